@@ -1,0 +1,27 @@
+# Helpers that turn a folder into targets: sources are all *.cc beside the headers, tests all *_test.cc.
+include_guard()
+
+function(stoker_sources out)
+  set(found)
+  foreach(folder IN LISTS ARGN)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cc)
+    list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+    list(APPEND found ${sources})
+  endforeach()
+  set(${out} ${found} PARENT_SCOPE)
+endfunction()
+
+# One test binary a folder, named test_<folder>; ctest runs it as <folder>.
+function(stoker_tests folder)
+  if(NOT STOKER_TESTS)
+    return()
+  endif()
+  find_package(GTest REQUIRED)
+  file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cc)
+  if(NOT tests)
+    return()
+  endif()
+  add_executable(test_${folder} ${tests})
+  target_link_libraries(test_${folder} PRIVATE ${ARGN} GTest::gtest GTest::gtest_main)
+  add_test(NAME ${folder} COMMAND test_${folder})
+endfunction()

@@ -1,0 +1,23 @@
+#include "base/error.h"
+
+#include <cerrno>
+#include <cstring>
+
+namespace stoker {
+
+const char* name(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::user: return "user";
+    case ErrorKind::world: return "world";
+    case ErrorKind::aborted: return "aborted";
+    case ErrorKind::bug: return "bug";
+  }
+  return "bug";
+}
+
+void fail_errno(const std::string& doing) {
+  const int code = errno;
+  fail_world(doing, ": ", std::strerror(code), " (errno ", code, ")");
+}
+
+}  // namespace stoker

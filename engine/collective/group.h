@@ -1,0 +1,90 @@
+#pragma once
+// A group: the ranks of one generation and the ways between them. One object per rank, used by one thread, except
+// abort(), which may be called from any thread.
+//
+// Ranks that share a host share memory; ranks on different hosts have TCP connections. Whether two ranks share a host
+// is proven (a descriptor passed over a Unix socket, a nonce read back), never guessed from names. A world of one needs
+// no sockets and no shared memory.
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/error.h"
+
+namespace stoker::collective {
+
+/// One member as the coordinator announces it.
+struct Member {
+  int rank = 0;
+  std::string host;          // address that other hosts reach it by
+  int port = 0;              // its TCP listener for peers
+  std::string unix_name;     // its abstract Unix socket for peers on its host
+  int64_t pid = 0;           // in its own pid namespace
+  uint64_t attempt = 0;      // Spark's taskAttemptId
+};
+
+struct Roster {
+  uint64_t generation = 0;
+  int rank = 0;  // mine
+  std::vector<Member> members;
+  Bytes secret;             // of the fit; authenticates every peer connection
+  bool force_tcp = false;   // tests: treat every rank as a host of its own
+  double timeout = 30;      // seconds to meet all peers, and the longest silence of a peer inside a step
+};
+
+/// The listening ends that a worker opens before it is admitted, so that their addresses can be announced.
+class Listeners {
+ public:
+  /// Binds `bind_host` (an address of this host, never a wildcard unless told) on a free port and an abstract Unix name.
+  explicit Listeners(const std::string& bind_host);
+  ~Listeners();
+  int port() const;
+  const std::string& unix_name() const;
+  int tcp_fd() const;
+  int unix_fd() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Points of a step at which ranks of one host wait for each other.
+enum class Phase : int { partials = 0, sums = 1, norms = 2, slices = 3, count = 4 };
+
+class Group {
+ public:
+  /// Meets all peers of the roster. Throws Error(world) naming the peer that did not come in time.
+  static std::unique_ptr<Group> form(const Roster& roster, Listeners& listeners);
+  virtual ~Group() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual int hosts() const = 0;
+  /// Ranks of this host, ascending; local_rank() is my index in it. They are contiguous in no particular way.
+  virtual const std::vector<int>& local_ranks() const = 0;
+  virtual int local_rank() const = 0;
+
+  /// Memory that all ranks of this host share, zero-filled and allocated in full. Every rank of the host calls in the
+  /// same order with the same size. Lives as long as the group.
+  virtual std::span<std::byte> host_region(size_t bytes) = 0;
+  /// One region per rank of this host, in local_ranks() order; each is written by its owner only.
+  virtual std::vector<std::span<std::byte>> rank_regions(size_t bytes) = 0;
+
+  /// "I have reached `phase` of step `step`": everything I wrote before is seen by those who await it.
+  virtual void arrive(Phase phase, uint64_t step) = 0;
+  /// Waits until every rank of this host has reached it. Throws Error(aborted) after abort(), Error(world) when a peer
+  /// died (its connection closed) or was silent for the roster's timeout.
+  virtual void await(Phase phase, uint64_t step) = 0;
+
+  /// Wakes whoever waits in this group, now and from now on, with Error(aborted, reason). Any thread.
+  virtual void abort(const std::string& reason) = 0;
+  /// Bytes sent to other hosts so far.
+  virtual uint64_t bytes_sent() const = 0;
+};
+
+}  // namespace stoker::collective

@@ -1,0 +1,60 @@
+#pragma once
+// Sums one float vector and a few double scalars per logical shard over the canonical tree (tree.h), directly: the
+// owner of a slice collects all partials of that slice, adds them and hands the sum out. Same bytes as a ring, one
+// round instead of n - 1.
+//
+// vocabulary: a *partial* is the vector of a maximal tree node that one rank owns; a *slice* is the range of whole
+// blocks that one rank sums.
+//
+// A step of one rank, in this order:
+//   begin(step, present)
+//   for each owned shard that is present, ascending: fill next(), fill scalars(shard), put(shard)
+//   exchange()                 my partials stand; returns when everybody's do (and, between hosts, sums have come)
+//   scalar totals, sum(range)  as often as wanted, on ranges of whole blocks inside slice()
+// The partials of a step stay untouched until the next begin().
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "collective/group.h"
+#include "collective/tree.h"
+
+namespace stoker::collective {
+
+struct ShardSumOptions {
+  int shards = 1;
+  int64_t floats = 0;      // length of each vector; a multiple of block
+  int64_t block = 1024;    // floats
+  int scalars = 0;         // doubles per shard
+};
+
+struct Range {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+class ShardSum {
+ public:
+  virtual ~ShardSum() = default;
+  virtual void begin(uint64_t step, const std::vector<bool>& present) = 0;
+  /// Room for the next owned shard's vector, 64-byte aligned, contents undefined. From few addresses, used again.
+  virtual float* next() = 0;
+  /// The scalars of an owned shard, to be filled before put().
+  virtual std::span<double> scalars(int shard) = 0;
+  /// The vector of next() is shard `shard`'s; it is folded with the siblings that are complete.
+  virtual void put(int shard) = 0;
+  virtual void exchange() = 0;
+  /// Totals over all shards, summed over the tree; the same on every rank.
+  virtual std::vector<double> totals() const = 0;
+  /// The part of the vector that this rank sums and, on its host, updates.
+  virtual Range slice() const = 0;
+  /// The sums of [range.begin, range.end), as a pointer to the *base* of a vector: element i of the range is at [i].
+  /// Valid until the next begin() or sum(). REQUIRES: whole blocks inside slice().
+  virtual const float* sum(Range range) = 0;
+};
+
+/// The implementation that fits the group: local for one rank, shared memory on one host, TCP between hosts.
+std::unique_ptr<ShardSum> make_shard_sum(Group& group, const ShardSumOptions& options);
+
+}  // namespace stoker::collective

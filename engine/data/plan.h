@@ -1,0 +1,38 @@
+#pragma once
+// Which rows make which step. Pure functions of (counts, batch size, seed, epoch): the same everywhere.
+//
+// Step t of T = ceil(N / batch) takes rows floor(t n_s / T) to floor((t + 1) n_s / T) of shard s, in the epoch's order.
+// A shard with no rows there is absent. A lone row is merged into the neighbouring step of its shard (batch norm
+// refuses one row, and kernels differ at 1), unless the shard has one row only.
+#include <cstdint>
+#include <vector>
+
+namespace stoker::data {
+
+struct Rows {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+};
+
+class Plan {
+ public:
+  Plan(std::vector<int64_t> counts, int64_t batch_size);
+  int64_t steps() const { return steps_; }
+  int shards() const { return static_cast<int>(counts_.size()); }
+  Rows rows(int64_t step, int shard) const;
+  /// Rows of all shards in this step.
+  int64_t rows(int64_t step) const;
+  /// Which shards have rows in this step.
+  std::vector<bool> present(int64_t step) const;
+
+ private:
+  std::vector<int64_t> counts_;
+  int64_t steps_ = 0;
+};
+
+/// The order of one shard's rows in one epoch: a permutation of 0 .. n-1 keyed by (seed, epoch, shard).
+/// Fisher-Yates over a counter-based generator; without shuffle the identity.
+std::vector<uint32_t> epoch_order(int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle);
+
+}  // namespace stoker::data

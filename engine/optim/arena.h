@@ -1,0 +1,52 @@
+#pragma once
+// The arena: all trainable parameters in one contiguous float32 buffer. A pure description; it owns no memory.
+//
+// Parameters lie group by group (one group per optimizer parameter group), in the order given, each starting at a
+// multiple of 16 floats (64 bytes); gaps are padding and hold zeros, always. The total is a multiple of kBlock floats.
+// A block is the unit of slices, of norm sums and of everything whose order of summation must not depend on ranks.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stoker::optim {
+
+inline constexpr int64_t kAlign = 16;   ///< floats
+inline constexpr int64_t kBlock = 1024; ///< floats
+
+struct ParameterSpec {
+  std::string name;
+  std::vector<int64_t> shape;
+  int group = 0;
+};
+
+struct Extent {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+};
+
+class Arena {
+ public:
+  /// Parameters keep their index; where they lie follows from their groups.
+  explicit Arena(std::vector<ParameterSpec> parameters);
+
+  int64_t floats() const { return floats_; }
+  int64_t blocks() const { return floats_ / kBlock; }
+  const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+  /// Where parameter i lies, without its padding.
+  Extent extent(int i) const { return extents_[i]; }
+  /// Where group g lies, padding included; groups follow each other without gaps and cover the arena.
+  Extent group(int g) const { return groups_[g]; }
+  int groups() const { return static_cast<int>(groups_.size()); }
+
+ private:
+  std::vector<ParameterSpec> parameters_;
+  std::vector<Extent> extents_;
+  std::vector<Extent> groups_;
+  int64_t floats_ = 0;
+};
+
+/// The part of the arena that rank `rank` of `size` sums and updates: whole blocks, as even as can be.
+Extent slice(int64_t blocks, int rank, int size);
+
+}  // namespace stoker::optim

@@ -1,0 +1,68 @@
+#pragma once
+// Optimizers as pure functions over a range of the arena: old weights and state in, new weights and state out.
+// Every loop gives the same bits with AVX-512, AVX2 and portable code, and whatever the cut into ranges.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "optim/arena.h"
+
+namespace stoker::optim {
+
+enum class Isa { portable, avx2, avx512 };
+/// The best that this CPU has.
+Isa best_isa();
+
+/// Hyperparameters of one parameter group. Names, meanings and defaults are those of torch.optim.
+struct GroupOptions {
+  double lr = 1e-3;
+  double weight_decay = 0;
+  double momentum = 0;   // SGD
+  double dampening = 0;  // SGD
+  bool nesterov = false; // SGD
+  double beta1 = 0.9;    // Adam, AdamW
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  bool amsgrad = false;  // Adam, AdamW
+  bool maximize = false;
+};
+
+struct OptimizerOptions {
+  std::string name;  // "sgd", "adam", "adamw"
+  std::vector<GroupOptions> groups;
+};
+/// From {"name": "adam", "groups": [{"lr": 0.001, ...}, ...]}. Throws Error(user) on an unknown name or field.
+OptimizerOptions parse_optimizer(const std::string& json);
+
+/// One range's view of the arena-shaped buffers; all pointers are to element `range.begin` of the arena's start, that
+/// is: pass the buffers' bases, the range is applied inside. In and out may be the same buffer.
+struct UpdateBuffers {
+  const float* gradient;             // the sum over shards, base of arena
+  float gradient_scale;              // multiplied in: 1 / denominator, times the clipping factor
+  const float* weights_in;
+  float* weights_out;
+  std::vector<const float*> state_in;
+  std::vector<float*> state_out;
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  /// Arena-shaped float buffers of state, zero before the first step.
+  virtual int state_buffers() const = 0;
+  /// torch.optim's key of each state buffer ("exp_avg", "exp_avg_sq", "momentum_buffer", ...).
+  virtual std::vector<std::string> state_names() const = 0;
+  /// Step number `step` counts from 1. Thread-safe over ranges that do not overlap.
+  virtual void update(Extent range, int64_t step, const UpdateBuffers& buffers) const = 0;
+};
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa);
+
+/// Sum of squares of each block in the range, scaled: out[b - begin_block] = sum((scale * gradient)^2) in a fixed order.
+/// `gradient` is the arena's base; the range must be whole blocks.
+void block_norms(Extent range, const float* gradient, float scale, double* out);
+/// torch.nn.utils.clip_grad_norm_'s factor: min(1, max_norm / (norm + 1e-6)).
+float clip_factor(double norm, double max_norm);
+
+}  // namespace stoker::optim
