@@ -1,0 +1,45 @@
+# One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
+.PHONY: help setup build demo test test-asan test-tsan lint tidy wheel bench-fit bench-step bench-collective clean
+.DEFAULT_GOAL := help
+
+VENV_PYTHON := . .venv/env.sh && python
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: ## packages, JDK, .venv
+	@scripts/setup.sh
+
+build: setup ## the release build, installed in place into python/stoker
+	@scripts/build.sh release
+
+demo: build ## trains on MNIST and shows what came out
+	@$(VENV_PYTHON) examples/mnist.py
+
+test: build ## every check: arrows, C++ tests (also under sanitizers), Python and Spark tests
+	@scripts/test.sh
+
+test-asan test-tsan: setup
+	@scripts/sanitize.sh $(@:test-%=%)
+
+lint: setup ## ruff, clang-format, include arrows
+	@scripts/lint.sh
+
+tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
+	@scripts/build.sh dev
+	@git ls-files 'engine/*.cc' 'bindings/*.cc' | xargs -r -n 1 -P 2 clang-tidy -p build/dev --quiet
+
+wheel: setup ## dist/stoker-*.whl
+	@$(VENV_PYTHON) -m pip wheel . --no-build-isolation --no-deps -w dist
+
+bench-fit: build ## whole fits against TorchDistributor and plain PyTorch (BENCH="--quick mnist" chooses)
+	@$(VENV_PYTHON) bench/fit.py $(BENCH)
+
+bench-step: build ## one worker's step against PyTorch eager
+	@$(VENV_PYTHON) bench/step.py $(BENCH)
+
+bench-collective: build ## sums between processes of one host against gloo
+	@$(VENV_PYTHON) bench/collective.py $(BENCH)
+
+clean: ## what was built; .venv and the cached data set stay
+	@rm -rf build dist python/stoker/lib python/stoker/*.so

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs the C++ tests of the folders that never see libtorch under the address and undefined-behaviour sanitizers and
+# under the thread sanitizer. Arguments: the presets to run (default: asan tsan).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. .venv/env.sh
+
+folders=(base net shm gang collective)
+pattern=$(IFS='|'; echo "${folders[*]}")
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+[ $# -gt 0 ] || set -- asan tsan
+for preset in "$@"; do
+  cmake --preset "$preset" --log-level=WARNING >/dev/null
+  cmake --build --preset "$preset" --target "${folders[@]/#/test_}"
+  ctest --test-dir "build/$preset" --output-on-failure --timeout 300 -R "^($pattern)\$"
+done
