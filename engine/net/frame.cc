@@ -1,0 +1,48 @@
+#include "net/frame.h"
+
+#include <algorithm>
+
+namespace stoker::net {
+namespace {
+
+constexpr uint32_t kMagic = 'S' | 'T' << 8 | 'F' << 16 | 1 << 24;
+
+}  // namespace
+
+Bytes encode_frame(uint16_t kind, uint64_t generation, ByteView body, size_t max_body) {
+  if (body.size() > max_body) fail_bug("message of ", body.size(), " bytes; at most ", max_body, " fit a frame");
+  Encoder out;
+  out.put(kMagic).put(kind).put(uint16_t{0}).put(static_cast<uint32_t>(body.size())).put(generation);
+  Bytes bytes = out.take();
+  bytes.insert(bytes.end(), body.begin(), body.end());
+  return bytes;
+}
+
+size_t FrameReader::missing() const {
+  return (pending_.size() < kFrameHeader ? kFrameHeader : kFrameHeader + length_) - pending_.size();
+}
+
+void FrameReader::read_header() {
+  Decoder in(ByteView(pending_).first(kFrameHeader));
+  if (in.get<uint32_t>() != kMagic) fail_world("a frame with a wrong magic or version");
+  frame_.kind = in.get<uint16_t>();
+  if (in.get<uint16_t>() != 0) fail_world("a frame whose reserved field is not zero");
+  length_ = in.get<uint32_t>();
+  frame_.generation = in.get<uint64_t>();
+  if (length_ > max_body_) fail_world("a frame of ", length_, " bytes; at most ", max_body_, " are allowed");
+}
+
+void FrameReader::feed(ByteView bytes, const std::function<void(Frame)>& take) {
+  while (!bytes.empty()) {
+    const size_t n = std::min(missing(), bytes.size());
+    pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n));
+    bytes = bytes.subspan(n);
+    if (pending_.size() == kFrameHeader) read_header();
+    if (pending_.size() < kFrameHeader || missing() > 0) continue;
+    frame_.body.assign(pending_.begin() + kFrameHeader, pending_.end());
+    pending_.clear();
+    take(std::exchange(frame_, {}));
+  }
+}
+
+}  // namespace stoker::net

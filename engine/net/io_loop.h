@@ -1,0 +1,63 @@
+#pragma once
+// The one I/O loop: one thread, epoll and an eventfd to wake it. It accepts, shakes hands, cuts frames, writes what is
+// queued and never blocks. Methods may be called from any thread; the handler is called from the loop's thread only,
+// one call at a time, and its exceptions end just the connection that they came from.
+//
+// A *stranger* is a connection that has not proven the secret yet. Strangers get the handshake's few bytes, a deadline,
+// and limited room: the oldest is dropped for a new one, so idle connections cannot lock a real peer out.
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "net/frame.h"
+#include "net/socket.h"
+
+namespace stoker::net {
+
+using ConnectionId = uint64_t;  // never used twice in one loop
+
+class LoopHandler {
+ public:
+  virtual ~LoopHandler() = default;
+  /// A connection proved the secret.
+  virtual void opened(ConnectionId) {}
+  virtual void received(ConnectionId, Frame frame) = 0;
+  /// Last call for this id, with the reason. Not called for strangers, nor for what close() or the loop's end closed.
+  virtual void closed(ConnectionId, const std::string& reason) = 0;
+  /// All that was queued on this connection has gone to the kernel.
+  virtual void drained(ConnectionId) {}
+  virtual void tick(TimePoint now) {}
+};
+
+struct LoopOptions {
+  Bytes secret;
+  size_t max_body = 2 << 20;             // bytes of a frame's body, both ways
+  size_t max_queue = 64 << 20;           // bytes that may wait to be sent; a peer that reads no more is dropped
+  Duration stranger_time = std::chrono::seconds(5);
+  size_t max_strangers = 256;
+  Duration tick = std::chrono::milliseconds(50);
+};
+
+class IoLoop {
+ public:
+  /// `listener` may be empty. The handler must outlive the loop.
+  IoLoop(LoopOptions options, LoopHandler& handler, Fd listener = {});
+  /// Closes everything and joins the thread. Not from the loop's thread.
+  ~IoLoop();
+
+  /// Takes over a connection that has proven the secret already. opened() is not called for it.
+  ConnectionId adopt(Fd connection);
+  /// Queues a frame. Unknown ids are ignored: the connection has gone. Throws Error(bug) for an oversized body.
+  void send(ConnectionId id, uint16_t kind, uint64_t generation, ByteView body);
+  /// Closes once what is queued has been sent.
+  void close(ConnectionId id);
+  /// Runs `work` on the loop's thread.
+  void post(std::function<void()> work);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stoker::net
