@@ -5,26 +5,33 @@ include_guard()
 set(STOKER_TORCH_MINOR "2.13" CACHE STRING "The torch minor version that this tree is written for")
 set(STOKER_TORCH_DIR "" CACHE PATH "Folder of the installed torch package; found through Python when empty")
 
-if(NOT STOKER_TORCH_DIR)
+# Stops the build, saying why and with which commands it goes on. pip hides the installed torch from a build of its own.
+function(torch_stop why)
+  set(commands "  ${Python_EXECUTABLE} -m pip install torch==${STOKER_TORCH_MINOR}.0")
+  if(SKBUILD)
+    string(APPEND commands "\n  ${Python_EXECUTABLE} -m pip install --no-build-isolation .")
+    string(APPEND why ", as far as this build can see (pip hides installed packages without --no-build-isolation)")
+  endif()
+  message(FATAL_ERROR "${why}. This tree needs torch ${STOKER_TORCH_MINOR}. Run, then build again:\n${commands}")
+endfunction()
+
+set(torch_dir "${STOKER_TORCH_DIR}")
+if(NOT torch_dir)
   execute_process(
     COMMAND ${Python_EXECUTABLE} -c
             "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '', end='')"
-    OUTPUT_VARIABLE found COMMAND_ERROR_IS_FATAL ANY)
-  set(torch_dir ${found})
-else()
-  set(torch_dir ${STOKER_TORCH_DIR})
+    OUTPUT_VARIABLE torch_dir COMMAND_ERROR_IS_FATAL ANY)
 endif()
-
-set(torch_command "${Python_EXECUTABLE} -m pip install torch==${STOKER_TORCH_MINOR}.0")
-if(NOT torch_dir)
-  message(FATAL_ERROR "torch is not installed in this Python. Install it, then build again:\n  ${torch_command}")
+if(NOT EXISTS "${torch_dir}/version.py")
+  torch_stop("torch is not installed in this Python")
 endif()
 file(STRINGS ${torch_dir}/version.py torch_version_line REGEX "^__version__ *=")
 string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" torch_version "${torch_version_line}")
 if(NOT torch_version MATCHES "^${STOKER_TORCH_MINOR}\\.")
-  message(FATAL_ERROR "torch ${torch_version} is installed, and this tree needs ${STOKER_TORCH_MINOR}. Install it, then build again:\n  ${torch_command}")
+  torch_stop("torch ${torch_version} is installed")
 endif()
 string(REPLACE "." "_" TORCH_MINOR ${STOKER_TORCH_MINOR})
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${torch_dir}/version.py)
 
 add_library(torch::cpu INTERFACE IMPORTED)
 target_include_directories(torch::cpu SYSTEM INTERFACE ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)

