@@ -13,16 +13,16 @@ namespace stoker::gang {
 
 struct CoordinatorOptions {
   std::string bind_host = "127.0.0.1";
-  Bytes secret;                 // 32 random bytes of this fit
+  Bytes secret;  // 32 random bytes of this fit
   int workers = 1;
   int shards = 1;
-  double start_timeout = 60;    // seconds from the first task that starts until all have; <= 0: no limit
-  double heartbeat = 1;         // seconds between pings
+  double start_timeout = 60;  // seconds from the first task that starts until all have; <= 0: no limit
+  double heartbeat = 1;       // seconds between pings
   double heartbeat_timeout = 10;
-  bool force_tcp = false;       // tests
-  double peer_timeout = 30;     // goes into the roster
-  int slots = 0;                // slots of the session for the message at start_timeout; 0: unknown
-  std::string torch_version;    // what the driver compiled with; others are refused by name
+  bool force_tcp = false;     // tests
+  double peer_timeout = 30;   // goes into the roster
+  int slots = 0;              // slots of the session for the message at start_timeout; 0: unknown
+  std::string torch_version;  // what the driver compiled with; others are refused by name
 };
 
 /// Something that the driver should know, in order of occurrence.
@@ -41,7 +41,7 @@ class Coordinator {
   std::vector<Event> poll(double timeout);
   /// Tells every worker to stop and refuses those that come later. The reason is what they and the driver are told.
   void abort(const std::string& reason);
-  bool done() const;     // the result is here and whole, or the fit failed
+  bool done() const;  // the result is here and whole, or the fit failed
   /// The failure that ended the fit, if one did: kind and text (worker, host, pid, last step, cause).
   std::optional<Error> failure() const;
   /// REQUIRES: done() and no failure. Weights and state as safetensors bytes, and the history's JSON.

@@ -1,35 +1,80 @@
 #pragma once
-// What worker and coordinator say to each other on the control link. The frames around these messages
-// (length, kind, generation) are net/frame.h's; docs/formats/gang.md has the grammar and a worked example.
+// What worker and coordinator say to each other on the control link: a message is a struct that encodes and decodes
+// itself. The frames around these messages (length, kind, generation) are net/frame.h's; docs/formats/gang.md has the
+// grammar and a worked example. decode() throws Error(world) for bytes that are no such message.
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "base/codec.h"
+#include "base/error.h"
 #include "base/hash.h"
 #include "collective/group.h"
 
 namespace stoker::gang {
 
+/// Numbers of the messages on the wire; never reuse one.
+enum class Kind : uint16_t {
+  hello = 1,
+  admission = 2,
+  ingesting = 3,
+  ingested = 4,
+  start = 5,
+  metrics = 6,
+  ping = 7,
+  pong = 8,
+  result_begin = 9,
+  result_chunk = 10,
+  result_stored = 11,
+  finished = 12,
+  failed = 13,
+  farewell = 14,
+  abort = 15,
+};
+
+/// The longest body of a frame on the control link.
+inline constexpr size_t kMaxBody = 2 << 20;
+/// Bytes of the result in one result_chunk.
+inline constexpr size_t kChunk = 1 << 20;
+
 /// First message of a worker, after the handshake.
 struct Hello {
-  int partition = 0;         // Spark's partition id; the worker's rank-to-be
-  uint64_t attempt = 0;      // taskAttemptId
+  static constexpr Kind kKind = Kind::hello;
+  int partition = 0;     // Spark's partition id; the worker's rank-to-be
+  uint64_t attempt = 0;  // taskAttemptId
   int attempt_number = 0;
   std::string host;
   int64_t pid = 0;
   int peer_port = 0;
   std::string unix_name;
   std::string torch_version;
-  int isa = 0;               // best instruction-set level, see gang/level.h
-  int loaded_isa = -1;       // level at which libtorch is already loaded in this process, -1 if not
+  int isa = 0;          // best instruction-set level, see base/level.h
+  int loaded_isa = -1;  // level at which libtorch is already loaded in this process, -1 if not
+
+  Bytes encode() const;
+  static Hello decode(ByteView bytes);
 };
 
 /// Answer to Hello.
 struct Admission {
+  static constexpr Kind kKind = Kind::admission;
   enum class Verdict : uint8_t { go, duplicate, finished, refused };
   Verdict verdict = Verdict::go;
   std::string reason;
+  double silence_limit = 0;  // seconds without a word of the coordinator after which the worker stops; <= 0: never
+
+  Bytes encode() const;
+  static Admission decode(ByteView bytes);
+};
+const char* name(Admission::Verdict verdict);
+
+/// Rows so far, of a worker that ingests.
+struct Ingesting {
+  static constexpr Kind kKind = Kind::ingesting;
+  int64_t rows = 0;
+
+  Bytes encode() const;
+  static Ingesting decode(ByteView bytes);
 };
 
 /// Rows of one shard, after ingest.
@@ -39,11 +84,86 @@ struct ShardCount {
   Hash128 digest;
 };
 
+/// All shards of one worker, after ingest.
+struct Ingested {
+  static constexpr Kind kKind = Kind::ingested;
+  std::vector<ShardCount> shards;
+
+  Bytes encode() const;
+  static Ingested decode(ByteView bytes);
+};
+
 /// Coordinator to all once every shard's rows are there.
 struct Start {
-  collective::Roster roster;             // secret left out; each worker has it
-  std::vector<ShardCount> shards;        // all S of them, ascending
-  int isa = 0;                           // level for all
+  static constexpr Kind kKind = Kind::start;
+  collective::Roster roster;       // on the wire without rank and secret, which WorkerLink fills in
+  std::vector<ShardCount> shards;  // all S of them, ascending
+  int isa = 0;                     // level for all
+
+  Bytes encode() const;
+  static Start decode(ByteView bytes);
 };
+
+/// Coordinator to worker, once a heartbeat.
+struct Ping {
+  static constexpr Kind kKind = Kind::ping;
+  uint64_t number = 0;
+
+  Bytes encode() const;
+  static Ping decode(ByteView bytes);
+};
+
+/// The answer: the worker's I/O thread lives, and this is its last step.
+struct Pong {
+  static constexpr Kind kKind = Kind::pong;
+  uint64_t number = 0;
+  int64_t step = -1;  // -1: none yet
+
+  Bytes encode() const;
+  static Pong decode(ByteView bytes);
+};
+
+/// Announces a result: its chunks follow, weights first, then the history. result_chunk's body is the bare bytes.
+struct ResultBegin {
+  static constexpr Kind kKind = Kind::result_begin;
+  uint64_t weights = 0;  // bytes
+  uint64_t history = 0;  // bytes
+  Hash128 digest;        // result_digest() of both
+
+  Bytes encode() const;
+  static ResultBegin decode(ByteView bytes);
+};
+Hash128 result_digest(ByteView weights, std::string_view history);
+
+/// The coordinator has the result of this digest, whole.
+struct ResultStored {
+  static constexpr Kind kKind = Kind::result_stored;
+  Hash128 digest;
+
+  Bytes encode() const;
+  static ResultStored decode(ByteView bytes);
+};
+
+/// A worker's failure. `kind` is what base/error.h says.
+struct Failed {
+  static constexpr Kind kKind = Kind::failed;
+  ErrorKind kind = ErrorKind::world;
+  std::string text;
+
+  Bytes encode() const;
+  static Failed decode(ByteView bytes);
+};
+
+/// The coordinator ends the fit.
+struct Abort {
+  static constexpr Kind kKind = Kind::abort;
+  std::string reason;
+
+  Bytes encode() const;
+  static Abort decode(ByteView bytes);
+};
+
+// metrics: the body is a JSON object. finished and farewell (the coordinator's answer to finished and failed: the
+// worker may close now) have no body.
 
 }  // namespace stoker::gang

@@ -11,10 +11,10 @@
 namespace stoker::gang {
 
 struct LinkOptions {
-  std::string host;        // of the coordinator
+  std::string host;  // of the coordinator
   int port = 0;
   Bytes secret;
-  double timeout = 20;     // seconds to connect and shake hands
+  double timeout = 20;  // seconds to connect and shake hands
 };
 
 class WorkerLink {

@@ -1,6 +1,7 @@
 #include "net/frame.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace stoker::net {
 namespace {

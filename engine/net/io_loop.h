@@ -32,8 +32,8 @@ class LoopHandler {
 
 struct LoopOptions {
   Bytes secret;
-  size_t max_body = 2 << 20;             // bytes of a frame's body, both ways
-  size_t max_queue = 64 << 20;           // bytes that may wait to be sent; a peer that reads no more is dropped
+  size_t max_body = 2 << 20;    // bytes of a frame's body, both ways
+  size_t max_queue = 64 << 20;  // bytes that may wait to be sent; a peer that reads no more is dropped
   Duration stranger_time = std::chrono::seconds(5);
   size_t max_strangers = 256;
   Duration tick = std::chrono::milliseconds(50);

@@ -1,0 +1,221 @@
+#include "gang/protocol.h"
+
+namespace stoker::gang {
+namespace {
+
+// The wire's widths are spelled out here: the structs' types may change, the wire may not.
+void put(Encoder& out, const Hash128& hash) { out.put(hash.high).put(hash.low); }
+
+Hash128 get_hash(Decoder& in) {
+  const auto high = in.get<uint64_t>();
+  return {high, in.get<uint64_t>()};
+}
+
+void put(Encoder& out, const std::vector<ShardCount>& shards) {
+  out.put(static_cast<uint32_t>(shards.size()));
+  for (const ShardCount& shard : shards) {
+    out.put(int32_t{shard.shard}).put(int64_t{shard.rows});
+    put(out, shard.digest);
+  }
+}
+
+std::vector<ShardCount> get_shards(Decoder& in) {
+  std::vector<ShardCount> shards;
+  for (auto left = in.get<uint32_t>(); left > 0; --left) {
+    ShardCount& shard = shards.emplace_back();
+    shard.shard = in.get<int32_t>();
+    shard.rows = in.get<int64_t>();
+    shard.digest = get_hash(in);
+  }
+  return shards;
+}
+
+void put(Encoder& out, const collective::Member& member) {
+  out.put(int32_t{member.rank}).put(member.host).put(int32_t{member.port}).put(member.unix_name);
+  out.put(int64_t{member.pid}).put(uint64_t{member.attempt});
+}
+
+collective::Member get_member(Decoder& in) {
+  collective::Member member;
+  member.rank = in.get<int32_t>();
+  member.host = in.text();
+  member.port = in.get<int32_t>();
+  member.unix_name = in.text();
+  member.pid = in.get<int64_t>();
+  member.attempt = in.get<uint64_t>();
+  return member;
+}
+
+/// An enum that is a uint8_t on the wire.
+template <typename E>
+E get_enum(Decoder& in, E last) {
+  const auto value = in.get<uint8_t>();
+  if (value > static_cast<uint8_t>(last)) fail_world("message has the unknown code ", int{value});
+  return static_cast<E>(value);
+}
+
+/// Decodes a whole message by `read`.
+template <typename Read>
+auto whole(ByteView bytes, Read read) {
+  Decoder in(bytes);
+  auto message = read(in);
+  in.done();
+  return message;
+}
+
+}  // namespace
+
+Bytes Hello::encode() const {
+  Encoder out;
+  out.put(int32_t{partition}).put(attempt).put(int32_t{attempt_number}).put(host).put(pid).put(int32_t{peer_port});
+  out.put(unix_name).put(torch_version).put(int32_t{isa}).put(int32_t{loaded_isa});
+  return out.take();
+}
+
+Hello Hello::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    Hello hello;
+    hello.partition = in.get<int32_t>();
+    hello.attempt = in.get<uint64_t>();
+    hello.attempt_number = in.get<int32_t>();
+    hello.host = in.text();
+    hello.pid = in.get<int64_t>();
+    hello.peer_port = in.get<int32_t>();
+    hello.unix_name = in.text();
+    hello.torch_version = in.text();
+    hello.isa = in.get<int32_t>();
+    hello.loaded_isa = in.get<int32_t>();
+    return hello;
+  });
+}
+
+Bytes Admission::encode() const {
+  return Encoder().put(static_cast<uint8_t>(verdict)).put(reason).put(silence_limit).take();
+}
+
+Admission Admission::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    Admission admission;
+    admission.verdict = get_enum(in, Verdict::refused);
+    admission.reason = in.text();
+    admission.silence_limit = in.get<double>();
+    return admission;
+  });
+}
+
+const char* name(Admission::Verdict verdict) {
+  switch (verdict) {
+    case Admission::Verdict::go:
+      return "go";
+    case Admission::Verdict::duplicate:
+      return "duplicate";
+    case Admission::Verdict::finished:
+      return "finished";
+    case Admission::Verdict::refused:
+      return "refused";
+  }
+  return "refused";
+}
+
+Bytes Ingesting::encode() const { return Encoder().put(rows).take(); }
+
+Ingesting Ingesting::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Ingesting{in.get<int64_t>()}; });
+}
+
+Bytes Ingested::encode() const {
+  Encoder out;
+  put(out, shards);
+  return out.take();
+}
+
+Ingested Ingested::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Ingested{get_shards(in)}; });
+}
+
+Bytes Start::encode() const {
+  Encoder out;
+  out.put(roster.generation).put(static_cast<uint32_t>(roster.members.size()));
+  for (const collective::Member& member : roster.members) put(out, member);
+  out.put(static_cast<uint8_t>(roster.force_tcp)).put(roster.timeout);
+  put(out, shards);
+  out.put(int32_t{isa});
+  return out.take();
+}
+
+Start Start::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    Start start;
+    start.roster.generation = in.get<uint64_t>();
+    for (auto left = in.get<uint32_t>(); left > 0; --left) start.roster.members.push_back(get_member(in));
+    start.roster.force_tcp = in.get<uint8_t>() != 0;
+    start.roster.timeout = in.get<double>();
+    start.shards = get_shards(in);
+    start.isa = in.get<int32_t>();
+    return start;
+  });
+}
+
+Bytes Ping::encode() const { return Encoder().put(number).take(); }
+
+Ping Ping::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Ping{in.get<uint64_t>()}; });
+}
+
+Bytes Pong::encode() const { return Encoder().put(number).put(step).take(); }
+
+Pong Pong::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    const auto number = in.get<uint64_t>();
+    return Pong{number, in.get<int64_t>()};
+  });
+}
+
+Bytes ResultBegin::encode() const {
+  Encoder out;
+  out.put(weights).put(history);
+  put(out, digest);
+  return out.take();
+}
+
+ResultBegin ResultBegin::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    ResultBegin begin;
+    begin.weights = in.get<uint64_t>();
+    begin.history = in.get<uint64_t>();
+    begin.digest = get_hash(in);
+    return begin;
+  });
+}
+
+Hash128 result_digest(ByteView weights, std::string_view history) {
+  Hash128 digest = hash128(weights);
+  return digest += hash128(as_bytes(history), 1);
+}
+
+Bytes ResultStored::encode() const {
+  Encoder out;
+  put(out, digest);
+  return out.take();
+}
+
+ResultStored ResultStored::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return ResultStored{get_hash(in)}; });
+}
+
+Bytes Failed::encode() const { return Encoder().put(static_cast<uint8_t>(kind)).put(text).take(); }
+
+Failed Failed::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    const auto kind = get_enum(in, ErrorKind::bug);
+    return Failed{kind, in.text()};
+  });
+}
+
+Bytes Abort::encode() const { return Encoder().put(reason).take(); }
+
+Abort Abort::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Abort{in.text()}; });
+}
+
+}  // namespace stoker::gang

@@ -1,0 +1,69 @@
+#include "net/connection.h"
+
+#include <cerrno>
+
+namespace stoker::net {
+namespace {
+
+constexpr size_t kReadSize = 64 << 10;
+constexpr int kFairReads = 16;
+
+}  // namespace
+
+size_t Connection::receive(std::span<std::byte> into) {
+  const ssize_t got = recv(fd_.get(), into.data(), into.size(), MSG_DONTWAIT);
+  if (got > 0) return static_cast<size_t>(got);
+  if (got == 0) fail_world("the connection closed", reader_.inside_frame() ? " in the middle of a frame" : "");
+  if (errno != EAGAIN && errno != EINTR) fail_errno("the connection broke");
+  return 0;
+}
+
+void Connection::read(const std::function<void()>& opened, const std::function<void(Frame)>& take) {
+  while (stranger()) {
+    const size_t before = greeting_.size();
+    read_greeting(opened);
+    if (stranger() && greeting_.size() == before) return;
+  }
+  std::array<std::byte, kReadSize> buffer;
+  for (int i = 0; i < kFairReads; ++i) {
+    const size_t got = receive(buffer);
+    reader_.feed(ByteView(buffer).first(got), take);
+    if (got < buffer.size()) return;
+  }
+}
+
+void Connection::read_greeting(const std::function<void()>& opened) {
+  std::array<std::byte, 128> buffer;
+  const size_t got = receive(std::span(buffer).first(handshake_->wants() - greeting_.size()));
+  greeting_.insert(greeting_.end(), buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(got));
+  if (greeting_.size() < handshake_->wants()) return;
+  push(handshake_->receive(greeting_));
+  greeting_.clear();
+  flush();
+  if (!handshake_->proven()) return;
+  handshake_.reset();
+  opened();
+}
+
+void Connection::push(Bytes bytes) {
+  if (bytes.empty()) return;
+  queued_ += bytes.size();
+  out_.push_back(std::move(bytes));
+}
+
+void Connection::flush() {
+  while (!out_.empty()) {
+    const ByteView rest = ByteView(out_.front()).subspan(sent_);
+    const ssize_t sent = send(fd_.get(), rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && errno == EAGAIN) return;
+    if (sent < 0) fail_errno("the connection broke");
+    queued_ -= static_cast<size_t>(sent);
+    sent_ += static_cast<size_t>(sent);
+    if (static_cast<size_t>(sent) < rest.size()) continue;
+    out_.pop_front();
+    sent_ = 0;
+  }
+}
+
+}  // namespace stoker::net
