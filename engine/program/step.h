@@ -37,9 +37,9 @@ class Step {
   virtual void bind(int set, float* weights, float* buffers, int64_t* counts) = 0;
 
   /// Forward and backward over one micro-batch with the weights of `set`.
-  /// Overwrites `gradient` (arena-shaped; padding becomes 0) with d numerator / d weights and `buffers_out` (shaped like
-  /// `buffers`) with the buffers after this run; the bound weights and buffers stay as they are.
-  /// The same `gradient` pointers should come again and again: views of them are kept.
+  /// Overwrites `gradient` (arena-shaped; padding becomes 0) with d numerator / d weights and `buffers_out` (shaped
+  /// like `buffers`) with the buffers after this run; the bound weights and buffers stay as they are. The same
+  /// `gradient` pointers should come again and again: views of them are kept.
   virtual StepScalars run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
                           const RandomKey& key) = 0;
 

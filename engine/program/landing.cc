@@ -1,0 +1,80 @@
+#include "program/landing.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+
+namespace stoker::program {
+
+using torch::autograd::Node;
+using torch::autograd::variable_list;
+
+// Stands where autograd would put AccumulateGrad. The engine has added up the gradients of all uses when it gets here.
+struct Landing::End : Node {
+  End(Landing& landing, int parameter, const at::Tensor& leaf)
+      : Node(/*sequence_nr=*/std::numeric_limits<uint64_t>::max()), landing_(landing), parameter_(parameter) {
+    add_input_metadata(leaf);
+  }
+  variable_list apply(variable_list&& gradients) override {
+    if (gradients[0].defined()) landing_.land(parameter_, gradients[0]);
+    return {};
+  }
+  Landing& landing_;
+  int parameter_;
+};
+
+Landing::Landing(const optim::Arena& arena) : arena_(arena), landed_(arena.parameters().size(), false) {
+  std::vector<optim::Extent> extents;
+  for (size_t i = 0; i < landed_.size(); ++i) extents.push_back(arena.extent(i));
+  std::ranges::sort(extents, {}, &optim::Extent::begin);
+  int64_t end = 0;
+  for (const auto& extent : extents) {
+    if (end < extent.begin) padding_.push_back({end, extent.begin});
+    end = std::max(end, extent.end);
+  }
+  padding_.push_back({end, arena.floats()});
+}
+
+at::Tensor Landing::leaf(int parameter, float* weights) {
+  const auto& spec = arena_.parameters()[parameter];
+  auto leaf = at::from_blob(weights + arena_.extent(parameter).begin, spec.shape, at::kFloat);
+  leaf.set_requires_grad(true);
+  auto end = c10::make_intrusive<End>(*this, parameter, leaf);
+  torch::autograd::impl::set_grad_accumulator(leaf, c10::weak_intrusive_ptr<Node>(end));
+  ends_.push_back(std::move(end));
+  return leaf;
+}
+
+void Landing::begin(float* gradient) {
+  gradient_ = gradient;
+  std::fill(landed_.begin(), landed_.end(), false);
+}
+
+void Landing::land(int parameter, const at::Tensor& gradient) {
+  const auto extent = arena_.extent(parameter);
+  float* place = gradient_ + extent.begin;
+  STOKER_CHECK(gradient.numel() == extent.size());
+  if (gradient.layout() == at::kStrided && gradient.scalar_type() == at::kFloat && gradient.is_contiguous() &&
+      !gradient._is_zerotensor()) {
+    std::memcpy(place, gradient.const_data_ptr<float>(), extent.size() * sizeof(float));
+  } else {
+    const auto dense = gradient.is_sparse() ? gradient.to_dense() : gradient;
+    at::from_blob(place, arena_.parameters()[parameter].shape, at::kFloat).copy_(dense);
+  }
+  landed_[parameter] = true;
+}
+
+void Landing::finish() {
+  const auto zero = [&](optim::Extent part) { std::fill(gradient_ + part.begin, gradient_ + part.end, 0.0F); };
+  for (size_t i = 0; i < landed_.size(); ++i) {
+    if (!landed_[i]) zero(arena_.extent(i));
+  }
+  std::ranges::for_each(padding_, zero);
+}
+
+}  // namespace stoker::program

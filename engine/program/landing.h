@@ -1,0 +1,35 @@
+#pragma once
+// Where gradients land: straight in the arena, one copy from where the backward pass made them.
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/autograd/function.h>
+
+#include <vector>
+
+#include "optim/arena.h"
+
+namespace stoker::program {
+
+/// The ends of the backward graph, one per leaf. Used by one thread; must outlive its leaves.
+class Landing {
+ public:
+  explicit Landing(const optim::Arena& arena);
+
+  /// A leaf tensor over `weights`, whose gradient lands here.
+  at::Tensor leaf(int parameter, float* weights);
+  /// REQUIRES: `gradient` is arena-shaped; the backward pass runs between begin() and finish().
+  void begin(float* gradient);
+  /// Parameters that got no gradient, and the padding, become zero.
+  void finish();
+
+ private:
+  struct End;
+  void land(int parameter, const at::Tensor& gradient);
+
+  const optim::Arena& arena_;
+  std::vector<optim::Extent> padding_;
+  float* gradient_ = nullptr;
+  std::vector<bool> landed_;
+  std::vector<c10::intrusive_ptr<torch::autograd::Node>> ends_;  // leaves hold them weakly
+};
+
+}  // namespace stoker::program

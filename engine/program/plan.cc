@@ -1,0 +1,192 @@
+#include "program/plan.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/error.h"
+
+namespace stoker::program {
+namespace {
+
+using c10::IValue;
+
+// "aten.add.Tensor" is the dispatcher's "aten::add" with overload "Tensor"; its overload "" is written "default".
+c10::OperatorHandle find_operator(const std::string& op) {
+  const auto first = op.find('.');
+  const auto last = op.rfind('.');
+  if (first == std::string::npos || first == last) fail_user("\"", op, "\" names no operator");
+  auto overload = op.substr(last + 1);
+  if (overload == "default") overload.clear();
+  const auto name = op.substr(0, first) + "::" + op.substr(first + 1, last - first - 1);
+  auto handle = c10::Dispatcher::singleton().findSchema({name, overload});
+  if (!handle) fail_user("this build of torch has no such operator");
+  return *handle;
+}
+
+const nlohmann::json* find_argument(const Node& node, const c10::FunctionSchema& schema, size_t i) {
+  const auto& argument = schema.arguments()[i];
+  const nlohmann::json* value = i < node.args.size() ? &node.args[i] : nullptr;
+  for (const auto& [name, named] : node.kwargs) {
+    if (name != argument.name()) continue;
+    if (value) fail_user("argument ", name, " is given twice");
+    value = &named;
+  }
+  return value;
+}
+
+Recipe resolve_argument(const Node& node, const c10::FunctionSchema& schema, size_t i) {
+  const auto& argument = schema.arguments()[i];
+  const auto* value = find_argument(node, schema, i);
+  if (!value && !argument.default_value()) fail_user("argument ", argument.name(), " is missing");
+  if (!value) return {.constant = *argument.default_value()};
+  try {
+    return make_recipe(*value, argument);
+  } catch (const nlohmann::json::exception&) {
+    fail_user("argument ", argument.name(), ": ", value->dump().substr(0, 60), " is no value of a program");
+  } catch (const Error& e) {
+    throw e.within("argument " + argument.name());
+  }
+}
+
+void check_names(const Node& node, const c10::FunctionSchema& schema) {
+  if (node.args.size() > schema.arguments().size()) {
+    fail_user("takes ", schema.arguments().size(), " arguments, and ", node.args.size(), " are given");
+  }
+  for (const auto& [name, value] : node.kwargs) {
+    const auto same = [&](const c10::Argument& a) { return a.name() == name; };
+    if (std::ranges::none_of(schema.arguments(), same)) fail_user("there is no argument ", name);
+  }
+}
+
+// Integer operators take numbers and tensors as they come.
+std::vector<Recipe> symbol_arguments(const Node& node, const Symbol& symbol) {
+  if (!node.kwargs.empty() || static_cast<int>(node.args.size()) != symbol.arguments) {
+    fail_user("takes ", symbol.arguments, " positional arguments");
+  }
+  const c10::Argument number("number", c10::NumberType::get());
+  std::vector<Recipe> recipes;
+  for (const auto& value : node.args) recipes.push_back(make_recipe(value, number));
+  return recipes;
+}
+
+// Results as the program counts them: the elements of a list have a slot each.
+void flatten(std::vector<IValue>& stack) {
+  if (std::ranges::none_of(stack, [](const IValue& v) { return v.isTensorList(); })) return;
+  std::vector<IValue> flat;
+  for (auto& value : stack) {
+    if (!value.isTensorList()) {
+      flat.push_back(std::move(value));
+    } else {
+      for (auto tensor : value.toTensorVector()) flat.emplace_back(std::move(tensor));
+    }
+  }
+  stack = std::move(flat);
+}
+
+void store(std::vector<IValue>& results, const std::vector<int>& out, Slots& slots) {
+  if (results.size() != out.size()) fail_user("gives ", results.size(), " results, the program names ", out.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (out[i] != -1) slots[out[i]] = std::move(results[i]);
+  }
+}
+
+}  // namespace
+
+Plan::Plan(const Program& program) : slots_(program.slots) {
+  for (size_t i = 0; i < program.nodes.size(); ++i) nodes_.push_back(resolve(program.nodes[i], i));
+  find_last_uses(program);
+}
+
+Plan::Node Plan::resolve(const program::Node& node, size_t number) try {
+  Node resolved{.label = cat(node.where, " (", node.op, ")"), .out = node.out};
+  resolved.symbol = find_symbol(node.op);
+  if (resolved.symbol) {
+    resolved.arguments = symbol_arguments(node, *resolved.symbol);
+    return resolved;
+  }
+  resolved.op = find_operator(node.op);
+  const auto& schema = resolved.op->schema();
+  check_names(node, schema);
+  for (size_t i = 0; i < schema.arguments().size(); ++i) {
+    resolved.arguments.push_back(resolve_argument(node, schema, i));
+  }
+  resolved.random = randomness_of(*resolved.op, resolved.arguments);
+  return resolved;
+} catch (const Error& e) {
+  throw e.within(cat("node ", number, ", ", node.op, ", at ", node.where));
+}
+
+void Plan::find_last_uses(const Program& program) {
+  std::vector<bool> needed(slots_, false);
+  for (const auto& output : program.outputs) needed[output.slot] = true;
+  if (program.train) {
+    needed[program.loss.numerator] = true;
+    if (program.loss.denominator != -1) needed[program.loss.denominator] = true;
+  }
+  if (program.metric) {
+    needed[program.metric->output] = needed[program.metric->label] = true;
+    if (program.metric->weight != -1) needed[program.metric->weight] = true;
+  }
+  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
+    for (auto& slot : node->out) {
+      if (slot != -1 && !needed[slot]) slot = -1;
+    }
+    std::vector<Recipe*> reads;
+    for (auto& argument : node->arguments) visit_slots(argument, [&](Recipe& r) { reads.push_back(&r); });
+    for (auto read = reads.rbegin(); read != reads.rend(); ++read) {
+      (*read)->last = !needed[(*read)->slot];
+      needed[(*read)->slot] = true;
+    }
+  }
+}
+
+void Plan::run(Slots& slots, const RandomKey& key, std::atomic<uint64_t>& operators_run) const {
+  std::vector<IValue> stack;
+  stack.reserve(16);
+  size_t i = 0;
+  try {
+    for (; i < nodes_.size(); ++i) {
+      run_node(nodes_[i], i, slots, key, stack);
+      operators_run.fetch_add(1, std::memory_order_relaxed);
+    }
+  } catch (...) {
+    rethrow_as_error(nodes_[i].label);
+  }
+}
+
+void Plan::run_node(const Node& node, size_t number, Slots& slots, const RandomKey& key, std::vector<IValue>& stack) {
+  stack.clear();
+  for (const auto& argument : node.arguments) stack.push_back(evaluate(argument, slots));
+  if (node.symbol) {
+    auto result = node.symbol->call(stack);
+    stack.assign(1, std::move(result));
+  } else if (node.random.source == Randomness::Source::shared) {
+    const SharedGenerator generator(node_seed(key, number));
+    node.op->callBoxed(stack);
+  } else {
+    if (node.random.source == Randomness::Source::argument) {
+      stack[node.random.position] = make_generator(node_seed(key, number));
+    }
+    node.op->callBoxed(stack);
+  }
+  flatten(stack);
+  store(stack, node.out, slots);
+}
+
+void rethrow_as_error(const std::string& doing) {
+  try {
+    throw;
+  } catch (const Error& e) {
+    throw e.within(doing);
+  } catch (const c10::OutOfMemoryError& e) {
+    throw Error(ErrorKind::world, doing + ": " + e.what_without_backtrace());
+  } catch (const c10::Error& e) {
+    throw Error(ErrorKind::user, doing + ": " + std::string(e.what_without_backtrace()).substr(0, 600));
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorKind::world, doing + ": there is not enough memory");
+  } catch (const std::exception& e) {
+    throw Error(ErrorKind::user, doing + ": " + e.what());
+  }
+}
+
+}  // namespace stoker::program
