@@ -1,0 +1,43 @@
+#include "optim/arena.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace stoker::optim {
+namespace {
+
+int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+int64_t element_count(const std::vector<int64_t>& shape) {
+  int64_t product = 1;
+  for (const int64_t size : shape) product *= size;
+  return product;
+}
+
+}  // namespace
+
+Arena::Arena(std::vector<ParameterSpec> parameters) : parameters_(std::move(parameters)), extents_(parameters_.size()) {
+  int last_group = -1;
+  for (const auto& parameter : parameters_) {
+    STOKER_CHECK(parameter.group >= 0);
+    last_group = std::max(last_group, parameter.group);
+  }
+  for (int g = 0; g <= last_group; ++g) {
+    const int64_t begin = floats_;
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      if (parameters_[i].group != g) continue;
+      extents_[i] = {floats_, floats_ + element_count(parameters_[i].shape)};
+      floats_ = round_up(extents_[i].end, kAlign);
+    }
+    groups_.push_back({begin, floats_});
+  }
+  floats_ = round_up(floats_, kBlock);
+  if (!groups_.empty()) groups_.back().end = floats_;
+}
+
+Extent slice(int64_t blocks, int rank, int size) {
+  return {blocks * rank / size * kBlock, blocks * (rank + 1) / size * kBlock};
+}
+
+}  // namespace stoker::optim
