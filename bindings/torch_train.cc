@@ -1,0 +1,40 @@
+// The train loop for Python: parse, call, return.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings/torch_bindings.h"
+#include "train/bench.h"
+#include "train/loop.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace stoker {
+
+namespace {
+
+ByteView view(const nb::bytes& bytes) { return {static_cast<const std::byte*>(bytes.data()), bytes.size()}; }
+
+void train_worker(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
+                  const gang::Start& start, const std::string& spec, const nb::bytes& weights) {
+  const ByteView raw = view(weights);
+  nb::gil_scoped_release released;
+  train::train(link, listeners, store, start, train::parse_spec(spec), raw);
+}
+
+}  // namespace
+
+void bind_train(nb::module_& m) {
+  m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a, "weights"_a,
+        "Runs the whole training of one worker with the GIL released; see engine/train/loop.h.");
+  m.def(
+      "bench_steps",
+      [](const std::string& spec, const nb::bytes& weights, const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& inputs,
+         int64_t steps) { return train::bench_steps(spec, view(weights), to_tensors(inputs), steps); },
+      "spec"_a, "weights"_a, "inputs"_a, "steps"_a,
+      "Median seconds of one step (forward, backward, optimizer, commit) of a world of one on fixed inputs.");
+}
+
+}  // namespace stoker

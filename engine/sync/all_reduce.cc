@@ -1,0 +1,127 @@
+#include "sync/all_reduce.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/clock.h"
+
+namespace stoker::sync {
+
+namespace {
+
+using collective::Phase;
+using optim::Extent;
+
+constexpr int64_t kChunk = 16 * optim::kBlock;  // floats summed and updated together while they are in cache
+
+Extent common(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
+
+template <typename Body>
+void in_chunks(Extent range, Body body) {
+  for (int64_t at = range.begin; at < range.end; at += kChunk) body(Extent{at, std::min(at + kChunk, range.end)});
+}
+
+}  // namespace
+
+AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer,
+                     HostState& state, const AllReduceOptions& options)
+    : group_(group), arena_(arena), optimizer_(optimizer), state_(state), options_(options) {
+  const int64_t floats = arena.floats() + state.layout().buffer_floats;
+  sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, 4});
+}
+
+void AllReduce::begin(const std::vector<bool>& present) {
+  next_ = state_.committed() + 1;
+  sum_->begin(next_, present);
+}
+
+void AllReduce::put(int shard, const Scalars& s) {
+  const auto out = sum_->scalars(shard);
+  const double values[] = {s.numerator, s.denominator, s.correct, s.counted};
+  std::copy(std::begin(values), std::end(values), out.begin());
+  sum_->put(shard);
+}
+
+Scalars AllReduce::exchange() {
+  sum_->exchange();
+  const auto t = sum_->totals();
+  return totals_ = {t[0], t[1], t[2], t[3]};
+}
+
+float AllReduce::gradient_scale(bool mean) const {
+  if (!mean) return 1;
+  return totals_.denominator > 0 ? static_cast<float>(1 / totals_.denominator) : 0;
+}
+
+float AllReduce::clip(float scale, StepTimes& times) {
+  Stopwatch watch;
+  const auto slice = sum_->slice();
+  const Extent mine = common({slice.begin, slice.end}, {0, arena_.floats()});
+  double* norms = state_.norms();
+  in_chunks(mine, [&](Extent e) {
+    optim::block_norms(e, sum_->sum({e.begin, e.end}), scale, norms + e.begin / optim::kBlock);
+  });
+  times.update += watch.restart();
+  group_.arrive(Phase::norms, next_);
+  group_.await(Phase::norms, next_);
+  times.wait += watch.restart();
+  double squares = 0;
+  for (int64_t b = 0; b < arena_.blocks(); ++b) squares += norms[b];
+  return optim::clip_factor(std::sqrt(squares), options_.clip_norm);
+}
+
+const float* AllReduce::clamped(Extent range, const float* sum, float scale) {
+  const float limit = static_cast<float>(options_.clip_value);
+  clamp_.resize(kChunk);
+  for (int64_t i = range.begin; i < range.end; ++i)
+    clamp_[i - range.begin] = std::clamp(sum[i] * scale, -limit, limit);
+  return clamp_.data() - range.begin;
+}
+
+void AllReduce::update_weights(Extent range, float scale) {
+  const int from = static_cast<int>((next_ - 1) % 2), to = static_cast<int>(next_ % 2);
+  optim::UpdateBuffers b;
+  b.gradient = sum_->sum({range.begin, range.end});
+  b.gradient_scale = scale;
+  if (options_.clip_value > 0) {
+    b.gradient = clamped(range, b.gradient, scale);
+    b.gradient_scale = 1;
+  }
+  b.weights_in = state_.weights(from);
+  b.weights_out = state_.weights(to);
+  for (int k = 0; k < optimizer_.state_buffers(); ++k) {
+    b.state_in.push_back(state_.optimizer(from, k));
+    b.state_out.push_back(state_.optimizer(to, k));
+  }
+  optimizer_.update(range, static_cast<int64_t>(next_ - 1), b);
+}
+
+void AllReduce::update(Extent range, float scale) {
+  const int64_t weights = arena_.floats();
+  in_chunks(common(range, {0, weights}), [&](Extent e) { update_weights(e, scale); });
+  in_chunks(common(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
+    const float* sum = sum_->sum({e.begin, e.end});
+    std::copy(sum + e.begin, sum + e.end, state_.weights(static_cast<int>(next_ % 2)) + e.begin);
+  });
+}
+
+void AllReduce::commit(bool mean, StepTimes& times) {
+  float scale = gradient_scale(mean);
+  if (options_.clip_norm > 0) scale *= clip(scale, times);
+  Stopwatch watch;
+  const auto slice = sum_->slice();
+  update({slice.begin, slice.end}, scale);
+  if (group_.local_rank() == 0) {
+    const int64_t* old = state_.counts(static_cast<int>((next_ - 1) % 2));
+    int64_t* fresh = state_.counts(static_cast<int>(next_ % 2));
+    for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + 1;
+    state_.write_record({next_, options_.generation, options_.members, next_ - 1});
+  }
+  times.update += watch.restart();
+  group_.arrive(Phase::slices, next_);
+  group_.await(Phase::slices, next_);
+  state_.flip(next_);
+  times.wait += watch.restart();
+}
+
+}  // namespace stoker::sync

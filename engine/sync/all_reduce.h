@@ -1,0 +1,70 @@
+#pragma once
+// Synchronous data-parallel SGD by all-reduce, as a transaction: all ranks commit a step or none does.
+//
+// A rank, for each step: begin(), then run the program once per owned shard (partial(), put()), then commit(). In
+// commit(): partials stand -> totals -> (norms, when clipping) -> my slice of the new state -> all slices stand -> flip.
+// One object per rank, used by one thread.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "collective/shard_sum.h"
+#include "optim/optimizer.h"
+#include "sync/state.h"
+
+namespace stoker::sync {
+
+struct AllReduceOptions {
+  int shards = 1;
+  double clip_norm = 0;   // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
+  double clip_value = 0;  // 0: off. Not together with clip_norm
+  uint64_t generation = 0;
+  uint64_t members = 0;   // digest of the roster, for the commit's record
+};
+
+/// Sums over the micro-batch of one shard, or over all shards of a step.
+struct Scalars {
+  double numerator = 0, denominator = 0, correct = 0, counted = 0;
+};
+
+struct StepTimes {
+  double wait = 0;    // seconds for peers' partials, norms and slices
+  double update = 0;  // seconds in sums and optimizer
+};
+
+class AllReduce {
+ public:
+  AllReduce(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer, HostState& state,
+            const AllReduceOptions& options);
+
+  /// Starts the step that makes commit committed() + 1.
+  void begin(const std::vector<bool>& present);
+  /// Where the next owned shard's gradient goes, followed by its float buffers times its share of the step's rows.
+  float* partial() { return sum_->next(); }
+  void put(int shard, const Scalars& scalars);
+  /// Totals over all shards: my partials stand, and everybody's do. The same on every rank; nothing is changed yet, so
+  /// a caller that does not like them may stop here.
+  Scalars exchange();
+  /// Makes the new state current. `mean` divides the gradient by the total denominator.
+  void commit(bool mean, StepTimes& times);
+
+ private:
+  float gradient_scale(bool mean) const;
+  float clip(float scale, StepTimes& times);
+  void update(optim::Extent range, float scale);
+  void update_weights(optim::Extent range, float scale);
+  const float* clamped(optim::Extent range, const float* sum, float scale);
+
+  collective::Group& group_;
+  const optim::Arena& arena_;
+  const optim::Optimizer& optimizer_;
+  HostState& state_;
+  AllReduceOptions options_;
+  std::unique_ptr<collective::ShardSum> sum_;
+  uint64_t next_ = 0;  // the commit that this step makes
+  Scalars totals_;
+  std::vector<float> clamp_;
+};
+
+}  // namespace stoker::sync

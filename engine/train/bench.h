@@ -1,0 +1,15 @@
+#pragma once
+// Times the real step on fixed inputs, for `make bench-step`.
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "base/codec.h"
+
+namespace stoker::train {
+
+/// Median seconds of a step in a world of one. `spec` is a TrainSpec's JSON with S = 1.
+double bench_steps(const std::string& spec, ByteView weights, const std::vector<at::Tensor>& inputs, int64_t steps);
+
+}  // namespace stoker::train

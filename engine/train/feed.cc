@@ -1,0 +1,28 @@
+#include "train/feed.h"
+
+#include "data/gather.h"
+
+namespace stoker::train {
+
+Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle)
+    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {}
+
+void Feed::begin_epoch(uint64_t epoch) {
+  for (int shard : owned_) {
+    const auto& content = store_.order(shard);
+    auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
+    for (auto& place : places) place = content[place];
+    rows_[shard] = std::move(places);
+  }
+}
+
+std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard) {
+  const auto range = plan_.rows(step, shard);
+  const uint32_t* rows = rows_.at(shard).data() + range.begin;
+  std::vector<at::Tensor> batch;
+  for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
+    batch.push_back(data::gather_batch(store_, c, rows, range.size()));
+  return batch;
+}
+
+}  // namespace stoker::train

@@ -1,0 +1,33 @@
+#pragma once
+// From the plan to tensors: the rows of one shard in one step, gathered from the store in the epoch's order.
+// One object per rank, used by one thread.
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "data/column_store.h"
+#include "data/plan.h"
+
+namespace stoker::train {
+
+class Feed {
+ public:
+  /// `store` must be sealed and outlive the feed.
+  Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle);
+
+  void begin_epoch(uint64_t epoch);
+  /// One tensor a column, batch first. REQUIRES: the shard is owned and present in the step.
+  std::vector<at::Tensor> micro_batch(int64_t step, int shard);
+
+ private:
+  const data::ColumnStore& store_;
+  const data::Plan& plan_;
+  std::vector<int> owned_;
+  uint64_t seed_;
+  bool shuffle_;
+  std::map<int, std::vector<uint32_t>> rows_;  // of each owned shard, in the order of this epoch
+};
+
+}  // namespace stoker::train

@@ -1,0 +1,42 @@
+#include "train/spec.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace stoker::train {
+
+namespace {
+
+using nlohmann::json;
+
+OnNaN parse_on_nan(const std::string& name) {
+  if (name == "error") return OnNaN::error;
+  if (name == "continue") return OnNaN::proceed;
+  fail_user("onNaN must be 'error' or 'continue', not '", name, "'");
+}
+
+}  // namespace
+
+TrainSpec parse_spec(const std::string& text) try {
+  const json in = json::parse(text);
+  TrainSpec spec;
+  spec.program = in.at("program").dump();
+  spec.optimizer = optim::parse_optimizer(in.at("optimizer").dump());
+  spec.groups = in.value("groups", spec.groups);
+  spec.columns = data::parse_columns(in.at("columns").dump());
+  spec.batch_size = in.at("batch_size");
+  spec.epochs = in.at("epochs");
+  spec.seed = in.at("seed");
+  spec.shuffle = in.at("shuffle");
+  spec.shards = in.at("shards");
+  spec.threads = in.at("threads");
+  spec.clip_norm = in.value("clip_norm", 0.0);
+  spec.clip_value = in.value("clip_value", 0.0);
+  spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
+  return spec;
+} catch (const json::exception& e) {
+  fail_user("the training spec is not what this version writes: ", e.what());
+}
+
+}  // namespace stoker::train

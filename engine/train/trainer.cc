@@ -1,0 +1,153 @@
+#include "train/trainer.h"
+
+#include <ATen/Parallel.h>
+#include <xmmintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "program/executor.h"
+#include "program/safetensors.h"
+
+namespace stoker::train {
+
+namespace {
+
+constexpr unsigned kDefaultMxcsr = 0x1f80;  // round to nearest, no flushing of denormals, no traps
+
+/// Counting buffers, in program order; each has as many numbers as its shape says.
+template <typename Body>
+void for_each_count(const program::Program& program, Body body) {
+  int64_t at = 0;
+  for (const auto& b : program.buffers) {
+    if (b.rule != program::BufferRule::count) continue;
+    body(b, at);
+    at += program::elements(b.shape);
+  }
+}
+
+sync::StateLayout layout(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
+                         const optim::Optimizer& optimizer) {
+  return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program)};
+}
+
+/// The step loop's thread computes the same bits wherever it runs.
+void set_up_thread(int threads) {
+  _mm_setcsr(kDefaultMxcsr);
+  at::set_num_threads(threads);
+}
+
+void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
+  const auto* tensor = from.find(name);
+  if (!tensor) fail_user("the initial weights lack '", name, "'");
+  if (tensor->data.size() != bytes)
+    fail_user("the initial weights of '", name, "' have ", tensor->data.size(), " bytes, the program wants ", bytes);
+  std::memcpy(to, tensor->data.data(), bytes);
+}
+
+void copy_arena(const program::SafeTensors& from, const optim::Arena& arena, float* to) {
+  for (size_t i = 0; i < arena.parameters().size(); ++i) {
+    const auto extent = arena.extent(static_cast<int>(i));
+    copy_tensor(from, arena.parameters()[i].name, to + extent.begin, extent.size() * sizeof(float));
+  }
+}
+
+void list_arena(const optim::Arena& arena, const float* base, std::vector<program::NamedTensor>& out) {
+  for (size_t i = 0; i < arena.parameters().size(); ++i) {
+    const auto& p = arena.parameters()[i];
+    const auto extent = arena.extent(static_cast<int>(i));
+    out.push_back({p.name, "float32", p.shape, std::as_bytes(std::span(base + extent.begin, extent.size()))});
+  }
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainSpec& spec, collective::Group& group, ByteView weights, uint64_t generation)
+    : spec_(spec),
+      group_(group),
+      program_(program::parse_program(spec.program)),
+      arena_(program::weight_arena(program_, spec.groups)),
+      buffers_(program::buffer_arena(program_)),
+      optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
+      state_(group, layout(program_, arena_, buffers_, *optimizer_)),
+      reduce_(group, arena_, *optimizer_, state_, {spec.shards, spec.clip_norm, spec.clip_value, generation, 0}) {
+  set_up_thread(spec.threads);
+  step_ = program::make_executor(program_, arena_, program::SafeTensors(weights, "the initial weights"));
+  for (int set : {0, 1}) step_->bind(set, state_.weights(set), state_.buffers(set), state_.counts(set));
+  load_initial(weights);
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::load_initial(ByteView weights) {
+  constexpr uint64_t kInitial = 1;
+  if (group_.local_rank() == 0) {
+    const program::SafeTensors from(weights, "the initial weights");
+    copy_arena(from, arena_, state_.weights(kInitial % 2));
+    copy_arena(from, buffers_, state_.buffers(kInitial % 2));
+    for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
+      copy_tensor(from, b.name, state_.counts(kInitial % 2) + at, program::elements(b.shape) * sizeof(int64_t));
+    });
+    state_.write_record({kInitial, 0, 0, 0});
+  }
+  group_.arrive(collective::Phase::slices, kInitial);
+  group_.await(collective::Phase::slices, kInitial);
+  state_.flip(kInitial);
+}
+
+void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {
+  float* gradient = reduce_.partial();
+  float* buffers = gradient + arena_.floats();
+  std::fill_n(buffers, buffers_.floats(), 0.0f);
+  const int set = static_cast<int>(state_.committed() % 2);
+  const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
+  const auto s = step_->run(set, inputs, gradient, buffers, key);
+  const float share = static_cast<float>(static_cast<double>(inputs.at(0).size(0)) / spec.rows);
+  for (int64_t i = 0; i < buffers_.floats(); ++i) buffers[i] *= share;
+  reduce_.put(shard, {s.numerator, s.denominator, s.correct, s.counted});
+}
+
+void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) const {
+  if (spec_.on_nan == OnNaN::proceed || std::isfinite(totals.numerator)) return;
+  fail_user("the loss became ", totals.numerator, " in epoch ", spec.epoch + 1, ", step ", spec.step + 1,
+            "; look at the learning rate and the data, or set onNaN=\"continue\"");
+}
+
+sync::Scalars Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
+                            PhaseTimes& times) {
+  const auto owned = collective::owned_shards(group_.rank(), group_.size(), spec_.shards);
+  Stopwatch watch;
+  reduce_.begin(spec.present);
+  for (int shard = owned.lo; shard < owned.hi; ++shard) {
+    if (!spec.present[shard]) continue;
+    const auto batch = inputs(shard);
+    times.gather += watch.restart();
+    run_shard(shard, spec, batch);
+    times.compute += watch.restart();
+  }
+  const auto totals = reduce_.exchange();
+  times.sync += watch.restart();
+  check_finite(spec, totals);
+  sync::StepTimes step_times;
+  reduce_.commit(mean_loss(), step_times);
+  times.sync += step_times.wait;
+  times.update += step_times.update;
+  return totals;
+}
+
+bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
+
+Bytes Trainer::weights() const {
+  const int set = static_cast<int>(state_.committed() % 2);
+  std::vector<program::NamedTensor> tensors;
+  list_arena(arena_, state_.weights(set), tensors);
+  list_arena(buffers_, state_.buffers(set), tensors);
+  for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
+    const std::span numbers(state_.counts(set) + at, program::elements(b.shape));
+    tensors.push_back({b.name, "int64", b.shape, std::as_bytes(numbers)});
+  });
+  return program::write_safetensors(std::move(tensors));
+}
+
+}  // namespace stoker::train
