@@ -2,8 +2,10 @@
 // Which rows make which step. Pure functions of (counts, batch size, seed, epoch): the same everywhere.
 //
 // Step t of T = ceil(N / batch) takes rows floor(t n_s / T) to floor((t + 1) n_s / T) of shard s, in the epoch's order.
-// A shard with no rows there is absent. A lone row is merged into the neighbouring step of its shard (batch norm
-// refuses one row, and kernels differ at 1), unless the shard has one row only.
+// A shard with no rows there is absent. No step takes a lone row (batch norm refuses one row, and kernels differ at 1),
+// unless its shard has one row only: a shard with fewer than 2 T rows gives them in pairs, the last pair with the odd
+// row, spread evenly over the steps; where the pairs fall is shifted from shard to shard, so that small shards do not
+// all meet in the same steps. Steps in which no shard would have rows are left out.
 #include <cstdint>
 #include <vector>
 
@@ -27,8 +29,13 @@ class Plan {
   std::vector<bool> present(int64_t step) const;
 
  private:
+  int64_t cut(int64_t turn, int shard) const;
+  Rows rows_of_turn(int64_t turn, int shard) const;
+
   std::vector<int64_t> counts_;
-  int64_t steps_ = 0;
+  int64_t turns_ = 0;           // T
+  int64_t steps_ = 0;           // turns in which a shard has rows
+  std::vector<int64_t> turn_of_;  // turn of each step; empty where they are the same
 };
 
 /// The order of one shard's rows in one epoch: a permutation of 0 .. n-1 keyed by (seed, epoch, shard).

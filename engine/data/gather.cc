@@ -1,0 +1,34 @@
+#include "data/gather.h"
+
+#include <ATen/ops/empty.h>
+
+#include "base/error.h"
+
+namespace stoker::data {
+
+at::ScalarType scalar_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return at::kFloat;
+    case DType::f64: return at::kDouble;
+    case DType::i32: return at::kInt;
+    case DType::i64: return at::kLong;
+    case DType::u8: return at::kByte;
+  }
+  fail_bug("unknown dtype");
+}
+
+at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* rows, int64_t count, at::Tensor reuse) {
+  const ColumnSpec& spec = store.columns()[column];
+  std::vector<int64_t> sizes{count};
+  sizes.insert(sizes.end(), spec.shape.begin(), spec.shape.end());
+  at::Tensor batch = std::move(reuse);
+  if (!batch.defined()) {
+    batch = at::empty(sizes, scalar_type(spec.dtype));
+  } else if (batch.sizes() != at::IntArrayRef(sizes)) {
+    batch.resize_(sizes);
+  }
+  store.gather(column, rows, count, batch.mutable_data_ptr());
+  return batch;
+}
+
+}  // namespace stoker::data

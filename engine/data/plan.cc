@@ -1,0 +1,103 @@
+#include "data/plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+namespace stoker::data {
+namespace {
+
+/// floor(a * b / c) without overflow.
+int64_t muldiv(int64_t a, int64_t b, int64_t c, int64_t plus = 0) {
+  return static_cast<int64_t>((static_cast<__int128>(a) * b + plus) / c);
+}
+
+}  // namespace
+
+Plan::Plan(std::vector<int64_t> counts, int64_t batch_size) : counts_(std::move(counts)) {
+  if (batch_size < 1) fail_user("batchSize is ", batch_size, ", expected at least 1");
+  const int64_t total = std::accumulate(counts_.begin(), counts_.end(), int64_t{0});
+  turns_ = steps_ = total / batch_size + (total % batch_size != 0);
+  const int64_t largest = counts_.empty() ? 0 : *std::max_element(counts_.begin(), counts_.end());
+  if (largest >= 2 * turns_) return;  // the largest shard is in every step
+  for (int64_t turn = 0; turn < turns_; ++turn) {
+    bool any = false;
+    for (int s = 0; s < shards() && !any; ++s) any = rows_of_turn(turn, s).size() > 0;
+    if (any) turn_of_.push_back(turn);
+  }
+  steps_ = static_cast<int64_t>(turn_of_.size());
+}
+
+/// Rows of the shard that lie before a turn.
+int64_t Plan::cut(int64_t turn, int shard) const {
+  const int64_t n = counts_[shard];
+  if (n >= 2 * turns_) return muldiv(turn, n, turns_);
+  const int64_t pairs = n == 1 ? 1 : n / 2;
+  const int64_t shift = muldiv(shard, turns_, shards());
+  const int64_t before = muldiv(turn, pairs, turns_, shift);
+  return before == pairs ? n : 2 * before;
+}
+
+Rows Plan::rows_of_turn(int64_t turn, int shard) const { return {cut(turn, shard), cut(turn + 1, shard)}; }
+
+Rows Plan::rows(int64_t step, int shard) const { return rows_of_turn(turn_of_.empty() ? step : turn_of_[step], shard); }
+
+int64_t Plan::rows(int64_t step) const {
+  int64_t sum = 0;
+  for (int s = 0; s < shards(); ++s) sum += rows(step, s).size();
+  return sum;
+}
+
+std::vector<bool> Plan::present(int64_t step) const {
+  std::vector<bool> here(counts_.size());
+  for (int s = 0; s < shards(); ++s) here[s] = rows(step, s).size() > 0;
+  return here;
+}
+
+namespace {
+
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014; constants of Vigna's
+/// public splitmix64.c): number i of a key is a function of (key, i) alone.
+uint64_t splitmix64(uint64_t key, uint64_t i) {
+  uint64_t z = key + (i + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+/// Numbers below a bound without bias (Lemire: Fast Random Integer Generation in an Interval, TOMACS 2019).
+class Bounded {
+ public:
+  explicit Bounded(uint64_t key) : key_(key) {}
+  uint64_t below(uint64_t bound) {
+    unsigned __int128 product = next(bound);
+    if (static_cast<uint64_t>(product) < bound) {
+      const uint64_t threshold = -bound % bound;
+      while (static_cast<uint64_t>(product) < threshold) product = next(bound);
+    }
+    return static_cast<uint64_t>(product >> 64);
+  }
+
+ private:
+  unsigned __int128 next(uint64_t bound) { return static_cast<unsigned __int128>(splitmix64(key_, i_++)) * bound; }
+  uint64_t key_;
+  uint64_t i_ = 0;
+};
+
+}  // namespace
+
+std::vector<uint32_t> epoch_order(int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle) {
+  STOKER_CHECK(n >= 0 && n <= std::numeric_limits<uint32_t>::max());
+  std::vector<uint32_t> order(n);
+  std::iota(order.begin(), order.end(), 0u);
+  if (!shuffle) return order;
+  const uint64_t numbers[] = {seed, epoch, static_cast<uint64_t>(shard)};
+  Bounded random(mix_key(numbers));
+  for (int64_t i = n - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+  return order;
+}
+
+}  // namespace stoker::data
