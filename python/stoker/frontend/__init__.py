@@ -1,0 +1,5 @@
+"""Front ends: from a framework's model to a program."""
+
+from stoker.frontend.errors import CompileError
+
+__all__ = ["CompileError"]

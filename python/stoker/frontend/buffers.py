@@ -1,0 +1,55 @@
+"""Which buffers a training graph writes, and by which rule they are brought together over shards."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from stoker.frontend import passes
+from stoker.frontend.errors import CompileError, place_of_node
+
+aten = torch.ops.aten
+_NORMS = {aten.batch_norm.default, aten.instance_norm.default}
+_ADD_ONE = {aten.add_.Tensor, aten.add_.Scalar}
+
+
+def rules(gm: fx.GraphModule, names: dict[fx.Node, str]) -> dict[str, str]:
+    """Buffer name -> 'mean' or 'count' for what the graph writes. `names` has every placeholder that is not an input."""
+    sources: dict[fx.Node, fx.Node] = {node: node for node in names}
+    found: dict[str, str] = {}
+    for node in gm.graph.nodes:
+        if node.op != "call_function":
+            continue
+        for argument in passes.changed_arguments(node):
+            if argument in sources:
+                _note(found, names[sources[argument]], node, argument)
+        for argument in passes.viewed_arguments(node):
+            if argument in sources:
+                sources[node] = sources[argument]
+    return found
+
+
+def _note(found: dict[str, str], name: str, node: fx.Node, argument: fx.Node) -> None:
+    rule = _rule(node, argument)
+    if rule is None or found.get(name, rule) != rule:
+        raise CompileError(
+            f"the model changes {name!r} in place by {node.target} at {place_of_node(node)}: only batch-norm statistics "
+            "and counters that grow by one can be kept exact over several workers"
+        )
+    found[name] = rule
+
+
+def _rule(node: fx.Node, argument: fx.Node) -> str | None:
+    if argument.op != "placeholder":
+        return None
+    value = argument.meta["val"]
+    if node.target in _NORMS and value.dtype == torch.float32:
+        return "mean"
+    if node.target in _ADD_ONE and node.args[1] == 1 and not node.kwargs and value.dtype == torch.int64:
+        return "count"
+    return None
+
+
+def statistics(gm: fx.GraphModule) -> list[str]:
+    """The modules that normalise by statistics of the batch."""
+    return [place_of_node(node) for node in gm.graph.nodes if node.target in _NORMS and node.args[5]]

@@ -1,0 +1,207 @@
+"""Puts programs together: names for what the graph reads, slots, loss, metric, and the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind
+
+from stoker.frontend import buffers, labels, structure
+from stoker.frontend.emit import Emitter, dtype_name
+from stoker.frontend.errors import CompileError
+from stoker.frontend.losses import Terms, spread
+from stoker.frontend.trace import Trace
+from stoker.program import FORMAT, VERSION, TensorSpec
+
+WEIGHT = TensorSpec("weight", "float32", ())
+
+
+def row_specs(inputs: list[TensorSpec], label_specs: list[TensorSpec], weighted: bool) -> list[TensorSpec]:
+    return [*inputs, *label_specs, *([WEIGHT] if weighted else [])]
+
+
+class Graph:
+    """An exported graph whose placeholders have the user's names."""
+
+    def __init__(self, trace: Trace, model: nn.Module, loss, kind: str):
+        self.trace, self.kind = trace, kind
+        self.module = trace.program.graph_module
+        self.names = _Names(model, loss, kind)
+        self.inputs: list[fx.Node] = []
+        self.parameters: dict[str, fx.Node] = {}
+        self.others: dict[str, fx.Node] = {}  # buffers and constants
+        self.tensors: dict[str, torch.Tensor] = {}
+        placeholders = [node for node in self.module.graph.nodes if node.op == "placeholder"]
+        for node, spec in zip(placeholders, trace.program.graph_signature.input_specs, strict=True):
+            self._place(node, spec)
+
+    def _place(self, node: fx.Node, spec) -> None:
+        if spec.kind is InputKind.USER_INPUT:
+            node.meta["stoker_input"] = True
+            self.inputs.append(node)
+            return
+        if spec.kind is InputKind.CONSTANT_TENSOR:
+            name, tensor = f"${self.kind}.{spec.target}", self.trace.program.constants[spec.target]
+        elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+            name, tensor = self.names.of(spec.target)
+        else:
+            raise CompileError(f"the model holds {spec.target!r}, which is not a tensor and cannot be compiled")
+        kept = self.parameters if isinstance(tensor, nn.Parameter) and tensor.requires_grad else self.others
+        if name in kept:  # a tied weight: its other name reads the same memory
+            node.replace_all_uses_with(kept[name])
+        else:
+            kept[name], self.tensors[name] = node, tensor
+
+    def results(self) -> list[fx.Node]:
+        return list(next(iter(reversed(self.module.graph.nodes))).args[0])
+
+    def train_program(self, inputs, label_specs, weighted: bool, metric: str | None) -> dict:
+        trace, results = self.trace, self.results()
+        compared = [None if part is None else results[part] for part in trace.metric or ()]
+        wanted = [results[0], *(part for part in compared if part is not None)]
+        if trace.denominator is not None:
+            wanted.append(results[trace.denominator])
+        emitter = Emitter(self.module.graph, wanted)
+        roles = ["feature"] * len(inputs) + ["label"] * len(label_specs) + ["weight"] * weighted
+        program = self._program(emitter, row_specs(inputs, label_specs, weighted), roles)
+        found = [(name, results[index]) for name, index in trace.outputs]
+        program["outputs"] = [self._output(emitter, name, node) for name, node in found if node in emitter.live]
+        program["loss"] = {"numerator": emitter.slot(results[0]), "denominator": self._denominator(emitter, results)}
+        program["metric"] = _metric(emitter, metric, compared)
+        return program
+
+    def infer_program(self, inputs: list[TensorSpec]) -> tuple[dict, list[str]]:
+        """The program, and notes on outputs that were left out."""
+        results = self.results()
+        found, notes = self._row_outputs([(name, results[index]) for name, index in self.trace.outputs])
+        emitter = Emitter(self.module.graph, [node for _, node in found])
+        program = self._program(emitter, inputs, ["feature"] * len(inputs))
+        program["kind"] = "infer"
+        program["outputs"] = [self._output(emitter, name, node) for name, node in found]
+        return program, notes
+
+    def _program(self, emitter: Emitter, specs: list[TensorSpec], roles: list[str]) -> dict:
+        inputs = [
+            {"name": spec.name, "role": role, "slot": emitter.slot(node), "dtype": spec.dtype, "shape": list(spec.shape)}
+            for spec, role, node in zip(specs, roles, self.inputs, strict=False)
+        ]
+        rules = buffers.rules(self.module, self._named_nodes())
+        parameters = [self._parameter(emitter, *entry) for entry in self.parameters.items() if entry[1] in emitter.live]
+        others = {name: node for name, node in self.others.items() if node in emitter.live}
+        written = [dict(self._tensor(emitter, n, others[n]), rule=rules[n]) for n in others if n in rules]
+        constants = [self._tensor(emitter, n, others[n]) for n in others if n not in rules]
+        nodes = emitter.nodes()
+        return {
+            "format": FORMAT, "version": VERSION, "kind": self.kind, "torch": ".".join(torch.__version__.split(".")[:2]),
+            "inputs": inputs, "parameters": parameters, "buffers": written, "constants": constants,
+            "slots": emitter.slots, "nodes": nodes, "outputs": [],
+        }  # fmt: skip
+
+    def _named_nodes(self) -> dict[fx.Node, str]:
+        return {node: name for kept in (self.parameters, self.others) for name, node in kept.items()}
+
+    def _parameter(self, emitter: Emitter, name: str, node: fx.Node) -> dict:
+        shape = list(self.tensors[name].shape)
+        return {"name": name, "slot": emitter.slot(node), "shape": shape, "aliases": self.names.aliases.get(name, [])}
+
+    def _tensor(self, emitter: Emitter, name: str, node: fx.Node) -> dict:
+        tensor = self.tensors[name]
+        return {"name": name, "slot": emitter.slot(node), "dtype": dtype_name(tensor.dtype), "shape": list(tensor.shape)}
+
+    def _output(self, emitter: Emitter, name: str, node: fx.Node) -> dict:
+        shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape[1:]]
+        return {"name": name, "slot": emitter.slot(node), "shape": shape}
+
+    def _denominator(self, emitter: Emitter, results: list[fx.Node]) -> dict:
+        if self.trace.denominator is None:
+            return {"rows": float(self.trace.rows)}
+        return {"slot": emitter.slot(results[self.trace.denominator])}
+
+    def _row_outputs(self, found: list[tuple[str, fx.Node]]) -> tuple[list[tuple[str, fx.Node]], list[str]]:
+        batch = str(self.inputs[0].meta["val"].shape[0])
+        kept = [(name, node) for name, node in found if str((*node.meta["val"].shape, None)[0]) == batch]
+        odd = [f"{name!r} with shape {list(node.meta['val'].shape)}" for name, node in found if (name, node) not in kept]
+        if not kept:
+            raise CompileError(f"the model gives no output with one row for each input row, only {', '.join(odd)}")
+        return kept, [f"output {text} has no row for each input row: it is left out of transform" for text in odd]
+
+
+def _metric(emitter: Emitter, kind: str | None, compared: list) -> dict | None:
+    if kind is None:
+        return None
+    output, label, weight = (None if node is None else emitter.slot(node) for node in compared)
+    return {"kind": kind, "output": output, "label": label, "weight": weight}
+
+
+def compared(metric: str, outputs, label_tensors: dict, weight, terms: Terms) -> tuple:
+    """What the metric compares: output (classes last), label of the shape of its result, what each counts."""
+    output = labels.single_output("the metric", outputs)
+    label = labels.single_label("the metric", next(iter(label_tensors.values())) if len(label_tensors) == 1 else label_tensors)
+    if metric == "argmax":
+        if label.is_floating_point() and structure.row_shape(label) == structure.row_shape(output):
+            label = label.argmax(1)
+        output = output.movedim(1, -1) if output.dim() > 2 else output
+        label = label.reshape([-1, *output.shape[1:-1]]) if label.dim() != output.dim() - 1 else label
+    else:
+        label = labels.like_output("the metric", output, label)[1]
+    counts = terms.counts
+    if weight is not None:
+        each = weight if counts is None else counts * spread(weight, counts)
+        counts = each if each.dim() == label.dim() else spread(each, label).expand(label.shape)
+    return output, label, counts
+
+
+class _Names:
+    """The user's name for each parameter and buffer; one name for a tied one, the others are its aliases."""
+
+    def __init__(self, model: nn.Module, loss, kind: str):
+        self.first: dict[int, str] = {}
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.aliases: dict[str, list[str]] = {}
+        hidden = hidden_buffers(model)
+        for name, tensor in [*all_tensors(model)]:
+            self._add(f"model.{name}", f"$model.{name}" if name in hidden else name, tensor)
+        for name, tensor in all_tensors(loss) if isinstance(loss, nn.Module) else ():
+            self._add(f"loss.{name}", f"$loss.{name}", tensor)
+
+    def _add(self, target: str, name: str, tensor: torch.Tensor) -> None:
+        self.tensors[target] = tensor
+        first = self.first.setdefault(id(tensor), name)
+        if first != name:
+            self.aliases.setdefault(first, []).append(name)
+
+    def of(self, target: str) -> tuple[str, torch.Tensor]:
+        tensor = self.tensors[target]
+        return self.first[id(tensor)], tensor
+
+
+def all_tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+
+
+def hidden_buffers(model: nn.Module) -> set[str]:
+    """Buffers that state_dict leaves out."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules(remove_duplicate=False)
+        for name in module._non_persistent_buffers_set
+    }
+
+
+def gather_weights(model: nn.Module, graphs: list[Graph], programs: list[dict]) -> dict:
+    """Everything the programs read, and the rest of the model's state_dict."""
+    hidden = hidden_buffers(model)
+    tensors = {name: tensor for name, tensor in all_tensors(model) if name not in hidden}
+    for parameter in programs[0]["parameters"]:
+        for alias in parameter["aliases"]:
+            tensors.pop(alias, None)
+    for graph, program in zip(graphs, programs, strict=True):
+        for entry in (*program["parameters"], *program["buffers"], *program["constants"]):
+            tensors[entry["name"]] = graph.tensors[entry["name"]]
+    return {name: _numpy(name, tensor) for name, tensor in tensors.items()}
+
+
+def _numpy(name: str, tensor: torch.Tensor):
+    if tensor.dtype is torch.bfloat16 or tensor.is_complex() or tensor.layout is not torch.strided:
+        raise CompileError(f"{name!r} is {dtype_name(tensor.dtype)} ({dtype_name(tensor.layout)}), which cannot be saved")
+    return tensor.detach().contiguous().numpy()

@@ -1,0 +1,85 @@
+"""What cannot be compiled, said in the user's words: the module, its class, the user's line, the cause."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType, TracebackType
+
+_OURS = str(Path(__file__).parent)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+class CompileError(ValueError):
+    """A model or loss that cannot become a program."""
+
+
+def is_user_file(filename: str) -> bool:
+    """Whether a source file is the user's: not torch's, not the front end's, not generated."""
+    import torch
+
+    inside = (str(Path(torch.__file__).parent), _OURS, str(Path(traceback.__file__).parent))
+    if filename.startswith("<") and not filename.startswith("<ipython"):
+        return False
+    if filename.startswith("torch/"):  # stack traces of graph nodes shorten torch's own names
+        return False
+    library = filename.startswith(inside[2]) and "site-packages" not in filename
+    return not (filename.startswith(inside[:2]) or library)
+
+
+def line_in_stack(stack_trace: str | None) -> tuple[str, int] | None:
+    """The user's innermost line in the stack trace text of a graph node."""
+    lines = [(name, int(number)) for name, number in _FRAME.findall(stack_trace or "") if is_user_file(name)]
+    return lines[-1] if lines else None
+
+
+def place_of(path: str, class_name: str, line: tuple[str, int] | None) -> str:
+    """'layer1.conv (Conv2d), net.py:12'; empty where nothing is known."""
+    module = f"{path} ({class_name})" if path else class_name
+    where = f"{line[0]}:{line[1]}" if line else ""
+    return ", ".join(part for part in (module, where) if part)
+
+
+def place_of_node(node) -> str:
+    """Where a node of the exported graph comes from."""
+    path, class_name = module_of_node(node)
+    return place_of(path, class_name, line_in_stack(node.meta.get("stack_trace")))
+
+
+def module_of_node(node) -> tuple[str, str]:
+    stack = [entry for entry in (node.meta.get("nn_module_stack") or {}).values() if entry[0].partition(".")[0] in
+             ("model", "loss")]
+    if not stack:
+        return "", ""
+    path, kind = stack[-1]
+    kind = kind if isinstance(kind, str) else kind.__qualname__
+    root, _, inner = path.partition(".")
+    return (inner if root == "model" else "the loss"), kind.rpartition(".")[2]
+
+
+def place_of_frames(frames: list[tuple[FrameType, int]], model) -> str:
+    """Where in the user's model these frames (outermost first) are: the innermost module and the user's innermost line."""
+    import torch
+
+    names = {id(module): name for name, module in model.named_modules()}
+    module, line = None, None
+    for frame, number in frames:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, torch.nn.Module) and id(owner) in names and frame.f_code.co_name == "forward":
+            module = owner
+        if is_user_file(frame.f_code.co_filename) and (module is not None or owner is None):
+            line = (frame.f_code.co_filename, number)
+    if module is None:
+        return place_of("", "", line)
+    return place_of(names[id(module)], type(module).__name__, line)
+
+
+def frames_of_traceback(trace: TracebackType | None) -> list[tuple[FrameType, int]]:
+    return [(frame, number) for frame, number in traceback.walk_tb(trace)]
+
+
+def frames_of_caller() -> list[tuple[FrameType, int]]:
+    """The running frames below the trace, outermost first."""
+    return list(traceback.walk_stack(sys._getframe(1)))[::-1]

@@ -1,0 +1,251 @@
+"""Passes over an exported graph. Each takes the graph module, changes its graph, and does one thing."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import fx
+
+from stoker.frontend.errors import CompileError, place_of_node
+
+aten = torch.ops.aten
+_ho = torch.ops.higher_order
+
+_ASSERTS = {
+    aten._assert_tensor_metadata.default,
+    aten._assert_scalar.default,
+    aten._assert_async.default,
+    aten._assert_async.msg,
+    aten.sym_constrain_range.default,
+    aten.sym_constrain_range_for_size.default,
+}
+_DROPOUTS = {
+    aten.dropout.default,
+    aten.alpha_dropout.default,
+    aten.feature_dropout.default,
+    aten.feature_alpha_dropout.default,
+}
+_CASTS = {aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other}
+
+
+def simplify(gm: fx.GraphModule) -> None:
+    inline_modes(gm)
+    drop_asserts(gm)
+    drop_lifting(gm)
+    drop_identities(gm)
+    name_squeezed_dims(gm)
+    fuse_linear(gm)
+    copy_changed_inputs(gm)
+
+
+def drop_asserts(gm: fx.GraphModule) -> None:
+    for node in list(gm.graph.nodes):
+        if node.target in _ASSERTS:
+            gm.graph.erase_node(node)
+
+
+def drop_identities(gm: fx.GraphModule) -> None:
+    """Casts to the same type, dropout that drops nothing: operators that return their first argument itself."""
+    for node in list(gm.graph.nodes):
+        if _is_same_cast(node) or _is_idle_dropout(node):
+            node.replace_all_uses_with(node.args[0])
+            gm.graph.erase_node(node)
+
+
+def _is_same_cast(node: fx.Node) -> bool:
+    if node.target not in _CASTS or node.kwargs.get("copy") or node.kwargs.get("memory_format") is not None:
+        return False
+    if any(argument is True for argument in node.args[1:]):  # non_blocking, copy
+        return False
+    before, after = node.args[0].meta.get("val"), node.meta.get("val")
+    return (before.dtype, before.device, before.layout) == (after.dtype, after.device, after.layout)
+
+
+def _is_idle_dropout(node: fx.Node) -> bool:
+    return node.target in _DROPOUTS and (node.args[1] == 0 or node.args[2] is False)
+
+
+def drop_lifting(gm: fx.GraphModule) -> None:
+    """A literal tensor arrives as detach_(lift_fresh_copy(constant)); the constant itself does, if nobody changes it."""
+    for node in list(gm.graph.nodes):
+        if node.target is aten.detach_.default and not _requires_grad(node.args[0]):
+            node.replace_all_uses_with(node.args[0])
+            gm.graph.erase_node(node)
+    for node in list(gm.graph.nodes):
+        if node.target is aten.lift_fresh_copy.default and not _changed(node):
+            node.replace_all_uses_with(node.args[0])
+            gm.graph.erase_node(node)
+
+
+def name_squeezed_dims(gm: fx.GraphModule) -> None:
+    """squeeze() removes the dimensions that the trace saw as 1, not the batch when it happens to have one row."""
+    for node in list(gm.graph.nodes):
+        if node.target is aten.squeeze.default:
+            shape = node.args[0].meta["val"].shape
+            node.target = aten.squeeze.dims
+            node.args = (node.args[0], [dim for dim, size in enumerate(shape) if isinstance(size, int) and size == 1])
+
+
+def fuse_linear(gm: fx.GraphModule) -> None:
+    """matmul(x, w) + b with a matrix w and a vector b is linear(x, w.t(), b), one operator."""
+    for node in list(gm.graph.nodes):
+        found = _matmul_plus_vector(node)
+        if found is None:
+            continue
+        product, bias = found
+        x, matrix = product.args
+        with gm.graph.inserting_before(node):
+            transposed = gm.graph.call_function(aten.t.default, (matrix,))
+            fused = gm.graph.call_function(aten.linear.default, (x, transposed, bias))
+        transposed.meta, fused.meta = dict(product.meta), dict(node.meta)
+        transposed.meta["val"] = matrix.meta["val"].t()
+        node.replace_all_uses_with(fused)
+        gm.graph.erase_node(node)
+        gm.graph.erase_node(product)
+
+
+def _matmul_plus_vector(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    if node.target is not aten.add.Tensor or node.kwargs or len(node.args) != 2:
+        return None
+    product, bias = node.args
+    if not (isinstance(product, fx.Node) and isinstance(bias, fx.Node)):
+        return None
+    if bias.target in (aten.matmul.default, aten.mm.default):
+        product, bias = bias, product
+    if product.target not in (aten.matmul.default, aten.mm.default) or len(product.users) != 1:
+        return None
+    x, matrix = (argument.meta["val"] for argument in product.args)
+    vector = bias.meta.get("val")
+    if not isinstance(vector, torch.Tensor) or vector.dtype != x.dtype or x.dim() < 2 or matrix.dim() != 2:
+        return None
+    return (product, bias) if tuple(vector.shape) == (matrix.shape[1],) else None
+
+
+def copy_changed_inputs(gm: fx.GraphModule) -> None:
+    """An input that the model changes in place is copied first: the rows belong to the caller."""
+    for node in list(gm.graph.nodes):
+        if node.op == "placeholder" and node.meta.get("stoker_input") and _changed(node):
+            with gm.graph.inserting_after(node):
+                copy = gm.graph.call_function(aten.clone.default, (node,))
+            copy.meta = {key: value for key, value in node.meta.items() if key != "stoker_input"}
+            node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
+
+
+def inline_modes(gm: fx.GraphModule) -> None:
+    """Blocks under torch.no_grad() become plain operators on detached tensors; disabled autocast blocks just go."""
+    for node in list(gm.graph.nodes):
+        if node.target in (_ho.wrap_with_set_grad_enabled, _ho.wrap_with_autocast):
+            with gm.graph.inserting_before(node):
+                results = _Inliner(gm.graph).block(gm, node, list(node.args), grad=True)
+            _replace_results(gm.graph, node, results)
+    gm.graph.eliminate_dead_code(is_impure_node=lambda node: node.op != "get_attr")
+
+
+def _replace_results(graph: fx.Graph, node: fx.Node, results) -> None:
+    for user in list(node.users):
+        user.replace_all_uses_with(results[user.args[1]])
+        graph.erase_node(user)
+    graph.erase_node(node)
+
+
+class _Inliner:
+    """Copies the nodes of a block, and of blocks inside it, to the insert point."""
+
+    def __init__(self, graph: fx.Graph):
+        self.graph = graph
+        self.detached: dict[fx.Node, fx.Node] = {}
+
+    def block(self, owner: fx.GraphModule, node: fx.Node, args: list, grad: bool) -> tuple:
+        if node.target is _ho.wrap_with_set_grad_enabled:
+            grad, body, inputs = args[0], node.args[1], args[2:]
+        else:
+            _refuse_autocast(node)
+            body, inputs = node.args[4], args[5:]
+        return self.splice(getattr(owner, body.target), inputs, grad)
+
+    def splice(self, body: fx.GraphModule, inputs: list, grad: bool) -> tuple:
+        values: dict[fx.Node, object] = {}
+        inputs = iter(inputs)
+        for node in body.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(inputs)
+            elif node.op == "output":
+                return fx.map_arg(node.args[0], values.__getitem__)
+            elif node.target in (_ho.wrap_with_set_grad_enabled, _ho.wrap_with_autocast):
+                values[node] = self.block(body, node, _block_args(node, values), grad)
+            elif node.target is operator.getitem and isinstance(values[node.args[0]], (tuple, list)):
+                values[node] = values[node.args[0]][node.args[1]]
+            elif node.op == "call_function":
+                values[node] = self.graph.node_copy(node, lambda arg, grad=grad: self.operand(values[arg], grad))
+        return ()
+
+    def operand(self, value, grad: bool):
+        if grad or not _requires_grad(value):
+            return value
+        if value not in self.detached:
+            node = self.graph.call_function(aten.detach.default, (value,))
+            node.meta = dict(value.meta, val=value.meta["val"].detach())
+            self.detached[value] = node
+        return self.detached[value]
+
+
+def _block_args(node: fx.Node, values: dict) -> list:
+    return [values.get(arg) if isinstance(arg, fx.Node) else arg for arg in node.args]
+
+
+def _refuse_autocast(node: fx.Node) -> None:
+    device, _, enabled = node.args[:3]
+    if enabled and device == "cpu":
+        raise CompileError(f"mixed precision (autocast) cannot be compiled yet, at {place_of_node(node)}")
+
+
+def _requires_grad(value) -> bool:
+    tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
+    return isinstance(tensor, torch.Tensor) and tensor.requires_grad
+
+
+def changed_arguments(node: fx.Node) -> list[fx.Node]:
+    """The arguments whose memory this node writes."""
+    if node.target in (aten.batch_norm.default, aten.instance_norm.default):
+        return [arg for arg in node.args[3:5] if isinstance(arg, fx.Node)] if node.args[5] else []
+    schema = getattr(node.target, "_schema", None)
+    return [arg for arg in _aliased(node, schema, written=True)] if schema is not None and schema.is_mutable else []
+
+
+def viewed_arguments(node: fx.Node) -> list[fx.Node]:
+    """The arguments whose memory this node's result may share."""
+    schema = getattr(node.target, "_schema", None)
+    if node.target is operator.getitem:
+        return [node.args[0]]
+    if node.target in _MAYBE_VIEWS:
+        return [node.args[0]]
+    return _aliased(node, schema, written=False) if schema is not None else []
+
+
+_MAYBE_VIEWS = {aten.reshape.default, aten.contiguous.default, aten.flatten.using_ints, *_CASTS}
+
+
+def _aliased(node: fx.Node, schema, written: bool) -> list[fx.Node]:
+    found = []
+    for position, argument in enumerate(schema.arguments):
+        value = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
+        info = argument.alias_info
+        if info is None or (written and not info.is_write):
+            continue
+        found += [item for item in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(item, fx.Node)]
+    return found
+
+
+def _changed(node: fx.Node) -> bool:
+    """Whether this tensor's memory, through it or a view of it, is written later."""
+    seen, todo = {node}, [node]
+    while todo:
+        value = todo.pop()
+        for user in value.users:
+            if value in changed_arguments(user):
+                return True
+            if value in viewed_arguments(user) and user not in seen:
+                seen.add(user)
+                todo.append(user)
+    return False

@@ -1,0 +1,56 @@
+"""Calls the user's forward with named tensors, and names the tensors of what it returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+
+import torch
+
+from stoker.frontend.errors import CompileError
+
+
+def call(model: torch.nn.Module, tensors: dict[str, torch.Tensor]):
+    """By name where forward has all these names, else in order."""
+    parameters = inspect.signature(model.forward).parameters
+    if len(tensors) > 1 and all(name in parameters for name in tensors):
+        return model(**tensors)
+    return model(*tensors.values())
+
+
+def leaves(outputs, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
+    """'output' for one tensor, else by dict key, field name or position."""
+    if isinstance(outputs, torch.Tensor):
+        return [(prefix or "output", outputs)]
+    found = []
+    for key, value in _items(outputs):
+        found += leaves(value, f"{prefix}.{key}" if prefix else str(key)) if value is not None else []
+    return found
+
+
+def _items(outputs) -> list[tuple[object, object]]:
+    if isinstance(outputs, Mapping):
+        return list(outputs.items())
+    if dataclasses.is_dataclass(outputs):
+        return [(field.name, getattr(outputs, field.name)) for field in dataclasses.fields(outputs)]
+    if hasattr(outputs, "_fields"):
+        return list(zip(outputs._fields, outputs, strict=True))
+    if isinstance(outputs, (tuple, list)):
+        return list(enumerate(outputs))
+    if outputs is None or isinstance(outputs, (bool, int, float, str)):
+        return []
+    raise CompileError(
+        f"the model returns a {type(outputs).__name__}; it may return a tensor, or tensors in a tuple, list, dict "
+        "or dataclass"
+    )
+
+
+def row_shape(tensor: torch.Tensor) -> tuple:
+    return tuple(tensor.shape[1:])
+
+
+def show(tensor: torch.Tensor) -> str:
+    """A shape as the user thinks of it: [rows, 10]."""
+    rows = ["rows"] if tensor.dim() else []
+    return "[" + ", ".join(rows + [str(size) for size in tensor.shape[1:]]) + "]"

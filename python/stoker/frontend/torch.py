@@ -1,0 +1,170 @@
+"""PyTorch: compiles an nn.Module and its loss into a training and an inference program."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from stoker.frontend import additivity, buffers, build, structure
+from stoker.frontend.errors import CompileError
+from stoker.frontend.guess import default_output_kind, infer_input_shape
+from stoker.frontend.losses import Objective, Terms, as_module
+from stoker.frontend.modes import same_in_both_modes
+from stoker.frontend.passes import simplify
+from stoker.frontend.trace import EXAMPLE_ROWS, Stage, Trace, export
+from stoker.program import Compiled, TensorSpec
+
+__all__ = ["CompileError", "compile", "default_output_kind", "infer_input_shape"]
+
+_METRICS = ("argmax", "sign", "half", None)
+
+
+def compile(  # noqa: A001 - the verb that this module is for
+    module: nn.Module,
+    loss,
+    inputs: list[TensorSpec],
+    labels: list[TensorSpec],
+    *,
+    weighted: bool = False,
+    loss_reduction: str | None = None,
+    metric: str | None = None,
+) -> Compiled:
+    """Compiles `module` trained by `loss`; the module itself is not touched.
+
+    `loss` is a torch loss, a functional loss, or a callable of (outputs, labels), where labels is a tensor, or a dict by
+    name if there are several. `loss_reduction` says what a callable gives: the 'mean' over rows (default), the 'sum'
+    (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row.
+    """
+    if metric not in _METRICS:
+        raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
+    model = _own_copy(module)
+    _initialise_lazy(model, inputs)
+    _check_parameters(model)
+    own_loss, objective = _own_loss(loss, loss_reduction, weighted)
+
+    trained = Trace()
+    model.train()
+    stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
+    export(stage, trained, [_example(spec) for spec in build.row_specs(inputs, labels, weighted)])
+    train_graph = build.Graph(trained, model, own_loss, "train")
+    simplify(train_graph.module)
+    train = train_graph.train_program(inputs, labels, weighted, metric)
+
+    infer_graph = train_graph if same_in_both_modes(model) else _infer_graph(model, inputs)
+    infer, dropped = infer_graph.infer_program(inputs)
+    weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
+    shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
+    notes = dropped + _notes(train, weights, buffers.statistics(train_graph.module))
+    return Compiled(train, infer, weights, shapes, notes)
+
+
+class TrainStage(Stage):
+    """(inputs, labels, weight) -> numerator, denominator, outputs, what the metric compares."""
+
+    def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace):
+        super().__init__(model)
+        self.loss = loss
+        self.plan = (objective, [s.name for s in inputs], [s.name for s in labels], weighted, metric)
+        self.trace = [trace]  # in a list: nn.Module would look into it
+
+    def forward(self, *tensors):
+        objective, features, labels, weighted, metric = self.plan
+        trace = self.trace[0]
+        self.watch(trace, tensors[0])
+        outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
+        named = dict(zip(labels, tensors[len(features) :], strict=False))
+        weight = tensors[-1] if weighted else None
+        terms = objective(self.loss, outputs, next(iter(named.values())) if len(named) == 1 else named, weight)
+        return _results(trace, terms, outputs, named, weight, metric)
+
+
+class InferStage(Stage):
+    def __init__(self, model, inputs, trace: Trace):
+        super().__init__(model)
+        self.names = [spec.name for spec in inputs]
+        self.trace = [trace]
+
+    def forward(self, *tensors):
+        self.watch(self.trace[0], tensors[0])
+        outputs = structure.call(self.model, dict(zip(self.names, tensors, strict=True)))
+        return _number(self.trace[0], outputs, [])
+
+
+def _results(trace: Trace, terms: Terms, outputs, labels: dict, weight, metric: str | None) -> list[torch.Tensor]:
+    results = [terms.numerator]
+    trace.rows = terms.rows
+    if terms.denominator is not None:
+        trace.denominator = len(results)
+        results.append(terms.denominator)
+    if metric is not None:
+        compared = build.compared(metric, outputs, labels, weight, terms)
+        trace.metric = tuple(None if part is None else len(results) + index for index, part in enumerate(compared))
+        results += [part for part in compared if part is not None]
+    return _number(trace, outputs, results)
+
+
+def _number(trace: Trace, outputs, results: list[torch.Tensor]) -> list[torch.Tensor]:
+    found = structure.leaves(outputs)
+    if not found:
+        raise CompileError("the model returns no tensor")
+    trace.outputs = [(name, len(results) + index) for index, (name, _) in enumerate(found)]
+    return results + [tensor for _, tensor in found]
+
+
+def _infer_graph(model: nn.Module, inputs: list[TensorSpec]) -> build.Graph:
+    trace = Trace()
+    model.eval()
+    export(InferStage(model, inputs, trace), trace, [_example(spec) for spec in inputs])
+    graph = build.Graph(trace, model, None, "infer")
+    simplify(graph.module)
+    return graph
+
+
+def _own_copy(module: nn.Module) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise CompileError(f"model is a {type(module).__name__}; give a torch.nn.Module")
+    try:
+        model = copy.deepcopy(module)
+    except Exception as error:
+        raise CompileError(f"the model cannot be copied (copy.deepcopy): {error}") from error
+    return model.cpu()
+
+
+def _own_loss(loss, reduction: str | None, weighted: bool) -> tuple[object, Objective]:
+    loss = as_module(loss)
+    objective = Objective(loss, reduction, weighted)
+    return (copy.deepcopy(loss).cpu() if isinstance(loss, nn.Module) else loss), objective
+
+
+def _initialise_lazy(model: nn.Module, inputs: list[TensorSpec]) -> None:
+    """nn.Lazy* layers learn their shapes from a first batch."""
+    if not any(nn.parameter.is_lazy(p) for p in (*model.parameters(), *model.buffers())):
+        return
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    with torch.no_grad():
+        structure.call(model, {spec.name: _example(spec) for spec in inputs})
+    for m, training in modes.items():
+        m.training = training
+
+
+def _check_parameters(model: nn.Module) -> None:
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not trainable:
+        raise CompileError("the model has no trainable parameter (requires_grad is False for all, or there are none)")
+    for name, parameter in trainable:
+        if parameter.dtype != torch.float32:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise CompileError(f"parameter {name!r} is {kind}; Stoker trains in float32: call model.float() first")
+
+
+def _example(spec: TensorSpec) -> torch.Tensor:
+    return torch.zeros((EXAMPLE_ROWS, *spec.shape), dtype=getattr(torch, spec.dtype))
+
+
+def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:
+    if statistics:
+        return [f"statistics are per micro-batch in {'; '.join(statistics)}: another number of shards gives another result"]
+    return additivity.notes(train, weights)

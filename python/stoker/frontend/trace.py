@@ -1,0 +1,145 @@
+"""Runs torch.export over the model, with or without its loss, and turns its failures into CompileError.
+
+torch.export patches torch's classes while it traces, so one trace runs at a time in a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import warnings
+from dataclasses import dataclass, field
+
+import torch
+
+from stoker.frontend import errors
+from stoker.frontend.errors import CompileError
+
+_tracing = threading.Lock()
+EXAMPLE_ROWS = 7  # an uncommon number, so that a branch on the batch size shows
+
+
+@dataclass
+class Trace:
+    """What one trace leaves behind: the graph, and what forward noted while it ran."""
+
+    program: torch.export.ExportedProgram | None = None
+    outputs: list[tuple[str, int]] = field(default_factory=list)  # name, index among the graph's results
+    structure: object = None
+    denominator: int | None = None  # index among the graph's results
+    rows: float = 0.0  # of the denominator where there is no such result
+    metric: tuple[int, int, int | None] | None = None  # output, label, weight among the graph's results
+    guards: list[tuple[str, str]] = field(default_factory=list)  # condition on the batch, place
+
+
+class Stage(torch.nn.Module):
+    """What is exported: forward takes flat tensors and returns a flat list; subclasses say which."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def watch(self, trace: Trace, tensor: torch.Tensor) -> None:
+        """Notes from here on which line asked something about the batch size."""
+        size = tensor.shape[0]
+        if isinstance(size, torch.SymInt):
+            shape_env = size.node.shape_env
+            shape_env.guards = _Guards(shape_env.guards, trace, self.model)
+
+
+class _Guards(list):
+    def __init__(self, guards, trace: Trace, model: torch.nn.Module):
+        super().__init__(guards)
+        self.trace, self.model = trace, model
+
+    def append(self, guard) -> None:
+        super().append(guard)
+        place = errors.place_of_frames(errors.frames_of_caller(), self.model)
+        self.trace.guards.append((str(guard.expr), place))
+
+
+def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
+    """Fills trace.program. The batch dimension of every tensor is the same, dynamic, at least 2."""
+    batch = torch.export.Dim("batch", min=2)
+    shapes = (tuple({0: batch} for _ in examples),)
+    with _tracing, _quiet(), _no_custom_functions(), _slow_attention():
+        try:
+            trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
+        except CompileError:
+            raise
+        except Exception as error:
+            raise CompileError(explain(error, stage, trace)) from None
+
+
+def explain(error: Exception, stage: Stage, trace: Trace) -> str:
+    """One sentence for what torch.export says in a page."""
+    text = str(error)
+    if "Constraints violated" in text or "specialized" in text:
+        return _explain_batch(trace)
+    place = errors.place_of_frames(errors.frames_of_traceback(error.__traceback__), stage.model)
+    at = f" at {place}" if place else ""
+    kind = type(error).__name__
+    if "DataDependent" in kind or "data-dependent" in text:
+        return f"the model branches on the values of a tensor{at}: only shapes may decide what forward does"
+    first = text.strip().splitlines()[0] if text.strip() else kind
+    return f"the model cannot be compiled{at}: {first}"
+
+
+def _explain_batch(trace: Trace) -> str:
+    told = [place for _, place in trace.guards if place]
+    at = f" at {told[-1]}" if told else ""
+    return (
+        f"the model depends on the number of rows in the batch{at}: what forward does must be the same for "
+        "every batch size (use tensor.shape[0] only to shape tensors)"
+    )
+
+
+@contextlib.contextmanager
+def _quiet():
+    """torch.export warns and logs about things that we report ourselves."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.fx.experimental.symbolic_shapes", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _no_custom_functions():
+    """Export would follow a custom autograd.Function's forward and lose its backward."""
+
+    def refuse(cls, *args, **kwargs):
+        if cls.__module__.startswith("torch."):
+            return apply(cls, *args, **kwargs)
+        raise _CustomFunction(f"{cls.__name__} is a custom torch.autograd.Function, which is Python code")
+
+    function = torch.autograd.Function
+    original = function.__dict__["apply"]
+    apply = original.__func__
+    function.apply = classmethod(refuse)
+    try:
+        yield
+    finally:
+        function.apply = original
+
+
+class _CustomFunction(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _slow_attention():
+    """The fused inference path of nn.TransformerEncoder has other operators, chosen by run-time checks."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -1,0 +1,117 @@
+"""A compiled model as plain data: two programs (docs/formats/program.md) and the weights that go with them.
+
+Nothing here imports torch, so that Spark workers may use it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FORMAT = "stoker-program"
+VERSION = 1
+FILES = ("train.json", "infer.json", "weights.safetensors")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or label: its name, its dtype, and the shape of one row."""
+
+    name: str
+    dtype: str = "float32"
+    shape: tuple[int, ...] = ()
+
+
+@dataclass
+class Compiled:
+    """What the front end hands over.
+
+    ``weights`` holds parameters, buffers and constants of both programs by name. A name that begins with ``$`` is
+    internal (a literal, a buffer that is not saved, something of the loss); all others are the user's state_dict.
+    """
+
+    train: dict
+    infer: dict
+    weights: dict[str, np.ndarray]
+    output_shapes: dict[str, tuple[int, ...]]
+    notes: list[str] = field(default_factory=list)
+
+    def to_files(self) -> dict[str, bytes]:
+        train = dict(self.train, notes=self.notes)
+        return {
+            "train.json": _to_json(train),
+            "infer.json": _to_json(self.infer),
+            "weights.safetensors": save_weights(self.weights),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Compiled:
+        missing = [name for name in FILES if name not in files]
+        if missing:
+            raise ValueError(f"this is not a saved Stoker model: {', '.join(missing)} is missing")
+        train = load_program(files["train.json"], "train.json", "train")
+        infer = load_program(files["infer.json"], "infer.json", "infer")
+        weights = load_weights(files["weights.safetensors"])
+        _check_weights([train, infer], weights)
+        shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
+        return cls(train, infer, weights, shapes, list(train.pop("notes", [])))
+
+
+def load_program(data: bytes, name: str, kind: str) -> dict:
+    """Reads one program; ValueError says what is wrong with a truncated, foreign or newer one."""
+    try:
+        program = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON, it may be truncated ({error})") from None
+    if not isinstance(program, dict) or program.get("format") != FORMAT:
+        raise ValueError(f"{name} is not a Stoker program")
+    if program.get("version") != VERSION:
+        raise ValueError(f"{name} has version {program.get('version')} of the format; this Stoker reads {VERSION}")
+    if program.get("kind") != kind:
+        raise ValueError(f"{name} is a program of kind {program.get('kind')!r}, not {kind!r}")
+    return program
+
+
+def save_weights(weights: Mapping[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save
+
+    # safetensors writes the memory as it lies, so it must lie in C order
+    return save({name: np.require(array, requirements="C") for name, array in sorted(weights.items())})
+
+
+def load_weights(data: bytes) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(bytes(data))
+    except SafetensorError as error:
+        raise ValueError(f"these weights are not a whole safetensors file ({error})") from None
+
+
+def _to_json(program: dict) -> bytes:
+    return json.dumps(program, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _check_weights(programs: list[dict], weights: Mapping[str, np.ndarray]) -> None:
+    for program in programs:
+        for entry in (*program["parameters"], *program["buffers"], *program["constants"]):
+            name, shape = entry["name"], tuple(entry["shape"])
+            if name not in weights:
+                raise ValueError(f"weights.safetensors lacks {name!r} of {program['kind']}.json")
+            if weights[name].shape != shape:
+                raise ValueError(
+                    f"weights.safetensors has {name!r} with shape {list(weights[name].shape)}, "
+                    f"{program['kind']}.json with {list(shape)}"
+                )
+
+
+def __getattr__(name: str):
+    if name == "ProgramModule":
+        from stoker.frontend.module import ProgramModule
+
+        return ProgramModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
