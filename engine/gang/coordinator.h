@@ -28,16 +28,19 @@ struct CoordinatorOptions {
 /// Something that the driver should know, in order of occurrence.
 struct Event {
   std::string kind;  // "admitted", "ingesting", "ingested", "started", "metrics", "result", "finished", "failed", "log"
-  std::string json;  // an object with the particulars
+  std::string json;  // an object with the particulars; "rank" where it is about one worker
 };
 
 class Coordinator {
  public:
   explicit Coordinator(const CoordinatorOptions& options);
-  ~Coordinator();  // ends the service; no thread, socket or descriptor stays
+  ~Coordinator();
+  /// Ends the service, after abort() if the fit has not ended; no thread, socket or descriptor stays. What is known of
+  /// the fit can still be asked for. Close it once the tasks have ended: it aborts those that run. Idempotent.
+  void close();
 
   int port() const;
-  /// Events since the last call; waits up to `timeout` seconds for the first one.
+  /// Events since the last call; waits up to `timeout` seconds for the first one, or for the fit's end.
   std::vector<Event> poll(double timeout);
   /// Tells every worker to stop and refuses those that come later. The reason is what they and the driver are told.
   void abort(const std::string& reason);

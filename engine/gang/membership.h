@@ -15,8 +15,8 @@
 
 namespace stoker::gang {
 
-/// How a member was lost. The order is that of credibility as the cause: what a worker says of itself, then what is
-/// seen from outside, then what may only be the echo of another's death.
+/// How a member was lost, the most credible cause of a fit's end first: what a worker says of itself, what is seen from
+/// outside, what may be the echo of another member's death, and the obedience of one that was told to stop.
 enum class Loss { failed, vanished, silent, echo, aborted };
 
 struct Lost {
@@ -25,58 +25,59 @@ struct Lost {
   std::string cause;  // the worker's own words, or what was seen
   TimePoint when;
 };
+/// What a worker that reports this failure is lost to.
+Lost lost_to(const Failed& failed, TimePoint now);
 
 struct Member {
   Hello hello;
   TimePoint last_heard;
-  int64_t rows = 0;
-  std::optional<std::vector<ShardCount>> shards;  // once its rows are in
-  int64_t step = -1;                              // last one it told of
+  std::optional<std::vector<ShardCount>> shards = {};  // once its rows are in
+  int64_t step = -1;                                   // last one it told of; -1: none
   bool finished = false;
-  std::optional<Lost> lost;
+  std::optional<Lost> lost = {};
+  bool living() const { return !finished && !lost; }
 };
 
-/// How the fit ended.
+/// How the fit ended: without a failure the result is here.
 struct End {
-  std::optional<Error> failure;  // empty: the result is here
+  std::optional<Error> failure;
 };
 
 struct Gang {
-  uint64_t generation = 0;  // 0: not formed yet
-  std::optional<TimePoint> first_hello;
-  std::map<int, Member> members;  // by partition
+  uint64_t generation = 0;               // 0: not formed yet
+  std::optional<TimePoint> first_hello;  // of any attempt
+  std::map<int, Member> members;         // by partition
   bool result_here = false;
-  bool aborted = false;  // workers have been told to stop
+  bool aborted = false;  // members have been told to stop
   std::optional<End> end;
 };
 
 /// "worker 1 (host a, pid 42)"
 std::string who(const Hello& hello);
 
-/// What becomes of an attempt that says hello. `park`: a speculative attempt of a living member, which must neither
-/// work nor return (Spark would kill the living one); it is answered "finished" when the fit ends.
-/// `refused` and `error` set: the fit ends with it, for no other task would come that fits better.
+/// What becomes of an attempt that says hello.
 struct Entry {
+  /// A speculative attempt of a living member: it must neither work nor return (Spark would kill the living one), so
+  /// its answer waits for the end of the fit.
   bool park = false;
-  Admission answer;
-  std::optional<Error> error;
+  Admission::Verdict verdict = Admission::Verdict::go;
+  std::string reason = {};
+  /// Of `refused`: the fit ends with it, because that partition's rows would be missing.
+  std::optional<Error> error = {};
 };
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options);
 
 enum class Action { form, abort, end };
 struct Decision {
-  Action action;
-  std::string reason;
-  std::optional<Error> failure;  // of `end`; empty: all is well
+  Action action = Action::end;
+  std::string reason = {};
+  std::optional<Error> failure = {};  // of `end`; none: all is well
+  std::optional<Start> start = {};    // of `form`
 };
-/// What is to be done now. Carrying it out changes the state so that the same decision does not come again.
+/// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
-/// The start message of the next generation. REQUIRES: every member's rows are in.
-/// Throws what makes forming impossible: no rows, a shard missing or told twice, levels that cannot be matched.
-Start form(const Gang& gang, const CoordinatorOptions& options);
-
-/// The members that have been silent for longer than the heartbeat's timeout.
+/// Living members that have said nothing for longer than the heartbeat's timeout.
 std::vector<int> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
 }  // namespace stoker::gang

@@ -19,10 +19,15 @@ struct LinkOptions {
 
 class WorkerLink {
  public:
+  /// Throws Error(world) when the coordinator cannot be reached or does not know the secret.
   WorkerLink(const LinkOptions& options, Hello hello);
   ~WorkerLink();
+  /// Ends the link; a worker that has told neither finished() nor failed() counts as dead. Wakes whoever waits, with
+  /// Error(aborted). Idempotent; not from the callback of on_abort().
+  void close();
 
-  /// Waits for the coordinator's verdict. A duplicate or finished worker should return at once, empty-handed.
+  /// Waits for the coordinator's verdict; a speculative attempt may wait for the fit's end. A duplicate or finished
+  /// worker should return at once, empty-handed. Throws Error(aborted) when the connection is lost.
   Admission admission();
   /// My rows are in.
   void ingested(const std::vector<ShardCount>& shards);
@@ -30,17 +35,20 @@ class WorkerLink {
   void ingesting(int64_t rows);
   /// Waits until the gang has formed. Throws Error(aborted) when the fit ended instead.
   Start start();
-  /// Newest metrics, a JSON object; sent on as it is.
+  /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.
+  void progress(int64_t step);
+  /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.
   void metrics(const std::string& json);
   /// The result, by the rank that sends it: weights and state as safetensors, history as JSON. Returns once the
-  /// coordinator has it whole.
+  /// coordinator has it whole. Throws Error(aborted) when the fit ended instead.
   void result(ByteView weights, const std::string& history);
-  /// This worker is done and leaves in good order.
+  /// This worker is done and leaves in good order. Returns once the coordinator knows, or is gone.
   void finished();
-  /// This worker failed; the text reaches the driver. `user` errors are shown as they are.
+  /// This worker failed; the text reaches the driver. `user` errors are shown as they are. Returns like finished().
   void failed(const Error& error);
 
-  /// Called once, from the I/O thread, when the coordinator aborts the fit or its connection is lost.
+  /// Called once, from the I/O thread, when the coordinator aborts the fit, its connection is lost, or it has been
+  /// silent for too long; at once if that has happened already. Not after finished() or failed().
   void on_abort(std::function<void(const std::string& reason)> callback);
   bool aborted() const;
   std::string abort_reason() const;

@@ -1,0 +1,359 @@
+#include "gang/coordinator.h"
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "gang/membership.h"
+#include "gang/result_inbox.h"
+#include "net/io_loop.h"
+
+namespace stoker::gang {
+namespace {
+
+using Json = nlohmann::json;
+using net::ConnectionId;
+using net::Frame;
+
+/// One authenticated connection, from its opening to its end.
+struct Session {
+  std::optional<Hello> hello;
+  bool member = false;
+  bool parked = false;
+  std::optional<ResultInbox> inbox;
+};
+
+Json about(const Hello& hello) {
+  return {{"rank", hello.partition}, {"host", hello.host}, {"pid", hello.pid}, {"attempt", hello.attempt}};
+}
+
+/// Messages that speak of a generation's work, and are void once it is over.
+bool of_generation(Kind kind) {
+  return kind == Kind::metrics || kind == Kind::result_begin || kind == Kind::result_chunk || kind == Kind::finished;
+}
+
+net::LoopOptions loop_options(const CoordinatorOptions& options) {
+  net::LoopOptions loop{.secret = options.secret, .max_body = kMaxBody};
+  loop.tick = std::min(loop.tick, from_seconds(options.heartbeat / 2));
+  return loop;
+}
+
+}  // namespace
+
+// One mutex guards everything. The loop's handler calls take it too, and only leave work with the loop, so neither
+// waits for the other while it is held.
+struct Coordinator::Impl : net::LoopHandler {
+  explicit Impl(const CoordinatorOptions& options);
+  void close();
+
+  void opened(ConnectionId id) override;
+  void received(ConnectionId id, Frame frame) override;
+  void closed(ConnectionId id, const std::string& reason) override;
+  void tick(TimePoint now) override;
+
+  void take(ConnectionId id, Session& session, const Frame& frame);
+  void take_hello(ConnectionId id, Session& session, const Hello& hello);
+  void take_from_outsider(ConnectionId id, Kind kind);
+  void take_from_member(ConnectionId id, Session& session, Member& member, const Frame& frame);
+  void take_ingested(Member& member, Ingested message);
+  void take_metrics(Member& member, const Bytes& body);
+  void take_result(ConnectionId id, Session& session);
+  void take_finished(ConnectionId id, Member& member);
+  void take_failed(ConnectionId id, Member& member, const Failed& failed);
+  void lose(Member& member, Lost lost);
+
+  void act();
+  void carry_out(const Decision& decision);
+  void begin(const Start& start);
+  void tell_abort(const std::string& reason);
+  void end(const std::optional<Error>& failure);
+  void answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason);
+  void event(const std::string& kind, const Json& json);
+
+  template <typename Message>
+  void send(ConnectionId id, const Message& message) {
+    loop->send(id, static_cast<uint16_t>(Message::kKind), gang.generation, message.encode());
+  }
+  template <typename Message>
+  void send_members(const Message& message) {
+    for (const auto& [id, session] : sessions) {
+      if (session.member) send(id, message);
+    }
+  }
+
+  const CoordinatorOptions options;
+  int port = 0;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  Gang gang;
+  std::map<ConnectionId, Session> sessions;
+  std::vector<Event> events;
+  bool news = false;  // the fit ended, or the service was closed, since the last poll()
+  Bytes weights;
+  std::string history;
+  TimePoint next_ping = Clock::now();
+  uint64_t pings = 0;
+  std::unique_ptr<net::IoLoop> loop;  // empty: closed
+};
+
+Coordinator::Impl::Impl(const CoordinatorOptions& options) : options(options) {
+  if (options.workers < 1 || options.shards < 1) fail_user("a fit needs at least one worker and one shard");
+  net::Fd listener = net::listen_tcp(options.bind_host);
+  port = net::local_port(listener.get());
+  const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
+  loop = std::make_unique<net::IoLoop>(loop_options(options), *this, std::move(listener));
+}
+
+void Coordinator::Impl::close() {
+  std::unique_ptr<net::IoLoop> ending;
+  {
+    const std::lock_guard lock(mutex);
+    if (loop) end(Error(ErrorKind::aborted, "the coordinator was closed"));
+    ending = std::move(loop);
+    news = true;
+    changed.notify_all();
+  }
+}
+
+void Coordinator::Impl::opened(ConnectionId id) {
+  const std::lock_guard lock(mutex);
+  sessions[id];
+}
+
+void Coordinator::Impl::received(ConnectionId id, Frame frame) {
+  const std::lock_guard lock(mutex);
+  if (!loop) return;
+  take(id, sessions.at(id), frame);
+  act();
+}
+
+void Coordinator::Impl::closed(ConnectionId id, const std::string& reason) {
+  const std::lock_guard lock(mutex);
+  const Session session = std::move(sessions.at(id));
+  sessions.erase(id);
+  if (!loop || !session.member) return;
+  Member& member = gang.members.at(session.hello->partition);
+  if (member.living()) lose(member, {.how = Loss::vanished, .cause = reason, .when = Clock::now()});
+  act();
+}
+
+void Coordinator::Impl::tick(TimePoint now) {
+  const std::lock_guard lock(mutex);
+  if (!loop) return;
+  for (const int partition : silent(now, gang, options)) {
+    const std::string cause = cat("it gave no sign of life for ", options.heartbeat_timeout, " s");
+    lose(gang.members.at(partition), {.how = Loss::silent, .cause = cause, .when = now});
+  }
+  if (now >= next_ping) {
+    next_ping = now + from_seconds(options.heartbeat);
+    send_members(Ping{++pings});
+  }
+  act();
+}
+
+void Coordinator::Impl::take(ConnectionId id, Session& session, const Frame& frame) {
+  const auto kind = static_cast<Kind>(frame.kind);
+  if (frame.generation > gang.generation) fail_world("a message of generation ", frame.generation, ", not begun yet");
+  if ((kind == Kind::hello) == session.hello.has_value()) fail_world("a message out of turn, kind ", frame.kind);
+  if (kind == Kind::hello) return take_hello(id, session, Hello::decode(frame.body));
+  if (!session.member) return take_from_outsider(id, kind);
+  if (of_generation(kind) && gang.generation == 0) fail_world("a message before the start, kind ", frame.kind);
+  if (of_generation(kind) && frame.generation < gang.generation) return;
+  Member& member = gang.members.at(session.hello->partition);
+  member.last_heard = Clock::now();
+  take_from_member(id, session, member, frame);
+}
+
+void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hello& hello) {
+  const auto now = Clock::now();
+  const Entry entry = admit(hello, gang, options);
+  session.hello = hello;
+  session.parked = entry.park;
+  if (!gang.first_hello) gang.first_hello = now;
+  if (!entry.park) answer(id, entry.verdict, entry.reason);
+  if (entry.verdict != Admission::Verdict::go) {
+    Json json = about(hello);
+    json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
+    event("log", json);
+    if (entry.error) end(*entry.error);
+    return;
+  }
+  session.member = true;
+  gang.members[hello.partition] = {.hello = hello, .last_heard = now};
+  Json json = about(hello);
+  json.update({{"attempt_number", hello.attempt_number}, {"torch", hello.torch_version}, {"isa", hello.isa}});
+  event("admitted", json);
+}
+
+void Coordinator::Impl::take_from_outsider(ConnectionId id, Kind kind) {
+  if (kind == Kind::pong) return;
+  if (kind != Kind::finished && kind != Kind::failed) fail_world("a message of a worker that was not admitted");
+  loop->send(id, static_cast<uint16_t>(Kind::farewell), gang.generation, {});
+}
+
+void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Member& member, const Frame& frame) {
+  switch (static_cast<Kind>(frame.kind)) {
+    case Kind::ingesting:
+      return event("ingesting", {{"rank", member.hello.partition}, {"rows", Ingesting::decode(frame.body).rows}});
+    case Kind::ingested:
+      return take_ingested(member, Ingested::decode(frame.body));
+    case Kind::pong:
+      member.step = std::max(member.step, Pong::decode(frame.body).step);
+      return;
+    case Kind::metrics:
+      return take_metrics(member, frame.body);
+    case Kind::result_begin:
+      session.inbox.emplace(ResultBegin::decode(frame.body));
+      return take_result(id, session);
+    case Kind::result_chunk:
+      if (!session.inbox) fail_world("a piece of a result that was not announced");
+      session.inbox->add(frame.body);
+      return take_result(id, session);
+    case Kind::finished:
+      return take_finished(id, member);
+    case Kind::failed:
+      return take_failed(id, member, Failed::decode(frame.body));
+    default:
+      fail_world("a message of the unknown kind ", frame.kind);
+  }
+}
+
+void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
+  if (member.shards) fail_world("the rows were told twice");
+  int64_t rows = 0;
+  for (const ShardCount& shard : message.shards) rows += shard.rows;
+  event("ingested", {{"rank", member.hello.partition}, {"rows", rows}, {"shards", message.shards.size()}});
+  member.shards = std::move(message.shards);
+}
+
+void Coordinator::Impl::take_metrics(Member& member, const Bytes& body) {
+  Json json = Json::parse(to_string(body), nullptr, false);
+  if (!json.is_object()) fail_world("metrics that are no JSON object");
+  if (const auto step = json.find("step"); step != json.end() && step->is_number_integer()) {
+    member.step = std::max(member.step, step->get<int64_t>());
+  }
+  json["rank"] = member.hello.partition;
+  event("metrics", json);
+}
+
+void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
+  if (!session.inbox->whole()) return;
+  ResultInbox inbox = *std::exchange(session.inbox, {});
+  send(id, ResultStored{inbox.digest()});
+  if (gang.result_here || gang.end) return;
+  gang.result_here = true;
+  weights = inbox.take_weights();
+  history = inbox.take_history();
+  event("result", {{"rank", session.hello->partition}, {"bytes", weights.size()}, {"digest", hex(inbox.digest())}});
+}
+
+void Coordinator::Impl::take_finished(ConnectionId id, Member& member) {
+  member.finished = true;
+  loop->send(id, static_cast<uint16_t>(Kind::farewell), gang.generation, {});
+  event("finished", {{"rank", member.hello.partition}, {"step", member.step}});
+}
+
+void Coordinator::Impl::take_failed(ConnectionId id, Member& member, const Failed& failed) {
+  loop->send(id, static_cast<uint16_t>(Kind::farewell), gang.generation, {});
+  if (member.living()) lose(member, lost_to(failed, Clock::now()));
+}
+
+void Coordinator::Impl::lose(Member& member, Lost lost) {
+  Json json = about(member.hello);
+  json.update({{"kind", name(lost.kind)}, {"text", lost.cause}, {"step", member.step}});
+  event("failed", json);
+  member.lost = std::move(lost);
+}
+
+void Coordinator::Impl::act() {
+  for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
+}
+
+void Coordinator::Impl::carry_out(const Decision& decision) {
+  switch (decision.action) {
+    case Action::form:
+      return begin(*decision.start);
+    case Action::abort:
+      return tell_abort(decision.reason);
+    case Action::end:
+      return end(decision.failure);
+  }
+}
+
+void Coordinator::Impl::begin(const Start& start) {
+  gang.generation = start.roster.generation;
+  send_members(start);
+  int64_t rows = 0;
+  for (const ShardCount& shard : start.shards) rows += shard.rows;
+  event("started", {{"generation", gang.generation},
+                    {"workers", start.roster.members.size()},
+                    {"shards", start.shards.size()},
+                    {"rows", rows},
+                    {"isa", start.isa}});
+}
+
+void Coordinator::Impl::tell_abort(const std::string& reason) {
+  if (std::exchange(gang.aborted, true)) return;
+  send_members(Abort{reason});
+}
+
+void Coordinator::Impl::end(const std::optional<Error>& failure) {
+  if (gang.end) return;
+  gang.end = End{failure};
+  news = true;
+  if (failure) tell_abort(failure->what());
+  for (auto& [id, session] : sessions) {
+    if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, "the fit has ended");
+  }
+  changed.notify_all();
+}
+
+void Coordinator::Impl::answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason) {
+  send(id, Admission{verdict, reason, options.heartbeat_timeout / 2});
+}
+
+void Coordinator::Impl::event(const std::string& kind, const Json& json) {
+  events.push_back({kind, json.dump(-1, ' ', false, Json::error_handler_t::replace)});
+  changed.notify_all();
+}
+
+Coordinator::Coordinator(const CoordinatorOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Coordinator::~Coordinator() { close(); }
+
+void Coordinator::close() { impl_->close(); }
+
+int Coordinator::port() const { return impl_->port; }
+
+std::vector<Event> Coordinator::poll(double timeout) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->changed.wait_for(lock, from_seconds(timeout), [&] { return !impl_->events.empty() || impl_->news; });
+  impl_->news = false;
+  return std::exchange(impl_->events, {});
+}
+
+void Coordinator::abort(const std::string& reason) {
+  const std::lock_guard lock(impl_->mutex);
+  if (!impl_->loop) return;
+  impl_->end(Error(ErrorKind::aborted, reason));
+  impl_->tell_abort(reason);
+}
+
+bool Coordinator::done() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->gang.end.has_value();
+}
+
+std::optional<Error> Coordinator::failure() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->gang.end ? impl_->gang.end->failure : std::nullopt;
+}
+
+std::pair<Bytes, std::string> Coordinator::result() const {
+  const std::lock_guard lock(impl_->mutex);
+  if (!impl_->gang.end || impl_->gang.end->failure) fail_bug("asked for the result of a fit that has none");
+  return {impl_->weights, impl_->history};
+}
+
+}  // namespace stoker::gang

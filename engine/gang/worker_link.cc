@@ -1,0 +1,288 @@
+#include "gang/worker_link.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "net/handshake.h"
+#include "net/io_loop.h"
+
+namespace stoker::gang {
+namespace {
+
+using net::ConnectionId;
+using net::Frame;
+
+constexpr int kChunksAhead = 4;
+constexpr auto kFarewellTime = std::chrono::seconds(5);
+constexpr size_t kMaxText = 64 << 10;
+
+net::Fd connect_and_prove(const LinkOptions& options) {
+  const auto deadline = Clock::now() + from_seconds(options.timeout);
+  try {
+    net::Fd fd = net::connect_tcp(options.host, options.port, deadline);
+    net::handshake_blocking(fd.get(), net::Role::connector, options.secret, deadline);
+    return fd;
+  } catch (const Error& error) {
+    throw error.within(cat("reach the coordinator at ", options.host, " port ", options.port));
+  }
+}
+
+}  // namespace
+
+// One mutex guards the state; it is never held while the loop or the callback is called.
+struct WorkerLink::Impl : net::LoopHandler {
+  Impl(const LinkOptions& options, const Hello& hello);
+  void close();
+
+  void received(ConnectionId, Frame frame) override;
+  void closed(ConnectionId, const std::string& reason) override;
+  void drained(ConnectionId) override;
+  void tick(TimePoint now) override;
+
+  void take(const Frame& frame);
+  void take_start(const Frame& frame);
+  void abort(const std::string& reason);
+  void call_back();
+  void leave(Kind kind, const Bytes& body);
+  void send_result(ByteView bytes);
+  void send(Kind kind, ByteView body);
+  template <typename Message>
+  void send(const Message& message) {
+    send(Message::kKind, message.encode());
+  }
+  /// Waits until `ready()`; throws Error(aborted) when the fit ends first.
+  template <typename Ready>
+  void wait(Ready ready);
+
+  const Bytes secret;
+  const Hello hello;
+  std::atomic<int64_t> step{-1};
+  std::atomic<uint64_t> generation{0};
+  ConnectionId connection = 0;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::optional<Admission> admission;
+  std::optional<Start> start;
+  std::optional<Hash128> stored;
+  std::optional<std::string> abort_reason;
+  std::function<void(const std::string&)> callback;
+  bool leaving = false;  // finished or failed has been said
+  bool gone = false;     // the connection has ended, or the farewell is here
+  int chunks_ahead = 0;
+  TimePoint last_heard = Clock::now();
+
+  std::shared_ptr<net::IoLoop> loop;  // guarded by mutex; empty: closed
+};
+
+WorkerLink::Impl::Impl(const LinkOptions& options, const Hello& hello) : secret(options.secret), hello(hello) {
+  net::Fd fd = connect_and_prove(options);
+  const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
+  loop = std::make_shared<net::IoLoop>(net::LoopOptions{.secret = {}, .max_body = kMaxBody}, *this);
+  connection = loop->adopt(std::move(fd));
+  loop->send(connection, static_cast<uint16_t>(Kind::hello), 0, hello.encode());
+}
+
+void WorkerLink::Impl::close() {
+  std::shared_ptr<net::IoLoop> ending;
+  {
+    const std::lock_guard lock(mutex);
+    ending = std::move(loop);
+    if (!abort_reason) abort_reason = "the link was closed";
+    gone = true;
+    changed.notify_all();
+  }
+}
+
+void WorkerLink::Impl::received(ConnectionId, Frame frame) {
+  {
+    const std::lock_guard lock(mutex);
+    last_heard = Clock::now();
+    if (frame.generation >= generation) take(frame);
+    changed.notify_all();
+  }
+  if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason);
+  if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step});
+}
+
+void WorkerLink::Impl::take(const Frame& frame) {
+  switch (static_cast<Kind>(frame.kind)) {
+    case Kind::admission:
+      admission = Admission::decode(frame.body);
+      return;
+    case Kind::start:
+      return take_start(frame);
+    case Kind::result_stored:
+      stored = ResultStored::decode(frame.body).digest;
+      return;
+    case Kind::farewell:
+      gone = true;
+      return;
+    case Kind::ping:
+    case Kind::abort:
+      return;
+    default:
+      fail_world("the coordinator sent a message of the unknown kind ", frame.kind);
+  }
+}
+
+void WorkerLink::Impl::take_start(const Frame& frame) {
+  start = Start::decode(frame.body);
+  start->roster.rank = hello.partition;
+  start->roster.secret = secret;
+  generation = frame.generation;
+}
+
+void WorkerLink::Impl::closed(ConnectionId, const std::string& reason) {
+  abort("the connection to the coordinator was lost: " + reason);
+  const std::lock_guard lock(mutex);
+  gone = true;
+  changed.notify_all();
+}
+
+void WorkerLink::Impl::drained(ConnectionId) {
+  const std::lock_guard lock(mutex);
+  chunks_ahead = 0;
+  changed.notify_all();
+}
+
+void WorkerLink::Impl::tick(TimePoint now) {
+  {
+    const std::lock_guard lock(mutex);
+    const double limit = admission && admission->verdict == Admission::Verdict::go ? admission->silence_limit : 0;
+    if (limit <= 0 || leaving || now - last_heard < from_seconds(limit)) return;
+  }
+  abort("the coordinator has been silent for too long");
+}
+
+void WorkerLink::Impl::abort(const std::string& reason) {
+  {
+    const std::lock_guard lock(mutex);
+    if (abort_reason || leaving) return;
+    abort_reason = reason;
+    changed.notify_all();
+  }
+  call_back();
+}
+
+/// Runs the callback, once, if there are both a callback and a reason.
+void WorkerLink::Impl::call_back() {
+  std::function<void(const std::string&)> call;
+  std::string reason;
+  {
+    const std::lock_guard lock(mutex);
+    if (!abort_reason || leaving) return;
+    call = std::exchange(callback, {});
+    reason = *abort_reason;
+  }
+  if (call) call(reason);
+}
+
+void WorkerLink::Impl::send(Kind kind, ByteView body) {
+  std::shared_ptr<net::IoLoop> alive;
+  {
+    const std::lock_guard lock(mutex);
+    alive = loop;
+  }
+  if (alive) alive->send(connection, static_cast<uint16_t>(kind), generation, body);
+}
+
+template <typename Ready>
+void WorkerLink::Impl::wait(Ready ready) {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return ready() || abort_reason; });
+  if (!ready()) throw Error(ErrorKind::aborted, *abort_reason);
+}
+
+void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
+  {
+    const std::lock_guard lock(mutex);
+    if (std::exchange(leaving, true) || gone) return;
+  }
+  send(kind, body);
+  std::unique_lock lock(mutex);
+  changed.wait_for(lock, kFarewellTime, [&] { return gone; });
+}
+
+void WorkerLink::Impl::send_result(ByteView bytes) {
+  while (!bytes.empty()) {
+    wait([&] { return chunks_ahead < kChunksAhead; });
+    {
+      const std::lock_guard lock(mutex);
+      if (abort_reason) throw Error(ErrorKind::aborted, *abort_reason);
+      ++chunks_ahead;
+    }
+    const size_t size = std::min(bytes.size(), kChunk);
+    send(Kind::result_chunk, bytes.first(size));
+    bytes = bytes.subspan(size);
+  }
+}
+
+WorkerLink::WorkerLink(const LinkOptions& options, Hello hello) : impl_(std::make_unique<Impl>(options, hello)) {}
+WorkerLink::~WorkerLink() { close(); }
+
+void WorkerLink::close() { impl_->close(); }
+
+Admission WorkerLink::admission() {
+  impl_->wait([&] { return impl_->admission.has_value(); });
+  const std::lock_guard lock(impl_->mutex);
+  return *impl_->admission;
+}
+
+void WorkerLink::ingested(const std::vector<ShardCount>& shards) { impl_->send(Ingested{shards}); }
+
+void WorkerLink::ingesting(int64_t rows) { impl_->send(Ingesting{rows}); }
+
+Start WorkerLink::start() {
+  impl_->wait([&] { return impl_->start.has_value() && !impl_->abort_reason; });
+  const std::lock_guard lock(impl_->mutex);
+  return *impl_->start;
+}
+
+void WorkerLink::progress(int64_t step) { impl_->step = step; }
+
+void WorkerLink::metrics(const std::string& json) {
+  const auto parsed = nlohmann::json::parse(json, nullptr, false);
+  if (!parsed.is_object()) fail_bug("metrics must be a JSON object: ", json.substr(0, 80));
+  if (const auto step = parsed.find("step"); step != parsed.end() && step->is_number_integer()) impl_->step = *step;
+  impl_->send(Kind::metrics, as_bytes(json));
+}
+
+void WorkerLink::result(ByteView weights, const std::string& history) {
+  const Hash128 digest = result_digest(weights, history);
+  impl_->send(ResultBegin{weights.size(), history.size(), digest});
+  impl_->send_result(weights);
+  impl_->send_result(as_bytes(history));
+  impl_->wait([&] { return impl_->stored == digest; });
+}
+
+void WorkerLink::finished() { impl_->leave(Kind::finished, {}); }
+
+void WorkerLink::failed(const Error& error) {
+  impl_->leave(Kind::failed, Failed{error.kind(), std::string(error.what()).substr(0, kMaxText)}.encode());
+}
+
+void WorkerLink::on_abort(std::function<void(const std::string& reason)> callback) {
+  std::shared_ptr<net::IoLoop> alive;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->callback = std::move(callback);
+    alive = impl_->loop;
+  }
+  if (alive) alive->post([impl = impl_.get()] { impl->call_back(); });
+}
+
+bool WorkerLink::aborted() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->abort_reason.has_value();
+}
+
+std::string WorkerLink::abort_reason() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->abort_reason.value_or("");
+}
+
+}  // namespace stoker::gang
