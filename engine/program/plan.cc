@@ -84,9 +84,10 @@ void flatten(std::vector<IValue>& stack) {
 }
 
 void store(std::vector<IValue>& results, const std::vector<int>& out, Slots& slots) {
-  if (results.size() != out.size()) fail_user("gives ", results.size(), " results, the program names ", out.size());
   for (size_t i = 0; i < out.size(); ++i) {
-    if (out[i] != -1) slots[out[i]] = std::move(results[i]);
+    if (out[i] == -1) continue;
+    if (i >= results.size()) fail_user("gives ", results.size(), " results, and the program names ", out.size());
+    slots[out[i]] = std::move(results[i]);
   }
 }
 

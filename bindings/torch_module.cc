@@ -1,0 +1,6 @@
+#include "bindings/torch_bindings.h"
+
+NB_MODULE(STOKER_TORCH_MODULE, m) {
+  nanobind::module_::import_("stoker._core");
+  stoker::bind_program(m);
+}
