@@ -1,0 +1,35 @@
+"""Stoker trains deep-learning models on Spark DataFrames.
+
+Nothing heavy is imported here: Spark's Python workers import this package too.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "StokerClassifier": "stoker.ml.estimators",
+    "StokerRegressor": "stoker.ml.estimators",
+    "StokerEstimator": "stoker.ml.estimators",
+    "StokerClassificationModel": "stoker.ml.models",
+    "StokerRegressionModel": "stoker.ml.models",
+    "StokerModel": "stoker.ml.models",
+    "History": "stoker.history",
+    "StokerError": "stoker.errors",
+    "UserError": "stoker.errors",
+    "WorldError": "stoker.errors",
+    "AbortedError": "stoker.errors",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stoker' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,39 @@
+"""What a fit tells of itself."""
+
+import json
+from typing import Any
+
+_COLUMNS = ("epoch", "loss", "accuracy", "rows_per_s", "seconds", "bound_by")
+
+
+class History(list):
+    """One dict per epoch; `info` holds what concerns the whole fit, `phases` the driver's seconds by phase."""
+
+    def __init__(self, epochs: list[dict[str, Any]] = (), info: dict[str, Any] | None = None) -> None:
+        super().__init__(epochs)
+        self.info = dict(info or {})
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of the fit by phase, as the driver saw them; they sum to the whole."""
+        return self.info.get("phases", {})
+
+    @classmethod
+    def from_json(cls, text: str) -> "History":
+        whole = json.loads(text)
+        return cls(whole.pop("epochs", []), whole)
+
+    def to_json(self) -> str:
+        return json.dumps({"epochs": list(self), **self.info})
+
+    def __repr__(self) -> str:
+        shown = [name for name in _COLUMNS if any(name in epoch for epoch in self)]
+        rows = [shown] + [[_cell(epoch.get(name)) for name in shown] for epoch in self]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,56 @@
+"""What can be said about parameters before anything is looked at: each check ends in silence or in a UserError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stoker.errors import UserError
+from stoker.spark.outputs import KINDS
+
+_POSITIVE = ("batchSize", "epochs", "numWorkers", "numShards", "threads")
+_NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout")
+_CHOICES = {
+    "assign": ("hash", "partition"),
+    "onNaN": ("error", "continue"),
+    "lossReduction": ("mean", "sum", "none"),
+    "outputKind": ("auto", *KINDS),
+}
+
+
+def check_params(value: Callable[[str], Any]) -> None:
+    """`value` gives a parameter's value, None where it has none."""
+    for name in _POSITIVE:
+        if value(name) is not None and value(name) < 1:
+            raise UserError(f"{name} must be at least 1, not {value(name)}")
+    for name in _NOT_NEGATIVE:
+        if value(name) is not None and value(name) < 0:
+            raise UserError(f"{name} must not be negative, it is {value(name)}")
+    for name, choices in _CHOICES.items():
+        if value(name) is not None and value(name) not in choices:
+            raise UserError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value(name)!r}")
+    if value("batchSize") < shards_of(value):
+        raise UserError(f"batchSize ({value('batchSize')}) is smaller than the number of shards ({shards_of(value)})")
+    _check_gang(value)
+
+
+def shards_of(value: Callable[[str], Any]) -> int:
+    return value("numShards") or value("numWorkers")
+
+
+def _check_gang(value: Callable[[str], Any]) -> None:
+    workers, shards = value("numWorkers"), shards_of(value)
+    if shards < workers:
+        raise UserError(f"numShards ({shards}) must not be smaller than numWorkers ({workers}): a worker owns shards")
+    if value("assign") == "partition" and shards != workers:
+        raise UserError(
+            f"assign='partition' makes each partition a shard with a worker of its own, so numShards ({shards}) must "
+            f"equal numWorkers ({workers})"
+        )
+    if value("assign") == "partition" and value("idCol"):
+        raise UserError("idCol decides nothing with assign='partition'; set one of them only")
+
+
+def check_model(model: Any) -> None:
+    if model is None:
+        raise UserError("model is not set: give the torch.nn.Module to train")

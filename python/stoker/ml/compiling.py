@@ -1,0 +1,136 @@
+"""From the user's module and loss to a program. The only file here that uses torch, and only on the driver."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from stoker.errors import UserError
+from stoker.ml.layout import spec_of
+from stoker.program import Compiled
+from stoker.spark.columns import Source
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program and what its numbers mean."""
+
+    compiled: Compiled
+    output_kind: str | None = None  # of a classifier
+    label_rules: dict[str, Any] = field(default_factory=dict)  # what the engine checks of labels
+
+    def output_sizes(self) -> dict[str, int]:
+        """Values of one row by output name."""
+        return {name: math.prod(shape) for name, shape in self.compiled.output_shapes.items()}
+
+    def sources(self, known: Sequence[Source]) -> list[Source]:
+        """The sources in the order of the training program's inputs, with the labels' rules."""
+        by_name = {source.name: source for source in known}
+        weights = [source for source in known if source.param == "weightCol"]
+        ordered = []
+        for entry in self.compiled.train["inputs"]:
+            source = weights[0] if entry["role"] == "weight" else by_name[entry["name"]]
+            if entry["role"] == "label":
+                source = replace(source, rules={**source.rules, **self.label_rules})
+            ordered.append(replace(source, name=entry["name"]))
+        return ordered
+
+
+class Probe:
+    """The model's outputs for two rows of zeros, found out when first asked; the module stays as it is."""
+
+    def __init__(self, module: Any, inputs: Sequence[Source]) -> None:
+        self._module, self._inputs = module, inputs
+
+    @cached_property
+    def shapes(self) -> list[tuple[int, ...]]:
+        import torch
+
+        from stoker.frontend import structure
+
+        module = copy.deepcopy(self._module).cpu().eval()
+        rows = {s.name: torch.zeros((2, *s.shape), dtype=getattr(torch, s.dtype)) for s in self._inputs}
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                outputs = structure.leaves(structure.call(module, rows))
+        except Exception as error:
+            shapes = ", ".join(f"{s.shown}: {list(s.shape)}" for s in self._inputs)
+            raise UserError(f"the model does not run on rows of shape {shapes}: {error}") from error
+        return [tuple(tensor.shape[1:]) for _, tensor in outputs]
+
+    def only_size(self) -> int | None:
+        """Values of one row of the only output; None if there are several."""
+        return math.prod(self.shapes[0]) if len(self.shapes) == 1 else None
+
+
+def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequence[Source], *, weighted: bool,
+                  reduction: str | None, metric: str | None) -> Compiled:  # fmt: skip
+    from stoker.frontend import torch as frontend
+
+    return frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
+                            weighted=weighted, loss_reduction=reduction, metric=metric)  # fmt: skip
+
+
+def output_kind_of(module: Any, loss: Any, told: str) -> str:
+    if told != "auto":
+        return told
+    from stoker.frontend.torch import default_output_kind
+
+    return {"log_probabilities": "logProbabilities"}.get(kind := default_output_kind(module, loss), kind)
+
+
+def default_class_loss(kind: str, size: int) -> tuple[Any, str | None]:
+    """(loss, reduction) for a classifier whose user gave none."""
+    from torch import nn
+
+    if size == 1:
+        if kind == "logProbabilities":
+            raise UserError("a model with one output that is a log-probability needs a loss of your own: set loss")
+        return (nn.BCEWithLogitsLoss() if kind == "logits" else nn.BCELoss()), None
+    if kind == "probabilities":
+        return nll_of_probabilities, "none"
+    return (nn.CrossEntropyLoss() if kind == "logits" else nn.NLLLoss()), None
+
+
+def nll_of_probabilities(outputs: Any, labels: Any) -> Any:
+    """Cross entropy for models that end in a softmax; one value a row."""
+    import torch
+
+    return torch.nn.functional.nll_loss(outputs.clamp_min(1e-12).log(), labels.to(torch.int64), reduction="none")
+
+
+def class_metric(kind: str, size: int) -> str:
+    if size > 1:
+        return "argmax"
+    return "sign" if kind == "logits" else "half"
+
+
+def class_rules(loss: Any, classes: int) -> dict[str, Any]:
+    """Labels lie in [0, classes), or are what the user's loss ignores."""
+    rules: dict[str, Any] = {"classes": classes}
+    if getattr(loss, "ignore_index", None) is not None:
+        rules.update(has_ignored=True, ignored=int(loss.ignore_index))
+    return rules
+
+
+def wants_classes(loss: Any) -> bool:
+    """Whether a loss takes class numbers as labels."""
+    from torch import nn
+
+    from stoker.frontend.losses import as_module
+
+    return isinstance(as_module(loss), (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss))
+
+
+def check_class_shape(shapes: Sequence[tuple[int, ...]]) -> int:
+    """Outputs of one row of a classifier: 1 or the number of classes."""
+    if len(shapes) != 1:
+        raise UserError(f"StokerClassifier takes a model with one output, not {len(shapes)}: use StokerEstimator")
+    if len(shapes[0]) > 1:
+        raise UserError(f"StokerClassifier takes a model with outputs of shape [rows, classes]; this one gives "
+                        f"[rows, {', '.join(map(str, shapes[0]))}]. Use StokerEstimator")  # fmt: skip
+    return math.prod(shapes[0])

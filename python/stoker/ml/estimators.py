@@ -1,0 +1,175 @@
+"""StokerClassifier, StokerRegressor and the general StokerEstimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyspark.ml import Estimator
+from pyspark.ml.param.shared import HasPredictionCol
+from pyspark.ml.util import MLReadable, MLWritable
+from pyspark.sql import DataFrame
+
+from stoker import optimizer
+from stoker.errors import UserError
+from stoker.ml import compiling, layout, persist
+from stoker.ml.checks import check_model, check_params
+from stoker.ml.compiling import Prepared, Probe
+from stoker.ml.fitting import Fitted, Phases, fit
+from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, check_output_columns
+from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, with_accessors
+from stoker.spark.columns import Source
+
+OptimizerSpec = dict[str, Any]
+
+
+class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable, MLWritable):
+    """What all three share. A subclass says what labels are, what outputs mean and which model comes out."""
+
+    _model_class: type
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__()
+        self._set_defaults()
+        self.gang_options: dict[str, Any] = {}  # more options of the coordinator, for tests
+        self.saved: Prepared | None = None  # of an estimator that was loaded
+        self.saved_optimizer: OptimizerSpec | None = None  # where it was a torch.optim instance
+        self.setParams(**params)
+
+    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
+        raise NotImplementedError
+
+    def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
+        raise NotImplementedError
+
+    def _fit(self, df: DataFrame) -> Any:
+        phases = Phases("compile")
+        check_params(self.value)
+        check_output_columns(df, self)
+        prepared, sources = self.prepare(df)
+        fitted = fit(self, df, prepared, sources, self.optimizer_spec(prepared), phases)
+        return self._make_model(fitted, prepared)
+
+    def prepare(self, df: DataFrame | None) -> tuple[Prepared, list[Source]]:
+        """The program, and the columns that fill its inputs; without a DataFrame as far as parameters tell."""
+        weight = layout.weight(self, df)
+        if self.saved is not None and not self.isSet("model"):
+            return self.saved, self._sources_of_saved(df, weight)
+        module = self.value("model")
+        check_model(module)
+        inputs = layout.features(self, df, module)
+        probe = Probe(module, inputs)
+        labels = self._labels(df, probe)
+        prepared = self._compile(inputs, labels, weight is not None, probe)
+        return prepared, [*inputs, *labels, *([weight] if weight else [])]
+
+    def _sources_of_saved(self, df: DataFrame | None, weight: Source | None) -> list[Source]:
+        entries = self.saved.compiled.train["inputs"]
+        persist.check_still_fits(self, entries, weight is not None)
+        inputs = layout.features_of_program(self, df, [entry for entry in entries if entry["role"] == "feature"])
+        labels = layout.labels_of_program(self, df, [entry for entry in entries if entry["role"] == "label"])
+        return [*inputs, *labels, *([weight] if weight else [])]
+
+    def optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
+        """The engine's optimizer options, and the group of each parameter that is not in group 0."""
+        if self.saved_optimizer is not None and not self.isSet("optimizer"):
+            return with_rate(self.saved_optimizer, self.value("learningRate"))
+        named = self._named_parameters(prepared)
+        more = self.value("optimizerParams") or {}
+        options, groups = optimizer.parse(self.value("optimizer"), self.value("learningRate"), more, named)
+        return {"options": options, "groups": groups}
+
+    def _named_parameters(self, prepared: Prepared) -> list[tuple[str, Any]]:
+        if self.isSet("model"):
+            return list(self.value("model").named_parameters())
+        weights = prepared.compiled.weights
+        return [(entry["name"], weights[entry["name"]]) for entry in prepared.compiled.train["parameters"]]
+
+    def _make_model(self, fitted: Fitted, prepared: Prepared) -> Any:
+        model = self._model_class(fitted.compiled, fitted.history, prepared.output_kind, self.value("model"))
+        model.optimizer_state = fitted.state
+        return self._copyValues(model._resetUid(self.uid))
+
+    def write(self) -> persist.EstimatorWriter:
+        return persist.EstimatorWriter(self)
+
+    @classmethod
+    def read(cls) -> persist.StokerReader:
+        return persist.StokerReader(cls)
+
+
+def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
+    """The same with another learning rate in every group, if one is given."""
+    if rate is None:
+        return spec
+    groups = [{**group, "lr": rate} for group in spec["options"]["groups"]]
+    return {**spec, "options": {**spec["options"], "groups": groups}}
+
+
+@with_accessors
+class StokerClassifier(_StokerEstimator, ClassifierOutputs):
+    """Trains a classifier: labels are class numbers 0, 1, ...; a model with one output is a binary one.
+
+    The model it gives adds rawPrediction, probability and prediction.
+    """
+
+    _model_class = StokerClassificationModel
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._setDefault(outputKind="auto")
+
+    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
+        return [layout.class_label(self, df)]
+
+    def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
+        module, loss, reduction = self.value("model"), self.value("loss"), self.value("lossReduction")
+        size = compiling.check_class_shape(probe.shapes)
+        kind = compiling.output_kind_of(module, loss, self.getOutputKind())
+        rules = compiling.class_rules(loss, max(size, 2))
+        if loss is None:
+            loss, reduction = compiling.default_class_loss(kind, size)
+        compiled = compiling.compile_model(module, loss, inputs, labels, weighted=weighted, reduction=reduction,
+                                           metric=compiling.class_metric(kind, size))  # fmt: skip
+        return Prepared(compiled, kind, rules)
+
+
+@with_accessors
+class StokerRegressor(_StokerEstimator):
+    """Trains a regressor: labels are numbers, or arrays or vectors of them. The loss is the mean square by default."""
+
+    _model_class = StokerRegressionModel
+
+    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
+        return layout.value_labels(self, df, lambda name: "float32", probe.only_size)
+
+    def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
+        from torch.nn import MSELoss
+
+        loss = self.value("loss") if self.value("loss") is not None else MSELoss()
+        compiled = compiling.compile_model(self.value("model"), loss, inputs, labels, weighted=weighted,
+                                           reduction=self.value("lossReduction"), metric=None)  # fmt: skip
+        return Prepared(compiled)
+
+
+@with_accessors
+class StokerEstimator(_StokerEstimator, NamedTensors):
+    """Trains any model by any loss of (outputs, labels), with several inputs, labels and outputs by name."""
+
+    _model_class = StokerModel
+
+    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
+        types = self.value("labelTypes") or {}
+        usual = "int64" if compiling.wants_classes(self._loss()) else "float32"
+        return layout.value_labels(self, df, lambda name: types.get(name, usual), probe.only_size)
+
+    def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
+        loss = self._loss()
+        compiled = compiling.compile_model(self.value("model"), loss, inputs, labels, weighted=weighted,
+                                           reduction=self.value("lossReduction"), metric=None)  # fmt: skip
+        wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
+        return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
+
+    def _loss(self) -> Any:
+        if self.value("loss") is None:
+            raise UserError("loss is not set: give a torch loss, or a callable of (outputs, labels)")
+        return self.value("loss")

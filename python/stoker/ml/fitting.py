@@ -1,0 +1,119 @@
+"""One fit, from the checked parameters to the trained weights."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from stoker import program
+from stoker.errors import UserError
+from stoker.history import History
+from stoker.ml.checks import shards_of
+from stoker.ml.compiling import Prepared
+from stoker.program import Compiled
+from stoker.progress import Progress, make_progress
+from stoker.spark import columns, launch, slots
+from stoker.spark.columns import Placement, Source
+
+_PHASE_AFTER = {"slots": "start", "admitted": "ingest", "started": "train", "result": "finish"}
+
+
+class Phases:
+    """Seconds by phase; each second belongs to exactly one."""
+
+    def __init__(self, first: str) -> None:
+        self.seconds: dict[str, float] = {}
+        self._name, self._since = first, time.perf_counter()
+
+    def enter(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
+        self._name, self._since = name, now
+
+    def after(self, event: str) -> None:
+        """The phase that an event of the coordinator begins, if it does. Phases do not go back."""
+        name = _PHASE_AFTER.get(event)
+        if name is not None and name != self._name and name not in self.seconds:
+            self.enter(name)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    compiled: Compiled  # with the trained weights
+    history: History
+    state: dict[str, Any]  # what else came home: the optimizer's state
+
+
+def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Source], optimizer: dict[str, Any],
+        phases: Phases) -> Fitted:  # fmt: skip
+    """Trains on the sources' columns of `df` as the estimator's parameters say."""
+    for note in prepared.compiled.notes:
+        warnings.warn(note, stacklevel=4)
+    value = estimator.value
+    how = Placement(value("numWorkers"), shards_of(value), value("assign"), value("idCol"))
+    ordered = prepared.sources(sources)
+    if how.id_column:
+        columns.type_of(df, how.id_column, "idCol")
+    rows = columns.place(df, ordered, how)
+    spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
+    gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
+                       how.assign == "partition", value("startTimeout"), value("heartbeatTimeout"),
+                       torch_version(), estimator.gang_options)  # fmt: skip
+    phases.enter("queue")
+    result = _run(rows, gang, make_progress(value("verbose"), value("epochs")), phases)
+    phases.enter("finish")
+    return _fitted(prepared.compiled, result, phases)
+
+
+def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequence[Source], optimizer: dict[str, Any],
+               spark: SparkSession) -> dict[str, Any]:  # fmt: skip
+    """What engine/train/spec.h reads. `value` gives a parameter's value."""
+    return {
+        "program": compiled.train,
+        "optimizer": optimizer["options"],
+        "groups": [optimizer["groups"].get(entry["name"], 0) for entry in compiled.train["parameters"]],
+        "columns": [source.spec() for source in sources],
+        "batch_size": value("batchSize"),
+        "epochs": value("epochs"),
+        "seed": value("seed"),
+        "shuffle": value("shuffle"),
+        "shards": shards_of(value),
+        "threads": value("threads") or int(slots.conf_of(spark)("spark.task.cpus") or 1),
+        "clip_norm": value("clipNorm"),
+        "clip_value": value("clipValue"),
+        "on_nan": value("onNaN"),
+    }
+
+
+def torch_version() -> str:
+    from importlib.metadata import version
+
+    return version("torch")
+
+
+def _run(rows: DataFrame, gang: launch.Gang, progress: Progress, phases: Phases) -> launch.Result:
+    def observe(kind: str, data: dict[str, Any]) -> None:
+        phases.after(kind)
+        progress.event(kind, data)
+
+    try:
+        return launch.run_gang(rows, gang, observe)
+    finally:
+        progress.close()
+
+
+def _fitted(compiled: Compiled, result: launch.Result, phases: Phases) -> Fitted:
+    if not sum(result.history.get("shard_rows", [1])):
+        raise UserError("the DataFrame has no rows to train on")
+    home = program.load_weights(result.weights)
+    trained = {name: home.pop(name, initial) for name, initial in compiled.weights.items()}
+    history = History(result.history.pop("epochs", []), result.history)
+    phases.enter("done")
+    history.info["phases"] = phases.seconds
+    return Fitted(replace(compiled, weights=trained), history, home)

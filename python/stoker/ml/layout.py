@@ -1,0 +1,194 @@
+"""Which columns fill which inputs of the program, in which dtype and shape.
+
+Works without a DataFrame too (to save an estimator before its first fit), as far as parameters and model tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from stoker.errors import UserError
+from stoker.program import TensorSpec
+from stoker.spark import columns
+from stoker.spark.columns import Source
+
+LABEL_RULES = {"finite": True}
+WEIGHT_RULES = {"finite": True, "non_negative": True}
+
+
+def spec_of(source: Source) -> TensorSpec:
+    return TensorSpec(source.name, source.dtype, source.shape)
+
+
+def typed(source: Source, dtype: str) -> Source:
+    """Integers are checked to be whole, rather than cut."""
+    rules = {**source.rules, "integral": True} if dtype.startswith("int") else source.rules
+    return replace(source, dtype=dtype, rules=rules)
+
+
+def feature_columns(params: Any) -> dict[str, Source]:
+    """Input name to its columns; shape and dtype still open."""
+    if named := _value(params, "inputs"):
+        return {name: Source(name, _tuple(cols), f"inputs['{name}']") for name, cols in named.items()}
+    if many := params.value("featuresCols"):
+        if params.isSet("featuresCol"):
+            raise UserError("featuresCol and featuresCols are both set; set one of them")
+        return {"features": Source("features", tuple(many), "featuresCols")}
+    return {"features": Source("features", (params.getFeaturesCol(),), "featuresCol")}
+
+
+def features(params: Any, df: DataFrame | None, module: Any) -> list[Source]:
+    found = []
+    for named in feature_columns(params).values():
+        if df is not None:
+            columns.check_values(df, named)
+        source = typed(named, _feature_type(params, named.name, module))
+        found.append(replace(source, shape=_feature_shape(params, df, module, source)))
+    return found
+
+
+def features_of_program(params: Any, df: DataFrame | None, inputs: list[Mapping[str, Any]]) -> list[Source]:
+    """The same for a program that exists already: it says shapes and dtypes."""
+    wanted = feature_columns(params)
+    found = []
+    for entry in inputs:
+        if entry["name"] not in wanted:
+            raise UserError(f"the model has an input '{entry['name']}', but inputs names {', '.join(wanted)} only")
+        source = replace(typed(wanted[entry["name"]], entry["dtype"]), shape=tuple(entry["shape"]))
+        if df is not None:
+            columns.check_values(df, source)
+            _check_width(source, columns.known_width(df, source.columns, source.param))
+        found.append(source)
+    return found
+
+
+def label_columns(params: Any) -> dict[str, Source]:
+    named = _value(params, "labelCols")
+    if isinstance(named, dict):
+        return {name: Source(name, _tuple(cols), f"labelCols['{name}']", rules=LABEL_RULES)
+                for name, cols in named.items()}  # fmt: skip
+    if named:
+        return {"label": Source("label", _tuple(named), "labelCols", rules=LABEL_RULES)}
+    return {"label": Source("label", (params.getLabelCol(),), "labelCol", rules=LABEL_RULES)}
+
+
+def labels_of_program(params: Any, df: DataFrame | None, entries: list[Mapping[str, Any]]) -> list[Source]:
+    wanted = label_columns(params)
+    found = []
+    for entry in entries:
+        if entry["name"] not in wanted:
+            raise UserError(f"the program has a label '{entry['name']}', but labelCols names {', '.join(wanted)} only")
+        source = replace(typed(wanted[entry["name"]], entry["dtype"]), shape=tuple(entry["shape"]))
+        if df is not None:
+            columns.check_values(df, source)
+        found.append(source)
+    return found
+
+
+def class_label(params: Any, df: DataFrame | None) -> Source:
+    """The label of a classifier: one whole number."""
+    source = Source("label", (params.getLabelCol(),), "labelCol", "int64", rules={**LABEL_RULES, "integral": True})
+    if df is not None:
+        columns.check_scalar(df, source.columns[0], "labelCol", " of class numbers (StringIndexer makes them)")
+    return source
+
+
+def value_labels(params: Any, df: DataFrame | None, dtype: Callable[[str], str],
+                 size: Callable[[], int | None]) -> list[Source]:  # fmt: skip
+    """Labels that are numbers or arrays of numbers. `size` tells how many values the model's output has, if it can."""
+    found = []
+    for named in label_columns(params).values():
+        if df is not None:
+            columns.check_values(df, named)
+        source = typed(named, dtype(named.name))
+        found.append(replace(source, shape=_label_shape(df, source, size)))
+    return found
+
+
+def weight(params: Any, df: DataFrame | None) -> Source | None:
+    if not params.isSet("weightCol") or not params.getWeightCol():
+        return None
+    source = Source("weight", (params.getWeightCol(),), "weightCol", rules=WEIGHT_RULES)
+    if df is not None:
+        columns.check_scalar(df, source.columns[0], "weightCol")
+    return source
+
+
+def _value(params: Any, name: str) -> Any:
+    return params.value(name) if params.hasParam(name) else None
+
+
+def _tuple(names: str | list[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _feature_type(params: Any, name: str, module: Any) -> str:
+    types = _value(params, "inputTypes") or {}
+    if name in types:
+        return types[name]
+    return "int64" if not types and starts_with_embedding(module) else "float32"
+
+
+def starts_with_embedding(module: Any) -> bool:
+    """Whether the model's first layer looks numbers up, so that its input must be whole."""
+    from torch import nn
+
+    layers = [layer for layer in module.modules() if not any(layer.children())]
+    weighty = [layer for layer in layers if any(True for _ in layer.parameters(recurse=False))]
+    return bool(weighty) and isinstance(weighty[0], (nn.Embedding, nn.EmbeddingBag))
+
+
+def _feature_shape(params: Any, df: DataFrame | None, module: Any, source: Source) -> tuple[int, ...]:
+    width = columns.known_width(df, source.columns, source.param) if df is not None else _many(source)
+    shape = _told_shape(params, source.name) or _shape_of_module(params, module)
+    if shape is not None:
+        shaped = replace(source, shape=shape)
+        _check_width(shaped, width)
+        return shape
+    if width is None and df is None:
+        raise UserError(f"the shape of a row of '{source.shown}' is not known: set inputShape, such as [784]")
+    return (width if width is not None else columns.width_of_first_row(df, replace(source, shape=(0,))),)
+
+
+def _many(source: Source) -> int | None:
+    return len(source.columns) if len(source.columns) > 1 else None
+
+
+def _told_shape(params: Any, name: str) -> tuple[int, ...] | None:
+    told = params.value("inputShape")
+    if isinstance(told, dict):
+        told = told.get(name)
+    return None if told is None else tuple(told)
+
+
+def _shape_of_module(params: Any, module: Any) -> tuple[int, ...] | None:
+    from stoker.frontend.torch import infer_input_shape
+
+    if _value(params, "inputs"):
+        return None
+    shape = infer_input_shape(module)
+    return None if shape is None else tuple(shape)
+
+
+def _check_width(source: Source, width: int | None) -> None:
+    wanted = math.prod(source.shape)
+    if width is not None and width != wanted:
+        raise UserError(f"{source.param}: '{source.shown}' has {width} values a row, but the model takes {wanted} "
+                        f"(shape {list(source.shape)})")  # fmt: skip
+
+
+def _label_shape(df: DataFrame | None, source: Source, size: Callable[[], int | None]) -> tuple[int, ...]:
+    if len(source.columns) > 1:
+        return (len(source.columns),)
+    if df is None:
+        known = size()
+        return () if known in (None, 1) else (known,)
+    if columns.is_scalar(columns.type_of(df, source.columns[0], source.param)):
+        return ()
+    width = columns.known_width(df, source.columns, source.param) or size()
+    return (width or columns.width_of_first_row(df, source),)

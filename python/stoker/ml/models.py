@@ -1,0 +1,181 @@
+"""What a fit gives: a transformer that adds predictions, and the way back to torch."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from typing import Any
+
+import numpy as np
+from pyspark.ml import Model
+from pyspark.ml.functions import vector_to_array  # noqa: F401  (registers the vector type with Spark's Arrow conversion)
+from pyspark.ml.linalg import VectorUDT
+from pyspark.ml.param.shared import HasLabelCol, HasPredictionCol
+from pyspark.ml.util import MLReadable, MLWritable
+from pyspark.sql import DataFrame
+from pyspark.sql.types import DoubleType, StructField, StructType
+
+from stoker import program
+from stoker.errors import UserError
+from stoker.history import History
+from stoker.ml import layout, persist
+from stoker.ml.params import ClassifierOutputs, InputParams, KeywordParams, NamedTensors, with_accessors
+from stoker.program import Compiled
+from stoker.spark import columns, compat
+from stoker.spark.infer import Input, Scorer
+from stoker.spark.outputs import Classification, Outputs, Values
+
+_TYPES = {"vector": VectorUDT, "double": DoubleType}
+
+
+def check_output_columns(df: DataFrame, params: KeywordParams) -> None:
+    """The columns that transform will add must not exist yet."""
+    names = ("rawPredictionCol", "probabilityCol", "predictionCol")
+    wanted = {name: params.getOrDefault(name) for name in names if params.hasParam(name)}
+    many = params.value("outputCols") if params.hasParam("outputCols") else None
+    if many:
+        wanted = {f"outputCols[{i}]": name for i, name in enumerate(many)}
+    columns.check_absent(df, {param: name for param, name in wanted.items() if name})
+
+
+class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable, MLWritable):
+    """What all three share. `module` is the user's own, where it is known in this session."""
+
+    def __init__(self, compiled: Compiled, history: History | None = None, output_kind: str | None = None,
+                 module: Any = None) -> None:  # fmt: skip
+        super().__init__()
+        self._compiled = compiled
+        self._history = history if history is not None else History()
+        self._output_kind = output_kind
+        self._module = module
+        self._scorer: Scorer | None = None
+        self.optimizer_state: dict[str, np.ndarray] = {}  # of the fit; not saved
+
+    def _outputs(self) -> Outputs:
+        raise NotImplementedError
+
+    @property
+    def history(self) -> History:
+        """Per epoch: loss, accuracy, rows/s, seconds by phase, bytes moved, what bounded it."""
+        return self._history
+
+    @property
+    def compiled(self) -> Compiled:
+        """The programs with the trained weights."""
+        return self._compiled
+
+    @property
+    def output_kind(self) -> str | None:
+        return self._output_kind
+
+    @property
+    def numFeatures(self) -> int:
+        """Values of one row, over all inputs."""
+        return sum(math.prod(entry["shape"]) for entry in self._compiled.infer["inputs"])
+
+    def copy(self, extra: Any = None) -> Any:
+        that = super().copy(extra)
+        that._scorer = None
+        return that
+
+    def _transform(self, df: DataFrame) -> DataFrame:
+        check_output_columns(df, self)
+        sources = layout.features_of_program(self, df, self._compiled.infer["inputs"])
+        scorer = self._made_scorer(tuple(Input(s.shown, s.dtype, s.shape) for s in sources))
+        schema = StructType([StructField(name, _TYPES[kind](), False) for name, kind in scorer.outputs.fields()])
+        if not schema.fields:
+            return df
+        return compat.append_outputs(df, scorer, [columns.expression(df, s) for s in sources], schema)
+
+    def _made_scorer(self, inputs: tuple[Input, ...]) -> Scorer:
+        outputs = self._outputs()
+        if self._scorer is None or (self._scorer.inputs, self._scorer.outputs) != (inputs, outputs):
+            weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}
+            self._scorer = Scorer(json.dumps(self._compiled.infer), program.save_weights(weights), inputs, outputs)
+            _ = self._scorer.digest  # computed here, once, rather than in each worker
+        return self._scorer
+
+    def torch(self, into: Any = None) -> Any:
+        """The trained model as a torch.nn.Module: `into`, filled; else a copy of the user's module, where this session
+        knows it; else a module that runs the inference program."""
+        if into is not None:
+            return _fill(into, self._state(), exact=True)
+        if self._module is not None:
+            return _fill(copy.deepcopy(self._module), self._state(), exact=False)
+        from stoker.frontend.module import ProgramModule
+
+        return ProgramModule(self._compiled.infer, self._compiled.weights)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        """The user's state_dict; tied weights under each of their names."""
+        weights = self._compiled.weights
+        state = {name: values for name, values in weights.items() if not name.startswith("$")}
+        for entry in self._compiled.train["parameters"]:
+            state.update(dict.fromkeys(entry["aliases"], weights[entry["name"]]))
+        return state
+
+    def write(self) -> persist.ModelWriter:
+        return persist.ModelWriter(self)
+
+    @classmethod
+    def read(cls) -> persist.StokerReader:
+        return persist.StokerReader(cls)
+
+
+def _names_in(infer: dict[str, Any]) -> list[str]:
+    return [entry["name"] for part in ("parameters", "buffers", "constants") for entry in infer[part]]
+
+
+def _fill(module: Any, state: dict[str, np.ndarray], exact: bool) -> Any:
+    """Loads `state` into the module. Names that only one side has are an error; without `exact` the module may have
+    more."""
+    import torch
+
+    tensors = {name: torch.from_numpy(np.array(values)) for name, values in state.items()}
+    try:
+        missing, unexpected = module.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"the module does not fit the trained weights: {error}") from error
+    if unexpected or (exact and missing):
+        raise UserError(
+            f"the module's names do not fit the trained weights: it lacks [{', '.join(unexpected)}], "
+            f"and the weights lack [{', '.join(missing)}]"
+        )
+    return module
+
+
+@with_accessors
+class StokerClassificationModel(_StokerModel, ClassifierOutputs):
+    """Adds rawPrediction and probability (vectors) and prediction (double)."""
+
+    @property
+    def numClasses(self) -> int:
+        (shape,) = self._compiled.output_shapes.values()
+        return max(2, math.prod(shape))
+
+    def _outputs(self) -> Outputs:
+        names = (self.getRawPredictionCol(), self.getProbabilityCol(), self.getPredictionCol())
+        return Classification(self._output_kind or "logits", *names)
+
+
+@with_accessors
+class StokerRegressionModel(_StokerModel):
+    """Adds prediction: a double, or a vector where the model has several outputs a row."""
+
+    def _outputs(self) -> Outputs:
+        sizes = [math.prod(shape) for shape in self._compiled.output_shapes.values()]
+        return Values((self.getPredictionCol(), *[""] * (len(sizes) - 1)), tuple(sizes))
+
+
+@with_accessors
+class StokerModel(_StokerModel, NamedTensors):
+    """Adds a column for each of the model's outputs."""
+
+    def _outputs(self) -> Outputs:
+        shapes = self._compiled.output_shapes
+        names = self.value("outputCols") or ([self.getPredictionCol()] if len(shapes) == 1 else list(shapes))
+        if len(names) != len(shapes):
+            raise UserError(f"outputCols names {len(names)} columns, but the model has {len(shapes)} outputs: "
+                            f"{', '.join(shapes)}")  # fmt: skip
+        return Values(tuple(names), tuple(math.prod(shape) for shape in shapes.values()))

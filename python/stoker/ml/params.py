@@ -1,0 +1,158 @@
+"""The parameters of estimators and models. A model carries those that matter to transform, so the estimator copies them
+over."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import (
+    HasFeaturesCol,
+    HasLabelCol,
+    HasPredictionCol,
+    HasProbabilityCol,
+    HasRawPredictionCol,
+    HasSeed,
+    HasWeightCol,
+)
+
+C = TypeVar("C", bound=type)
+
+
+def with_accessors(cls: C) -> C:
+    """Gives a class setX and getX for each of its Params that has none, and a signature for help()."""
+    names = [name for name in dir(cls) if isinstance(getattr(cls, name, None), Param)]
+    for name in names:
+        title = name[0].upper() + name[1:]
+        if not hasattr(cls, f"set{title}"):
+            setattr(cls, f"set{title}", _setter(name))
+        if not hasattr(cls, f"get{title}"):
+            setattr(cls, f"get{title}", _getter(name))
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    cls.__signature__ = inspect.Signature([inspect.Parameter(name, keyword, default=None) for name in names])
+    return cls
+
+
+def _setter(name: str) -> Callable:
+    def set_param(self: Params, value: Any) -> Params:
+        return self._set(**{name: value})
+
+    set_param.__doc__ = f"Sets {name}."
+    return set_param
+
+
+def _getter(name: str) -> Callable:
+    def get_param(self: Params) -> Any:
+        return self.getOrDefault(name)
+
+    get_param.__doc__ = f"The value of {name}, or its default."
+    return get_param
+
+
+class KeywordParams(Params):
+    """Params given by keyword: an unknown name is an error that suggests the nearest; None leaves a param unset."""
+
+    def setParams(self, **params: Any) -> KeywordParams:
+        for name in params:
+            if not self.hasParam(name):
+                known = [param.name for param in self.params]
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else f". It has: {', '.join(known)}"
+                raise TypeError(f"{type(self).__name__} has no parameter '{name}'{hint}")
+        return self._set(**params)
+
+    def value(self, name: str) -> Any:
+        """The value of a param, or None where it is neither set nor has a default."""
+        return self.getOrDefault(name) if self.isDefined(name) else None
+
+
+def _param(name: str, doc: str, converter: Callable | None = None) -> Param:
+    return Param(Params._dummy(), name, doc, typeConverter=converter)
+
+
+def _shape(value: Any) -> Any:
+    """A list of sizes, or a dict of them by input name."""
+    if isinstance(value, dict):
+        return {str(name): TypeConverters.toListInt(shape) for name, shape in value.items()}
+    return TypeConverters.toListInt(value)
+
+
+def _names(value: Any) -> Any:
+    """One name, a list of them, or a dict of either."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return {str(name): _names(names) for name, names in value.items()}
+    return TypeConverters.toListString(value)
+
+
+class InputParams(HasFeaturesCol, KeywordParams):
+    """Which columns are the model's input."""
+
+    featuresCols = _param("featuresCols", "numeric columns that are packed into one input, instead of featuresCol",
+                          TypeConverters.toListString)  # fmt: skip
+    inputShape = _param("inputShape", "shape of one row as the model wants it, such as [1, 28, 28]", _shape)
+
+
+class DataParams(InputParams, HasLabelCol, HasWeightCol):
+    idCol = _param("idCol", "column that alone decides which shard a row goes to (default: all columns that are used)",
+                   TypeConverters.toString)  # fmt: skip
+    assign = _param("assign", "how rows go to shards: 'hash' (one shuffle) or 'partition' (as they lie, no shuffle)",
+                    TypeConverters.toString)  # fmt: skip
+
+
+class ModuleParams(KeywordParams):
+    model = _param("model", "the torch.nn.Module to train; fit never changes it")
+    loss = _param("loss", "a torch loss module, or a callable of (outputs, labels)")
+    lossReduction = _param("lossReduction", "how the loss makes one number of its rows: 'mean', 'sum' or 'none'",
+                           TypeConverters.toString)  # fmt: skip
+
+
+class TrainParams(HasSeed, KeywordParams):
+    optimizer = _param("optimizer", "'sgd', 'adam', 'adamw', or a torch.optim instance over the model's parameters")
+    optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim")
+    learningRate = _param("learningRate", "step size (default: the optimizer's own)", TypeConverters.toFloat)
+    batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
+    epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
+    shuffle = _param("shuffle", "whether each epoch has an order of its own", TypeConverters.toBoolean)
+    clipNorm = _param("clipNorm", "largest norm of the whole gradient; 0: off", TypeConverters.toFloat)
+    clipValue = _param("clipValue", "largest absolute value in the gradient; 0: off", TypeConverters.toFloat)
+    onNaN = _param("onNaN", "what a loss that is not finite does: 'error' or 'continue'", TypeConverters.toString)
+
+
+class GangParams(KeywordParams):
+    numWorkers = _param("numWorkers", "Spark tasks that train together", TypeConverters.toInt)
+    numShards = _param("numShards", "parts that the rows are cut into; for a given number the result is the same bits "
+                       "whatever numWorkers is (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
+    threads = _param("threads", "threads of one worker's operators (default: spark.task.cpus)", TypeConverters.toInt)
+    startTimeout = _param("startTimeout", "seconds from the first task that starts until all have",
+                          TypeConverters.toFloat)  # fmt: skip
+    heartbeatTimeout = _param("heartbeatTimeout", "seconds without a sign of life until a worker counts as dead",
+                              TypeConverters.toFloat)  # fmt: skip
+    verbose = _param("verbose", "1: progress, 0: nothing", TypeConverters.toInt)
+
+
+class ClassifierOutputs(HasPredictionCol, HasProbabilityCol, HasRawPredictionCol, KeywordParams):
+    outputKind = _param("outputKind", "what the model gives: 'auto', 'logits', 'probabilities' or 'logProbabilities'",
+                        TypeConverters.toString)  # fmt: skip
+
+
+class NamedTensors(KeywordParams):
+    """Several inputs, labels and outputs by name."""
+
+    inputs = _param("inputs", "forward's argument names to a column or a list of them, instead of featuresCol", _names)
+    inputTypes = _param("inputTypes", "dtypes of inputs by name, such as {'words': 'int64'} (default: float32)")
+    labelCols = _param("labelCols", "label names to columns, or a list of columns, instead of labelCol", _names)
+    labelTypes = _param("labelTypes", "dtypes of labels by name (default: by column, float32 or int64)")
+    outputCols = _param("outputCols", "columns for the model's outputs, in their order (default: predictionCol for a "
+                        "single one, else the outputs' names)", TypeConverters.toListString)  # fmt: skip
+
+
+class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams):
+    def _set_defaults(self) -> None:
+        self._setDefault(assign="hash", optimizer="adam", batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0,
+                         clipValue=0.0, onNaN="error", numWorkers=1, startTimeout=60.0, heartbeatTimeout=10.0,
+                         verbose=1)  # fmt: skip

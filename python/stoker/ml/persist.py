@@ -1,0 +1,214 @@
+"""Saving and loading through Spark's own readers and writers, so that a path means what it means elsewhere in Spark.
+
+A saved directory has
+  metadata/  one line of JSON: Spark ML's metadata (class, uid, params) and "stoker": {format, version, files, info}
+  files/     Parquet rows (name, part, bytes): the programs, the weights, the history, cut in parts
+The metadata is written last, so a save that was cut short has none. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
+from pyspark.sql import SparkSession
+
+from stoker.errors import UserError
+from stoker.history import History
+from stoker.ml.compiling import Prepared
+from stoker.program import Compiled
+
+FORMAT = "stoker-directory"
+VERSION = 1
+PART = 16 << 20  # bytes of one row
+_NOT_JSON = ("model", "loss", "optimizer")
+
+
+class _Writer(MLWriter):
+    def __init__(self, instance: Any) -> None:
+        super().__init__()
+        self.instance = instance
+
+    def save(self, path: str) -> None:
+        files, info = self.content()
+        claim(self.sparkSession, path, self.shouldOverwrite)
+        write_files(self.sparkSession, path, files)
+        write_metadata(self.sparkSession, path, self.instance, files, info)
+
+    def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
+        raise NotImplementedError
+
+
+class ModelWriter(_Writer):
+    def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
+        model = self.instance
+        files = {**model.compiled.to_files(), "history.json": model.history.to_json().encode()}
+        return files, {"outputKind": model.output_kind}
+
+
+class EstimatorWriter(_Writer):
+    """An estimator is saved as its compiled program, so the shape of its input must be known."""
+
+    def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
+        estimator = self.instance
+        if estimator.saved is None and estimator.value("model") is None:
+            return {}, {}
+        prepared, _ = estimator.prepare(None)
+        info = {"outputKind": prepared.output_kind, "labelRules": prepared.label_rules}
+        if not isinstance(estimator.value("optimizer"), str) or estimator.saved_optimizer is not None:
+            info["optimizer"] = estimator.optimizer_spec(prepared)
+        return prepared.compiled.to_files(), info
+
+
+class StokerReader(MLReader):
+    def __init__(self, cls: type) -> None:
+        super().__init__()
+        self.cls = cls
+
+    def load(self, path: str) -> Any:
+        metadata = read_metadata(self.sparkSession, path, self.cls)
+        files = read_files(self.sparkSession, path, metadata["stoker"]["files"])
+        made = self._model if "history.json" in files else self._estimator
+        instance = made(path, files, metadata)
+        instance._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(instance, metadata)
+        return instance
+
+    def _model(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
+        history = History.from_json(files["history.json"].decode())
+        return self.cls(compiled_of(path, files), history, metadata["stoker"]["info"].get("outputKind"))
+
+    def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
+        instance, info = self.cls(), metadata["stoker"]["info"]
+        if files:
+            instance.saved = Prepared(compiled_of(path, files), info.get("outputKind"), info.get("labelRules", {}))
+            instance.saved_optimizer = info.get("optimizer")
+        return instance
+
+
+def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: bool) -> None:
+    """What was compiled into a loaded estimator cannot change without the module."""
+    if estimator.isSet("loss"):
+        raise UserError("this estimator was loaded; its loss is compiled in. To change the loss, set model too")
+    if weighted != any(entry["role"] == "weight" for entry in inputs):
+        was = "without" if weighted else "with"
+        raise UserError(f"this estimator was loaded; it was compiled {was} weightCol. To change that, set model again")
+
+
+def claim(spark: SparkSession, path: str, overwrite: bool) -> None:
+    """Makes the directory, empty. One that exists is an error, unless it is to be replaced."""
+    empty = spark.createDataFrame([], "value string, part int").write.partitionBy("part")
+    try:
+        empty.mode("overwrite" if overwrite else "errorifexists").text(path)
+    except Exception as error:
+        if _condition(error) == "PATH_ALREADY_EXISTS":
+            raise UserError(f"'{path}' exists already: use write().overwrite().save(path) to replace it") from error
+        raise
+
+
+def write_files(spark: SparkSession, path: str, files: Mapping[str, bytes]) -> None:
+    import pyarrow as pa
+
+    parts = [
+        (name, number, data[start : start + PART])
+        for name, data in files.items()
+        for number, start in enumerate(range(0, max(len(data), 1), PART))
+    ]
+    if not parts:
+        return
+    names, numbers, chunks = zip(*parts)
+    table = pa.table({"name": pa.array(names), "part": pa.array(numbers, pa.int32()), "bytes": pa.array(chunks)})
+    spark.createDataFrame(table).coalesce(1).write.parquet(_below(path, "files"))
+
+
+def write_metadata(spark: SparkSession, path: str, instance: Any, files: Mapping[str, bytes],
+                   info: Mapping[str, Any]) -> None:  # fmt: skip
+    told = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    metadata = {
+        "class": f"{type(instance).__module__}.{type(instance).__name__}",
+        "timestamp": int(time.time() * 1000),
+        "sparkVersion": spark.version,
+        "uid": instance.uid,
+        "paramMap": _json_params(instance._paramMap),
+        "defaultParamMap": _json_params(instance._defaultParamMap),
+        "stoker": {"format": FORMAT, "version": VERSION, "files": told, "info": info},
+    }
+    line = json.dumps(metadata, separators=(",", ":"))
+    spark.createDataFrame([(line,)], "value string").coalesce(1).write.text(_below(path, "metadata"))
+
+
+def read_metadata(spark: SparkSession, path: str, cls: type) -> dict[str, Any]:
+    try:
+        first = spark.read.text(_below(path, "metadata")).first()
+    except Exception as error:
+        if _condition(error) == "PATH_NOT_FOUND":
+            raise UserError(f"'{path}' is not a saved Stoker model: it does not exist, or has no metadata (a save that "
+                            f"was cut short leaves none)") from error  # fmt: skip
+        raise
+    try:
+        metadata = json.loads(first[0])
+        stoker = metadata["stoker"]
+    except (TypeError, ValueError, KeyError):
+        raise UserError(f"'{path}' is not a saved Stoker model: its metadata is foreign or cut short") from None
+    if stoker.get("format") != FORMAT or stoker.get("version") != VERSION:
+        raise UserError(f"'{path}' was saved in format {stoker.get('format')} {stoker.get('version')}; this version of "
+                        f"Stoker reads {FORMAT} {VERSION}")  # fmt: skip
+    _check_class(path, metadata["class"], cls)
+    return metadata
+
+
+def read_files(spark: SparkSession, path: str, told: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
+    if not told:
+        return {}
+    parts: dict[str, list[tuple[int, bytes]]] = {}
+    for name, part, data in _rows(spark, path):
+        parts.setdefault(name, []).append((part, data))
+    files = {name: b"".join(data for _, data in sorted(pieces)) for name, pieces in parts.items()}
+    for name, expected in told.items():
+        if hashlib.sha256(files.get(name, b"")).hexdigest() != expected["sha256"]:
+            raise UserError(f"'{path}' is damaged: {name} should have {expected['bytes']} bytes of content that it was "
+                            f"saved with, and has {len(files.get(name, b''))}, or others")  # fmt: skip
+    return files
+
+
+def compiled_of(path: str, files: Mapping[str, bytes]) -> Compiled:
+    try:
+        return Compiled.from_files(files)
+    except ValueError as error:
+        raise UserError(f"'{path}' cannot be loaded: {error}") from error
+
+
+def _rows(spark: SparkSession, path: str) -> list[tuple[str, int, bytes]]:
+    try:
+        table = spark.read.parquet(_below(path, "files")).select("name", "part", "bytes").toArrow()
+    except Exception as error:
+        raise UserError(f"'{path}' is damaged: its files cannot be read ({str(error).splitlines()[0]})") from error
+    return list(zip(*(table.column(i).to_pylist() for i in range(3))))
+
+
+def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:
+    kept = {param.name: value for param, value in params.items()}
+    for name in _NOT_JSON:
+        if name in kept and not isinstance(kept[name], str):
+            del kept[name]
+    return kept
+
+
+def _check_class(path: str, saved: str, cls: type) -> None:
+    wanted = f"{cls.__module__}.{cls.__name__}"
+    if saved != wanted:
+        name = saved.rpartition(".")[2]
+        raise UserError(f"'{path}' holds a {name}, not a {cls.__name__}: load it with {name}.load(path)")
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path.rstrip('/')}/{name}"
+
+
+def _condition(error: Exception) -> str:
+    get = getattr(error, "getCondition", None)
+    return (get() if get else "") or ""

@@ -1,0 +1,194 @@
+"""From the user's columns to what the tasks read: checks, casts in the JVM, and which row goes to which shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.ml.functions import vector_to_array
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BooleanType, DataType, IntegralType, NumericType
+
+from stoker.errors import UserError
+from stoker.spark import compat
+
+SHARD = "__shard"
+_SQL_TYPE = {"float32": "float", "float64": "double", "int32": "int", "int64": "bigint", "uint8": "smallint"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input of the program and the user's columns that fill it; several columns are packed into one array."""
+
+    name: str
+    columns: tuple[str, ...]
+    param: str  # the user's parameter, for messages: "featuresCol"
+    dtype: str = "float32"
+    shape: tuple[int, ...] = ()  # of one row; empty for a scalar
+    rules: dict[str, Any] = field(default_factory=dict)  # more fields of the engine's ColumnSpec
+
+    @property
+    def shown(self) -> str:
+        return self.columns[0] if len(self.columns) == 1 else f"{self.param} ({', '.join(self.columns)})"
+
+    def spec(self) -> dict[str, Any]:
+        """The engine's ColumnSpec."""
+        return {"name": self.name, "shown": self.shown, "dtype": self.dtype, "shape": list(self.shape), **self.rules}
+
+
+def type_of(df: DataFrame, name: str, param: str) -> DataType:
+    """The type of a column; an error that says which columns exist if it is not there."""
+    for known in df.schema.fields:
+        if _same(df, known.name, name):
+            return known.dataType
+    if "." in name and (nested := _nested_type(df, name)) is not None:
+        return nested
+    raise UserError(f"{param}: the DataFrame has no column '{name}'. It has: {', '.join(df.columns)}")
+
+
+def column(df: DataFrame, name: str) -> Column:
+    exact = any(_same(df, known, name) for known in df.columns)
+    return F.col("`" + name.replace("`", "``") + "`") if exact else F.col(name)
+
+
+def check_absent(df: DataFrame, outputs: dict[str, str]) -> None:
+    """`outputs`: parameter to the column that it adds."""
+    for param, name in outputs.items():
+        if any(_same(df, known, name) for known in df.columns):
+            raise UserError(
+                f"{param}='{name}': the DataFrame has a column of this name already. Drop it or set {param} to another"
+            )
+    names = [name.lower() for name in outputs.values()]
+    if len(set(names)) < len(names):
+        raise UserError(f"two output columns have the same name: {', '.join(outputs.values())}")
+
+
+def is_vector(kind: DataType) -> bool:
+    return isinstance(kind, VectorUDT)
+
+
+def is_scalar(kind: DataType) -> bool:
+    return isinstance(kind, (NumericType, BooleanType))
+
+
+def is_array(kind: DataType) -> bool:
+    return isinstance(kind, ArrayType) and is_scalar(kind.elementType)
+
+
+def is_whole(kind: DataType) -> bool:
+    """Integers and booleans, alone or in an array."""
+    inner = kind.elementType if isinstance(kind, ArrayType) else kind
+    return isinstance(inner, (IntegralType, BooleanType))
+
+
+def check_values(df: DataFrame, source: Source) -> None:
+    """The columns exist and hold numbers in a form that can be read."""
+    kinds = {name: type_of(df, name, source.param) for name in source.columns}
+    for name, kind in kinds.items():
+        fits = is_scalar(kind) if len(kinds) > 1 else is_scalar(kind) or is_array(kind) or is_vector(kind)
+        if not fits:
+            wanted = "a numeric type" if len(kinds) > 1 else "a numeric type, an array of one, or an ML vector"
+            raise UserError(f"{source.param}: column '{name}' has type {kind.simpleString()}; it must be {wanted}")
+
+
+def check_scalar(df: DataFrame, name: str, param: str, hint: str = "") -> None:
+    kind = type_of(df, name, param)
+    if not is_scalar(kind):
+        raise UserError(f"{param}: column '{name}' has type {kind.simpleString()}; it must be a numeric type{hint}")
+
+
+def expression(df: DataFrame, source: Source) -> Column:
+    """The source as one column in a type that the engine stores without a further cast."""
+    if len(source.columns) > 1:
+        return F.array(*[_cast(df, name, source.dtype) for name in source.columns])
+    (name,) = source.columns
+    kind = type_of(df, name, source.param)
+    if is_vector(kind):
+        return _from_vector(column(df, name), source.dtype)
+    if isinstance(kind, ArrayType):
+        return column(df, name).cast(f"array<{_SQL_TYPE[source.dtype]}>")
+    if source.rules.get("integral"):
+        return column(df, name).cast("bigint" if is_whole(kind) else "double")
+    scalar = _cast(df, name, source.dtype)
+    return F.array(scalar) if source.shape else scalar
+
+
+def known_width(df: DataFrame, columns: Sequence[str], param: str) -> int | None:
+    """Values of one row if the schema tells, else None."""
+    if len(columns) > 1:
+        return len(columns)
+    kind = type_of(df, columns[0], param)
+    if is_scalar(kind):
+        return 1
+    attributes = [f.metadata.get("ml_attr", {}) for f in df.schema.fields if _same(df, f.name, columns[0])]
+    count = attributes[0].get("num_attrs") if attributes else None
+    return int(count) if count else None
+
+
+def width_of_first_row(df: DataFrame, source: Source) -> int:
+    """Values of one row, read from the first: a Spark job, for where nothing else tells."""
+    values = expression(df, source).alias("v")
+    first = df.select(values).where("v is not null").select(F.size("v").alias("n")).first()
+    if first is None:
+        raise UserError(f"the DataFrame has no rows with a value in '{source.shown}'")
+    return int(first["n"])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which row goes to which shard, and which shard to which task."""
+
+    workers: int
+    shards: int
+    assign: str = "hash"
+    id_column: str | None = None
+
+
+def owner_of(shard: int, workers: int, shards: int) -> int:
+    """The worker that owns a shard: worker r has shards r*S//W to (r+1)*S//W."""
+    return ((shard + 1) * workers - 1) // shards
+
+
+def place(df: DataFrame, sources: Sequence[Source], how: Placement) -> DataFrame:
+    """The sources' columns, under the sources' names, in one partition per worker, with SHARD where a worker owns
+    several shards."""
+    values = [expression(df, source).alias(source.name) for source in sources]
+    if how.assign == "partition":
+        return df.select(*values)
+    if how.shards == 1:
+        return df.select(*values).repartition(1)
+    keys = [column(df, how.id_column)] if how.id_column else [expression(df, source) for source in sources]
+    shard = F.pmod(F.xxhash64(*keys), F.lit(how.shards)).cast("int")
+    marked = df.select(*values, shard.alias(SHARD))
+    if how.shards == how.workers:
+        return compat.place_by_id(marked, how.workers, F.col(SHARD)).drop(SHARD)
+    owner = F.floor(((F.col(SHARD) + 1) * how.workers - 1) / how.shards).cast("int")
+    return compat.place_by_id(marked, how.workers, owner)
+
+
+def _cast(df: DataFrame, name: str, dtype: str) -> Column:
+    return column(df, name).cast(_SQL_TYPE[dtype])
+
+
+def _from_vector(vector: Column, dtype: str) -> Column:
+    if dtype in ("float32", "float64"):
+        return vector_to_array(vector, dtype)
+    return vector_to_array(vector, "float64").cast(f"array<{_SQL_TYPE[dtype]}>")
+
+
+def _same(df: DataFrame, known: str, wanted: str) -> bool:
+    return known == wanted or (known.lower() == wanted.lower() and not _case_sensitive(df))
+
+
+def _case_sensitive(df: DataFrame) -> bool:
+    return (df.sparkSession.conf.get("spark.sql.caseSensitive", "false") or "false").lower() == "true"
+
+
+def _nested_type(df: DataFrame, name: str) -> DataType | None:
+    try:
+        return df.select(name).schema.fields[0].dataType
+    except Exception:  # Spark's analysis says no: the caller tells which columns there are
+        return None

@@ -1,0 +1,106 @@
+"""Every Spark call that is newer than 4.0, with what stands in for it on 4.0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+_SEED = 42  # of Spark's hash partitioning
+_MASK = 0xFFFFFFFF
+
+
+def place_by_id(df: DataFrame, partitions: int, ids: Column) -> DataFrame:
+    """Sends each row to partition `ids`, an int column with values in [0, partitions)."""
+    if hasattr(DataFrame, "repartitionById"):
+        return df.repartitionById(partitions, ids)
+    return place_by_key(df, partitions, ids)
+
+
+def place_by_key(df: DataFrame, partitions: int, ids: Column) -> DataFrame:
+    """The same on Spark 4.0, whose repartition hashes its column: by keys whose hash is the wanted partition."""
+    keys = F.array(*[F.lit(key) for key in partition_keys(partitions)])
+    return df.repartition(partitions, F.element_at(keys, ids + F.lit(1)))
+
+
+def partition_keys(partitions: int) -> list[int]:
+    """keys[p] is an int that Spark's hash partitioning into `partitions` puts into partition p."""
+    keys: dict[int, int] = {}
+    candidate = 0
+    while len(keys) < partitions:
+        keys.setdefault(_signed(murmur3_int(candidate)) % partitions, candidate)
+        candidate += 1
+    return [keys[p] for p in range(partitions)]
+
+
+def murmur3_int(value: int, seed: int = _SEED) -> int:
+    """Murmur3_x86_32 of one 4-byte integer, as org.apache.spark.unsafe.hash.Murmur3_x86_32.hashInt."""
+    k = (value * 0xCC9E2D51) & _MASK
+    k = (_rotated(k, 15) * 0x1B873593) & _MASK
+    h = _rotated((seed ^ k) & _MASK, 13)
+    h = (h * 5 + 0xE6546B64) & _MASK
+    h ^= 4
+    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & _MASK
+    h = ((h ^ (h >> 13)) * 0xC2B2AE35) & _MASK
+    return h ^ (h >> 16)
+
+
+def _rotated(x: int, by: int) -> int:
+    return ((x << by) | (x >> (32 - by))) & _MASK
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 32) if x >> 31 else x
+
+
+Batches = Iterator[tuple]
+"""Tuples of pyarrow arrays, one per input column."""
+
+
+def append_outputs(df: DataFrame, run: Callable[[Batches], Iterator[Any]], inputs: list[Column],
+                   outputs: StructType) -> DataFrame:  # fmt: skip
+    """`df` with the columns that `run` gives: for each tuple of arrays it yields one struct array as long."""
+    if hasattr(F, "arrow_udf"):
+        return append_by_udf(df, run, inputs, outputs)
+    return append_by_map(df, run, inputs, outputs)
+
+
+def append_by_udf(df: DataFrame, run: Callable, inputs: list[Column], outputs: StructType) -> DataFrame:
+    from pyspark.sql.functions import ArrowUDFType
+
+    single = len(inputs) == 1
+
+    def predict(batches):  # type: ignore[no-untyped-def]
+        return run((array,) for array in batches) if single else run(batches)
+
+    udf = F.arrow_udf(predict, outputs, ArrowUDFType.SCALAR_ITER)
+    held = free_name(df, "__stoker_out")
+    whole = df.withColumn(held, udf(*inputs))
+    fields = {name: F.col(held).getField(name) for name in outputs.names}
+    return whole.withColumns(fields).drop(held)
+
+
+def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: StructType) -> DataFrame:
+    """The same on Spark 4.0, which has no Arrow UDFs: whole batches go through Python and back."""
+    kept = len(df.columns)
+    names = [*df.columns, *outputs.names]
+    carried = df.select("*", *[column.alias(f"__stoker_in{i}") for i, column in enumerate(inputs)])
+
+    def predict(batches):  # type: ignore[no-untyped-def]
+        import pyarrow as pa
+
+        for batch in batches:
+            (out,) = run(iter([tuple(batch.columns[kept:])]))
+            yield pa.RecordBatch.from_arrays([*batch.columns[:kept], *out.flatten()], names=names)
+
+    return carried.mapInArrow(predict, StructType([*df.schema.fields, *outputs.fields]))
+
+
+def free_name(df: DataFrame, wanted: str) -> str:
+    taken = {name.lower() for name in df.columns}
+    while wanted.lower() in taken:
+        wanted += "_"
+    return wanted

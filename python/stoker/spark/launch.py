@@ -1,0 +1,192 @@
+"""The driver's side of a fit: a coordinator, a plain Spark job whose tasks are the gang, and a watch over both.
+
+Threads: the caller's, which watches; one for the Spark job; the coordinator's own I/O thread (C++). The coordinator is
+closed on every way out.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.util import inheritable_thread_target
+
+from stoker import errors
+from stoker.spark import slots
+from stoker.spark.task import Job, make_task
+
+POLL = 0.1  # seconds; also how soon Ctrl-C is heard
+GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark job that it belongs to
+HOST_SETTING = "spark.stoker.driver.host"
+
+
+@dataclass(frozen=True)
+class Gang:
+    """What the coordinator and the tasks must know."""
+
+    workers: int
+    shards: int
+    spec: str
+    weights: bytes
+    partitions_are_shards: bool = False
+    start_timeout: float = 60
+    heartbeat_timeout: float = 10
+    torch_version: str = ""
+    options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
+
+
+@dataclass(frozen=True)
+class Result:
+    weights: bytes  # safetensors
+    history: dict[str, Any]
+
+
+Observer = Callable[[str, dict[str, Any]], None]
+"""Called with each event's kind and particulars, in order."""
+
+
+def run_gang(rows: DataFrame, gang: Gang, observe: Observer) -> Result:
+    """Trains on `rows`, one partition a worker. Raises what ended the fit if it did not come to a result."""
+    spark = rows.sparkSession
+    conf = slots.conf_of(spark)
+    capacity = slots.max_slots(conf)
+    slots.check_enough(gang.workers, capacity)
+    with slots.queue_of(conf).lease(gang.workers, capacity):
+        observe("slots", {"slots": capacity})
+        return _run(rows, gang, driver_address(spark, conf), capacity, observe)
+
+
+def _run(rows: DataFrame, gang: Gang, host: str, capacity: int | None, observe: Observer) -> Result:
+    from stoker.engine import core
+
+    secret = secrets.token_bytes(32)
+    coordinator = core().Coordinator(_coordinator_options(gang, host, secret, capacity))
+    try:
+        task = make_task(Job(host, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights,
+                             gang.partitions_are_shards))  # fmt: skip
+        job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "done int").collect())
+        try:
+            _watch(coordinator, job, observe)
+            weights, history = coordinator.result()
+            job.join(GRACE)
+        except BaseException as error:
+            coordinator.abort(_reason(error))
+            raise
+        finally:
+            job.end(GRACE)
+        return Result(weights, json.loads(history))
+    finally:
+        coordinator.close()
+
+
+def _coordinator_options(gang: Gang, host: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
+    return {
+        "bind_host": host,
+        "secret": secret,
+        "workers": gang.workers,
+        "shards": gang.shards,
+        "start_timeout": gang.start_timeout,
+        "heartbeat_timeout": gang.heartbeat_timeout,
+        "slots": capacity or 0,
+        "torch_version": gang.torch_version,
+        **gang.options,
+    }
+
+
+def _watch(coordinator: Any, job: SparkJob, observe: Observer) -> None:
+    """Returns when the result is there; raises when the fit failed or its job ended without a result."""
+    left_at: float | None = None
+    while True:
+        _drain(coordinator, observe)
+        if (failure := coordinator.failure()) is not None:
+            raise errors.from_engine(*failure)
+        if coordinator.done():
+            _drain(coordinator, observe, timeout=0)
+            return
+        if job.ended():
+            left_at = left_at or time.monotonic()
+            if time.monotonic() - left_at > GRACE:
+                raise job.why_no_result()
+
+
+def _drain(coordinator: Any, observe: Observer, timeout: float = POLL) -> None:
+    for kind, data in coordinator.poll(timeout):
+        observe(kind, json.loads(data) if data else {})
+
+
+def _reason(error: BaseException) -> str:
+    return "interrupted on the driver" if isinstance(error, KeyboardInterrupt) else f"the fit failed: {error}"
+
+
+class SparkJob:
+    """A Spark job in a thread of its own, which begins at once. Used by the thread that made it."""
+
+    def __init__(self, spark: SparkSession, run: Callable[[], Any]) -> None:
+        self._spark = spark
+        self._tag = f"stoker-{uuid.uuid4().hex}"
+        self._error: BaseException | None = None
+        target = inheritable_thread_target(spark)(lambda: self._run(run))
+        self._thread = threading.Thread(target=target, name=self._tag, daemon=True)
+        self._thread.start()
+
+    def _run(self, run: Callable[[], Any]) -> None:
+        self._spark.addTag(self._tag)
+        try:
+            run()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._spark.removeTag(self._tag)
+
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def end(self, patience: float) -> None:
+        """Gives the tasks `patience` seconds to return, then cancels the job."""
+        self.join(patience / 2)
+        if not self.ended():
+            self._spark.interruptTag(self._tag)
+            self.join(patience / 2)
+
+    def why_no_result(self) -> errors.StokerError:
+        if self._error is None:
+            return errors.WorldError(
+                "the Spark job of this fit ended, but no result came: the workers never met. A stage was re-run, or "
+                "the DataFrame has fewer partitions than numWorkers with assign='partition'"
+            )
+        error = errors.WorldError(f"the Spark job of this fit ended without a result: {_first_lines(self._error)}")
+        error.__cause__ = self._error
+        return error
+
+
+def _first_lines(error: BaseException, lines: int = 3) -> str:
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(said[:lines]) or type(error).__name__
+
+
+def driver_address(spark: SparkSession, conf: slots.Conf) -> str:
+    """The address at which the tasks reach this process."""
+    if told := conf(HOST_SETTING):
+        return told
+    if slots.is_local(conf):
+        return "127.0.0.1"
+    if hasattr(spark, "client"):  # Spark Connect: this process is not Spark's driver
+        return _address_towards(spark.client.host)
+    return conf("spark.driver.host") or "127.0.0.1"
+
+
+def _address_towards(host: str) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))
+        return probe.getsockname()[0]

@@ -1,0 +1,100 @@
+"""From what a program puts out to the columns that a model adds. numpy and Arrow only: this runs in Spark's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+KINDS = ("logits", "probabilities", "logProbabilities")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """rawPrediction and probability as ML vectors, prediction as a double; a name that is empty is left out."""
+
+    kind: str  # one of KINDS
+    raw: str
+    probability: str
+    prediction: str
+
+    def fields(self) -> list[tuple[str, str]]:
+        """(name, 'vector' | 'double') of the columns that are wanted."""
+        every = [(self.raw, "vector"), (self.probability, "vector"), (self.prediction, "double")]
+        return [(name, kind) for name, kind in every if name]
+
+    def columns(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        raw, probability = scores(outputs[0].astype(np.float64), self.kind)
+        every = [(self.raw, raw), (self.probability, probability), (self.prediction, raw.argmax(axis=1).astype(float))]
+        return [values for name, values in every if name]
+
+
+@dataclass(frozen=True)
+class Values:
+    """Each output as it is: a double for one value a row, else a vector of the values in row-major order."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]  # values of one row
+
+    def fields(self) -> list[tuple[str, str]]:
+        return [(name, "double" if size == 1 else "vector") for name, size in zip(self.names, self.sizes) if name]
+
+    def columns(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        kept = [(out, size) for name, out, size in zip(self.names, outputs, self.sizes) if name]
+        return [out.reshape(len(out) if size == 1 else (len(out), size)).astype(np.float64) for out, size in kept]
+
+
+Outputs = Classification | Values
+
+
+def scores(out: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """(raw, probability), each [rows, classes]. One output is the score of class 1 of two."""
+    if out.ndim == 1 or out.shape[1] == 1:
+        return _binary(out.reshape(-1), kind)
+    if kind == "logits":
+        return out, _softmax(out)
+    return out, np.exp(out) if kind == "logProbabilities" else out
+
+
+def _binary(out: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    if kind == "logits":
+        up = _sigmoid(out)
+        return np.stack([-out, out], axis=1), np.stack([1 - up, up], axis=1)
+    up = np.exp(out) if kind == "logProbabilities" else out
+    both = np.stack([1 - up, up], axis=1)
+    return both, both
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=1, keepdims=True)) if x.size else x
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def to_struct(outputs: Outputs, results: Sequence[np.ndarray]) -> Any:
+    """One Arrow struct array with a field per column."""
+    import pyarrow as pa
+
+    fields = outputs.fields()
+    arrays = [
+        dense_vectors(values) if kind == "vector" else pa.array(values)
+        for (_, kind), values in zip(fields, outputs.columns(results))
+    ]
+    return pa.StructArray.from_arrays(arrays, names=[name for name, _ in fields])
+
+
+def dense_vectors(values: np.ndarray) -> Any:
+    """[rows, size] as Spark ML's vectors are stored: struct<type, size, indices, values>, type 1 being dense."""
+    import pyarrow as pa
+
+    rows, size = values.shape
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int64) * size, pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))
+    parts = [pa.array(np.ones(rows, np.int8)), pa.nulls(rows, pa.int32()), pa.nulls(rows, pa.list_(pa.int32())), lists]
+    return pa.StructArray.from_arrays(parts, names=["type", "size", "indices", "values"])

@@ -1,0 +1,144 @@
+"""How many tasks a session can run at once, and the queue of the fits that share them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from stoker.errors import UserError
+
+Conf = Callable[[str], "str | None"]
+
+
+def conf_of(spark: SparkSession) -> Conf:
+    """Reads a setting of the session; None where it is not set or cannot be read."""
+
+    def get(key: str) -> str | None:
+        try:
+            return spark.conf.get(key, None)
+        except Exception:  # a server may refuse to tell; then it is unknown
+            return None
+
+    return get
+
+
+def is_local(conf: Conf) -> bool:
+    """Whether the tasks run on the machine of Spark's driver."""
+    return (conf("spark.master") or "").startswith("local")
+
+
+def max_slots(conf: Conf) -> int | None:
+    """Tasks that the session can ever run at the same time; None if that cannot be told."""
+    cores = _max_cores(conf("spark.master") or "", conf)
+    per_task = int(conf("spark.task.cpus") or 1)
+    if cores is None:
+        return None
+    executors, each = cores
+    return executors * (each // per_task)
+
+
+def _max_cores(master: str, conf: Conf) -> tuple[int, int] | None:
+    """(executors, cores of each)."""
+    if master == "local":
+        return 1, 1
+    if match := re.fullmatch(r"local\[(\d+|\*)(?:\s*,\s*\d+)?\]", master):
+        return 1, machine_cores() if match[1] == "*" else int(match[1])
+    if match := re.fullmatch(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]", master):
+        return int(match[1]), int(match[2])
+    executors, each = _max_executors(conf), conf("spark.executor.cores")
+    if each is None and master.startswith(("yarn", "k8s")):
+        each = "1"
+    return (executors, int(each)) if executors is not None and each is not None else None
+
+
+def _max_executors(conf: Conf) -> int | None:
+    if (conf("spark.dynamicAllocation.enabled") or "false").lower() == "true":
+        most = conf("spark.dynamicAllocation.maxExecutors")
+        return None if most is None or int(most) >= 2**31 - 1 else int(most)
+    count = conf("spark.executor.instances")
+    return None if count is None else int(count)
+
+
+def machine_cores() -> int:
+    """Cores that this process may use, a container's quota considered, as the JVM counts them."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _quota() or usable)
+
+
+def _quota() -> int | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+def check_enough(workers: int, slots: int | None) -> None:
+    if slots is not None and workers > slots:
+        raise UserError(
+            f"numWorkers={workers} needs {workers} tasks at the same time, but this Spark session can run {slots} at "
+            f"most (spark.master, spark.executor.*, spark.task.cpus). Use numWorkers={slots} or less, or a session "
+            f"with more slots"
+        )
+
+
+class SlotQueue:
+    """First come, first served: a fit waits until the slots that it needs are free and nobody waits before it.
+    Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken = 0
+        self._waiting: deque[object] = deque()
+
+    @contextmanager
+    def lease(self, wanted: int, capacity: int | None) -> Iterator[None]:
+        """Holds `wanted` of `capacity` slots; without a known capacity nothing is awaited."""
+        if capacity is None:
+            yield
+            return
+        self._acquire(wanted, capacity)
+        try:
+            yield
+        finally:
+            self._release(wanted)
+
+    def _acquire(self, wanted: int, capacity: int) -> None:
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                while self._waiting[0] is not ticket or self._taken + wanted > capacity:
+                    self._changed.wait(0.2)  # short, so that Ctrl-C is heard
+                self._taken += wanted
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def _release(self, count: int) -> None:
+        with self._changed:
+            self._taken -= count
+            self._changed.notify_all()
+
+
+class _Queues:
+    """One queue per Spark application: sessions of one application share its slots."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_application: dict[str, SlotQueue] = {}
+
+    def of(self, conf: Conf) -> SlotQueue:
+        with self._lock:
+            return self._by_application.setdefault(conf("spark.app.id") or "", SlotQueue())
+
+
+queue_of = _Queues().of

@@ -1,0 +1,137 @@
+"""What a Spark task of a fit does: it joins the gang, hands its rows to the engine and lets the engine train.
+
+It returns no rows and raises nothing: what happened travels on the link to the coordinator. An exception here would
+make Spark run the task again, and rows of a partition are not reliable anyhow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+SAY_EVERY = 0.5  # seconds between reports of the rows read so far
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a task needs to know, by value."""
+
+    host: str  # of the coordinator
+    port: int
+    secret: bytes
+    workers: int
+    shards: int
+    spec: str  # engine/train/spec.h
+    weights: bytes
+    partitions_are_shards: bool = False
+    connect_timeout: float = 20
+
+
+def make_task(job: Job) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    def task(batches: Iterator[Any]) -> Iterator[Any]:
+        run(job, batches)
+        yield from ()
+
+    return task
+
+
+def run(job: Job, batches: Iterator[Any]) -> None:
+    from stoker import engine
+
+    core = engine.core()
+    address = own_address(job.host, job.port)
+    listeners = core.Listeners(address)
+    link = core.WorkerLink(job.host, job.port, job.secret, hello(engine, listeners, address), job.connect_timeout)
+    try:
+        verdict, _ = link.admission()
+        if verdict == "go":
+            work(job, engine, link, listeners, batches)
+            link.finished()
+    except BaseException as error:
+        tell(link, error)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        link.close()
+
+
+def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
+    check_partition(job)
+    spec = json.loads(job.spec)
+    store = ingest(job, engine.core(), link, spec["columns"], batches)
+    link.ingested(store.shard_rows())
+    start = link.start()
+    torch = engine.load_torch(isa=start.isa)
+    torch.train(link, listeners, store, start, job.spec, job.weights)
+
+
+def ingest(job: Job, core: Any, link: Any, columns: list[dict], batches: Iterator[Any]) -> Any:
+    partition = context().partitionId()
+    store = core.ColumnStore(json.dumps(columns), owned_shards(partition, job.workers, job.shards), partition)
+    said = time.monotonic()
+    for batch in batches:
+        store.append(batch)
+        if time.monotonic() - said >= SAY_EVERY:
+            link.ingesting(store.rows())
+            said = time.monotonic()
+    store.seal()
+    return store
+
+
+def check_partition(job: Job) -> None:
+    from stoker.errors import UserError
+
+    if job.partitions_are_shards and context().partitionId() >= job.workers:
+        raise UserError(
+            f"assign='partition' takes the DataFrame's partitions as shards, so it must have as many as numWorkers "
+            f"({job.workers}), but it has more: partition {context().partitionId()} came. Use "
+            f"df.repartition({job.workers}) or assign='hash'"
+        )
+
+
+def owned_shards(rank: int, workers: int, shards: int) -> list[int]:
+    return list(range(rank * shards // workers, (rank + 1) * shards // workers))
+
+
+def hello(engine: Any, listeners: Any, address: str) -> dict[str, Any]:
+    task = context()
+    return {
+        "partition": task.partitionId(),
+        "attempt": task.taskAttemptId(),
+        "attempt_number": task.attemptNumber(),
+        "host": address,
+        "pid": os.getpid(),
+        "peer_port": listeners.port,
+        "unix_name": listeners.unix_name,
+        **engine.describe(),
+    }
+
+
+def own_address(host: str, port: int) -> str:
+    """The address of this machine on the way to the coordinator, where peers reach it too."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))
+        return probe.getsockname()[0]
+
+
+def tell(link: Any, error: BaseException) -> None:
+    from stoker.errors import kind_of
+
+    kind = kind_of(error)
+    if kind == "aborted":  # not a cause of its own
+        return
+    text = str(error) if kind in ("user", "world") else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(Exception):  # where the link is gone the coordinator knows already
+        link.failed(kind, text)
+
+
+def context() -> Any:
+    from pyspark import TaskContext
+
+    return TaskContext.get()
