@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan lint tidy wheel bench-fit bench-step bench-collective clean
+.PHONY: help setup build demo test test-asan test-tsan lint format tidy wheel bench-fit bench-step bench-collective clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -24,6 +24,9 @@ test-asan test-tsan: setup
 
 lint: setup ## ruff, clang-format, include arrows
 	@scripts/lint.sh
+
+format: setup ## puts right what the linters can put right
+	@. .venv/env.sh; ruff check -q --fix .; ruff format -q .; git ls-files '*.cc' '*.h' | xargs -r clang-format -i
 
 tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
 	@scripts/build.sh dev

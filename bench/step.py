@@ -1,0 +1,164 @@
+"""One worker's training step against PyTorch eager with fused Adam, one thread, rows already in memory.
+
+Run: make bench-step, or with BENCH="cnn lstm" for some cases. Both sides make the same forward, backward and update on
+the same fixed batch; blocks of steps are interleaved and the median of the blocks' medians counts.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+import numpy as np
+import report
+import torch
+from stoker.engine import torch_engine
+from torch import nn
+
+from stoker.frontend.torch import compile as compile_program
+from stoker.program import TensorSpec
+
+LEARNING_RATE = 1e-3
+BLOCKS = 7
+BLOCK_SECONDS = 0.3
+
+
+class Recurrent(nn.Module):
+    """An LSTM of two layers over 32 steps of 32 numbers, and a linear layer on its last state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(32, 64, num_layers=2, batch_first=True)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+class Attention(nn.Module):
+    """A transformer encoder of two layers over 32 steps of 64 numbers, and a linear layer on the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(64, nhead=4, dim_feedforward=128, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(x).mean(1))
+
+
+def mlp(*widths: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    for inside, outside in pairwise(widths):
+        layers += [nn.Linear(inside, outside), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.25), nn.Linear(32 * 7 * 7, 10),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    network: Callable[[], nn.Module]
+    batch: int
+    row: tuple[int, ...]  # shape of one row
+    bar: float
+    binary: bool = False
+
+    def loss(self) -> nn.Module:
+        return nn.BCEWithLogitsLoss() if self.binary else nn.CrossEntropyLoss()
+
+    def label(self) -> TensorSpec:
+        return TensorSpec("label", "float32", (1,)) if self.binary else TensorSpec("label", "int64", ())
+
+    def draw(self) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(5)
+        features = random.standard_normal((self.batch, *self.row), dtype=np.float32)
+        labels = random.integers(0, 2 if self.binary else 10, self.batch)
+        return features, labels.astype(np.float32)[:, None] if self.binary else labels
+
+
+CASES = {
+    "mlp-tabular-32": Case(lambda: mlp(30, 128, 64, 1), 32, (30,), 2.0, binary=True),
+    "mlp-tabular-256": Case(lambda: mlp(30, 128, 64, 1), 256, (30,), 2.0, binary=True),
+    "mlp-mnist": Case(lambda: mlp(784, 256, 128, 10), 128, (784,), 1.0),
+    "cnn": Case(convolutions, 64, (1, 28, 28), 1.0),
+    "lstm": Case(Recurrent, 64, (32, 32), 1.0),
+    "transformer": Case(Attention, 32, (32, 64), 1.0),
+}
+
+
+class Eager:
+    """PyTorch's side. Called with a number of steps, gives the median seconds of one."""
+
+    def __init__(self, case: Case, network: nn.Module) -> None:
+        self.network, self.loss = network, case.loss()
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
+        self.features, self.labels = map(torch.from_numpy, case.draw())
+
+    def __call__(self, steps: int) -> float:
+        return median(self._step() for _ in range(steps))
+
+    def _step(self) -> float:
+        start = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.loss(self.network(self.features), self.labels).backward()
+        self.optimizer.step()
+        return time.perf_counter() - start
+
+
+class Ours:
+    """The engine's side: the same step in C++, commit included."""
+
+    def __init__(self, case: Case, network: nn.Module) -> None:
+        features = TensorSpec("features", "float32", case.row)
+        compiled = compile_program(network, case.loss(), [features], [case.label()])
+        self.weights = compiled.to_files()["weights.safetensors"]
+        self.inputs = list(case.draw())
+        self.spec = json.dumps({
+            "program": compiled.train,
+            "optimizer": {"name": "adam", "groups": [{"lr": LEARNING_RATE}]},
+            "columns": [{"name": s.name, "dtype": s.dtype, "shape": s.shape} for s in (features, case.label())],
+            "batch_size": case.batch, "epochs": 1, "seed": 1, "shuffle": False, "shards": 1, "threads": 1,
+        })  # fmt: skip
+
+    def __call__(self, steps: int) -> float:
+        return torch_engine().bench_steps(self.spec, self.weights, self.inputs, steps)
+
+
+def measure(case: Case) -> tuple[float, float]:
+    """Seconds of a step: ours, PyTorch's."""
+    torch.manual_seed(3)
+    network = case.network()
+    ours, eager = Ours(case, network), Eager(case, network)
+    ours(3)
+    steps = max(5, int(BLOCK_SECONDS / eager(5)))
+    blocks = [(ours(steps), eager(steps)) for _ in range(BLOCKS)]
+    return median(block[0] for block in blocks), median(block[1] for block in blocks)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    torch.set_num_threads(1)
+    for name, case in CASES.items():
+        if not options.cases or name in options.cases:
+            ours, eager = (seconds * 1e3 for seconds in measure(case))
+            report.row("step", name, ours, eager, "PyTorch", "ms", eager / ours, case.bar, eager / ours >= case.bar)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
