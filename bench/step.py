@@ -15,7 +15,7 @@ from statistics import median
 import numpy as np
 import report
 import torch
-from stoker.engine import torch_engine
+from stoker.engine import load_torch
 from torch import nn
 
 from stoker.frontend.torch import compile as compile_program
@@ -132,7 +132,7 @@ class Ours:
         })  # fmt: skip
 
     def __call__(self, steps: int) -> float:
-        return torch_engine().bench_steps(self.spec, self.weights, self.inputs, steps)
+        return load_torch().bench_steps(self.spec, self.weights, self.inputs, steps)
 
 
 def measure(case: Case) -> tuple[float, float]:
