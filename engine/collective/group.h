@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct Member {
   std::string unix_name;     // its abstract Unix socket for peers on its host
   int64_t pid = 0;           // in its own pid namespace
   uint64_t attempt = 0;      // Spark's taskAttemptId
+  int host_group = 0;        // tests: ranks of different groups are taken for ranks of different hosts
 };
 
 struct Roster {
@@ -35,6 +37,7 @@ struct Roster {
   Bytes secret;             // of the fit; authenticates every peer connection
   bool force_tcp = false;   // tests: treat every rank as a host of its own
   double timeout = 30;      // seconds to meet all peers, and the longest silence of a peer inside a step
+  int socket_buffer = 0;    // tests: bytes of each TCP connection's kernel buffers
 };
 
 /// The listening ends that a worker opens before it is admitted, so that their addresses can be announced.
@@ -58,8 +61,11 @@ enum class Phase : int { partials = 0, sums = 1, norms = 2, slices = 3, count = 
 
 class Group {
  public:
-  /// Meets all peers of the roster. Throws Error(world) naming the peer that did not come in time.
-  static std::unique_ptr<Group> form(const Roster& roster, Listeners& listeners);
+  /// Meets all peers of the roster. Throws Error(world) naming the peer that did not come in time or died,
+  /// Error(aborted) soon after `stop` is requested (abort() needs a group; this is the same before there is one).
+  static std::unique_ptr<Group> form(const Roster& roster, Listeners& listeners, std::stop_token stop = {});
+  /// Leaves in good order, or as one that failed when a wait of this group threw or an exception is on its way; a peer
+  /// that waits for this rank is told at once.
   virtual ~Group() = default;
 
   virtual int rank() const = 0;
@@ -77,9 +83,12 @@ class Group {
 
   /// "I have reached `phase` of step `step`": everything I wrote before is seen by those who await it.
   virtual void arrive(Phase phase, uint64_t step) = 0;
-  /// Waits until every rank of this host has reached it. Throws Error(aborted) after abort(), Error(world) when a peer
-  /// died (its connection closed) or was silent for the roster's timeout.
+  /// Waits until every rank of this host has reached it. Throws Error(aborted) after abort() or when a peer left because
+  /// it failed (it reports the cause), Error(world) when a peer died (its connection closed; seen within 100 ms) or was
+  /// silent for the roster's timeout.
   virtual void await(Phase phase, uint64_t step) = 0;
+  /// Whether every rank of this host has.
+  virtual bool reached(Phase phase, uint64_t step) const = 0;
 
   /// Wakes whoever waits in this group, now and from now on, with Error(aborted, reason). Any thread.
   virtual void abort(const std::string& reason) = 0;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "collective/group.h"
+#include "collective/sum_program.h"
 #include "collective/tree.h"
 
 namespace stoker::collective {
@@ -27,11 +28,6 @@ struct ShardSumOptions {
   int64_t floats = 0;      // length of each vector; a multiple of block
   int64_t block = 1024;    // floats
   int scalars = 0;         // doubles per shard
-};
-
-struct Range {
-  int64_t begin = 0;
-  int64_t end = 0;
 };
 
 class ShardSum {

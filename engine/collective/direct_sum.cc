@@ -1,0 +1,110 @@
+#include "collective/direct_sum.h"
+
+#include <algorithm>
+
+#include "collective/add.h"
+
+namespace stoker::collective {
+namespace {
+
+constexpr size_t kLineDoubles = 8;
+
+/// Adds column `j` of the present shards below `node`; false when there is none.
+bool add_column(Node node, const ShardSet& present, size_t j, const std::function<const double*(int)>& of, double& sum) {
+  if (node.hi - node.lo == 1) {
+    if (present[node.lo]) sum = of(node.lo)[j];
+    return present[node.lo];
+  }
+  double left = 0, right = 0;
+  const bool has_left = add_column({node.lo, split(node)}, present, j, of, left);
+  const bool has_right = add_column({split(node), node.hi}, present, j, of, right);
+  sum = has_left && has_right ? left + right : has_left ? left : right;
+  return has_left || has_right;
+}
+
+}  // namespace
+
+DirectSum::DirectSum(Group& group, const ShardSumOptions& options) 
+    : group_(group), options_(options), present_(options.shards, true) {
+  STOKER_CHECK(options.shards > 0 && options.block > 0 && options.block % 16 == 0 && options.floats >= 0 &&
+               options.floats % options.block == 0 && options.scalars >= 0);
+  std::vector<size_t> offsets;
+  size_t floats = 0;
+  for (const int rank : group.local_ranks()) {
+    offsets.push_back(floats);
+    const Node owned = owned_shards(rank, group.size(), options.shards);
+    floats += static_cast<size_t>(slots_needed(owned, options.shards)) * static_cast<size_t>(options.floats);
+  }
+  auto* base = reinterpret_cast<float*>(group.host_region(floats * sizeof(float)).data());
+  for (const size_t offset : offsets) slots_.push_back(base + offset);
+  scalar_stride_ = (static_cast<size_t>(options.scalars) + kLineDoubles - 1) / kLineDoubles * kLineDoubles;
+  const size_t bytes = static_cast<size_t>(options.shards) * scalar_stride_ * sizeof(double);
+  scalars_ = reinterpret_cast<double*>(group.host_region(bytes).data());
+}
+
+void DirectSum::begin(uint64_t step, const ShardSet& present) {
+  STOKER_CHECK(static_cast<int>(present.size()) == options_.shards);
+  // Else a slower rank may still read the partials that are about to be overwritten.
+  STOKER_CHECK(!begun_ || (step > step_ && group_.reached(Phase::slices, step_)));
+  step_ = step;
+  done_ = 0;
+  height_ = 0;
+  if (begun_ && present == present_) return;
+  begun_ = true;
+  present_ = present;
+  steps_ = fold_steps(owned_by({group_.rank()}), present_);
+  plan();
+}
+
+float* DirectSum::next() {
+  STOKER_CHECK(done_ < steps_.size());
+  return top();
+}
+
+std::span<double> DirectSum::scalars(int shard) {
+  STOKER_CHECK(owner_of(shard, group_.size(), options_.shards) == group_.rank());
+  return {scalars_at(shard), static_cast<size_t>(options_.scalars)};
+}
+
+void DirectSum::put(int shard) {
+  STOKER_CHECK(done_ < steps_.size() && steps_[done_].shard == shard);
+  ++height_;
+  for (int i = 0; i < steps_[done_].merges; ++i) {
+    --height_;
+    float* right = top();
+    float* left = right - options_.floats;
+    add_2(left, left, right, options_.floats);
+  }
+  ++done_;
+}
+
+ShardSet DirectSum::owned_by(const std::vector<int>& ranks) const {
+  ShardSet owned(options_.shards);
+  for (const int rank : ranks) {
+    const Node range = owned_shards(rank, group_.size(), options_.shards);
+    std::fill(owned.begin() + range.lo, owned.begin() + range.hi, true);
+  }
+  return owned;
+}
+
+std::vector<DirectSum::Partial> DirectSum::host_partials() const {
+  std::vector<Partial> partials;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const float* slot = slots_[i];
+    for (const Node node : partial_nodes(owned_by({group_.local_ranks()[i]}), present_)) {
+      partials.push_back({node, {slot, 0}});
+      slot += options_.floats;
+    }
+  }
+  return partials;
+}
+
+void DirectSum::add_totals(const std::function<const double*(int)>& of) {
+  STOKER_CHECK(done_ == steps_.size());
+  totals_.assign(options_.scalars, 0.0);
+  for (size_t j = 0; j < totals_.size(); ++j) add_column({0, options_.shards}, present_, j, of, totals_[j]);
+}
+
+bool DirectSum::may_need_sums() const { return std::min(group_.size(), options_.shards) > 1; }
+
+}  // namespace stoker::collective

@@ -1,0 +1,69 @@
+#pragma once
+// What the direct sums have in common: a rank's partials and scalars in its host's shared memory, the fold of its own
+// shards, the totals. Used by one thread.
+//
+// memory of a host: for each of its ranks `slots` vectors (slots_needed), of which a step's partials are the first;
+// after them, for each shard, its scalars, padded to whole cache lines. Each is written by the shard's owner only,
+// between begin() and exchange().
+#include <functional>
+
+#include "collective/partials.h"
+#include "collective/shard_sum.h"
+
+namespace stoker::collective {
+
+class DirectSum : public ShardSum {
+ public:
+  DirectSum(Group& group, const ShardSumOptions& options);
+  void begin(uint64_t step, const ShardSet& present) override;
+  float* next() override;
+  std::span<double> scalars(int shard) override;
+  void put(int shard) override;
+  std::vector<double> totals() const override { return totals_; }
+
+  /// After exchange(), instead of sum(): the sum takes the place of every local rank's first partial, whole once each
+  /// rank of the host has called this and the host has passed Phase::slices.
+  virtual void replace_partials() = 0;
+
+ protected:
+  /// A node's vector in this host's memory.
+  struct Partial {
+    Node node;
+    Source source;
+  };
+
+  /// The set of present shards has changed.
+  virtual void plan() = 0;
+  /// The shards that some ranks own.
+  ShardSet owned_by(const std::vector<int>& ranks) const;
+  /// The partials that the ranks of this host hold in this step, rank by rank.
+  std::vector<Partial> host_partials() const;
+  /// The first slot of each local rank.
+  std::vector<float*> first_slots() const { return slots_; }
+  /// Totals over the tree, of scalars that stand in `of(shard)`.
+  void add_totals(const std::function<const double*(int)>& of);
+  double* scalars_at(int shard) const { return scalars_ + static_cast<size_t>(shard) * scalar_stride_; }
+  bool may_need_sums() const;
+
+  Group& group_;
+  const ShardSumOptions options_;
+  ShardSet present_;  // in this step; all before the first
+  uint64_t step_ = 0;
+  bool begun_ = false;
+
+ private:
+  float* top() const { return slots_[group_.local_rank()] + static_cast<int64_t>(height_) * options_.floats; }
+
+  std::vector<float*> slots_;  // by local rank
+  double* scalars_;
+  size_t scalar_stride_;
+  std::vector<FoldStep> steps_;
+  size_t done_ = 0;  // of steps_
+  int height_ = 0;   // vectors on my stack
+  std::vector<double> totals_;
+};
+
+/// The one that fits the group; make_shard_sum() gives the same.
+std::unique_ptr<DirectSum> make_direct_sum(Group& group, const ShardSumOptions& options);
+
+}  // namespace stoker::collective

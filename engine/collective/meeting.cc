@@ -1,0 +1,226 @@
+#include "collective/meeting.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <thread>
+
+#include "net/handshake.h"
+#include "shm/descriptor.h"
+#include "shm/segment.h"
+
+namespace stoker::collective {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Someone who has begun to speak gets this long to say its next word; a stranger can hold us up no longer.
+constexpr auto kPatience = milliseconds(1000);
+
+/// A connection to the abstract Unix name, or nothing when no one listens there in this network namespace.
+net::Fd connect_unix(const std::string& name) {
+  net::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) fail_errno("open a Unix socket");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (name.size() + 1 > sizeof(address.sun_path)) fail_world("the Unix name is too long");
+  std::copy(name.begin(), name.end(), address.sun_path + 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) fd.reset();
+  return fd;
+}
+
+/// A peer that had been met is gone: no use in trying again.
+struct Lost : Error {
+  using Error::Error;
+};
+
+class Meeting {
+ public:
+  Meeting(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop)
+      : roster_(roster), listeners_(listeners), deadline_(deadline), stop_(std::move(stop)) {}
+
+  Peers run() {
+    for (const Member& member : roster_.members) peers_.push_back({member, {}, member.rank == roster_.rank});
+    for (int r = 0; r < roster_.rank; ++r) connect(peers_[r]);
+    while (missing()) accept();
+    return Peers(std::move(peers_));
+  }
+
+ private:
+  struct Waiting {
+    net::Fd fd;
+    bool over_unix;
+  };
+
+  void tick() const {
+    if (stop_.stop_requested()) throw Error(ErrorKind::aborted, "stopped while the group formed");
+    for (const Peer& peer : peers_) {
+      pollfd one{peer.fd.get(), POLLRDHUP, 0};
+      if (::poll(&one, 1, 0) > 0) fail_lost(peer);
+    }
+  }
+  const Member& me() const { return roster_.members[roster_.rank]; }
+  bool may_share(const Member& other) const { return !roster_.force_tcp && other.host_group == me().host_group; }
+  /// A short deadline inside the long one.
+  TimePoint soon() const { return std::min(deadline_, Clock::now() + kPatience); }
+  void read(int fd, std::span<std::byte> out) const {
+    read_ticking(fd, out, deadline_, [this] { tick(); });
+  }
+
+  // -- as connector
+
+  void connect(Peer& peer) {
+    for (std::string cause = "no answer";;) {
+      tick();
+      if (Clock::now() >= deadline_) fail_missing(peer, cause);
+      try {
+        if (may_share(peer.member) && connect_sharing(peer)) return;
+        return connect_over_tcp(peer);
+      } catch (const Lost&) {
+        throw;
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::world) throw;
+        cause = error.what();
+      }
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+  }
+
+  bool connect_sharing(Peer& peer) {
+    net::Fd fd = connect_unix(peer.member.unix_name);
+    if (!fd) return false;
+    introduce(fd.get(), peer);
+    const shm::Segment proof("stoker-proof", kNonceBytes);
+    net::fill_random(proof.bytes());
+    shm::send_descriptor(fd.get(), proof.fd(), soon());
+    if (!std::ranges::equal(answer(fd.get()), proof.bytes())) return false;
+    net::write_all(fd.get(), {&kShared, 1}, soon());
+    peer.fd = std::move(fd);
+    peer.shares = true;
+    return true;
+  }
+
+  void connect_over_tcp(Peer& peer) {
+    net::Fd fd = net::connect_tcp(peer.member.host, peer.member.port, soon());
+    introduce(fd.get(), peer);
+    answer(fd.get());
+    peer.fd = std::move(fd);
+  }
+
+  void introduce(int fd, const Peer& peer) {
+    net::Handshake handshake(net::Role::connector, roster_.secret);
+    net::write_all(fd, handshake.opening(), soon());
+    while (!handshake.proven()) {
+      Bytes message(handshake.wants());
+      read(fd, message);
+      net::write_all(fd, handshake.receive(message), soon());
+    }
+    const Introduction mine{roster_.generation, static_cast<uint32_t>(roster_.rank),
+                            static_cast<uint32_t>(peer.member.rank)};
+    net::write_all(fd, encode(mine), soon());
+  }
+
+  Bytes answer(int fd) {
+    Bytes nonce(kNonceBytes);
+    read(fd, nonce);
+    return nonce;
+  }
+
+  // -- as listener
+
+  bool missing() const {
+    return std::ranges::any_of(peers_, [this](const Peer& p) { return !p.fd && p.member.rank != roster_.rank; });
+  }
+
+  /// One look at both listeners and at those who have connected and not spoken yet. Silence costs nothing: whoever
+  /// says nothing just stays in waiting_.
+  void accept() {
+    tick();
+    if (Clock::now() >= deadline_) fail_missing(*std::ranges::find_if(peers_, [this](const Peer& p) {
+      return !p.fd && p.member.rank != roster_.rank;
+    }), "it never connected");
+    std::vector<pollfd> entries{{listeners_.tcp_fd(), POLLIN, 0}, {listeners_.unix_fd(), POLLIN, 0}};
+    for (const Waiting& w : waiting_) entries.push_back({w.fd.get(), POLLIN, 0});
+    if (::poll(entries.data(), entries.size(), 20) < 0 && errno != EINTR) fail_errno("poll");
+    for (size_t i = entries.size(); i-- > 2;)
+      if (entries[i].revents) welcome(i - 2);
+    if (entries[0].revents) take_connection(listeners_.tcp_fd(), false);
+    if (entries[1].revents) take_connection(listeners_.unix_fd(), true);
+  }
+
+  void take_connection(int listener, bool over_unix) {
+    net::Fd fd = net::accept_tcp(listener);
+    if (fd) waiting_.push_back({std::move(fd), over_unix});
+  }
+
+  /// Hears whoever has begun to speak. What a stranger says ends its connection, nothing else.
+  void welcome(size_t index) {
+    Waiting guest = std::move(waiting_[index]);
+    waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(index));
+    try {
+      hear(guest);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::world) throw;
+    }
+  }
+
+  void hear(Waiting& guest) {
+    const int fd = guest.fd.get();
+    net::handshake_blocking(fd, net::Role::listener, roster_.secret, soon());
+    Bytes bytes(kIntroductionBytes);
+    net::read_exact(fd, bytes, soon());
+    Peer& peer = introduced(decode_introduction(bytes));
+    net::write_all(fd, guest.over_unix ? read_proof(fd) : Bytes(kNonceBytes), soon());
+    if (guest.over_unix) await_verdict(fd);
+    peer.fd = std::move(guest.fd);
+    peer.shares = guest.over_unix;
+  }
+
+  Peer& introduced(const Introduction& who) {
+    if (who.generation != roster_.generation) fail_world("a peer of generation ", who.generation);
+    if (who.to != static_cast<uint32_t>(roster_.rank) || who.from <= who.to || who.from >= peers_.size())
+      fail_world("a peer that is not expected here");
+    Peer& peer = peers_[who.from];
+    if (peer.fd) fail_world("a second connection from ", describe(peer.member));
+    return peer;
+  }
+
+  Bytes read_proof(int fd) {
+    const shm::Segment proof = shm::Segment::adopt(shm::receive_descriptor(fd, soon()), kNonceBytes);
+    return Bytes(proof.bytes().begin(), proof.bytes().end());
+  }
+
+  void await_verdict(int fd) {
+    std::byte verdict{};
+    net::read_exact(fd, {&verdict, 1}, soon());
+    if (verdict != kShared) fail_world("a peer that does not share memory");
+  }
+
+  [[noreturn]] static void fail_lost(const Peer& peer) {
+    throw Lost(ErrorKind::world, describe(peer.member) + " died or gave up while the group formed");
+  }
+  [[noreturn]] void fail_missing(const Peer& peer, const std::string& cause) const {
+    fail_world("generation ", roster_.generation, ": ", describe(peer.member), " did not join rank ", roster_.rank,
+               " within ", roster_.timeout, " s: ", cause);
+  }
+
+  const Roster& roster_;
+  Listeners& listeners_;
+  const TimePoint deadline_;
+  const std::stop_token stop_;
+  std::vector<Peer> peers_;
+  std::vector<Waiting> waiting_;
+};
+
+}  // namespace
+
+Peers meet(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop) {
+  return Meeting(roster, listeners, deadline, std::move(stop)).run();
+}
+
+}  // namespace stoker::collective

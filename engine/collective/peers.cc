@@ -1,0 +1,68 @@
+#include "collective/peers.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+namespace stoker::collective {
+namespace {
+
+/// The frame header that waits to be read, if a whole one does.
+bool peek_header(int fd, FrameHeader& header) {
+  Bytes bytes(kHeaderBytes);
+  if (::recv(fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT) != static_cast<ssize_t>(bytes.size())) return false;
+  header = decode_header(bytes);
+  return true;
+}
+
+[[noreturn]] void fail_left(const Peer& peer) {
+  if (peer.state == Peer::State::failed) throw Error(ErrorKind::aborted, describe(peer.member) + " gave up");
+  fail_world(describe(peer.member), " left too early");
+}
+
+}  // namespace
+
+std::string describe(const Member& member) {
+  return cat("rank ", member.rank, " (host ", member.host, ", pid ", member.pid, ")");
+}
+
+void Peers::ended(Peer& peer) {
+  FrameHeader header;
+  if (!peek_header(peer.fd.get(), header) || header.kind != FrameKind::leave)
+    fail_world(describe(peer.member), " died: its connection closed");
+  left(peer, header);
+}
+
+void Peers::left(Peer& peer, const FrameHeader& header) {
+  peer.state = header.index == 0 ? Peer::State::done : Peer::State::failed;
+  if (peer.state == Peer::State::failed) fail_left(peer);
+}
+
+void Peers::check(const std::vector<int>& awaited) {
+  std::vector<pollfd> entries;
+  for (const Peer& peer : peers_)
+    entries.push_back({peer.state == Peer::State::here ? peer.fd.get() : -1, POLLRDHUP, 0});
+  if (::poll(entries.data(), entries.size(), 0) < 0) return;  // interrupted: the next look will tell
+  for (int r = 0; r < size(); ++r)
+    if (entries[r].revents != 0) ended(peers_[r]);
+  for (const int r : awaited)
+    if (peers_[r].state != Peer::State::here) fail_left(peers_[r]);
+}
+
+void Peers::leave(Stamp stamp, bool failed) noexcept {
+  const Bytes frame = encode(FrameHeader{FrameKind::leave, stamp, failed ? 1u : 0u, 0});
+  for (const Peer& peer : peers_)
+    if (peer.fd) (void)!::send(peer.fd.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void read_ticking(int fd, std::span<std::byte> out, TimePoint deadline, const std::function<void()>& tick) {
+  const auto step = std::chrono::milliseconds(20);
+  while (!net::wait_readable(fd, std::min(deadline, Clock::now() + step))) {
+    if (Clock::now() >= deadline) fail_world("nothing came in time");
+    tick();
+  }
+  net::read_exact(fd, out, deadline);
+}
+
+}  // namespace stoker::collective

@@ -1,0 +1,50 @@
+#pragma once
+// The open connections of one rank to all others, over which deaths are seen. Used by one thread.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "collective/group.h"
+#include "collective/wire.h"
+#include "net/socket.h"
+
+namespace stoker::collective {
+
+struct Peer {
+  enum class State { here, done, failed };  // done and failed: it said that it leaves
+  Member member;
+  net::Fd fd;           // none for this rank itself
+  bool shares = false;  // its host is mine
+  State state = State::here;
+};
+
+/// "rank 2 (host 10.0.0.1, pid 123)".
+std::string describe(const Member& member);
+
+class Peers {
+ public:
+  /// One for each rank; my own has no descriptor.
+  explicit Peers(std::vector<Peer> peers) : peers_(std::move(peers)) {}
+  Peer& operator[](int rank) { return peers_[rank]; }
+  int size() const { return static_cast<int>(peers_.size()); }
+
+  /// Looks whether somebody is gone, without waiting. Throws Error(world) when a peer died and when one of `awaited` is
+  /// done too early, Error(aborted) when a peer says that it failed (the cause is told there).
+  void check(const std::vector<int>& awaited);
+  /// What became of a peer whose connection has ended: throws unless it left in good order.
+  void ended(Peer& peer);
+  /// The peer has said that it leaves. Throws Error(aborted) when that is because it failed.
+  void left(Peer& peer, const FrameHeader& header);
+  /// The last frame on every connection that is at a frame's end. Does not wait.
+  void leave(Stamp stamp, bool failed) noexcept;
+  /// This connection is inside a frame; nothing else may be sent on it.
+  void broken_off(int rank) { peers_[rank].fd.reset(); }
+
+ private:
+  std::vector<Peer> peers_;
+};
+
+/// Reads all of `out`, calling `tick` at least every 20 ms until the first byte is there. Throws at the deadline.
+void read_ticking(int fd, std::span<std::byte> out, TimePoint deadline, const std::function<void()>& tick);
+
+}  // namespace stoker::collective

@@ -1,0 +1,206 @@
+#include "collective/shard_sum.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "collective/partials.h"
+#include "collective/testing.h"
+
+namespace stoker::collective {
+namespace {
+
+using testing::World;
+
+constexpr int kScalars = 3;
+constexpr int64_t kBlock = 1024;
+
+/// One shard's contribution to one step, the same wherever it is computed.
+struct Contribution {
+  std::vector<float> floats;
+  std::vector<double> scalars;
+};
+
+Contribution contribution(int shard, uint64_t step, int64_t floats) {
+  std::mt19937 random(static_cast<unsigned>(shard * 1000 + step));
+  Contribution c{std::vector<float>(floats), std::vector<double>(kScalars)};
+  // Magnitudes from 2^-40 to 2^40: each other order of addition gives other bits somewhere.
+  for (float& f : c.floats) f = std::ldexp(static_cast<float>(random()) - 2e9f, static_cast<int>(random() % 80) - 72);
+  for (double& d : c.scalars) d = std::ldexp(static_cast<double>(random()) - 2e9, static_cast<int>(random() % 80) - 72);
+  return c;
+}
+
+/// The canonical tree, spelled out: vectors of absent shards are empty.
+template <typename T>
+std::vector<T> reference(Node node, const std::vector<std::vector<T>>& of) {
+  if (node.hi - node.lo == 1) return of[node.lo];
+  auto left = reference<T>({node.lo, split(node)}, of), right = reference<T>({split(node), node.hi}, of);
+  if (left.empty() || right.empty()) return left.empty() ? right : left;
+  for (size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+  return left;
+}
+
+struct Expected {
+  std::vector<float> floats;
+  std::vector<double> totals;
+};
+
+Expected expected(uint64_t step, const ShardSet& present, int64_t floats) {
+  const int shards = static_cast<int>(present.size());
+  std::vector<std::vector<float>> f(shards);
+  std::vector<std::vector<double>> d(shards);
+  for (int s = 0; s < shards; ++s)
+    if (present[s]) {
+      auto c = contribution(s, step, floats);
+      f[s] = std::move(c.floats);
+      d[s] = std::move(c.scalars);
+    }
+  return {reference<float>({0, shards}, f), reference<double>({0, shards}, d)};
+}
+
+/// Which shards are present in a step: all, one only, and some.
+ShardSet present_in(uint64_t step, int shards) {
+  ShardSet present(shards, step % 3 == 0);
+  present[(step * 5) % shards] = true;
+  if (step % 3 == 2)
+    for (int s = 0; s < shards; ++s) present[s] = present[s] || (s * 7 + step) % 3 == 0;
+  return present;
+}
+
+void fill_mine(Group& group, ShardSum& sum, const ShardSumOptions& options, uint64_t step, const ShardSet& present) {
+  const Node owned = owned_shards(group.rank(), group.size(), options.shards);
+  for (int s = owned.lo; s < owned.hi; ++s) {
+    if (!present[s]) continue;
+    const auto c = contribution(s, step, options.floats);
+    std::ranges::copy(c.floats, sum.next());
+    std::ranges::copy(c.scalars, sum.scalars(s).begin());
+    sum.put(s);
+  }
+}
+
+template <typename T>
+bool same_bits(const T* a, const T* b, int64_t n) {
+  return std::memcmp(a, b, static_cast<size_t>(n) * sizeof(T)) == 0;
+}
+
+/// A step as the train loop runs it; the slices of a host's ranks must tile the vector.
+void run_step(Group& group, ShardSum& sum, const ShardSumOptions& options, uint64_t step) {
+  const ShardSet present = present_in(step, options.shards);
+  sum.begin(step, present);
+  fill_mine(group, sum, options, step, present);
+  sum.exchange();
+  const Expected want = expected(step, present, options.floats);
+  ASSERT_TRUE(same_bits(sum.totals().data(), want.totals.data(), kScalars)) << "totals of step " << step;
+  const Range slice = sum.slice();
+  for (Range r{slice.begin, 0}; r.begin < slice.end; r.begin = r.end) {
+    r.end = std::min(slice.end, r.begin + 2 * kBlock);
+    const float* got = sum.sum(r);
+    ASSERT_TRUE(same_bits(got + r.begin, want.floats.data() + r.begin, r.size())) << "step " << step << " at " << r.begin;
+  }
+  group.arrive(Phase::slices, step);
+  group.await(Phase::slices, step);
+}
+
+void run_world(const World& world, int shards, int64_t floats, int steps = 4) {
+  const ShardSumOptions options{shards, floats, kBlock, kScalars};
+  std::atomic<int64_t> covered = 0;
+  int hosts = 0;
+  testing::run_groups(world, [&](Group& group) {
+    if (group.rank() == 0) hosts = group.hosts();
+    const auto sum = make_shard_sum(group, options);
+    covered += sum->slice().end - sum->slice().begin;
+    for (int step = 0; step < steps; ++step) run_step(group, *sum, options, step);
+  });
+  EXPECT_EQ(covered, hosts * floats) << "each host covers the whole vector once";
+}
+
+class Grid : public ::testing::TestWithParam<World> {};
+
+TEST_P(Grid, SumsAreTheCanonicalTreesBits) {
+  for (const int shards : {1, 2, 3, 4, 5, 7, 8, 11, 12})
+    for (const int64_t blocks : {0, 1, 3, 7}) {
+      SCOPED_TRACE(cat(GetParam().size, " ranks, ", shards, " shards, ", blocks, " blocks"));
+      run_world(GetParam(), shards, blocks * kBlock);
+    }
+}
+
+std::vector<World> worlds() {
+  std::vector<World> all;
+  for (int size = 1; size <= 5; ++size) all.push_back({.size = size});
+  for (int size = 2; size <= 5; ++size) all.push_back({.size = size, .force_tcp = true});
+  all.push_back({.size = 3, .host_groups = {0, 0, 1}});
+  all.push_back({.size = 4, .host_groups = {0, 0, 1, 1}});
+  all.push_back({.size = 4, .host_groups = {0, 1, 0, 1}});
+  all.push_back({.size = 5, .host_groups = {0, 0, 1, 1, 1}});
+  all.push_back({.size = 5, .host_groups = {2, 0, 1, 0, 2}});
+  return all;
+}
+
+std::string world_name(const ::testing::TestParamInfo<World>& info) {
+  std::string text = cat("w", info.param.size, info.param.force_tcp ? "tcp" : "");
+  for (const int group : info.param.host_groups) text += cat(text.ends_with("tcp") ? "" : "_", group);
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, Grid, ::testing::ValuesIn(worlds()), world_name);
+
+TEST(ShardSum, LargeFramesInBothDirectionsThroughTinyBuffersDoNotBlockEachOther) {
+  run_world({.size = 3, .force_tcp = true, .socket_buffer = 1}, 5, 300 * kBlock, 2);
+  run_world({.size = 4, .host_groups = {0, 0, 1, 1}, .socket_buffer = 1}, 5, 300 * kBlock, 2);
+}
+
+TEST(ShardSum, FewerShardsThanRanks) { run_world({.size = 5, .host_groups = {0, 0, 1, 1, 1}}, 2, 2 * kBlock); }
+
+TEST(ShardSum, AStepWithoutAnyShardSumsToZeroAndDoesNotHang) {
+  for (const bool tcp : {false, true})
+    testing::run_groups({.size = 2, .force_tcp = tcp}, [](Group& group) {
+      const auto sum = make_shard_sum(group, {2, 2 * kBlock, kBlock, 1});
+      sum->begin(0, {false, false});
+      sum->exchange();
+      EXPECT_EQ(sum->totals(), std::vector<double>{0});
+      EXPECT_EQ(sum->sum(sum->slice())[sum->slice().begin], 0.0f);
+    });
+}
+
+TEST(ShardSum, OnePartialIsHandedOutWithoutACopy) {
+  testing::run_groups({.size = 1}, [](Group& group) {
+    const auto sum = make_shard_sum(group, {2, kBlock, kBlock, 0});
+    sum->begin(0, {true, true});
+    float* first = sum->next();
+    std::fill_n(first, kBlock, 1.0f);
+    sum->put(0);
+    std::fill_n(sum->next(), kBlock, 2.0f);
+    sum->put(1);
+    sum->exchange();
+    EXPECT_EQ(sum->sum({0, kBlock}), first);
+    EXPECT_EQ(first[7], 3.0f);
+  });
+}
+
+TEST(ShardSum, BeginBeforeTheHostHasPassedTheLastStepIsABug) {
+  testing::run_groups({.size = 2}, [](Group& group) {
+    const auto sum = make_shard_sum(group, {2, kBlock, kBlock, 0});
+    const ShardSet none = {false, false};
+    sum->begin(0, none);
+    sum->exchange();
+    EXPECT_THROW(sum->begin(1, none), Error);
+    group.arrive(Phase::slices, 0);
+    group.await(Phase::slices, 0);
+    sum->begin(1, none);
+  });
+}
+
+TEST(ShardSum, ShardsPutInAnotherOrderAreABug) {
+  testing::run_groups({.size = 1}, [](Group& group) {
+    const auto sum = make_shard_sum(group, {3, kBlock, kBlock, 0});
+    sum->begin(0, {true, false, true});
+    EXPECT_THROW(sum->put(1), Error);
+    sum->put(0);
+    EXPECT_THROW(sum->exchange(), Error);
+  });
+}
+
+}  // namespace
+}  // namespace stoker::collective

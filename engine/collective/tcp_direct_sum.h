@@ -1,0 +1,63 @@
+#pragma once
+// Direct sums over several hosts: shared memory inside a host, TCP between hosts. Used by one thread.
+//
+// The vector is cut into one slice per rank of the world; rank g owns slice g. For each slice of another host's rank
+// one rank of this host, the slice's *carrier*, folds the host's partials as far as the canonical tree allows, sends
+// them with the host's scalars to the owner, and later receives the sums into its host's memory. So every host holds all
+// sums after exchange(), and each host repeats the same update: slice() cuts the vector among the ranks of the host.
+#include "collective/direct_sum.h"
+#include "collective/mesh_group.h"
+
+namespace stoker::collective {
+
+class TcpDirectSum final : public DirectSum {
+ public:
+  TcpDirectSum(MeshGroup& group, const ShardSumOptions& options);
+  void exchange() override;
+  Range slice() const override;
+  const float* sum(Range range) override;
+  void replace_partials() override;
+
+ private:
+  /// Page-aligned floats of this process.
+  struct Staging {
+    explicit Staging(int64_t floats) : memory(shm::Segment::unshared(static_cast<size_t>(floats) * sizeof(float))) {}
+    float* data() const { return reinterpret_cast<float*>(memory.bytes().data()); }
+    shm::Segment memory;
+  };
+  /// One of my host's partials, as it goes to other hosts: some ranks' partials and how to add them.
+  struct HostPartial {
+    std::vector<Source> sources;
+    SumProgram program;
+  };
+
+  void plan() override;
+  void plan_sum();
+  Range global_slice(int slice) const;
+  std::vector<Node> nodes_of(int host) const;
+  std::vector<int> slices_carried() const;
+  int64_t floats_carried() const;
+  int64_t floats_gathered() const;
+  std::span<double> scalars_of(int host) { return scalars_[static_cast<size_t>(host)]; }
+
+  void gather_scalars();
+  void send_partials();
+  void expect_partials();
+  void expect_sums();
+  void add_my_slice();
+  void add_all_totals();
+
+  MeshGroup& mesh_;
+  const Topology& topology_;
+  float* sums_;      // a whole vector of the host
+  Staging outgoing_;  // my host's partials of the slices that I carry
+  Staging incoming_;  // other hosts' partials of my slice
+  std::vector<std::vector<int>> present_shards_;   // by host, ascending
+  std::vector<std::vector<double>> scalars_;       // by host, of its present shards one after the other
+  std::vector<HostPartial> host_partials_;
+  std::vector<std::vector<Node>> nodes_;           // partials by host
+  std::vector<Source> sources_;                    // of my slice
+  SumProgram program_{{0, 0}, {}};
+};
+
+}  // namespace stoker::collective

@@ -1,0 +1,47 @@
+#include "collective/wire.h"
+
+namespace stoker::collective {
+namespace {
+
+constexpr int kStepBits = 40;
+constexpr uint32_t kMagic = 0x314b5453;  // "STK1"
+
+}  // namespace
+
+Stamp stamp(uint64_t generation, uint64_t step) {
+  STOKER_CHECK(generation < (uint64_t{1} << (64 - kStepBits)) && step + 1 < (uint64_t{1} << kStepBits));
+  return generation << kStepBits | (step + 1);
+}
+
+uint64_t generation_of(Stamp stamp) { return stamp >> kStepBits; }
+uint64_t step_of(Stamp stamp) { return (stamp & ((uint64_t{1} << kStepBits) - 1)) - 1; }
+
+Bytes encode(const Introduction& i) { return Encoder().put(i.generation).put(i.from).put(i.to).take(); }
+
+Introduction decode_introduction(ByteView bytes) {
+  Decoder in(bytes);
+  Introduction i;
+  i.generation = in.get<uint64_t>();
+  i.from = in.get<uint32_t>();
+  i.to = in.get<uint32_t>();
+  in.done();
+  return i;
+}
+
+Bytes encode(const FrameHeader& h) {
+  return Encoder().put(kMagic).put(h.kind).put(h.stamp).put(h.index).put(h.bytes).take();
+}
+
+FrameHeader decode_header(ByteView bytes) {
+  Decoder in(bytes);
+  if (in.get<uint32_t>() != kMagic) fail_world("a frame begins with foreign bytes");
+  FrameHeader h;
+  h.kind = in.get<FrameKind>();
+  h.stamp = in.get<Stamp>();
+  h.index = in.get<uint64_t>();
+  h.bytes = in.get<uint64_t>();
+  in.done();
+  return h;
+}
+
+}  // namespace stoker::collective

@@ -1,0 +1,97 @@
+#include "shm/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "shm/memory.h"
+
+namespace stoker::shm {
+namespace {
+
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+// Populated at once: page faults in the first step would be paid by every rank in its inner loops.
+constexpr int kShared = MAP_SHARED | MAP_POPULATE;
+
+void allocate(int fd, size_t bytes) {
+  const size_t available = available_memory();
+  if (bytes > available) fail_world(bytes >> 20, " MiB wanted, ", available >> 20, " MiB available");
+  int failed;
+  do failed = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  while (failed == EINTR);
+  errno = failed;
+  if (failed) fail_errno(cat("allocating ", bytes, " bytes"));
+  if (::fcntl(fd, F_ADD_SEALS, kSeals) != 0) fail_errno("sealing its size");
+}
+
+void check_adopted(int fd, size_t bytes) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0) fail_errno("fstat");
+  if (static_cast<size_t>(info.st_size) != bytes) fail_world("it has ", info.st_size, " bytes instead of ", bytes);
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) fail_world("its size is not sealed");
+}
+
+}  // namespace
+
+Segment::Segment(const std::string& name, size_t bytes) {
+  if (bytes == 0) return;
+  try {
+    fd_ = ::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd_ < 0) fail_errno("memfd_create");
+    allocate(fd_, bytes);
+    map(bytes, kShared);
+  } catch (const Error& error) {
+    close_fd();
+    throw error.within(cat("making the shared segment ", name, " of ", bytes, " bytes"));
+  }
+}
+
+Segment Segment::adopt(int fd, size_t bytes) {
+  Segment segment;
+  segment.fd_ = fd;
+  try {
+    check_adopted(fd, bytes);
+    segment.map(bytes, kShared);
+  } catch (const Error& error) {
+    throw error.within("taking over a peer's shared segment");
+  }
+  return segment;
+}
+
+Segment Segment::unshared(size_t bytes) {
+  Segment segment;
+  if (bytes > 0) segment.map(bytes, MAP_PRIVATE | MAP_ANONYMOUS);
+  return segment;
+}
+
+void Segment::map(size_t bytes, int flags) {
+  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd_, 0);
+  if (at == MAP_FAILED) fail_errno("mmap");
+  bytes_ = {static_cast<std::byte*>(at), bytes};
+}
+
+Segment::Segment(Segment&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), bytes_(std::exchange(other.bytes_, {})) {}
+
+Segment& Segment::operator=(Segment&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Segment::~Segment() {
+  if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
+  close_fd();
+}
+
+void Segment::close_fd() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+}  // namespace stoker::shm

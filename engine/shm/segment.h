@@ -1,0 +1,36 @@
+#pragma once
+// A piece of memory that processes of one host share. Owned by one object, moved, never copied; the bytes themselves
+// are shared and whoever uses them keeps order by flags (wake.h).
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace stoker::shm {
+
+class Segment {
+ public:
+  Segment() = default;
+  /// Zero-filled memory (a memfd called `name` in /proc/PID/maps), allocated in full: too little memory is an
+  /// Error(world) here and never a SIGBUS later. Its size is sealed.
+  Segment(const std::string& name, size_t bytes);
+  /// Maps what a peer made. Takes `fd` over. Throws Error(world) when it is not `bytes` long or could still shrink.
+  static Segment adopt(int fd, size_t bytes);
+  /// Zero-filled memory of this process alone, without a descriptor; pages come as they are touched.
+  static Segment unshared(size_t bytes);
+  Segment(Segment&& other) noexcept;
+  Segment& operator=(Segment&& other) noexcept;
+  ~Segment();
+
+  std::span<std::byte> bytes() const { return bytes_; }
+  /// The descriptor, to be passed to peers. The segment keeps it.
+  int fd() const { return fd_; }
+  /// Closes the descriptor; the memory stays mapped.
+  void close_fd();
+
+ private:
+  void map(size_t bytes, int flags);
+  int fd_ = -1;
+  std::span<std::byte> bytes_;
+};
+
+}  // namespace stoker::shm
