@@ -7,7 +7,7 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind
 
 from stoker.frontend import buffers, labels, structure
-from stoker.frontend.emit import Emitter, dtype_name
+from stoker.frontend.emit import Emitter, dtype_name, live_nodes
 from stoker.frontend.errors import CompileError
 from stoker.frontend.losses import Terms, spread
 from stoker.frontend.trace import Trace
@@ -69,6 +69,12 @@ class Graph:
         program["loss"] = {"numerator": emitter.slot(results[0]), "denominator": self._denominator(emitter, results)}
         program["metric"] = _metric(emitter, metric, compared)
         return program
+
+    def outputs_need_only(self, count: int) -> bool:
+        """Whether the outputs can be had from the first `count` inputs, so without labels."""
+        results = self.results()
+        live = live_nodes(self.module.graph, [results[index] for _, index in self.trace.outputs])
+        return not any(node in live for node in self.inputs[count:])
 
     def infer_program(self, inputs: list[TensorSpec]) -> tuple[dict, list[str]]:
         """The program, and notes on outputs that were left out."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 _OURS = str(Path(__file__).parent)
+Frame = tuple[FrameType, int]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -59,27 +60,37 @@ def module_of_node(node) -> tuple[str, str]:
     return (inner if root == "model" else "the loss"), kind.rpartition(".")[2]
 
 
-def place_of_frames(frames: list[tuple[FrameType, int]], model) -> str:
+def place_of_frames(frames: list[Frame], model) -> str:
     """Where in the user's model these frames (outermost first) are: the innermost module and the user's innermost line."""
     import torch
 
     names = {id(module): name for name, module in model.named_modules()}
     module, line = None, None
-    for frame, number in frames:
+    for frame, number in _below_stage(frames):
         owner = frame.f_locals.get("self")
         if isinstance(owner, torch.nn.Module) and id(owner) in names and frame.f_code.co_name == "forward":
             module = owner
-        if is_user_file(frame.f_code.co_filename) and (module is not None or owner is None):
+        if is_user_file(frame.f_code.co_filename):
             line = (frame.f_code.co_filename, number)
     if module is None:
         return place_of("", "", line)
     return place_of(names[id(module)], type(module).__name__, line)
 
 
-def frames_of_traceback(trace: TracebackType | None) -> list[tuple[FrameType, int]]:
-    return [(frame, number) for frame, number in traceback.walk_tb(trace)]
+def _below_stage(frames: list[Frame]) -> list[Frame]:
+    """What the exported stage's forward called; the frames above it are not about the model."""
+    ours = [i for i, (frame, _) in enumerate(frames) if frame.f_code.co_name == "forward" and _is_ours(frame)]
+    return frames[ours[0] + 1 :] if ours else []
 
 
-def frames_of_caller() -> list[tuple[FrameType, int]]:
-    """The running frames below the trace, outermost first."""
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_OURS)
+
+
+def frames_of_traceback(trace: TracebackType | None) -> list[Frame]:
+    return list(traceback.walk_tb(trace))
+
+
+def frames_of_caller() -> list[Frame]:
+    """The running frames, outermost first."""
     return list(traceback.walk_stack(sys._getframe(1)))[::-1]

@@ -29,8 +29,7 @@ class Terms:
     numerator: Tensor
     denominator: Tensor | None = None
     rows: float = 1.0
-    label: Tensor | None = None  # as the metric should see it
-    counts: Tensor | None = None  # which rows the metric counts
+    counts: Tensor | None = None  # which labels the metric counts; those outside the classes it never does
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class Objective:
         if mass is not None:
             numerator = value if weight is None else (value * spread(weight, value)).sum()
             heavy = mass[0] if weight is None else mass[0] * spread(weight, mass[0])
-            return Terms(numerator, heavy.sum(), counts=mass[1])
+            return Terms(numerator, heavy.sum(), counts=mass[1] if loss.ignore_index >= 0 else None)
         elements = 1 if self.reduction == "batchmean" else _divisor(self.form.divisor, arguments[0])
         if weight is None:
             return Terms(value, rows=float(elements))

@@ -46,11 +46,19 @@ def drop_asserts(gm: fx.GraphModule) -> None:
 
 
 def drop_identities(gm: fx.GraphModule) -> None:
-    """Casts to the same type, dropout that drops nothing: operators that return their first argument itself."""
+    """Casts to the same type, dropout that drops nothing, broadcasts to the same shape: what returns an argument itself."""
     for node in list(gm.graph.nodes):
         if _is_same_cast(node) or _is_idle_dropout(node):
-            node.replace_all_uses_with(node.args[0])
-            gm.graph.erase_node(node)
+            _replace(gm, node, node.args[0])
+        elif node.target is operator.getitem and node.args[0].target is aten.broadcast_tensors.default:
+            source = node.args[0].args[0][node.args[1]]
+            if source.meta["val"].shape == node.meta["val"].shape:
+                _replace(gm, node, source)
+
+
+def _replace(gm: fx.GraphModule, node: fx.Node, by: fx.Node) -> None:
+    node.replace_all_uses_with(by)
+    gm.graph.erase_node(node)
 
 
 def _is_same_cast(node: fx.Node) -> bool:
@@ -70,12 +78,10 @@ def drop_lifting(gm: fx.GraphModule) -> None:
     """A literal tensor arrives as detach_(lift_fresh_copy(constant)); the constant itself does, if nobody changes it."""
     for node in list(gm.graph.nodes):
         if node.target is aten.detach_.default and not _requires_grad(node.args[0]):
-            node.replace_all_uses_with(node.args[0])
-            gm.graph.erase_node(node)
+            _replace(gm, node, node.args[0])
     for node in list(gm.graph.nodes):
         if node.target is aten.lift_fresh_copy.default and not _changed(node):
-            node.replace_all_uses_with(node.args[0])
-            gm.graph.erase_node(node)
+            _replace(gm, node, node.args[0])
 
 
 def name_squeezed_dims(gm: fx.GraphModule) -> None:

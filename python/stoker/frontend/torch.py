@@ -52,7 +52,8 @@ def compile(  # noqa: A001 - the verb that this module is for
     simplify(train_graph.module)
     train = train_graph.train_program(inputs, labels, weighted, metric)
 
-    infer_graph = train_graph if same_in_both_modes(model) else _infer_graph(model, inputs)
+    shared = same_in_both_modes(model) and objective.form is not None and train_graph.outputs_need_only(len(inputs))
+    infer_graph = train_graph if shared else _infer_graph(model, inputs)
     infer, dropped = infer_graph.infer_program(inputs)
     weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
