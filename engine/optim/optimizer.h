@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "optim/arena.h"
+#include "optim/kernels.h"
 
 namespace stoker::optim {
 
-enum class Isa { portable, avx2, avx512 };
 /// The best that this CPU has.
 Isa best_isa();
 
@@ -32,14 +32,15 @@ struct OptimizerOptions {
   std::string name;  // "sgd", "adam", "adamw"
   std::vector<GroupOptions> groups;
 };
-/// From {"name": "adam", "groups": [{"lr": 0.001, ...}, ...]}. Throws Error(user) on an unknown name or field.
+/// From {"name": "adam", "groups": [{"lr": 0.001, "betas": [0.9, 0.999], ...}, ...]}, fields named as torch.optim's.
+/// Throws Error(user) on an unknown name or field and on values that torch.optim refuses.
 OptimizerOptions parse_optimizer(const std::string& json);
 
 /// One range's view of the arena-shaped buffers; all pointers are to element `range.begin` of the arena's start, that
 /// is: pass the buffers' bases, the range is applied inside. In and out may be the same buffer.
 struct UpdateBuffers {
-  const float* gradient;             // the sum over shards, base of arena
-  float gradient_scale;              // multiplied in: 1 / denominator, times the clipping factor
+  const float* gradient = nullptr;             // the sum over shards, base of arena
+  float gradient_scale = 1;          // multiplied in: 1 / denominator, times the clipping factor
   const float* weights_in;
   float* weights_out;
   std::vector<const float*> state_in;

@@ -1,0 +1,2 @@
+#define STOKER_KERNELS kPortableKernels
+#include "optim/kernels.inc"
