@@ -93,7 +93,7 @@ def breach(engine: Path, name: str, include: Include) -> str | None:
 
 def check(engine: Path) -> list[str]:
     breaches = []
-    for file in sorted([*engine.rglob("*.h"), *engine.rglob("*.cc")]):
+    for file in sorted(file for kind in ("h", "inc", "cc") for file in engine.rglob(f"*.{kind}")):
         name = file.relative_to(engine).as_posix()
         if is_test(name):
             continue
