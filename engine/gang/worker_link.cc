@@ -32,7 +32,8 @@ net::Fd connect_and_prove(const LinkOptions& options) {
 
 }  // namespace
 
-// One mutex guards the state; it is never held while the loop or the callback is called.
+// One mutex guards everything that is no atomic. The loop's handler calls take it too, and sending only leaves work with
+// the loop, so neither waits for the other while it is held. The callback is called without it.
 struct WorkerLink::Impl : net::LoopHandler {
   Impl(const LinkOptions& options, const Hello& hello);
   void close();
@@ -75,19 +76,19 @@ struct WorkerLink::Impl : net::LoopHandler {
   int chunks_ahead = 0;
   TimePoint last_heard = Clock::now();
 
-  std::shared_ptr<net::IoLoop> loop;  // guarded by mutex; empty: closed
+  std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
 
 WorkerLink::Impl::Impl(const LinkOptions& options, const Hello& hello) : secret(options.secret), hello(hello) {
   net::Fd fd = connect_and_prove(options);
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
-  loop = std::make_shared<net::IoLoop>(net::LoopOptions{.secret = {}, .max_body = kMaxBody}, *this);
+  loop = std::make_unique<net::IoLoop>(net::LoopOptions{.secret = {}, .max_body = kMaxBody}, *this);
   connection = loop->adopt(std::move(fd));
   loop->send(connection, static_cast<uint16_t>(Kind::hello), 0, hello.encode());
 }
 
 void WorkerLink::Impl::close() {
-  std::shared_ptr<net::IoLoop> ending;
+  std::unique_ptr<net::IoLoop> ending;
   {
     const std::lock_guard lock(mutex);
     ending = std::move(loop);
@@ -182,19 +183,15 @@ void WorkerLink::Impl::call_back() {
 }
 
 void WorkerLink::Impl::send(Kind kind, ByteView body) {
-  std::shared_ptr<net::IoLoop> alive;
-  {
-    const std::lock_guard lock(mutex);
-    alive = loop;
-  }
-  if (alive) alive->send(connection, static_cast<uint16_t>(kind), generation, body);
+  const std::lock_guard lock(mutex);
+  if (loop) loop->send(connection, static_cast<uint16_t>(kind), generation, body);
 }
 
 template <typename Ready>
 void WorkerLink::Impl::wait(Ready ready) {
   std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return ready() || abort_reason; });
-  if (!ready()) throw Error(ErrorKind::aborted, *abort_reason);
+  changed.wait(lock, [&] { return ready() || abort_reason || gone; });
+  if (!ready()) throw Error(ErrorKind::aborted, abort_reason.value_or("this worker has left already"));
 }
 
 void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
@@ -266,13 +263,9 @@ void WorkerLink::failed(const Error& error) {
 }
 
 void WorkerLink::on_abort(std::function<void(const std::string& reason)> callback) {
-  std::shared_ptr<net::IoLoop> alive;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->callback = std::move(callback);
-    alive = impl_->loop;
-  }
-  if (alive) alive->post([impl = impl_.get()] { impl->call_back(); });
+  const std::lock_guard lock(impl_->mutex);
+  impl_->callback = std::move(callback);
+  if (impl_->loop) impl_->loop->post([impl = impl_.get()] { impl->call_back(); });
 }
 
 bool WorkerLink::aborted() const {
