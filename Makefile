@@ -5,7 +5,7 @@
 VENV_PYTHON := . .venv/env.sh && python
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## packages, JDK, .venv
 	@scripts/setup.sh

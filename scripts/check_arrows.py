@@ -54,7 +54,7 @@ def folder_of(name: str) -> str:
 
 
 def is_test(name: str) -> bool:
-    return "test" in Path(name).stem.split("_")
+    return not {"test", "testing"}.isdisjoint(Path(name).stem.split("_"))
 
 
 def may_see_torch(name: str) -> bool:

