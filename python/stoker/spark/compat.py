@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -69,14 +70,14 @@ def append_outputs(df: DataFrame, run: Callable[[Batches], Iterator[Any]], input
 
 
 def append_by_udf(df: DataFrame, run: Callable, inputs: list[Column], outputs: StructType) -> DataFrame:
-    from pyspark.sql.functions import ArrowUDFType
-
     single = len(inputs) == 1
 
     def predict(batches):  # type: ignore[no-untyped-def]
         return run((array,) for array in batches) if single else run(batches)
 
-    udf = F.arrow_udf(predict, outputs, ArrowUDFType.SCALAR_ITER)
+    given = pa.Array if single else tuple[pa.Array, ...]
+    predict.__annotations__ = {"batches": Iterator[given], "return": Iterator[pa.Array]}
+    udf = F.arrow_udf(predict, outputs)
     held = free_name(df, "__stoker_out")
     whole = df.withColumn(held, udf(*inputs))
     fields = {name: F.col(held).getField(name) for name in outputs.names}
@@ -88,15 +89,14 @@ def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
     kept = len(df.columns)
     names = [*df.columns, *outputs.names]
     carried = df.select("*", *[column.alias(f"__stoker_in{i}") for i, column in enumerate(inputs)])
+    plain = carried.toDF(*[f"c{i}" for i in range(len(carried.columns))])  # mapInArrow stumbles over dots in names
 
     def predict(batches):  # type: ignore[no-untyped-def]
-        import pyarrow as pa
-
         for batch in batches:
             (out,) = run(iter([tuple(batch.columns[kept:])]))
             yield pa.RecordBatch.from_arrays([*batch.columns[:kept], *out.flatten()], names=names)
 
-    return carried.mapInArrow(predict, StructType([*df.schema.fields, *outputs.fields]))
+    return plain.mapInArrow(predict, StructType([*df.schema.fields, *outputs.fields]))
 
 
 def free_name(df: DataFrame, wanted: str) -> str:

@@ -1,0 +1,53 @@
+"""Fixtures that more than one test file uses. Spark starts once for the whole run."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that Spark's workers find functions of test files
+
+
+@pytest.fixture(scope="session")
+def spark():
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("stoker-tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.warehouse.dir", "/tmp/stoker-tests-warehouse")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+
+
+def blobs(rows: int, classes: int = 3, width: int = 4, seed: int = 0):
+    """(features, labels) that a linear model can tell apart."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(1234).normal(0, 3, (classes, width))
+    labels = rng.integers(0, classes, rows)
+    return (centres[labels] + rng.normal(0, 0.5, (rows, width))).astype(np.float32), labels
+
+
+def table(session, features, labels, **more):
+    """A DataFrame with features (array<float>), label (bigint) and more columns."""
+    import pyarrow as pa
+
+    values = pa.array(features.reshape(-1))
+    lists = pa.FixedSizeListArray.from_arrays(values, features.shape[1]).cast(pa.list_(pa.float32()))
+    columns = {
+        "features": lists,
+        "label": pa.array(labels),
+        **{name: pa.array(values) for name, values in more.items()},
+    }
+    return session.createDataFrame(pa.table(columns))

@@ -1,0 +1,170 @@
+"""Columns: what is refused, how they are cast, and which row goes to which shard."""
+
+import numpy as np
+import pytest
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.linalg import Vectors
+from pyspark.sql import functions as F
+
+from conftest import blobs, table
+from stoker.errors import UserError
+from stoker.spark import columns, compat
+from stoker.spark.columns import Placement, Source
+
+X = Source("x", ("features",), "featuresCol", shape=(4,))
+
+
+@pytest.fixture(scope="module")
+def df(spark):
+    return table(spark, *blobs(200), id=np.arange(200)).repartition(3).cache()
+
+
+def one(frame, source):
+    return frame.select(columns.expression(frame, source).alias("v"))
+
+
+def parts(frame):
+    """partition -> set of ids"""
+    rows = frame.select("id", F.spark_partition_id().alias("p")).collect()
+    return {p: {r.id for r in rows if r.p == p} for p in {r.p for r in rows}}
+
+
+def test_a_missing_column_is_named_with_those_that_exist(df):
+    with pytest.raises(UserError, match=r"featuresCol: .* no column 'fetures'. It has: features, label, id"):
+        columns.type_of(df, "fetures", "featuresCol")
+
+
+def test_names_match_as_spark_matches_them(df):
+    assert columns.type_of(df, "FEATURES", "featuresCol").simpleString() == "array<float>"
+
+
+def test_a_field_of_a_struct_is_a_column(spark):
+    nested = spark.range(2).select(F.struct(F.col("id").alias("inner")).alias("outer"))
+    assert columns.type_of(nested, "outer.inner", "featuresCol").simpleString() == "bigint"
+    source = Source("x", ("outer.inner",), "featuresCol", shape=(1,))
+    assert [r.v for r in one(nested, source).collect()] == [[0.0], [1.0]]
+
+
+def test_a_name_with_a_dot_is_a_column(spark):
+    dotted = spark.range(2).withColumnRenamed("id", "a.b")
+    assert columns.type_of(dotted, "a.b", "featuresCol").simpleString() == "bigint"
+    assert one(dotted, Source("x", ("a.b",), "p", shape=(1,))).count() == 2
+
+
+def test_text_is_refused_as_a_feature(df):
+    text = df.withColumn("features", F.lit("a"))
+    with pytest.raises(
+        UserError, match="featuresCol: column 'features' has type string; it must be a numeric type, an"
+    ):
+        columns.check_values(text, X)
+
+
+def test_an_array_among_several_feature_columns_is_refused(df):
+    with pytest.raises(UserError, match=r"'features' has type array<float>; it must be a numeric type$"):
+        columns.check_values(df, Source("x", ("id", "features"), "featuresCols"))
+
+
+def test_an_existing_output_column_is_refused(df):
+    with pytest.raises(UserError, match="predictionCol='Label': the DataFrame has a column of this name already"):
+        columns.check_absent(df, {"predictionCol": "Label"})
+
+
+def test_two_outputs_of_one_name_are_refused(df):
+    with pytest.raises(UserError, match="two output columns have the same name"):
+        columns.check_absent(df, {"predictionCol": "p", "probabilityCol": "P"})
+
+
+def test_all_forms_of_features_become_the_same_floats(spark):
+    rows = [(1.0, 0, True, [1.0, 0.0, 1.0], [1, 0, 1], Vectors.dense(1, 0, 1), Vectors.sparse(3, [0, 2], [1, 1]))]
+    frame = spark.createDataFrame(rows, ["a", "b", "c", "d", "i", "v1", "v2"])
+    several = Source("x", ("a", "b", "c"), "featuresCols", shape=(3,))
+    single = [Source("x", (name,), "featuresCol", shape=(3,)) for name in ("d", "i", "v1", "v2")]
+    for source in [several, *single]:
+        got = one(frame, source)
+        assert got.schema["v"].dataType.simpleString() == "array<float>"
+        assert got.first().v == [1.0, 0.0, 1.0]
+
+
+def test_class_labels_keep_fractions_for_the_engine_to_refuse(spark):
+    frame = spark.createDataFrame([(1.5, 2, True)], "d double, i smallint, b boolean")
+    rules = {"integral": True}
+    got = {name: one(frame, Source("y", (name,), "labelCol", "int64", rules=rules)).first().v for name in "dib"}
+    assert got == {"d": 1.5, "i": 2, "b": 1}
+
+
+def test_width_is_known_from_the_number_of_columns_and_from_ml_metadata(df, spark):
+    assert columns.known_width(df, ["id", "label"], "featuresCols") == 2
+    assert columns.known_width(df, ["features"], "featuresCol") is None
+    assembled = VectorAssembler(inputCols=["id", "label"], outputCol="v").transform(df)
+    assert columns.known_width(assembled, ["v"], "featuresCol") == 2
+
+
+def test_width_of_the_first_row_skips_nulls_and_reports_no_rows(df, spark):
+    holed = df.withColumn("features", F.when(F.col("id") > 5, F.col("features")))
+    assert columns.width_of_first_row(holed, X) == 4
+    with pytest.raises(UserError, match="no rows with a value in 'features'"):
+        columns.width_of_first_row(df.where("id < 0"), X)
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 3, 7, 16])
+def test_spark_4_0_places_rows_as_repartition_by_id_does(df, partitions):
+    ids = F.pmod(F.col("id"), F.lit(partitions)).cast("int")
+    old = parts(compat.place_by_key(df, partitions, ids))
+    assert old == parts(compat.place_by_id(df, partitions, ids))
+    assert old == {p: set(range(p, 200, partitions)) for p in range(partitions)}
+
+
+def test_keys_hash_as_spark_hashes(spark):
+    got = spark.sql("select hash(cast(col1 as int)) h from values (0), (1), (-1), (2147483647)").collect()
+    assert [r.h for r in got] == [compat._signed(compat.murmur3_int(v & 0xFFFFFFFF)) for v in (0, 1, -1, 2147483647)]
+
+
+def placed(frame, workers, shards, **how):
+    sources = [X, Source("id", ("id",), "labelCol", "int64")]
+    rows = columns.place(frame, sources, Placement(workers, shards, **how))
+    return rows.withColumn("p", F.spark_partition_id()).collect()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_a_row_has_the_same_shard_whatever_the_number_of_workers(df, workers):
+    twelve = {r.id: r["__shard"] for r in placed(df, 5, 12)}
+    rows = placed(df, workers, 12)
+    assert {r.id: r["__shard"] for r in rows} == twelve
+    for r in rows:
+        assert r.p == columns.owner_of(r["__shard"], workers, 12)
+
+
+def test_owners_have_contiguous_blocks_as_the_engine_cuts_them():
+    for workers in range(1, 8):
+        for shards in range(workers, 20):
+            for rank in range(workers):
+                block = range(rank * shards // workers, (rank + 1) * shards // workers)
+                assert all(columns.owner_of(s, workers, shards) == rank for s in block)
+
+
+def test_one_shard_a_worker_needs_no_shard_column(df):
+    assert "__shard" not in placed(df, 2, 2)[0]
+    assert "__shard" not in placed(df, 1, 1)[0]
+
+
+def test_shards_do_not_depend_on_how_rows_were_partitioned_before(df):
+    before = {r.id: r.p for r in placed(df, 2, 2)}
+    assert before == {r.id: r.p for r in placed(df.repartition(7), 2, 2)}
+    assert len(set(before.values())) == 2
+
+
+def test_the_id_column_alone_decides(df):
+    before = {r.id: r.p for r in placed(df, 2, 2, id_column="id")}
+    other = df.withColumn("features", F.transform("features", lambda v: v * 2).cast("array<float>"))
+    assert before == {r.id: r.p for r in placed(other, 2, 2, id_column="id")}
+    assert before != {r.id: r.p for r in placed(other, 2, 2)}
+
+
+def test_signs_of_zero_and_kinds_of_nan_do_not_move_a_row(spark):
+    frame = spark.sql("select array(cast(x as float)) features, 0 id from values (0d), (-0d) t(x)")
+    assert len({r.p for r in placed(frame, 7, 7)}) == 1
+
+
+def test_assign_partition_moves_nothing(df):
+    rows = placed(df.select("features", "id"), 3, 3, assign="partition")
+    assert {r.id: r.p for r in rows} == {i: p for p, ids in parts(df).items() for i in ids}
