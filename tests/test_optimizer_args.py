@@ -1,0 +1,147 @@
+"""What users say about optimizers becomes the engine's options, or an error that names what is wrong."""
+
+import pytest
+import torch
+from torch import nn
+
+from stoker.errors import UserError
+from stoker.optimizer import parse
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+
+
+def parsed(optimizer, net, learning_rate=None, **params):
+    return parse(optimizer, learning_rate, params, net.named_parameters())
+
+
+def complaint(optimizer, net, learning_rate=None, **params):
+    with pytest.raises(UserError) as caught:
+        parsed(optimizer, net, learning_rate, **params)
+    assert isinstance(caught.value, ValueError)
+    return str(caught.value)
+
+
+def test_a_name_with_settings(net):
+    options, groups = parsed("sgd", net, 0.1, momentum=0.9, nesterov=True, weight_decay=1)
+    assert options == {"name": "sgd", "groups": [{"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1.0}]}
+    assert groups == {"0.weight": 0, "0.bias": 0, "2.weight": 0, "2.bias": 0}
+
+
+def test_without_a_rate_the_optimizers_own_default_holds(net):
+    assert parsed("AdamW", net)[0] == {"name": "adamw", "groups": [{}]}
+
+
+def test_an_instance_gives_class_groups_and_settings(net):
+    groups = [{"params": net[2].parameters(), "lr": 0.5}, {"params": net[0].parameters(), "momentum": 0.9}]
+    options, members = parsed(torch.optim.SGD(groups, lr=0.1, weight_decay=0.2, foreach=True), net)
+    common = {"weight_decay": 0.2, "maximize": False, "dampening": 0.0, "nesterov": False}
+    assert options["name"] == "sgd"
+    assert options["groups"] == [{"lr": 0.5, "momentum": 0.0, **common}, {"lr": 0.1, "momentum": 0.9, **common}]
+    assert members == {"0.weight": 1, "0.bias": 1, "2.weight": 0, "2.bias": 0}
+
+
+def test_adamw_and_its_betas(net):
+    options, _ = parsed(torch.optim.AdamW(net.parameters(), betas=(0.8, 0.99), amsgrad=True, fused=True), net)
+    group = {"lr": 0.001, "weight_decay": 0.01, "maximize": False, "betas": [0.8, 0.99], "eps": 1e-8, "amsgrad": True}
+    assert options == {"name": "adamw", "groups": [group]}
+
+
+def test_adam_with_decoupled_decay_is_adamw(net):
+    optimizer = torch.optim.Adam(net.parameters(), weight_decay=0.1, decoupled_weight_decay=True)
+    assert parsed(optimizer, net)[0]["name"] == "adamw"
+    optimizer = torch.optim.Adam(
+        [{"params": net[0].parameters(), "decoupled_weight_decay": True}, {"params": net[2].parameters()}]
+    )
+    assert "decoupled_weight_decay differs between the groups" in complaint(optimizer, net)
+
+
+def test_a_given_rate_holds_for_every_group(net):
+    groups = [{"params": net[0].parameters(), "lr": 1}, {"params": net[2].parameters(), "lr": 2}]
+    options, _ = parsed(torch.optim.Adam(groups), net, 0.25)
+    assert [group["lr"] for group in options["groups"]] == [0.25, 0.25]
+
+
+def test_a_named_instance_is_read_like_any_other(net):
+    assert parsed(torch.optim.SGD(net.named_parameters()), net)[1] == {name: 0 for name, _ in net.named_parameters()}
+
+
+def test_frozen_parameters_need_no_group(net):
+    net[0].requires_grad_(False)
+    assert parsed(torch.optim.SGD(net[2].parameters()), net)[1] == {"2.weight": 0, "2.bias": 0}
+
+
+def test_a_trained_parameter_in_no_group_is_named(net):
+    text = complaint(torch.optim.SGD(net[2].parameters()), net)
+    assert "2 of the model's parameters are in no group ('0.weight', '0.bias')" in text
+    assert "requires_grad_(False)" in text
+
+
+def test_parameters_of_another_model_are_counted(net):
+    other = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD([*net.parameters(), other.weight])
+    assert "1 of its 5 parameters are not the model's" in complaint(optimizer, net)
+
+
+def test_unknown_names_classes_and_settings(net):
+    assert "unknown name 'lion', expected one of 'sgd', 'adam', 'adamw'" in complaint("lion", net)
+    assert "adam has no setting 'momentum', it has 'lr'" in complaint("adam", net, momentum=0.9)
+    assert "class RMSprop is not supported" in complaint(torch.optim.RMSprop(net.parameters()), net)
+    assert "got a int" in complaint(3, net)
+    assert "give an instance, not the class" in complaint(torch.optim.Adam, net)
+
+
+def test_a_subclass_may_do_anything(net):
+    class Mine(torch.optim.Adam):
+        pass
+
+    assert "class Mine is not supported" in complaint(Mine(net.parameters()), net)
+
+
+@pytest.mark.parametrize(
+    "name, settings, words",
+    [
+        ("sgd", {"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ("adam", {"betas": (0.9, 1.0)}, "Invalid beta parameter at index 1: 1.0"),
+        ("adam", {"betas": 0.9}, "betas is 0.9, expected two numbers"),
+        ("adam", {"eps": "small"}, "eps is 'small', expected a number"),
+        ("sgd", {"momentum": True}, "momentum is True, expected a number"),
+        ("sgd", {"nesterov": "yes"}, "nesterov is 'yes', expected true or false"),
+        ("sgd", {"nesterov": True}, "Nesterov momentum requires a momentum"),
+        ("adamw", {"weight_decay": -0.1}, "Invalid weight_decay value: -0.1"),
+    ],
+)
+def test_bad_values_are_refused_as_torch_refuses_them(net, name, settings, words):
+    assert words in complaint(name, net, **settings)
+
+
+def test_what_is_given_twice(net):
+    assert "'lr' is given and learningRate too" in complaint("sgd", net, 0.1, lr=0.2)
+    assert "which has its settings already" in complaint(torch.optim.SGD(net.parameters()), net, eps=1e-3)
+
+
+def test_options_that_the_engine_cannot_follow(net):
+    optimizer = torch.optim.SGD(net.parameters(), lr=torch.tensor(0.1))
+    assert "lr is tensor(0.1000), expected a number" in complaint(optimizer, net)
+    optimizer = torch.optim.Adam(net.parameters(), capturable=True)
+    assert "capturable=True is not supported" in complaint(optimizer, net)
+    optimizer = torch.optim.SGD(net.parameters(), differentiable=True)
+    assert "differentiable=True is not supported" in complaint(optimizer, net)
+    optimizer = torch.optim.SGD(net.parameters())
+    optimizer.param_groups[0]["warmup"] = 3
+    assert "setting 'warmup' of SGD is not supported" in complaint(optimizer, net)
+
+
+def test_a_scheduler_would_have_no_effect(net):
+    optimizer = torch.optim.SGD(net.parameters())
+    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    assert "lr_scheduler is attached" in complaint(optimizer, net)
+
+
+def test_an_optimizer_with_a_past(net):
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    assert "has been stepped already" in complaint(optimizer, net)
