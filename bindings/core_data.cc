@@ -1,0 +1,126 @@
+// engine/data for Python: batches in through the Arrow PyCapsule protocol, rows out as NumPy arrays.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <tuple>
+
+#include "base/error.h"
+#include "bindings/bindings.h"
+#include "data/arrow_abi.h"
+#include "data/column_store.h"
+#include "data/plan.h"
+
+namespace nb = nanobind;
+
+namespace stoker {
+namespace {
+
+using data::ColumnStore;
+using data::DType;
+using RowNumbers = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <typename T>
+T& capsule_contents(nb::handle capsule, const char* name) {
+  void* contents = PyCapsule_GetPointer(capsule.ptr(), name);
+  if (contents == nullptr) throw nb::python_error();
+  return *static_cast<T*>(contents);
+}
+
+/// The capsules release what they hold when they die: nothing is moved out of them.
+void append(ColumnStore& store, nb::object batch) {
+  const auto pair = nb::cast<nb::tuple>(batch.attr("__arrow_c_array__")());
+  const auto& schema = capsule_contents<ArrowSchema>(pair[0], "arrow_schema");
+  const auto& array = capsule_contents<ArrowArray>(pair[1], "arrow_array");
+  nb::gil_scoped_release released;
+  store.append(array, schema);
+}
+
+nb::dlpack::dtype array_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return nb::dtype<float>();
+    case DType::f64: return nb::dtype<double>();
+    case DType::i32: return nb::dtype<int32_t>();
+    case DType::i64: return nb::dtype<int64_t>();
+    case DType::u8: return nb::dtype<uint8_t>();
+  }
+  fail_bug("unknown dtype");
+}
+
+nb::ndarray<nb::numpy> owned_array(std::unique_ptr<std::byte[]> bytes, const std::vector<size_t>& shape, nb::dlpack::dtype type) {
+  std::byte* values = bytes.release();
+  const nb::capsule owner(values, [](void* p) noexcept { delete[] static_cast<std::byte*>(p); });
+  return {values, shape.size(), shape.data(), owner, nullptr, type};
+}
+
+nb::ndarray<nb::numpy> gather(const ColumnStore& store, int column, const RowNumbers& rows) {
+  STOKER_CHECK(column >= 0 && column < static_cast<int>(store.columns().size()));
+  for (size_t i = 0; i < rows.size(); ++i) STOKER_CHECK(rows.data()[i] < store.rows());
+  const auto& spec = store.columns()[column];
+  auto bytes = std::make_unique<std::byte[]>(rows.size() * spec.row_bytes());
+  store.gather(column, rows.data(), static_cast<int64_t>(rows.size()), bytes.get());
+  std::vector<size_t> shape{rows.size()};
+  shape.insert(shape.end(), spec.shape.begin(), spec.shape.end());
+  return owned_array(std::move(bytes), shape, array_type(spec.dtype));
+}
+
+nb::ndarray<nb::numpy> row_numbers(const std::vector<uint32_t>& rows) {
+  auto bytes = std::make_unique<std::byte[]>(rows.size() * sizeof(uint32_t));
+  std::copy(rows.begin(), rows.end(), reinterpret_cast<uint32_t*>(bytes.get()));
+  return owned_array(std::move(bytes), {rows.size()}, nb::dtype<uint32_t>());
+}
+
+std::vector<std::tuple<int, int64_t, uint64_t, uint64_t>> shard_rows(const ColumnStore& store) {
+  std::vector<std::tuple<int, int64_t, uint64_t, uint64_t>> all;
+  for (const auto& shard : store.shard_rows()) all.emplace_back(shard.shard, shard.rows, shard.digest.high, shard.digest.low);
+  return all;
+}
+
+void bind_store(nb::module_& m) {
+  nb::class_<ColumnStore>(m, "ColumnStore")
+      .def(
+          "__init__",
+          [](ColumnStore* self, const std::string& columns, std::vector<int> shards, int partition) {
+            new (self) ColumnStore(data::parse_columns(columns), std::move(shards), partition);
+          },
+          nb::arg("columns_json"), nb::arg("shards"), nb::arg("partition"))
+      .def("append", append, nb::arg("batch"))
+      .def("seal", &ColumnStore::seal, nb::call_guard<nb::gil_scoped_release>())
+      .def("rows", &ColumnStore::rows)
+      .def("bytes", &ColumnStore::bytes)
+      .def("shard_rows", shard_rows)
+      .def("order", [](const ColumnStore& store, int shard) { return row_numbers(store.order(shard)); }, nb::arg("shard"))
+      .def("gather", gather, nb::arg("column"), nb::arg("rows"));
+}
+
+void bind_plan(nb::module_& m) {
+  nb::class_<data::Plan>(m, "Plan")
+      .def(nb::init<std::vector<int64_t>, int64_t>(), nb::arg("counts"), nb::arg("batch_size"))
+      .def("steps", &data::Plan::steps)
+      .def(
+          "rows",
+          [](const data::Plan& plan, int64_t step, int shard) {
+            STOKER_CHECK(step >= 0 && step < plan.steps() && shard >= 0 && shard < plan.shards());
+            const auto rows = plan.rows(step, shard);
+            return std::tuple(rows.begin, rows.end);
+          },
+          nb::arg("step"), nb::arg("shard"));
+  m.def(
+      "epoch_order",
+      [](int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle) {
+        return row_numbers(data::epoch_order(n, seed, epoch, shard, shuffle));
+      },
+      nb::arg("n"), nb::arg("seed"), nb::arg("epoch"), nb::arg("shard"), nb::arg("shuffle") = true);
+}
+
+}  // namespace
+
+void bind_data(nb::module_& m) {
+  bind_store(m);
+  bind_plan(m);
+}
+
+}  // namespace stoker

@@ -1,0 +1,82 @@
+// engine/optim for Python's tests and tools: an optimizer over NumPy arrays in the arena's layout.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <tuple>
+
+#include "base/error.h"
+#include "bindings/bindings.h"
+#include "optim/optimizer.h"
+
+namespace nb = nanobind;
+
+namespace stoker {
+namespace {
+
+using optim::Arena;
+using optim::Isa;
+using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Parameters = std::vector<std::tuple<std::string, std::vector<int64_t>, int>>;  // name, shape, group
+
+Isa parse_isa(const std::string& name) {
+  const Isa isa = name == "avx512" ? Isa::avx512 : name == "avx2" ? Isa::avx2 : name == "portable" ? Isa::portable : optim::best_isa();
+  if (isa > optim::best_isa()) fail_user("this CPU has no ", name);
+  return isa;
+}
+
+Arena make_arena(const Parameters& parameters) {
+  std::vector<optim::ParameterSpec> specs;
+  for (const auto& [name, shape, group] : parameters) specs.push_back({name, shape, group});
+  return Arena(std::move(specs));
+}
+
+class ArenaOptimizer {
+ public:
+  ArenaOptimizer(const std::string& options, const Parameters& parameters, const std::string& isa)
+      : arena_(make_arena(parameters)),
+        optimizer_(optim::make_optimizer(optim::parse_optimizer(options), arena_, parse_isa(isa))) {}
+
+  const Arena& arena() const { return arena_; }
+  std::vector<std::string> state_names() const { return optimizer_->state_names(); }
+  std::tuple<int64_t, int64_t> extent(int i) const {
+    STOKER_CHECK(i >= 0 && i < static_cast<int>(arena_.parameters().size()));
+    return {arena_.extent(i).begin, arena_.extent(i).end};
+  }
+
+  /// In place over the whole arena.
+  void update(int64_t step, const Floats& gradient, float scale, const Floats& weights, const std::vector<Floats>& state) {
+    const auto base = [&](const Floats& array) {
+      STOKER_CHECK(static_cast<int64_t>(array.size()) == arena_.floats());
+      return array.data();
+    };
+    optim::UpdateBuffers buffers{base(gradient), scale, base(weights), base(weights), {}, {}};
+    for (const auto& array : state) {
+      buffers.state_in.push_back(base(array));
+      buffers.state_out.push_back(base(array));
+    }
+    optimizer_->update({0, arena_.floats()}, step, buffers);
+  }
+
+ private:
+  Arena arena_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+};
+
+}  // namespace
+
+void bind_optim(nb::module_& m) {
+  nb::class_<ArenaOptimizer>(m, "ArenaOptimizer")
+      .def(nb::init<const std::string&, const Parameters&, const std::string&>(), nb::arg("options_json"), nb::arg("parameters"),
+           nb::arg("isa") = "best")
+      .def("floats", [](const ArenaOptimizer& self) { return self.arena().floats(); })
+      .def("extent", &ArenaOptimizer::extent, nb::arg("parameter"))
+      .def("state_names", &ArenaOptimizer::state_names)
+      .def("update", &ArenaOptimizer::update, nb::arg("step"), nb::arg("gradient"), nb::arg("scale"), nb::arg("weights"),
+           nb::arg("state"));
+  m.def("clip_factor", optim::clip_factor, nb::arg("norm"), nb::arg("max_norm"));
+}
+
+}  // namespace stoker
