@@ -43,11 +43,11 @@ struct Hello {
   int partition = 0;     // Spark's partition id; the worker's rank-to-be
   uint64_t attempt = 0;  // taskAttemptId
   int attempt_number = 0;
-  std::string host;
+  std::string host = {};
   int64_t pid = 0;
   int peer_port = 0;
-  std::string unix_name;
-  std::string torch_version;
+  std::string unix_name = {};
+  std::string torch_version = {};
   int isa = 0;          // best instruction-set level, see base/level.h
   int loaded_isa = -1;  // level at which libtorch is already loaded in this process, -1 if not
 

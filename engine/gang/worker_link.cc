@@ -32,8 +32,8 @@ net::Fd connect_and_prove(const LinkOptions& options) {
 
 }  // namespace
 
-// One mutex guards everything that is no atomic. The loop's handler calls take it too, and sending only leaves work with
-// the loop, so neither waits for the other while it is held. The callback is called without it.
+// One mutex guards everything that is no atomic. The loop's handler calls take it too, and sending only leaves work
+// with the loop, so neither waits for the other while it is held. The callback is called without it.
 struct WorkerLink::Impl : net::LoopHandler {
   Impl(const LinkOptions& options, const Hello& hello);
   void close();

@@ -1,0 +1,244 @@
+// Whole lives of fits, without and with a failure: workers as threads, real sockets.
+#include "gang/test_fit.h"
+
+namespace stoker::gang {
+namespace {
+
+using Verdict = Admission::Verdict;
+
+Bytes weights_of(size_t size) {
+  Bytes weights(size);
+  for (size_t i = 0; i < size; ++i) weights[i] = static_cast<std::byte>(i * 7 + i / 251);
+  return weights;
+}
+
+/// One worker's whole life, as the train loop lives it.
+void live(const Fit& fit, int partition, const Bytes& weights) {
+  WorkerLink link(fit.link(), fit.hello(partition, 10 + partition));
+  ASSERT_EQ(link.admission().verdict, Verdict::go);
+  link.ingesting(3);
+  link.ingested({{partition, 5, {1, 2}}});
+  const Start start = link.start();
+  EXPECT_EQ(start.roster.rank, partition);
+  EXPECT_EQ(start.roster.secret, fit.options.secret);
+  EXPECT_EQ(start.roster.members.size(), static_cast<size_t>(fit.options.workers));
+  link.metrics(R"({"step": 4, "loss": 0.5})");
+  if (partition == 0) link.result(weights, "{}");
+  link.finished();
+  EXPECT_FALSE(link.aborted());
+}
+
+void run_all(const Fit& fit, const Bytes& weights) {
+  std::vector<std::thread> workers;
+  for (int p = 0; p < fit.options.workers; ++p) workers.emplace_back([&, p] { live(fit, p, weights); });
+  for (auto& worker : workers) worker.join();
+}
+
+}  // namespace
+
+TEST(Life, ResultComesHomeWhateverTheSizeOfGangAndWeights) {
+  for (const int workers : {1, 2, 5}) {
+    for (const size_t size : {size_t{0}, size_t{1}, kChunk, kChunk + 1, 9 * kChunk}) {
+      Fit fit(workers);
+      const Bytes weights = weights_of(size);
+      run_all(fit, weights);
+      ASSERT_EQ(fit.failure(), "none");
+      EXPECT_EQ(fit.coordinator->result(), (std::pair{weights, std::string("{}")}));
+    }
+  }
+}
+
+TEST(Life, EventsTellTheStory) {
+  Fit fit(2);
+  run_all(fit, weights_of(10));
+  ASSERT_TRUE(fit.wait_done());
+  EXPECT_NE(fit.told("admitted").find(R"("rank":1)"), std::string::npos);
+  EXPECT_NE(fit.told("ingesting").find(R"("rows":3)"), std::string::npos);
+  EXPECT_NE(fit.told("ingested").find(R"("rows":5)"), std::string::npos);
+  EXPECT_NE(fit.told("started").find(R"("rows":10)"), std::string::npos);
+  EXPECT_NE(fit.told("metrics").find(R"({"loss":0.5,"rank":0,"step":4})"), std::string::npos);
+  EXPECT_NE(fit.told("result").find(R"("bytes":10)"), std::string::npos);
+  EXPECT_NE(fit.told("finished").find(R"("step":4)"), std::string::npos);
+  EXPECT_EQ(fit.told("failed"), "");
+}
+
+TEST(Life, RestartedTaskAfterTheEndIsSentHome) {
+  Fit fit(2);
+  run_all(fit, {});
+  ASSERT_TRUE(fit.wait_done());
+  EXPECT_EQ(fit.worker(fit.hello(1, 99, 1))->admission().verdict, Verdict::finished);
+}
+
+TEST(Life, DuplicateGoesHomeAndTheLivingOneGoesOn) {
+  Fit fit(1);
+  const auto first = fit.worker(fit.hello(0, 10));
+  ASSERT_EQ(first->admission().verdict, Verdict::go);
+  const auto second = fit.worker(fit.hello(0, 11));
+  EXPECT_EQ(second->admission().verdict, Verdict::duplicate);
+  second->finished();
+  first->ingested({{0, 1, {}}});
+  first->start();
+  first->result({}, "{}");
+  EXPECT_EQ(fit.failure(), "none");
+}
+
+TEST(Life, SpeculativeAttemptIsAnsweredAtTheEndOnly) {
+  Fit fit(1);
+  const auto links = fit.started();
+  const auto speculative = fit.worker(fit.hello(0, 99, 1));
+  ASSERT_TRUE(soon([&] { return fit.told("log").find("parked") != std::string::npos; }));
+  std::atomic<bool> answered = false;
+  std::thread waiting([&] {
+    EXPECT_EQ(speculative->admission().verdict, Verdict::finished);
+    answered = true;
+  });
+  EXPECT_FALSE(soon([&] { return answered.load(); }, 0.1));
+  links[0]->result({}, "{}");
+  waiting.join();
+}
+
+TEST(Life, AnotherTorchEndsTheFit) {
+  Fit fit(2);
+  Hello other = fit.hello(1);
+  other.torch_version = "2.12.0";
+  const auto good = fit.worker(fit.hello(0));
+  ASSERT_EQ(good->admission().verdict, Verdict::go);
+  EXPECT_EQ(fit.worker(other)->admission().verdict, Verdict::refused);
+  EXPECT_NE(fit.failure().find("user: worker 1 (host 127.0.0.1, pid 101) has torch 2.12.0"), std::string::npos);
+  EXPECT_TRUE(soon([&] { return good->aborted(); }));
+}
+
+TEST(Life, TooFewSlotsEndTheFitAtTheStartTimeout) {
+  Fit fit(4, [](auto& options) {
+    options.start_timeout = 0.2;
+    options.slots = 2;
+  });
+  const auto a = fit.worker(fit.hello(0)), b = fit.worker(fit.hello(3));
+  EXPECT_EQ(fit.failure(),
+            "user: 2 of 4 workers started within 0.2 s; the session has 2 slots and the fit needs 4 free ones at the "
+            "same time: lower numWorkers or raise startTimeout");
+  EXPECT_EQ(failure_of([&] { a->start(); }).substr(0, 30), "aborted: 2 of 4 workers starte");
+}
+
+TEST(Life, NoRowsIsToldToAll) {
+  Fit fit(2);
+  const auto a = fit.worker(fit.hello(0)), b = fit.worker(fit.hello(1));
+  a->ingested({{0, 0, {}}});
+  b->ingested({{1, 0, {}}});
+  EXPECT_EQ(failure_of([&] { a->start(); }), "aborted: the DataFrame has no rows");
+  EXPECT_EQ(fit.failure(), "user: the DataFrame has no rows");
+}
+
+TEST(Death, IsSeenWithin100MillisecondsAndToldToAll) {
+  Fit fit(3);
+  auto links = fit.started();
+  links[1]->metrics(R"({"step": 17})");
+  ASSERT_TRUE(soon([&] { return fit.told("metrics") != ""; }));
+  const Stopwatch watch;
+  links[1].reset();  // its socket closes, as a killed process's does
+  ASSERT_TRUE(soon([&] { return fit.coordinator->done() && links[0]->aborted() && links[2]->aborted(); }));
+  EXPECT_LT(watch.elapsed(), 0.1);
+  EXPECT_EQ(fit.failure(), "world: worker 1 (host 127.0.0.1, pid 101) was lost at step 17: the connection closed");
+  EXPECT_NE(links[0]->abort_reason().find("worker 1 (host 127.0.0.1, pid 101) was lost"), std::string::npos);
+}
+
+TEST(Death, LastStepIsKnownFromHeartbeatsToo) {
+  Fit fit(1);
+  auto links = fit.started();
+  links[0]->progress(5);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  links[0].reset();
+  EXPECT_NE(fit.failure().find("at step 5"), std::string::npos) << fit.failure();
+}
+
+TEST(Death, UsersErrorArrivesUntouched) {
+  Fit fit(2);
+  const auto links = fit.started();
+  links[0]->failed(Error(ErrorKind::user, "column 'x' has a null in row 7"));
+  EXPECT_EQ(fit.failure(), "user: column 'x' has a null in row 7 [worker 0 (host 127.0.0.1, pid 100)]");
+  EXPECT_TRUE(soon([&] { return links[1]->aborted(); }));
+  links[1]->failed(Error(ErrorKind::aborted, "told to stop"));
+  EXPECT_EQ(fit.coordinator->failure()->kind(), ErrorKind::user);
+}
+
+TEST(Death, KilledWorkerIsBlamedNotThoseWhoMissedIt) {
+  Fit fit(3);
+  auto links = fit.started();
+  links[0]->failed(Error(ErrorKind::world, "rank 2 closed its connection"));
+  links[1]->failed(Error(ErrorKind::aborted, "told to stop"));
+  links[2].reset();
+  EXPECT_NE(fit.failure().find("worker 2 (host 127.0.0.1, pid 102) was lost"), std::string::npos) << fit.failure();
+}
+
+TEST(Death, DuringTheResultEndsTheFit) {
+  Fit fit(1);
+  auto links = fit.started();
+  links[0].reset();
+  EXPECT_NE(fit.failure().find("before the first step: the connection closed"), std::string::npos) << fit.failure();
+  EXPECT_EQ(failure_of([&] { fit.coordinator->result(); }), "bug: asked for the result of a fit that has none");
+}
+
+TEST(Abort, DriverStopsAllAndIsTheCause) {
+  Fit fit(2);
+  const auto links = fit.started();
+  std::atomic<int> calls = 0;
+  links[0]->on_abort([&](const std::string& reason) {
+    EXPECT_EQ(reason, "the job was cancelled");
+    ++calls;
+  });
+  fit.coordinator->abort("the job was cancelled");
+  EXPECT_EQ(fit.failure(), "aborted: the job was cancelled");
+  ASSERT_TRUE(soon([&] { return links[1]->aborted() && calls == 1; }));
+  links[0]->on_abort([&](const std::string&) { ++calls; });  // too late for the news, told at once
+  EXPECT_TRUE(soon([&] { return calls == 2; }));
+  EXPECT_EQ(failure_of([&] { links[1]->result({}, ""); }), "aborted: the job was cancelled");
+  EXPECT_EQ(fit.worker(fit.hello(1, 99, 1))->admission().verdict, Verdict::finished);
+}
+
+TEST(Abort, ClosedCoordinatorStopsAll) {
+  Fit fit(2);
+  const auto links = fit.started();
+  fit.coordinator.reset();
+  EXPECT_TRUE(soon([&] { return links[0]->aborted() && links[1]->aborted(); }));
+  EXPECT_EQ(links[0]->abort_reason(), "the coordinator was closed");
+}
+
+TEST(Abort, CloseWakesThoseWhoWait) {
+  Fit fit(1);
+  const auto link = fit.worker(fit.hello(0));
+  std::thread waiting([&] { EXPECT_EQ(failure_of([&] { link->start(); }), "aborted: the link was closed"); });
+  std::thread polling([&] {
+    const Stopwatch watch;
+    while (!fit.coordinator->done()) fit.coordinator->poll(60);
+    EXPECT_LT(watch.elapsed(), 30);
+  });
+  link->close();
+  fit.coordinator->close();
+  waiting.join();
+  polling.join();
+  EXPECT_TRUE(fit.coordinator->done());
+}
+
+TEST(Link, WrongSecretSaysSo) {
+  const Fit fit(1);
+  LinkOptions link = fit.link();
+  link.secret[0] = std::byte{0};
+  EXPECT_EQ(failure_of([&] { WorkerLink(link, fit.hello(0)); }),
+            cat("world: reach the coordinator at 127.0.0.1 port ", link.port,
+                ": handshake: the other side does not know this fit's secret"));
+}
+
+TEST(Link, NobodyThereSaysWhere) {
+  LinkOptions link{"127.0.0.1", 1, Bytes(32), 5};
+  EXPECT_NE(failure_of([&] { WorkerLink(link, {}); }).find("reach the coordinator at 127.0.0.1 port 1: connect to"),
+            std::string::npos);
+}
+
+TEST(Link, MetricsThatAreNoObjectAreTheCallersFault) {
+  Fit fit(1);
+  const auto links = fit.started();
+  EXPECT_EQ(failure_of([&] { links[0]->metrics("[1]"); }), "bug: metrics must be a JSON object: [1]");
+  EXPECT_EQ(failure_of([&] { links[0]->metrics("{"); }), "bug: metrics must be a JSON object: {");
+}
+
+}  // namespace stoker::gang

@@ -1,0 +1,263 @@
+#include "gang/membership.h"
+
+#include <gtest/gtest.h>
+
+namespace stoker::gang {
+namespace {
+
+using Verdict = Admission::Verdict;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+const TimePoint kNow{seconds(1000)};
+
+Hello hello(int partition, uint64_t attempt = 0) {
+  return {.partition = partition,
+          .attempt = attempt,
+          .host = "h",
+          .pid = 100 + partition,
+          .torch_version = "2.13.0",
+          .isa = 2};
+}
+
+CoordinatorOptions options(int workers) {
+  CoordinatorOptions options;
+  options.workers = options.shards = workers;
+  options.torch_version = "2.13.0";
+  return options;
+}
+
+/// A gang of `n` members that have told `rows` rows each.
+Gang gang_of(int n, int64_t rows = 5) {
+  Gang gang;
+  gang.first_hello = kNow;
+  for (int p = 0; p < n; ++p) {
+    gang.members[p] = {.hello = hello(p, 10 + p), .last_heard = kNow, .shards = std::vector<ShardCount>{{p, rows, {}}}};
+  }
+  return gang;
+}
+
+void lose(Gang& gang, int partition, Loss how, ErrorKind kind, const std::string& cause, TimePoint when = kNow) {
+  gang.members.at(partition).lost = Lost{how, kind, cause, when};
+}
+
+/// The failure that `decide` ends the fit with, as "kind: text"; "" if it does not end.
+std::string failure(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
+  for (const Decision& decision : decide(now, gang, options)) {
+    if (decision.action != Action::end) continue;
+    return decision.failure ? cat(name(decision.failure->kind()), ": ", decision.failure->what()) : "none";
+  }
+  return "";
+}
+
+std::vector<Action> actions(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
+  std::vector<Action> actions;
+  for (const Decision& decision : decide(now, gang, options)) actions.push_back(decision.action);
+  return actions;
+}
+
+}  // namespace
+
+TEST(Admit, FreePlaceIsTaken) { EXPECT_EQ(admit(hello(0), {}, options(1)).verdict, Verdict::go); }
+
+TEST(Admit, ResubmittedAttemptOfALivingMemberIsADuplicate) {
+  const Entry entry = admit(hello(0, 99), gang_of(2), options(2));
+  EXPECT_EQ(entry.verdict, Verdict::duplicate);
+  EXPECT_FALSE(entry.park);
+  EXPECT_EQ(entry.reason, "worker 0 (host h, pid 100) lives in attempt 10");
+}
+
+TEST(Admit, SpeculativeAttemptOfALivingMemberIsParked) {
+  Hello speculative = hello(0, 99);
+  speculative.attempt_number = 1;
+  EXPECT_TRUE(admit(speculative, gang_of(2), options(2)).park);
+  speculative.attempt = 3;  // older than the member: a stray, not a speculation
+  EXPECT_EQ(admit(speculative, gang_of(2), options(2)).verdict, Verdict::duplicate);
+}
+
+TEST(Admit, NobodyIsNeededAfterTheEnd) {
+  Gang gang = gang_of(2);
+  gang.members.at(0).finished = true;
+  EXPECT_EQ(admit(hello(0, 99), gang, options(2)).verdict, Verdict::finished);
+  gang.end = End{};
+  EXPECT_EQ(admit(hello(1, 99), gang, options(2)).verdict, Verdict::finished);
+  EXPECT_EQ(admit(hello(7), gang, options(2)).verdict, Verdict::finished);
+}
+
+TEST(Admit, PartitionOutOfRangeIsRefused) {
+  for (const int partition : {-1, 2}) {
+    const Entry entry = admit(hello(partition), {}, options(2));
+    EXPECT_EQ(entry.verdict, Verdict::refused);
+    EXPECT_NE(entry.reason.find("out of range; the fit has 2 workers"), std::string::npos);
+  }
+}
+
+TEST(Admit, AnotherTorchIsRefusedByName) {
+  Hello other = hello(1);
+  other.torch_version = "2.12.1";
+  const Entry entry = admit(other, {}, options(2));
+  EXPECT_EQ(entry.verdict, Verdict::refused);
+  EXPECT_EQ(entry.reason,
+            "worker 1 (host h, pid 101) has torch 2.12.1, but the driver has torch 2.13.0: install the same version on "
+            "all executors");
+  EXPECT_EQ(entry.error->kind(), ErrorKind::user);
+}
+
+TEST(Admit, LoadedLevelAboveTheGangsIsRefusedByName) {
+  Gang gang = gang_of(1);
+  gang.members.at(0).hello.loaded_isa = 2;
+  Hello weak = hello(1);
+  weak.isa = 1;
+  const Entry entry = admit(weak, gang, options(2));
+  EXPECT_EQ(entry.verdict, Verdict::refused);
+  EXPECT_EQ(entry.reason,
+            "worker 0 (host h, pid 100) has libtorch loaded at instruction-set level avx512 already, but all workers "
+            "must run at avx2 because of worker 1 (host h, pid 101): start a new Spark session, or set "
+            "spark.python.worker.reuse to false");
+  gang.members.at(0).hello.loaded_isa = 1;
+  EXPECT_EQ(admit(weak, gang, options(2)).verdict, Verdict::go);
+  EXPECT_EQ(admit(hello(1), gang, options(2)).verdict, Verdict::go);
+}
+
+TEST(Form, AllRowsInFormTheGangAtTheLowestLevel) {
+  Gang gang = gang_of(3);
+  gang.members.at(1).hello.isa = 1;
+  const auto decisions = decide(kNow, gang, options(3));
+  ASSERT_EQ(decisions.size(), 1u);
+  EXPECT_EQ(decisions[0].action, Action::form);
+  const Start& start = *decisions[0].start;
+  EXPECT_EQ(start.isa, 1);
+  EXPECT_EQ(start.roster.generation, 1u);
+  ASSERT_EQ(start.roster.members.size(), 3u);
+  EXPECT_EQ(std::tuple(start.roster.members[2].rank, start.roster.members[2].attempt), std::tuple(2, 12u));
+}
+
+TEST(Form, WaitsForTheLastWorkersRows) {
+  Gang gang = gang_of(2);
+  gang.members.at(1).shards.reset();
+  EXPECT_TRUE(decide(kNow, gang, options(2)).empty());
+  EXPECT_TRUE(decide(kNow, gang_of(1), options(2)).empty());
+}
+
+TEST(Form, ShardsComeAscendingWhoeverToldThem) {
+  Gang gang = gang_of(2);
+  gang.members.at(0).shards = {{3, 1, {}}, {1, 2, {}}};
+  gang.members.at(1).shards = {{0, 3, {}}, {2, 0, {}}};
+  CoordinatorOptions four = options(2);
+  four.shards = 4;
+  const auto decisions = decide(kNow, gang, four);
+  std::vector<int64_t> rows;
+  for (const ShardCount& shard : decisions.at(0).start->shards) rows.push_back(shard.rows);
+  EXPECT_EQ(rows, (std::vector<int64_t>{3, 2, 0, 1}));
+}
+
+TEST(Form, NoRowsAtAllIsTheUsersError) {
+  EXPECT_EQ(failure(kNow, gang_of(2, 0), options(2)), "user: the DataFrame has no rows");
+}
+
+TEST(Form, ShardToldTwiceMissingOrUnknownIsABug) {
+  Gang gang = gang_of(2);
+  gang.members.at(1).shards = {{0, 5, {}}};
+  EXPECT_EQ(failure(kNow, gang, options(2)),
+            "bug: worker 1 (host h, pid 101) told of shard 0 of 2, which is not its own");
+  gang.members.at(1).shards->clear();
+  EXPECT_EQ(failure(kNow, gang, options(2)), "bug: no worker told of the rows of shard 1");
+  gang.members.at(1).shards = {{2, 5, {}}};
+  EXPECT_EQ(failure(kNow, gang, options(2)),
+            "bug: worker 1 (host h, pid 101) told of shard 2 of 2, which is not its own");
+}
+
+TEST(StartTimeout, SaysHowManySlotsThereWereAndHowManyWereNeeded) {
+  CoordinatorOptions four = options(4);
+  four.slots = 2;
+  EXPECT_EQ(failure(kNow + seconds(59), gang_of(2), four), "");
+  EXPECT_EQ(
+      failure(kNow + seconds(60), gang_of(2), four),
+      "user: 2 of 4 workers started within 60 s; the session has 2 slots and the fit needs 4 free ones at the same "
+      "time: lower numWorkers or raise startTimeout");
+  four.slots = 0;
+  EXPECT_EQ(failure(kNow + seconds(60), gang_of(2), four),
+            "world: 2 of 4 workers started within 60 s; slots were missing and the fit needs 4 free ones at the same "
+            "time: lower numWorkers or raise startTimeout");
+}
+
+TEST(StartTimeout, CountsFromTheFirstTaskAndNotWithoutALimit) {
+  EXPECT_EQ(failure(kNow + seconds(1000), {}, options(4)), "");
+  CoordinatorOptions patient = options(4);
+  patient.start_timeout = 0;
+  EXPECT_EQ(failure(kNow + seconds(1000), gang_of(2), patient), "");
+  Gang slow_ingest = gang_of(4);
+  slow_ingest.members.at(1).shards.reset();
+  EXPECT_EQ(failure(kNow + seconds(1000), slow_ingest, options(4)), "");
+}
+
+TEST(Loss, ClosedConnectionEndsTheFitAtOnce) {
+  Gang gang = gang_of(2);
+  gang.members.at(1).step = 17;
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_EQ(actions(kNow, gang, options(2)), (std::vector{Action::abort, Action::end}));
+  EXPECT_EQ(failure(kNow, gang, options(2)),
+            "world: worker 1 (host h, pid 101) was lost at step 17: the connection closed");
+}
+
+TEST(Loss, UsersErrorKeepsItsTextInFront) {
+  Gang gang = gang_of(2);
+  gang.members.at(0).lost = lost_to({ErrorKind::user, "label 12 is out of range"}, kNow);
+  EXPECT_EQ(failure(kNow, gang, options(2)), "user: label 12 is out of range [worker 0 (host h, pid 100)]");
+}
+
+TEST(Loss, EchoStopsTheOthersAtOnceButWaitsForTheCause) {
+  Gang gang = gang_of(3);
+  gang.members.at(0).lost = lost_to({ErrorKind::world, "rank 2 is gone"}, kNow);
+  EXPECT_EQ(actions(kNow, gang, options(3)), (std::vector{Action::abort}));
+  gang.aborted = true;
+  EXPECT_EQ(failure(kNow + milliseconds(100), gang, options(3)), "");
+  EXPECT_EQ(failure(kNow + milliseconds(200), gang, options(3)),
+            "world: worker 0 (host h, pid 100) failed before the first step: rank 2 is gone");
+  lose(gang, 2, Loss::vanished, ErrorKind::world, "the connection closed", kNow + milliseconds(5));
+  EXPECT_EQ(failure(kNow + milliseconds(5), gang, options(3)),
+            "world: worker 2 (host h, pid 102) was lost before the first step: the connection closed");
+}
+
+TEST(Loss, ObedienceIsNeverTheCause) {
+  Gang gang = gang_of(3);
+  gang.members.at(0).lost = lost_to({ErrorKind::aborted, "told to stop"}, kNow);
+  gang.members.at(1).lost = lost_to({ErrorKind::world, "disk full"}, kNow + milliseconds(50));
+  EXPECT_EQ(failure(kNow + seconds(1), gang, options(3)),
+            "world: worker 1 (host h, pid 101) failed before the first step: disk full");
+}
+
+TEST(Loss, AfterTheResultNoDeathMatters) {
+  Gang gang = gang_of(2);
+  gang.result_here = true;
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_EQ(failure(kNow, gang, options(2)), "none");
+}
+
+TEST(Loss, AllFinishedWithoutAResultIsABug) {
+  Gang gang = gang_of(2);
+  gang.generation = 1;
+  for (auto& [partition, member] : gang.members) member.finished = true;
+  EXPECT_EQ(failure(kNow, gang, options(2)), "bug: all workers finished and none of them sent a result");
+}
+
+TEST(Silence, OnlyTheLivingAreMissed) {
+  Gang gang = gang_of(4);
+  gang.members.at(1).finished = true;
+  gang.members.at(2).last_heard = kNow + seconds(5);
+  lose(gang, 3, Loss::failed, ErrorKind::bug, "");
+  EXPECT_TRUE(silent(kNow + seconds(10), gang, options(4)).empty());
+  EXPECT_EQ(silent(kNow + seconds(11), gang, options(4)), std::vector{0});
+  CoordinatorOptions patient = options(4);
+  patient.heartbeat_timeout = 0;
+  EXPECT_TRUE(silent(kNow + seconds(1000), gang, patient).empty());
+}
+
+TEST(Decide, NothingAfterTheEnd) {
+  Gang gang = gang_of(2);
+  gang.end = End{};
+  lose(gang, 0, Loss::failed, ErrorKind::bug, "late");
+  EXPECT_TRUE(decide(kNow, gang, options(2)).empty());
+}
+
+}  // namespace stoker::gang

@@ -1,0 +1,123 @@
+#include "gang/protocol.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace stoker::gang {
+namespace {
+
+// Encoding again what was decoded gives the same bytes: so no field is lost, and no == is needed.
+template <typename Message>
+void expect_round_trip(const Message& message) {
+  const Bytes bytes = message.encode();
+  EXPECT_EQ(Message::decode(bytes).encode(), bytes);
+  EXPECT_THROW(Message::decode(ByteView(bytes).first(bytes.size() - 1)), Error) << "cut short";
+  Bytes longer = bytes;
+  longer.push_back(std::byte{0});
+  EXPECT_THROW(Message::decode(longer), Error) << "too long";
+}
+
+Hello hello() {
+  return {.partition = 3,
+          .attempt = 1ull << 40,
+          .attempt_number = 2,
+          .host = "host-a",
+          .pid = 1ll << 33,
+          .peer_port = 65535,
+          .unix_name = "stoker-x",
+          .torch_version = "2.13.0",
+          .isa = 2,
+          .loaded_isa = -1};
+}
+
+Start start() {
+  Start start;
+  start.roster.generation = 4;
+  start.roster.members = {{0, "a", 1, "u", 10, 20}, {1, "b", 2, "", 11, 21}};
+  start.roster.force_tcp = true;
+  start.roster.timeout = 2.5;
+  start.shards = {{0, 10, {1, 2}}, {1, 0, {}}};
+  start.isa = 1;
+  return start;
+}
+
+}  // namespace
+
+TEST(Protocol, EveryMessageComesBackAsItWas) {
+  expect_round_trip(hello());
+  expect_round_trip(Admission{Admission::Verdict::refused, "why", 1.5});
+  expect_round_trip(Ingesting{1ll << 40});
+  expect_round_trip(Ingested{{{0, 5, {7, 8}}, {11, 0, {}}}});
+  expect_round_trip(Ingested{});
+  expect_round_trip(start());
+  expect_round_trip(Start{});
+  expect_round_trip(Ping{9});
+  expect_round_trip(Pong{9, -1});
+  expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});
+  expect_round_trip(ResultStored{{3, 4}});
+  expect_round_trip(Failed{ErrorKind::bug, "text"});
+  expect_round_trip(Abort{""});
+}
+
+TEST(Protocol, FieldsLandWhereTheyBelong) {
+  const Hello h = Hello::decode(hello().encode());
+  EXPECT_EQ(std::tuple(h.partition, h.attempt, h.attempt_number, h.host, h.pid),
+            std::tuple(3, 1ull << 40, 2, "host-a", 1ll << 33));
+  EXPECT_EQ(std::tuple(h.peer_port, h.unix_name, h.torch_version, h.isa, h.loaded_isa),
+            std::tuple(65535, "stoker-x", "2.13.0", 2, -1));
+  const Start s = Start::decode(start().encode());
+  ASSERT_EQ(s.roster.members.size(), 2u);
+  const auto& member = s.roster.members[1];
+  EXPECT_EQ(std::tuple(member.rank, member.host, member.port, member.pid, member.attempt),
+            std::tuple(1, "b", 2, 11, 21u));
+  EXPECT_EQ(std::tuple(s.roster.generation, s.roster.force_tcp, s.roster.timeout, s.isa), std::tuple(4u, true, 2.5, 1));
+  EXPECT_EQ(s.shards[0].digest, (Hash128{1, 2}));
+  EXPECT_TRUE(s.roster.secret.empty());
+}
+
+TEST(Protocol, BytesAreThoseOfTheDocument) {
+  const Bytes bytes = Failed{ErrorKind::user, "no rows"}.encode();
+  EXPECT_EQ(to_string(bytes), std::string("\x00\x07\x00\x00\x00no rows", 12));
+}
+
+TEST(Protocol, UnknownCodesAreRefused) {
+  Bytes failed = Failed{ErrorKind::bug, ""}.encode();
+  failed[0] = std::byte{4};
+  EXPECT_THROW(Failed::decode(failed), Error);
+  Bytes admission = Admission{}.encode();
+  admission[0] = std::byte{4};
+  EXPECT_THROW(Admission::decode(admission), Error);
+}
+
+TEST(Protocol, HostileCountsCostNoMemory) {
+  EXPECT_THROW(Ingested::decode(Encoder().put(uint32_t{0xffffffff}).take()), Error);
+  EXPECT_THROW(Start::decode(Encoder().put(uint64_t{1}).put(uint32_t{0xffffffff}).take()), Error);
+}
+
+TEST(Protocol, RandomBytesEndInAnErrorOrAMessage) {
+  std::mt19937 random(3);
+  for (int i = 0; i < 2000; ++i) {
+    Bytes noise(random() % 80);
+    for (auto& byte : noise) byte = static_cast<std::byte>(random() % 4);
+    const auto decode = [&](auto message) {
+      try {
+        decltype(message)::decode(noise);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::world);
+      }
+    };
+    decode(Hello{});
+    decode(Start{});
+    decode(Ingested{});
+    decode(Admission{});
+    decode(Failed{});
+  }
+}
+
+TEST(Protocol, DigestTellsWeightsFromHistory) {
+  EXPECT_NE(result_digest(as_bytes("a"), "b"), result_digest(as_bytes("b"), "a"));
+  EXPECT_NE(result_digest({}, "a"), result_digest(as_bytes("a"), ""));
+}
+
+}  // namespace stoker::gang
