@@ -6,6 +6,7 @@ Two runners: "engine" is the C++ executor, "python" the interpreter of stoker.fr
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import importlib.util
 import json
@@ -85,6 +86,7 @@ class EngineRunner:
         return self.executor.run({name: np.ascontiguousarray(weights[name]).reshape(weights[name].shape) for name in names}, rows)
 
 
+@functools.cache
 def engine():
     """The engine's module for this torch: the installed one, or the one that STOKER_TORCH_MODULE names."""
     path = os.environ.get("STOKER_TORCH_MODULE")
