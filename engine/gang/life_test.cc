@@ -170,9 +170,10 @@ TEST(Death, KilledWorkerIsBlamedNotThoseWhoMissedIt) {
   EXPECT_NE(fit.failure().find("worker 2 (host 127.0.0.1, pid 102) was lost"), std::string::npos) << fit.failure();
 }
 
-TEST(Death, DuringTheResultEndsTheFit) {
+TEST(Death, LeavesNoResultToAskFor) {
   Fit fit(1);
   auto links = fit.started();
+  EXPECT_EQ(failure_of([&] { fit.coordinator->result(); }), "bug: asked for the result of a fit that has none");
   links[0].reset();
   EXPECT_NE(fit.failure().find("before the first step: the connection closed"), std::string::npos) << fit.failure();
   EXPECT_EQ(failure_of([&] { fit.coordinator->result(); }), "bug: asked for the result of a fit that has none");
