@@ -47,10 +47,8 @@ class Raw {
     write(net::encode_frame(static_cast<uint16_t>(kind), generation, body, 64 << 20));
   }
   template <typename Message>
-    requires requires { Message::kKind; }
-  void say(const Message& message, uint64_t generation = 0) {
-    say(Message::kKind, message.encode(), generation);
-  }
+  requires requires { Message::kKind; }
+  void say(const Message& message, uint64_t generation = 0) { say(Message::kKind, message.encode(), generation); }
   /// The next frame that is no ping.
   net::Frame hear() {
     net::FrameReader reader(kMaxBody);

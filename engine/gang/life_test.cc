@@ -170,6 +170,15 @@ TEST(Death, KilledWorkerIsBlamedNotThoseWhoMissedIt) {
   EXPECT_NE(fit.failure().find("worker 2 (host 127.0.0.1, pid 102) was lost"), std::string::npos) << fit.failure();
 }
 
+TEST(Death, WhoLeavesBecauseItWasToldToIsNotBlamed) {
+  Fit fit(2);
+  auto links = fit.started();
+  links[1]->failed(Error(ErrorKind::world, "the disk is full"));
+  ASSERT_TRUE(soon([&] { return links[0]->aborted(); }));
+  links[0].reset();
+  EXPECT_EQ(fit.failure(), "world: worker 1 (host 127.0.0.1, pid 101) failed before the first step: the disk is full");
+}
+
 TEST(Death, LeavesNoResultToAskFor) {
   Fit fit(1);
   auto links = fit.started();

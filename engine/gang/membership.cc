@@ -44,8 +44,10 @@ std::vector<const Hello*> hellos_of(const Gang& gang) {
 
 std::optional<Error> misfit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options) {
   if (hello.partition < 0 || hello.partition >= options.workers) {
-    return Error(ErrorKind::bug, cat(who(hello), ": partition ", hello.partition, " is out of range; the fit has ",
-                                     options.workers, " workers"));
+    return Error(
+        ErrorKind::user,
+        cat(who(hello), " came, but the fit has ", options.workers,
+            " workers: the DataFrame has more partitions than numWorkers; repartition it, or use assign='hash'"));
   }
   if (!options.torch_version.empty() && hello.torch_version != options.torch_version) {
     return Error(ErrorKind::user, cat(who(hello), " has torch ", hello.torch_version, ", but the driver has torch ",

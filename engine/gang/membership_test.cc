@@ -88,7 +88,7 @@ TEST(Admit, PartitionOutOfRangeIsRefused) {
   for (const int partition : {-1, 2}) {
     const Entry entry = admit(hello(partition), {}, options(2));
     EXPECT_EQ(entry.verdict, Verdict::refused);
-    EXPECT_NE(entry.reason.find("out of range; the fit has 2 workers"), std::string::npos);
+    EXPECT_NE(entry.reason.find("came, but the fit has 2 workers"), std::string::npos);
   }
 }
 

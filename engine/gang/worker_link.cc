@@ -91,6 +91,10 @@ void WorkerLink::Impl::close() {
   std::unique_ptr<net::IoLoop> ending;
   {
     const std::lock_guard lock(mutex);
+    if (loop && abort_reason && !leaving) {  // it obeys: else its end would look like a death of its own
+      const Failed obeyed{ErrorKind::aborted, *abort_reason};
+      loop->send(connection, static_cast<uint16_t>(Kind::failed), generation, obeyed.encode());
+    }
     ending = std::move(loop);
     if (!abort_reason) abort_reason = "the link was closed";
     gone = true;

@@ -22,8 +22,8 @@ class WorkerLink {
   /// Throws Error(world) when the coordinator cannot be reached or does not know the secret.
   WorkerLink(const LinkOptions& options, Hello hello);
   ~WorkerLink();
-  /// Ends the link; a worker that has told neither finished() nor failed() counts as dead. Wakes whoever waits, with
-  /// Error(aborted). Idempotent; not from the callback of on_abort().
+  /// Ends the link; a worker that has told neither finished() nor failed(), and was not told to stop, counts as dead.
+  /// Wakes whoever waits, with Error(aborted). Idempotent; not from the callback of on_abort().
   void close();
 
   /// Waits for the coordinator's verdict; a speculative attempt may wait for the fit's end. A duplicate or finished

@@ -1,0 +1,10 @@
+#include "bindings/bindings.h"
+#include "bindings/errors.h"
+
+NB_MODULE(_core, m) {
+  stoker::register_errors(m);
+  stoker::bind_gang(m);
+  stoker::bind_collective(m);
+  stoker::bind_data(m);
+  stoker::bind_optim(m);
+}
