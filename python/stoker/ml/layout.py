@@ -33,7 +33,7 @@ def typed(source: Source, dtype: str) -> Source:
 
 def feature_columns(params: Any) -> dict[str, Source]:
     """Input name to its columns; shape and dtype still open."""
-    if named := _value(params, "inputs"):
+    if named := params.value("inputs"):
         return {name: Source(name, _tuple(cols), f"inputs['{name}']") for name, cols in named.items()}
     if many := params.value("featuresCols"):
         if params.isSet("featuresCol"):
@@ -68,7 +68,7 @@ def features_of_program(params: Any, df: DataFrame | None, inputs: list[Mapping[
 
 
 def label_columns(params: Any) -> dict[str, Source]:
-    named = _value(params, "labelCols")
+    named = params.value("labelCols")
     if isinstance(named, dict):
         return {name: Source(name, _tuple(cols), f"labelCols['{name}']", rules=LABEL_RULES)
                 for name, cols in named.items()}  # fmt: skip
@@ -119,16 +119,12 @@ def weight(params: Any, df: DataFrame | None) -> Source | None:
     return source
 
 
-def _value(params: Any, name: str) -> Any:
-    return params.value(name) if params.hasParam(name) else None
-
-
 def _tuple(names: str | list[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _feature_type(params: Any, name: str, module: Any) -> str:
-    types = _value(params, "inputTypes") or {}
+    types = params.value("inputTypes") or {}
     if name in types:
         return types[name]
     return "int64" if not types and starts_with_embedding(module) else "float32"
@@ -169,7 +165,7 @@ def _told_shape(params: Any, name: str) -> tuple[int, ...] | None:
 def _shape_of_module(params: Any, module: Any) -> tuple[int, ...] | None:
     from stoker.frontend.torch import infer_input_shape
 
-    if _value(params, "inputs"):
+    if params.value("inputs"):
         return None
     shape = infer_input_shape(module)
     return None if shape is None else tuple(shape)

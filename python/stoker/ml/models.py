@@ -32,9 +32,8 @@ _TYPES = {"vector": VectorUDT, "double": DoubleType}
 def check_output_columns(df: DataFrame, params: KeywordParams) -> None:
     """The columns that transform will add must not exist yet."""
     names = ("rawPredictionCol", "probabilityCol", "predictionCol")
-    wanted = {name: params.getOrDefault(name) for name in names if params.hasParam(name)}
-    many = params.value("outputCols") if params.hasParam("outputCols") else None
-    if many:
+    wanted = {name: params.value(name) for name in names}
+    if many := params.value("outputCols"):
         wanted = {f"outputCols[{i}]": name for i, name in enumerate(many)}
     columns.check_absent(df, {param: name for param, name in wanted.items() if name})
 

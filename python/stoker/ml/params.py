@@ -12,7 +12,6 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
     HasFeaturesCol,
     HasLabelCol,
-    HasPredictionCol,
     HasProbabilityCol,
     HasRawPredictionCol,
     HasSeed,
@@ -65,8 +64,8 @@ class KeywordParams(Params):
         return self._set(**params)
 
     def value(self, name: str) -> Any:
-        """The value of a param, or None where it is neither set nor has a default."""
-        return self.getOrDefault(name) if self.isDefined(name) else None
+        """The value of a param; None where it is not set and has no default, or where there is no such param."""
+        return self.getOrDefault(name) if self.hasParam(name) and self.isDefined(name) else None
 
 
 def _param(name: str, doc: str, converter: Callable | None = None) -> Param:
@@ -135,7 +134,7 @@ class GangParams(KeywordParams):
     verbose = _param("verbose", "1: progress, 0: nothing", TypeConverters.toInt)
 
 
-class ClassifierOutputs(HasPredictionCol, HasProbabilityCol, HasRawPredictionCol, KeywordParams):
+class ClassifierOutputs(HasProbabilityCol, HasRawPredictionCol, KeywordParams):
     outputKind = _param("outputKind", "what the model gives: 'auto', 'logits', 'probabilities' or 'logProbabilities'",
                         TypeConverters.toString)  # fmt: skip
 

@@ -103,7 +103,7 @@ def claim(spark: SparkSession, path: str, overwrite: bool) -> None:
     """Makes the directory, empty. One that exists is an error, unless it is to be replaced."""
     empty = spark.createDataFrame([], "value string, part int").write.partitionBy("part")
     try:
-        empty.mode("overwrite" if overwrite else "errorifexists").text(path)
+        empty.mode("overwrite" if overwrite else "error").text(path)
     except Exception as error:
         if _condition(error) == "PATH_ALREADY_EXISTS":
             raise UserError(f"'{path}' exists already: use write().overwrite().save(path) to replace it") from error

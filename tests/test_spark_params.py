@@ -1,0 +1,168 @@
+"""Parameters: names, checks, copies, and what is found out without a DataFrame."""
+
+import pytest
+from torch import nn
+
+from stoker import StokerClassifier, StokerEstimator, StokerRegressor, UserError
+from stoker.ml.checks import check_params
+from stoker.ml.compiling import Probe
+from stoker.ml.layout import features, starts_with_embedding, weight
+
+
+def net(*sizes):
+    return nn.Sequential(nn.Linear(*sizes))
+
+
+def test_an_unknown_name_is_refused_and_the_nearest_suggested():
+    with pytest.raises(
+        TypeError, match="has no parameter 'learningrate'; did you mean 'learningRate'"
+    ):
+        StokerClassifier(learningrate=0.1)
+
+
+def test_every_param_has_a_setter_and_a_getter():
+    for cls in (StokerClassifier, StokerRegressor, StokerEstimator):
+        estimator = cls()
+        for param in estimator.params:
+            title = param.name[0].upper() + param.name[1:]
+            assert callable(getattr(estimator, f"set{title}")) and callable(getattr(estimator, f"get{title}"))
+    assert StokerClassifier().setBatchSize(7).setOptimizer("sgd").getBatchSize() == 7
+
+
+def test_a_copy_has_its_own_params_but_the_same_module():
+    one = StokerClassifier(model=net(4, 2), learningRate=0.1)
+    two = one.copy({one.learningRate: 0.2, one.batchSize: 9})
+    assert (one.getLearningRate(), two.getLearningRate(), two.getBatchSize()) == (0.1, 0.2, 9)
+    assert two.getModel() is one.getModel() and two.uid == one.uid
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"batchSize": 0}, "batchSize must be at least 1, not 0"),
+        ({"epochs": -1}, "epochs must be at least 1, not -1"),
+        ({"numWorkers": 0}, "numWorkers must be at least 1"),
+        ({"learningRate": -0.1}, "learningRate must not be negative"),
+        ({"clipNorm": -1.0}, "clipNorm must not be negative"),
+        ({"assign": "random"}, "assign must be one of 'hash', 'partition', not 'random'"),
+        ({"onNaN": "ignore"}, "onNaN must be one of 'error', 'continue', not 'ignore'"),
+        ({"outputKind": "odds"}, "outputKind must be one of 'auto', 'logits'"),
+        ({"numShards": 1, "numWorkers": 2}, r"numShards \(1\) must not be smaller than numWorkers \(2\)"),
+        ({"numShards": 4, "numWorkers": 2, "assign": "partition"}, r"numShards \(4\) must equal numWorkers \(2\)"),
+        ({"idCol": "id", "assign": "partition"}, "idCol decides nothing with assign='partition'"),
+        ({"batchSize": 3, "numShards": 4}, r"batchSize \(3\) is smaller than the number of shards \(4\)"),
+    ],
+)
+def test_values_out_of_range_are_refused(params, message):
+    with pytest.raises(UserError, match=message):
+        check_params(StokerClassifier(**params).value)
+
+
+def test_the_defaults_are_in_range():
+    for cls in (StokerClassifier, StokerRegressor, StokerEstimator):
+        check_params(cls().value)
+
+
+def test_both_kinds_of_features_at_once_are_refused():
+    with pytest.raises(UserError, match="featuresCol and featuresCols are both set"):
+        features(StokerClassifier(featuresCol="a", featuresCols=["b"]), None, net(1, 2))
+
+
+def test_the_shape_of_a_row_comes_from_param_columns_or_model():
+    assert features(StokerClassifier(inputShape=[1, 2, 2]), None, nn.Conv2d(1, 3, 2))[0].shape == (1, 2, 2)
+    assert features(StokerClassifier(featuresCols=["a", "b"]), None, nn.Flatten())[0].shape == (2,)
+    assert features(StokerClassifier(), None, net(7, 2))[0].shape == (7,)
+    with pytest.raises(UserError, match="shape of a row of 'features' is not known: set inputShape"):
+        features(StokerClassifier(), None, nn.Conv2d(1, 3, 2))
+
+
+def test_columns_that_do_not_fit_the_model_are_refused():
+    with pytest.raises(UserError, match="has 2 values a row, but the model takes 7"):
+        features(StokerClassifier(featuresCols=["a", "b"]), None, net(7, 2))
+
+
+def test_a_model_that_begins_with_an_embedding_gets_whole_numbers():
+    words = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2))
+    source = features(StokerClassifier(inputShape=[3]), None, words)[0]
+    assert source.dtype == "int64" and source.rules["integral"]
+    assert not starts_with_embedding(net(4, 2))
+
+
+def test_no_weight_column_is_no_weight():
+    assert weight(StokerClassifier(), None) is None
+    assert weight(StokerClassifier(weightCol="w"), None).rules["non_negative"]
+
+
+def test_a_model_that_does_not_run_says_for_which_shape():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(5, 2))
+    inputs = features(StokerClassifier(inputShape=[2, 2]), None, module)
+    with pytest.raises(UserError, match=r"the model does not run on rows of shape features: \[2, 2\]: "):
+        _ = Probe(module, inputs).shapes
+
+
+def test_probing_leaves_module_and_random_state_alone():
+    import torch
+
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.random.get_rng_state()
+    assert Probe(module, features(StokerClassifier(), None, module)).shapes == [(4,)]
+    assert torch.equal(state, torch.random.get_rng_state()) and module.training
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (
+            nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (2, 2))),
+            r"outputs of shape \[rows, classes\]; this",
+        ),
+        (None, "model is not set: give the torch.nn.Module to train"),
+    ],
+)
+def test_a_classifier_refuses_what_it_cannot_read_classes_from(module, message):
+    estimator = StokerClassifier() if module is None else StokerClassifier(model=module)
+    with pytest.raises(UserError, match=message):
+        estimator.prepare(None)
+
+
+@pytest.mark.parametrize(
+    ("last", "size", "kind"),
+    [
+        ([], 3, "logits"),
+        ([], 1, "logits"),
+        ([nn.LogSoftmax(1)], 3, "logProbabilities"),
+        ([nn.Softmax(1)], 3, "probabilities"),
+        ([nn.Sigmoid()], 1, "probabilities"),
+    ],
+)
+def test_the_last_layer_tells_what_outputs_mean(last, size, kind):
+    prepared, _ = StokerClassifier(model=nn.Sequential(nn.Linear(4, size), *last)).prepare(None)
+    assert prepared.output_kind == kind
+    assert prepared.label_rules["classes"] == max(size, 2)
+
+
+def test_a_told_kind_wins():
+    prepared, _ = StokerClassifier(model=net(4, 3), loss=nn.NLLLoss(), outputKind="logits").prepare(None)
+    assert prepared.output_kind == "logits"
+
+
+def test_labels_that_a_given_loss_ignores_are_let_through():
+    rules = StokerClassifier(model=net(4, 3), loss=nn.CrossEntropyLoss(ignore_index=-1)).prepare(None)[0].label_rules
+    assert rules == {"classes": 3, "has_ignored": True, "ignored": -1}
+    assert StokerClassifier(model=net(4, 3)).prepare(None)[0].label_rules == {"classes": 3}
+
+
+def test_a_loss_is_needed_where_none_is_usual():
+    with pytest.raises(UserError, match="loss is not set"):
+        StokerEstimator(model=net(4, 3)).prepare(None)
+
+
+def test_sources_come_in_the_order_of_the_program_s_inputs():
+    estimator = StokerClassifier(model=net(4, 3), weightCol="w", labelCol="y", featuresCol="x")
+    prepared, sources = estimator.prepare(None)
+    ordered = prepared.sources(list(reversed(sources)))
+    assert [s.columns for s in ordered] == [("x",), ("y",), ("w",)]
+    assert [s.name for s in ordered] == [entry["name"] for entry in prepared.compiled.train["inputs"]]
+    assert ordered[1].rules["classes"] == 3
