@@ -34,21 +34,20 @@ net::Fd connect_unix(const std::string& name) {
   return fd;
 }
 
-/// A peer that had been met is gone: no use in trying again.
-struct Lost : Error {
-  using Error::Error;
-};
-
 class Meeting {
  public:
   Meeting(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop)
-      : roster_(roster), listeners_(listeners), deadline_(deadline), stop_(std::move(stop)) {}
+      : roster_(roster), listeners_(listeners), deadline_(deadline), stop_(std::move(stop)), peers_(strangers(roster)) {}
 
   Peers run() {
-    for (const Member& member : roster_.members) peers_.push_back({member, {}, member.rank == roster_.rank});
-    for (int r = 0; r < roster_.rank; ++r) connect(peers_[r]);
-    while (missing()) accept();
-    return Peers(std::move(peers_));
+    try {
+      for (int r = 0; r < roster_.rank; ++r) connect(peers_[r]);
+      while (const Peer* peer = missing()) accept(*peer);
+    } catch (...) {
+      peers_.leave(stamp(roster_.generation, 0), true);
+      throw;
+    }
+    return std::move(peers_);
   }
 
  private:
@@ -57,18 +56,22 @@ class Meeting {
     bool over_unix;
   };
 
-  void tick() const {
+  static Peers strangers(const Roster& roster) {
+    std::vector<Peer> peers;
+    for (const Member& member : roster.members) peers.push_back({member, {}, member.rank == roster.rank});
+    return Peers(std::move(peers));
+  }
+
+  /// Those whom I have met must stay.
+  void tick() {
     if (stop_.stop_requested()) throw Error(ErrorKind::aborted, "stopped while the group formed");
-    for (const Peer& peer : peers_) {
-      pollfd one{peer.fd.get(), POLLRDHUP, 0};
-      if (::poll(&one, 1, 0) > 0) fail_lost(peer);
-    }
+    peers_.check({});
   }
   const Member& me() const { return roster_.members[roster_.rank]; }
   bool may_share(const Member& other) const { return !roster_.force_tcp && other.host_group == me().host_group; }
   /// A short deadline inside the long one.
   TimePoint soon() const { return std::min(deadline_, Clock::now() + kPatience); }
-  void read(int fd, std::span<std::byte> out) const {
+  void read(int fd, std::span<std::byte> out) {
     read_ticking(fd, out, deadline_, [this] { tick(); });
   }
 
@@ -81,8 +84,6 @@ class Meeting {
       try {
         if (may_share(peer.member) && connect_sharing(peer)) return;
         return connect_over_tcp(peer);
-      } catch (const Lost&) {
-        throw;
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::world) throw;
         cause = error.what();
@@ -133,17 +134,18 @@ class Meeting {
 
   // -- as listener
 
-  bool missing() const {
-    return std::ranges::any_of(peers_, [this](const Peer& p) { return !p.fd && p.member.rank != roster_.rank; });
+  /// A rank that has not come yet.
+  const Peer* missing() {
+    for (int r = roster_.rank + 1; r < peers_.size(); ++r)
+      if (!peers_[r].fd) return &peers_[r];
+    return nullptr;
   }
 
   /// One look at both listeners and at those who have connected and not spoken yet. Silence costs nothing: whoever
   /// says nothing just stays in waiting_.
-  void accept() {
+  void accept(const Peer& missing) {
     tick();
-    if (Clock::now() >= deadline_) fail_missing(*std::ranges::find_if(peers_, [this](const Peer& p) {
-      return !p.fd && p.member.rank != roster_.rank;
-    }), "it never connected");
+    if (Clock::now() >= deadline_) fail_missing(missing, "it never connected");
     std::vector<pollfd> entries{{listeners_.tcp_fd(), POLLIN, 0}, {listeners_.unix_fd(), POLLIN, 0}};
     for (const Waiting& w : waiting_) entries.push_back({w.fd.get(), POLLIN, 0});
     if (::poll(entries.data(), entries.size(), 20) < 0 && errno != EINTR) fail_errno("poll");
@@ -183,7 +185,7 @@ class Meeting {
 
   Peer& introduced(const Introduction& who) {
     if (who.generation != roster_.generation) fail_world("a peer of generation ", who.generation);
-    if (who.to != static_cast<uint32_t>(roster_.rank) || who.from <= who.to || who.from >= peers_.size())
+    if (who.to != static_cast<uint32_t>(roster_.rank) || who.from <= who.to || who.from >= static_cast<uint32_t>(peers_.size()))
       fail_world("a peer that is not expected here");
     Peer& peer = peers_[who.from];
     if (peer.fd) fail_world("a second connection from ", describe(peer.member));
@@ -201,9 +203,6 @@ class Meeting {
     if (verdict != kShared) fail_world("a peer that does not share memory");
   }
 
-  [[noreturn]] static void fail_lost(const Peer& peer) {
-    throw Lost(ErrorKind::world, describe(peer.member) + " died or gave up while the group formed");
-  }
   [[noreturn]] void fail_missing(const Peer& peer, const std::string& cause) const {
     fail_world("generation ", roster_.generation, ": ", describe(peer.member), " did not join rank ", roster_.rank,
                " within ", roster_.timeout, " s: ", cause);
@@ -213,7 +212,7 @@ class Meeting {
   Listeners& listeners_;
   const TimePoint deadline_;
   const std::stop_token stop_;
-  std::vector<Peer> peers_;
+  Peers peers_;
   std::vector<Waiting> waiting_;
 };
 

@@ -128,7 +128,7 @@ shm::Segment MeshGroup::lead_region(size_t bytes) {
       net::write_all(peers_[r].fd.get(), encode(header), deadline);
       shm::send_descriptor(peers_[r].fd.get(), segment.fd(), deadline);
     } catch (const Error& error) {
-      throw error.within("sharing memory with " + describe(peers_[r].member));
+      fail_sharing(r, error);
     }
   return segment;
 }
@@ -144,8 +144,13 @@ shm::Segment MeshGroup::follow_region(size_t bytes) {
                " bytes there, number ", regions_.size(), " of ", bytes, " bytes here");
     return shm::Segment::adopt(fd.release(), std::max(bytes, kPage));
   } catch (const Error& error) {
-    throw error.within("sharing memory with " + describe(leader.member));
+    fail_sharing(leader.member.rank, error);
   }
+}
+
+void MeshGroup::fail_sharing(int rank, const Error& error) {
+  if (error.kind() == ErrorKind::world) peers_.check({rank});  // knows better what became of the peer
+  throw error.within("sharing memory with " + describe(peers_[rank].member));
 }
 
 std::vector<std::span<std::byte>> MeshGroup::rank_regions(size_t bytes) {

@@ -56,6 +56,7 @@ class MeshGroup final : public Group {
   void tick(Phase phase, uint64_t step);
   shm::Segment lead_region(size_t bytes);
   shm::Segment follow_region(size_t bytes);
+  [[noreturn]] void fail_sharing(int rank, const Error& error);
   /// Runs `work`; whatever it throws makes this rank one that failed.
   template <typename Work>
   auto watch(const Work& work);

@@ -1,6 +1,7 @@
 #include "collective/peers.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -8,12 +9,15 @@
 namespace stoker::collective {
 namespace {
 
-/// The frame header that waits to be read, if a whole one does.
-bool peek_header(int fd, FrameHeader& header) {
-  Bytes bytes(kHeaderBytes);
-  if (::recv(fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT) != static_cast<ssize_t>(bytes.size())) return false;
-  header = decode_header(bytes);
-  return true;
+/// What the peer said last, when its connection has ended: frames that nobody will read may lie before it.
+bool last_header(int fd, FrameHeader& header) {
+  int unread = 0;
+  if (::ioctl(fd, FIONREAD, &unread) != 0 || unread < static_cast<int>(kHeaderBytes)) return false;
+  Bytes bytes(static_cast<size_t>(unread));
+  const ssize_t n = ::recv(fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (n < static_cast<ssize_t>(kHeaderBytes)) return false;
+  const ByteView last = ByteView(bytes).subspan(static_cast<size_t>(n) - kHeaderBytes, kHeaderBytes);
+  return try_decode_header(last, header);
 }
 
 [[noreturn]] void fail_left(const Peer& peer) {
@@ -29,7 +33,7 @@ std::string describe(const Member& member) {
 
 void Peers::ended(Peer& peer) {
   FrameHeader header;
-  if (!peek_header(peer.fd.get(), header) || header.kind != FrameKind::leave)
+  if (!last_header(peer.fd.get(), header) || header.kind != FrameKind::leave)
     fail_world(describe(peer.member), " died: its connection closed");
   left(peer, header);
 }

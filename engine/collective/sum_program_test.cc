@@ -6,6 +6,8 @@
 #include <cmath>
 #include <random>
 
+#include "base/error.h"
+
 namespace stoker::collective {
 namespace {
 
@@ -22,7 +24,7 @@ std::vector<Vector> random_vectors(int n) {
   std::uniform_int_distribution<int> exponent(-100, 100);
   std::vector<Vector> vectors(n);
   for (Vector& v : vectors)
-    for (float& f : v.floats) f = std::ldexp(mantissa(random), exponent(random) / (random() % 8 + 1));
+    for (float& f : v.floats) f = std::ldexp(mantissa(random), exponent(random));
   return vectors;
 }
 
@@ -56,7 +58,7 @@ TEST(SumProgram, AddsEveryNumberOfLeavesInTreeOrder) {
 TEST(SumProgram, UpToFourTermsAreOnePass) {
   for (int shards = 2; shards <= 4; ++shards)
     EXPECT_EQ(SumProgram({0, shards}, leaves(shards)).instructions().size(), 1u);
-  EXPECT_EQ(SumProgram({0, 12}, {{0, 3}, {4, 6}, {3, 4}, {6, 12}}).sources(), 4);
+  EXPECT_EQ(SumProgram({0, 12}, {{0, 2}, {2, 4}, {4, 8}, {8, 12}}).instructions().size(), 1u);
 }
 
 TEST(SumProgram, OutMayBeASourceAndThereMayBeSeveral) {
@@ -81,7 +83,8 @@ TEST(SumProgram, NothingIsZeroAndOneIsACopy) {
 }
 
 TEST(SumProgram, LeavesOutsideTheTreeAreABug) {
-  EXPECT_THROW(SumProgram({0, 4}, {{1, 3}}), Error);
+  const std::vector<Node> foreign = {{1, 3}};
+  EXPECT_THROW(SumProgram({0, 4}, foreign), Error);
 }
 
 }  // namespace

@@ -32,16 +32,21 @@ Bytes encode(const FrameHeader& h) {
   return Encoder().put(kMagic).put(h.kind).put(h.stamp).put(h.index).put(h.bytes).take();
 }
 
-FrameHeader decode_header(ByteView bytes) {
+bool try_decode_header(ByteView bytes, FrameHeader& header) {
   Decoder in(bytes);
-  if (in.get<uint32_t>() != kMagic) fail_world("a frame begins with foreign bytes");
-  FrameHeader h;
-  h.kind = in.get<FrameKind>();
-  h.stamp = in.get<Stamp>();
-  h.index = in.get<uint64_t>();
-  h.bytes = in.get<uint64_t>();
+  if (in.get<uint32_t>() != kMagic) return false;
+  header.kind = in.get<FrameKind>();
+  header.stamp = in.get<Stamp>();
+  header.index = in.get<uint64_t>();
+  header.bytes = in.get<uint64_t>();
   in.done();
-  return h;
+  return true;
+}
+
+FrameHeader decode_header(ByteView bytes) {
+  FrameHeader header;
+  if (!try_decode_header(bytes, header)) fail_world("a frame begins with foreign bytes");
+  return header;
 }
 
 }  // namespace stoker::collective

@@ -49,5 +49,7 @@ inline constexpr size_t kHeaderBytes = 32;
 Bytes encode(const FrameHeader& header);
 /// Throws Error(world) on foreign bytes.
 FrameHeader decode_header(ByteView bytes);
+/// False on foreign bytes.
+bool try_decode_header(ByteView bytes, FrameHeader& header);
 
 }  // namespace stoker::collective
