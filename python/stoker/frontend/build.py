@@ -152,8 +152,7 @@ def compared(metric: str, outputs, label_tensors: dict, weight, terms: Terms) ->
         label = labels.like_output("the metric", output, label)[1]
     counts = terms.counts
     if weight is not None:
-        each = weight if counts is None else counts * spread(weight, counts)
-        counts = each if each.dim() == label.dim() else spread(each, label).expand(label.shape)
+        counts = weight if counts is None else counts * spread(weight, counts)
     return output, label, counts
 
 

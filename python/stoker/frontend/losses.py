@@ -38,12 +38,13 @@ class Form:
 
     fit: (name, outputs, label) -> arguments of the loss. divisor: what 'mean' divides by: every element of the output,
     rows, or positions (rows times what follows the classes). mass: what each element of the unreduced loss weighs in the
-    denominator, and which labels count.
+    denominator, and which labels count. compute: the unreduced loss, where the module's own forward cannot be traced.
     """
 
     fit: Callable
     divisor: str = "elements"
     mass: Callable | None = None
+    compute: Callable | None = None
 
 
 def _valid(loss, arguments) -> Tensor | None:
@@ -61,6 +62,13 @@ def _class_mass(loss, arguments) -> tuple[Tensor, Tensor] | None:
     return torch.where(valid, loss.weight[torch.where(valid, label, 0)], 0.0), valid
 
 
+def _gaussian(loss, mean: Tensor, label: Tensor, variance: Tensor) -> Tensor:
+    """As F.gaussian_nll_loss, which looks at the values to refuse negative variances."""
+    variance = variance + (variance.clamp(min=loss.eps) - variance).detach()
+    each = 0.5 * (variance.log() + (mean - label) ** 2 / variance)
+    return each + 0.5 * math.log(2 * math.pi) if loss.full else each
+
+
 _ELEMENTWISE = Form(like_output)
 _CLASSES = Form(class_labels, "positions", _class_mass)
 
@@ -76,7 +84,7 @@ FORMS: dict[type, Form] = {
     nn.BCEWithLogitsLoss: _ELEMENTWISE,
     nn.KLDivLoss: Form(same_shape),
     nn.PoissonNLLLoss: _ELEMENTWISE,
-    nn.GaussianNLLLoss: Form(functools.partial(pair, order="first label second")),
+    nn.GaussianNLLLoss: Form(functools.partial(pair, order="first label second"), compute=_gaussian),
     nn.HingeEmbeddingLoss: _ELEMENTWISE,
     nn.SoftMarginLoss: _ELEMENTWISE,
     nn.MultiLabelSoftMarginLoss: Form(same_shape, "rows"),
@@ -167,8 +175,7 @@ class Objective:
     def _known(self, loss, outputs, labels, weight: Tensor | None) -> Terms:
         arguments = self.form.fit(self.name, outputs, labels)
         mass = self.form.mass(loss, arguments) if self.form.mass else None
-        loss.reduction = "none" if weight is not None else "sum"
-        value = loss(*arguments)
+        value = _value(self.form, loss, arguments, "none" if weight is not None else "sum")
         if mass is not None:
             numerator = value if weight is None else (value * spread(weight, value)).sum()
             heavy = mass[0] if weight is None else mass[0] * spread(weight, mass[0])
@@ -209,6 +216,14 @@ def _row_losses(value: Tensor, rows, weight: Tensor | None, name: str) -> Terms:
 def spread(weight: Tensor, value: Tensor) -> Tensor:
     """Row weights shaped to be multiplied with a tensor of rows."""
     return weight.reshape([-1] + [1] * (value.dim() - 1)) if value.dim() > 1 else weight
+
+
+def _value(form: Form, loss, arguments, reduction: str) -> Tensor:
+    if form.compute is not None:
+        each = form.compute(loss, *arguments)
+        return each.sum() if reduction == "sum" else each
+    loss.reduction = reduction
+    return loss(*arguments)
 
 
 def _divisor(divisor: str, output: Tensor) -> int:
