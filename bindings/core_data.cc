@@ -41,16 +41,22 @@ void append(ColumnStore& store, nb::object batch) {
 
 nb::dlpack::dtype array_type(DType dtype) {
   switch (dtype) {
-    case DType::f32: return nb::dtype<float>();
-    case DType::f64: return nb::dtype<double>();
-    case DType::i32: return nb::dtype<int32_t>();
-    case DType::i64: return nb::dtype<int64_t>();
-    case DType::u8: return nb::dtype<uint8_t>();
+    case DType::f32:
+      return nb::dtype<float>();
+    case DType::f64:
+      return nb::dtype<double>();
+    case DType::i32:
+      return nb::dtype<int32_t>();
+    case DType::i64:
+      return nb::dtype<int64_t>();
+    case DType::u8:
+      return nb::dtype<uint8_t>();
   }
   fail_bug("unknown dtype");
 }
 
-nb::ndarray<nb::numpy> owned_array(std::unique_ptr<std::byte[]> bytes, const std::vector<size_t>& shape, nb::dlpack::dtype type) {
+nb::ndarray<nb::numpy> owned_array(std::unique_ptr<std::byte[]> bytes, const std::vector<size_t>& shape,
+                                   nb::dlpack::dtype type) {
   std::byte* values = bytes.release();
   const nb::capsule owner(values, [](void* p) noexcept { delete[] static_cast<std::byte*>(p); });
   return {values, shape.size(), shape.data(), owner, nullptr, type};
@@ -75,7 +81,8 @@ nb::ndarray<nb::numpy> row_numbers(const std::vector<uint32_t>& rows) {
 
 std::vector<std::tuple<int, int64_t, uint64_t, uint64_t>> shard_rows(const ColumnStore& store) {
   std::vector<std::tuple<int, int64_t, uint64_t, uint64_t>> all;
-  for (const auto& shard : store.shard_rows()) all.emplace_back(shard.shard, shard.rows, shard.digest.high, shard.digest.low);
+  for (const auto& shard : store.shard_rows())
+    all.emplace_back(shard.shard, shard.rows, shard.digest.high, shard.digest.low);
   return all;
 }
 
@@ -92,7 +99,9 @@ void bind_store(nb::module_& m) {
       .def("rows", &ColumnStore::rows)
       .def("bytes", &ColumnStore::bytes)
       .def("shard_rows", shard_rows)
-      .def("order", [](const ColumnStore& store, int shard) { return row_numbers(store.order(shard)); }, nb::arg("shard"))
+      .def(
+          "order", [](const ColumnStore& store, int shard) { return row_numbers(store.order(shard)); },
+          nb::arg("shard"))
       .def("gather", gather, nb::arg("column"), nb::arg("rows"));
 }
 

@@ -22,7 +22,10 @@ using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Parameters = std::vector<std::tuple<std::string, std::vector<int64_t>, int>>;  // name, shape, group
 
 Isa parse_isa(const std::string& name) {
-  const Isa isa = name == "avx512" ? Isa::avx512 : name == "avx2" ? Isa::avx2 : name == "portable" ? Isa::portable : optim::best_isa();
+  const Isa isa = name == "avx512"     ? Isa::avx512
+                  : name == "avx2"     ? Isa::avx2
+                  : name == "portable" ? Isa::portable
+                                       : optim::best_isa();
   if (isa > optim::best_isa()) fail_user("this CPU has no ", name);
   return isa;
 }
@@ -47,7 +50,8 @@ class ArenaOptimizer {
   }
 
   /// In place over the whole arena.
-  void update(int64_t step, const Floats& gradient, float scale, const Floats& weights, const std::vector<Floats>& state) {
+  void update(int64_t step, const Floats& gradient, float scale, const Floats& weights,
+              const std::vector<Floats>& state) {
     const auto base = [&](const Floats& array) {
       STOKER_CHECK(static_cast<int64_t>(array.size()) == arena_.floats());
       return array.data();
@@ -69,13 +73,13 @@ class ArenaOptimizer {
 
 void bind_optim(nb::module_& m) {
   nb::class_<ArenaOptimizer>(m, "ArenaOptimizer")
-      .def(nb::init<const std::string&, const Parameters&, const std::string&>(), nb::arg("options_json"), nb::arg("parameters"),
-           nb::arg("isa") = "best")
+      .def(nb::init<const std::string&, const Parameters&, const std::string&>(), nb::arg("options_json"),
+           nb::arg("parameters"), nb::arg("isa") = "best")
       .def("floats", [](const ArenaOptimizer& self) { return self.arena().floats(); })
       .def("extent", &ArenaOptimizer::extent, nb::arg("parameter"))
       .def("state_names", &ArenaOptimizer::state_names)
-      .def("update", &ArenaOptimizer::update, nb::arg("step"), nb::arg("gradient"), nb::arg("scale"), nb::arg("weights"),
-           nb::arg("state"));
+      .def("update", &ArenaOptimizer::update, nb::arg("step"), nb::arg("gradient"), nb::arg("scale"),
+           nb::arg("weights"), nb::arg("state"));
   m.def("clip_factor", optim::clip_factor, nb::arg("norm"), nb::arg("max_norm"));
 }
 

@@ -70,10 +70,11 @@ void ArrowReader::fail(int64_t row, const std::string& what) const {
 void ArrowReader::check_type(const ArrowSchema& schema) const {
   const auto type = number_type(schema);
   const size_t levels = type ? type->levels.size() : 0;
-  const bool fits = levels == spec_.shape.size() || (levels == 1 && !spec_.shape.empty()) || (levels == 0 && per_row_ == 1);
+  const bool fits =
+      levels == spec_.shape.size() || (levels == 1 && !spec_.shape.empty()) || (levels == 0 && per_row_ == 1);
   if (type && fits) return;
-  fail_user("column '", spec_.shown, "', partition ", place_.partition, ": has type ", spark_type(schema), ", expected ",
-            expected_type(spec_));
+  fail_user("column '", spec_.shown, "', partition ", place_.partition, ": has type ", spark_type(schema),
+            ", expected ", expected_type(spec_));
 }
 
 void ArrowReader::descend(const ArrowArray& array, int64_t first) {
@@ -130,27 +131,42 @@ void ArrowReader::read(int64_t begin, int64_t count, std::byte* out, size_t stri
     case Leaf::f16:
       widen_halves(begin, count);
       return read_from(reinterpret_cast<const float*>(widened_.data()), begin, count, out, stride);
-    case Leaf::i8: return read_from(leaves<int8_t>(begin), begin, count, out, stride);
-    case Leaf::u8: return read_from(leaves<uint8_t>(begin), begin, count, out, stride);
-    case Leaf::i16: return read_from(leaves<int16_t>(begin), begin, count, out, stride);
-    case Leaf::u16: return read_from(leaves<uint16_t>(begin), begin, count, out, stride);
-    case Leaf::i32: return read_from(leaves<int32_t>(begin), begin, count, out, stride);
-    case Leaf::u32: return read_from(leaves<uint32_t>(begin), begin, count, out, stride);
-    case Leaf::i64: return read_from(leaves<int64_t>(begin), begin, count, out, stride);
-    case Leaf::u64: return read_from(leaves<uint64_t>(begin), begin, count, out, stride);
-    case Leaf::f32: return read_from(leaves<float>(begin), begin, count, out, stride);
-    case Leaf::f64: return read_from(leaves<double>(begin), begin, count, out, stride);
+    case Leaf::i8:
+      return read_from(leaves<int8_t>(begin), begin, count, out, stride);
+    case Leaf::u8:
+      return read_from(leaves<uint8_t>(begin), begin, count, out, stride);
+    case Leaf::i16:
+      return read_from(leaves<int16_t>(begin), begin, count, out, stride);
+    case Leaf::u16:
+      return read_from(leaves<uint16_t>(begin), begin, count, out, stride);
+    case Leaf::i32:
+      return read_from(leaves<int32_t>(begin), begin, count, out, stride);
+    case Leaf::u32:
+      return read_from(leaves<uint32_t>(begin), begin, count, out, stride);
+    case Leaf::i64:
+      return read_from(leaves<int64_t>(begin), begin, count, out, stride);
+    case Leaf::u64:
+      return read_from(leaves<uint64_t>(begin), begin, count, out, stride);
+    case Leaf::f32:
+      return read_from(leaves<float>(begin), begin, count, out, stride);
+    case Leaf::f64:
+      return read_from(leaves<double>(begin), begin, count, out, stride);
   }
 }
 
 template <typename S>
 void ArrowReader::read_from(const S* values, int64_t begin, int64_t count, std::byte* out, size_t stride) {
   switch (spec_.dtype) {
-    case DType::f32: return read_as<S, float>(values, begin, count, out, stride);
-    case DType::f64: return read_as<S, double>(values, begin, count, out, stride);
-    case DType::i32: return read_as<S, int32_t>(values, begin, count, out, stride);
-    case DType::i64: return read_as<S, int64_t>(values, begin, count, out, stride);
-    case DType::u8: return read_as<S, uint8_t>(values, begin, count, out, stride);
+    case DType::f32:
+      return read_as<S, float>(values, begin, count, out, stride);
+    case DType::f64:
+      return read_as<S, double>(values, begin, count, out, stride);
+    case DType::i32:
+      return read_as<S, int32_t>(values, begin, count, out, stride);
+    case DType::i64:
+      return read_as<S, int64_t>(values, begin, count, out, stride);
+    case DType::u8:
+      return read_as<S, uint8_t>(values, begin, count, out, stride);
   }
 }
 
@@ -173,7 +189,8 @@ void ArrowReader::read_as(const S* values, int64_t begin, int64_t count, std::by
   for (int64_t i = 0; !good; ++i) {
     T stored;
     if (!convert(values[i], stored) || !acceptable(stored, spec_)) {
-      fail(begin + i / per_row_, complaint<S, T>(values[i]) + (per_row_ > 1 ? cat(" (element ", i % per_row_, ")") : ""));
+      fail(begin + i / per_row_,
+           complaint<S, T>(values[i]) + (per_row_ > 1 ? cat(" (element ", i % per_row_, ")") : ""));
     }
   }
   scatter(dense, count, per_row_ * sizeof(T), out, stride);
@@ -202,7 +219,8 @@ void ArrowReader::widen_bits(int64_t begin, int64_t count) {
   const auto* bits = static_cast<const uint8_t*>(values_);
   const int64_t first = leaf_begin_ + begin * per_row_;
   widened_.resize(count * per_row_);
-  for (int64_t i = 0; i < count * per_row_; ++i) widened_[i] = std::byte(bits[(first + i) / 8] >> ((first + i) % 8) & 1);
+  for (int64_t i = 0; i < count * per_row_; ++i)
+    widened_[i] = std::byte(bits[(first + i) / 8] >> ((first + i) % 8) & 1);
 }
 
 void ArrowReader::widen_halves(int64_t begin, int64_t count) {

@@ -1,8 +1,8 @@
 #pragma once
 // One column of one record batch, read as rows of numbers. Not thread-safe; the batch must outlive the reader.
 //
-// Whatever the nesting, a column whose lists all have the wanted lengths and no nulls is one run of leaf values, so many
-// per row. The constructor proves that (or throws Error(user)), read() converts and checks values.
+// Whatever the nesting, a column whose lists all have the wanted lengths and no nulls is one run of leaf values, so
+// many per row. The constructor proves that (or throws Error(user)), read() converts and checks values.
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -12,9 +12,10 @@ struct LeafFormat {
   const char* spark;
 };
 constexpr LeafFormat kLeaves[] = {
-    {'b', Leaf::boolean, "boolean"}, {'c', Leaf::i8, "tinyint"}, {'C', Leaf::u8, "uint8"},   {'s', Leaf::i16, "smallint"},
-    {'S', Leaf::u16, "uint16"},      {'i', Leaf::i32, "int"},    {'I', Leaf::u32, "uint32"}, {'l', Leaf::i64, "bigint"},
-    {'L', Leaf::u64, "uint64"},      {'e', Leaf::f16, "float16"}, {'f', Leaf::f32, "float"}, {'g', Leaf::f64, "double"},
+    {'b', Leaf::boolean, "boolean"}, {'c', Leaf::i8, "tinyint"}, {'C', Leaf::u8, "uint8"},
+    {'s', Leaf::i16, "smallint"},    {'S', Leaf::u16, "uint16"}, {'i', Leaf::i32, "int"},
+    {'I', Leaf::u32, "uint32"},      {'l', Leaf::i64, "bigint"}, {'L', Leaf::u64, "uint64"},
+    {'e', Leaf::f16, "float16"},     {'f', Leaf::f32, "float"},  {'g', Leaf::f64, "double"},
 };
 
 struct OtherFormat {
@@ -22,9 +23,9 @@ struct OtherFormat {
   const char* spark;
 };
 constexpr OtherFormat kOthers[] = {
-    {"u", "string"}, {"U", "string"},     {"vu", "string"},     {"z", "binary"},   {"Z", "binary"},  {"vz", "binary"},
-    {"w:", "binary"}, {"d:", "decimal"},  {"td", "date"},       {"ts", "timestamp"}, {"tt", "time"}, {"tD", "interval"},
-    {"ti", "interval"}, {"+s", "struct"}, {"+m", "map"},        {"n", "void"},
+    {"u", "string"},    {"U", "string"},   {"vu", "string"}, {"z", "binary"},     {"Z", "binary"}, {"vz", "binary"},
+    {"w:", "binary"},   {"d:", "decimal"}, {"td", "date"},   {"ts", "timestamp"}, {"tt", "time"},  {"tD", "interval"},
+    {"ti", "interval"}, {"+s", "struct"},  {"+m", "map"},    {"n", "void"},
 };
 
 const LeafFormat* find_leaf(std::string_view format) {

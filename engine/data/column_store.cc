@@ -63,8 +63,8 @@ struct ColumnStore::Impl {
   size_t stride = 0;
   RowMemory memory;
   int64_t rows = 0;
-  std::vector<Hash128> hashes;       // of each row, until sealed
-  std::vector<uint16_t> shard_of;    // index into shards of each row, until sealed; empty where there is one shard
+  std::vector<Hash128> hashes;     // of each row, until sealed
+  std::vector<uint16_t> shard_of;  // index into shards of each row, until sealed; empty where there is one shard
   bool sealed = false;
   std::vector<std::vector<uint32_t>> orders;  // one per shard
   std::vector<ShardRows> shard_rows;
@@ -117,13 +117,15 @@ void ColumnStore::Impl::check_batch(const ArrowArray& batch, const ArrowSchema& 
   if (batch.length > 0 && shards.empty()) fail_bug("partition ", partition, " has rows, but its worker owns no shard");
 }
 
-ArrowReader ColumnStore::Impl::reader(const ColumnSpec& spec, const ArrowArray& batch, const ArrowSchema& schema) const {
+ArrowReader ColumnStore::Impl::reader(const ColumnSpec& spec, const ArrowArray& batch,
+                                      const ArrowSchema& schema) const {
   const int child = find_child(schema, spec.name);
   if (child < 0) {
     fail_user("column '", spec.shown, "' (sent as '", spec.name, "') is missing in the rows of partition ", partition,
               ", which have ", child_names(schema));
   }
-  return ArrowReader(spec, *schema.children[child], *batch.children[child], batch.offset, batch.length, {partition, rows});
+  return ArrowReader(spec, *schema.children[child], *batch.children[child], batch.offset, batch.length,
+                     {partition, rows});
 }
 
 void ColumnStore::Impl::read_shards(const ArrowArray& batch, const ArrowSchema& schema) {

@@ -2,9 +2,9 @@
 // The rows of the shards that one worker owns, in the dtypes that the program wants. Filled from Arrow record batches;
 // read by row number and column once sealed. One thread fills; after seal() any number may read.
 //
-// The batches' columns come by name: one per ColumnSpec, and "__shard" (int32) where the worker owns more than one shard.
-// A row's columns are stored side by side, in the order of the specifications and without gaps: so a shuffled row costs
-// one trip to memory, and its bytes are what is hashed and compared.
+// The batches' columns come by name: one per ColumnSpec, and "__shard" (int32) where the worker owns more than one
+// shard. A row's columns are stored side by side, in the order of the specifications and without gaps: so a shuffled
+// row costs one trip to memory, and its bytes are what is hashed and compared.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,18 +23,18 @@ const char* name(DType dtype);
 DType parse_dtype(const std::string& name);  // "float32", "float64", "int32", "int64", "uint8"
 
 struct ColumnSpec {
-  std::string name;                // of the Arrow column
-  std::string shown;               // the user's name for it, in messages
-  DType dtype = DType::f32;        // as stored
-  std::vector<int64_t> shape;      // of one row; empty for a scalar
-  bool integral = false;           // values must be whole numbers (class labels)
-  int64_t classes = 0;             // if > 0: values must lie in [0, classes)
-  int64_t ignored = -1;            // a value outside [0, classes) that is allowed all the same (ignore_index)
+  std::string name;            // of the Arrow column
+  std::string shown;           // the user's name for it, in messages
+  DType dtype = DType::f32;    // as stored
+  std::vector<int64_t> shape;  // of one row; empty for a scalar
+  bool integral = false;       // values must be whole numbers (class labels)
+  int64_t classes = 0;         // if > 0: values must lie in [0, classes)
+  int64_t ignored = -1;        // a value outside [0, classes) that is allowed all the same (ignore_index)
   bool has_ignored = false;
-  bool finite = false;             // NaN and infinity are errors (labels, weights)
-  bool non_negative = false;       // weights
+  bool finite = false;        // NaN and infinity are errors (labels, weights)
+  bool non_negative = false;  // weights
 
-  int64_t elements() const;        // of one row
+  int64_t elements() const;  // of one row
   size_t row_bytes() const { return static_cast<size_t>(elements()) * size_of(dtype); }
 };
 /// From a JSON array of objects with these fields; all but "name" may be left out.

@@ -98,8 +98,9 @@ TEST(ColumnStore, SlicesOfAllLevelsAddUp) {
 
 TEST(ColumnStore, ListsOfListsAndFlatListsFillTheSameShape) {
   const std::vector<float> want{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-  ColumnStore store({column("flat", DType::f32, {2, 3}), column("deep", DType::f32, {2, 3}), column("fixed", DType::f32, {2, 3})},
-                    {0}, 0);
+  ColumnStore store(
+      {column("flat", DType::f32, {2, 3}), column("deep", DType::f32, {2, 3}), column("fixed", DType::f32, {2, 3})},
+      {0}, 0);
   const auto leaf = [&] { return numbers<float>("", "f", want); };
   auto deep = lists<int64_t>("deep", {0, 2, 4}, lists<int32_t>("", {0, 3, 6, 9, 12}, leaf()));
   auto fixed = fixed_lists("fixed", 2, 2, fixed_lists("", 3, 4, leaf()));
@@ -158,7 +159,8 @@ TEST(ColumnStore, RowNumbersCountFromThePartitionsStart) {
 
 TEST(ColumnStore, WrongTypesAreToldInSparksWords) {
   const auto text = [](const std::string& format) { return batch(0, 0, numbers<int32_t>("x", format, {})); };
-  EXPECT_EQ(complaint(column("x", DType::f32), text("u")), "column 'x', partition 3: has type string, expected a number");
+  EXPECT_EQ(complaint(column("x", DType::f32), text("u")),
+            "column 'x', partition 3: has type string, expected a number");
   EXPECT_EQ(complaint(column("x", DType::f32, {28, 28}), text("d:10,2")),
             "column 'x', partition 3: has type decimal, expected an array of 784 numbers or arrays nested as 28 x 28");
   EXPECT_EQ(complaint(column("x", DType::f32), batch(0, 0, lists<int32_t>("x", {0}, numbers<double>("", "g", {})))),
@@ -216,16 +218,19 @@ TEST(ColumnStore, FloatLabelsAndWeightsAreChecked) {
 TEST(ColumnStore, NumbersThatDoNotSurviveAreErrors) {
   const std::string at = "column 'x', partition 3, row 0: value ";
   const auto longs = [](int64_t v) { return batch(1, 0, numbers<int64_t>("x", "l", {v})); };
-  EXPECT_EQ(complaint(column("x", DType::f32), longs(16777217)), at + "16777217 cannot be kept as float32 without loss");
+  EXPECT_EQ(complaint(column("x", DType::f32), longs(16777217)),
+            at + "16777217 cannot be kept as float32 without loss");
   EXPECT_EQ(complaint(column("x", DType::f32), longs(int64_t{1} << 62)), "no error");
   EXPECT_EQ(complaint(column("x", DType::f64), longs(INT64_MIN)), "no error");
-  EXPECT_EQ(complaint(column("x", DType::f64), longs(INT64_MAX)), at + "9223372036854775807 cannot be kept as float64 without loss");
+  EXPECT_EQ(complaint(column("x", DType::f64), longs(INT64_MAX)),
+            at + "9223372036854775807 cannot be kept as float64 without loss");
   EXPECT_EQ(complaint(column("x", DType::u8), longs(256)), at + "256 cannot be kept as uint8 without loss");
   EXPECT_EQ(complaint(column("x", DType::u8), longs(-1)), at + "-1 cannot be kept as uint8 without loss");
   const auto doubles = [](double v) { return batch(1, 0, numbers<double>("x", "g", {v})); };
   EXPECT_EQ(complaint(column("x", DType::f32), doubles(1e39)), at + "1e+39 cannot be kept as float32 without loss");
   EXPECT_EQ(complaint(column("x", DType::f32), doubles(0.1)), "no error");
-  EXPECT_EQ(complaint(column("x", DType::i64), doubles(0x1p63)), at + "9223372036854775808 cannot be kept as int64 without loss");
+  EXPECT_EQ(complaint(column("x", DType::i64), doubles(0x1p63)),
+            at + "9223372036854775808 cannot be kept as int64 without loss");
   EXPECT_EQ(complaint(column("x", DType::i64), doubles(-0x1p63)), "no error");
 }
 
@@ -246,7 +251,8 @@ std::unique_ptr<ColumnStore> filled(const std::vector<int>& rows, int shards, si
       shard.push_back(4 + rows[i] % shards);
     }
     const auto n = static_cast<int64_t>(y.size());
-    append(*store, batch(n, 0, numbers("__shard", "i", shard), lists("x", offsets, numbers("", "f", x)), numbers("y", "l", y)));
+    append(*store,
+           batch(n, 0, numbers("__shard", "i", shard), lists("x", offsets, numbers("", "f", x)), numbers("y", "l", y)));
   }
   store->seal();
   return store;

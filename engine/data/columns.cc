@@ -21,8 +21,8 @@ constexpr std::array<Named, 5> kDTypes = {{{"float32", DType::f32, 4},
                                            {"uint8", DType::u8, 1}}};
 
 ColumnSpec parse_column(const nlohmann::json& json) {
-  static const std::set<std::string> known = {"name",        "shown",  "dtype",        "shape", "integral", "classes", "ignored",
-                                              "has_ignored", "finite", "non_negative"};
+  static const std::set<std::string> known = {"name",    "shown",   "dtype",       "shape",  "integral",
+                                              "classes", "ignored", "has_ignored", "finite", "non_negative"};
   for (const auto& [key, value] : json.items()) {
     if (!known.contains(key)) fail_bug("a column specification has no field '", key, "'");
   }

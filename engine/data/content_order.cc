@@ -28,14 +28,16 @@ std::vector<Key> into_buckets(const std::vector<uint32_t>& rows, const std::vect
 
 }  // namespace
 
-void sort_by_content(std::vector<uint32_t>& rows, const std::vector<Hash128>& hashes, const std::byte* data, size_t stride) {
+void sort_by_content(std::vector<uint32_t>& rows, const std::vector<Hash128>& hashes, const std::byte* data,
+                     size_t stride) {
   const auto before = [&](const Key& a, const Key& b) {
     if (a.hash != b.hash) return a.hash < b.hash;
     return std::memcmp(data + a.row * stride, data + b.row * stride, stride) < 0;
   };
   std::vector<size_t> starts;
   std::vector<Key> keys = into_buckets(rows, hashes, starts);
-  for (size_t b = 0; b + 1 < starts.size(); ++b) std::sort(keys.begin() + starts[b], keys.begin() + starts[b + 1], before);
+  for (size_t b = 0; b + 1 < starts.size(); ++b)
+    std::sort(keys.begin() + starts[b], keys.begin() + starts[b + 1], before);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = keys[i].row;
 }
 

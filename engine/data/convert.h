@@ -64,7 +64,8 @@ bool is_class(T value, const ColumnSpec& spec) {
     return (std::cmp_greater_equal(value, 0) && std::cmp_less(value, spec.classes)) ||
            (spec.has_ignored && std::cmp_equal(value, spec.ignored));
   } else {
-    return (value >= 0 && value < static_cast<T>(spec.classes)) || (spec.has_ignored && value == static_cast<T>(spec.ignored));
+    return (value >= 0 && value < static_cast<T>(spec.classes)) ||
+           (spec.has_ignored && value == static_cast<T>(spec.ignored));
   }
 }
 

@@ -8,11 +8,16 @@ namespace stoker::data {
 
 at::ScalarType scalar_type(DType dtype) {
   switch (dtype) {
-    case DType::f32: return at::kFloat;
-    case DType::f64: return at::kDouble;
-    case DType::i32: return at::kInt;
-    case DType::i64: return at::kLong;
-    case DType::u8: return at::kByte;
+    case DType::f32:
+      return at::kFloat;
+    case DType::f64:
+      return at::kDouble;
+    case DType::i32:
+      return at::kInt;
+    case DType::i64:
+      return at::kLong;
+    case DType::u8:
+      return at::kByte;
   }
   fail_bug("unknown dtype");
 }

@@ -33,8 +33,8 @@ class Plan {
   Rows rows_of_turn(int64_t turn, int shard) const;
 
   std::vector<int64_t> counts_;
-  int64_t turns_ = 0;           // T
-  int64_t steps_ = 0;           // turns in which a shard has rows
+  int64_t turns_ = 0;             // T
+  int64_t steps_ = 0;             // turns in which a shard has rows
   std::vector<int64_t> turn_of_;  // turn of each step; empty where they are the same
 };
 

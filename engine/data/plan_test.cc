@@ -95,7 +95,9 @@ TEST(EpochOrder, DependsOnSeedEpochAndShard) {
   EXPECT_EQ(orders.size(), 8u);
 }
 
-TEST(EpochOrder, NeverChanges) { EXPECT_EQ(epoch_order(8, 42, 1, 0, true), (std::vector<uint32_t>{3, 6, 0, 5, 7, 2, 1, 4})); }
+TEST(EpochOrder, NeverChanges) {
+  EXPECT_EQ(epoch_order(8, 42, 1, 0, true), (std::vector<uint32_t>{3, 6, 0, 5, 7, 2, 1, 4}));
+}
 
 TEST(EpochOrder, EveryPlaceIsEquallyLikely) {
   constexpr int kTrials = 12000;

@@ -17,9 +17,9 @@ RowMemory::~RowMemory() {
 }
 
 bool RowMemory::map(size_t capacity) {
-  void* moved = data_ == nullptr
-                    ? ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-                    : ::mremap(data_, capacity_, capacity, MREMAP_MAYMOVE);
+  void* moved = data_ == nullptr ? ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                                 : ::mremap(data_, capacity_, capacity, MREMAP_MAYMOVE);
   if (moved == MAP_FAILED) return false;
   data_ = static_cast<std::byte*>(moved);
   capacity_ = capacity;

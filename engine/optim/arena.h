@@ -10,8 +10,8 @@
 
 namespace stoker::optim {
 
-inline constexpr int64_t kAlign = 16;   ///< floats
-inline constexpr int64_t kBlock = 1024; ///< floats
+inline constexpr int64_t kAlign = 16;    ///< floats
+inline constexpr int64_t kBlock = 1024;  ///< floats
 
 struct ParameterSpec {
   std::string name;

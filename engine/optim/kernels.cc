@@ -5,9 +5,12 @@ namespace stoker::optim {
 #ifdef __x86_64__
 const Kernels& kernels(Isa isa) {
   switch (isa) {
-    case Isa::avx512: return kAvx512Kernels;
-    case Isa::avx2: return kAvx2Kernels;
-    case Isa::portable: break;
+    case Isa::avx512:
+      return kAvx512Kernels;
+    case Isa::avx2:
+      return kAvx2Kernels;
+    case Isa::portable:
+      break;
   }
   return kPortableKernels;
 }

@@ -20,26 +20,26 @@ struct Streams {
 };
 
 struct SgdScalars {
-  float scale;     // of the gradient; negative to maximize
-  float decay;     // weight_decay
+  float scale;  // of the gradient; negative to maximize
+  float decay;  // weight_decay
   float momentum;
   float undamped;  // 1 - dampening
   float step;      // -lr
   bool nesterov;
-  bool first;      // the momentum buffer becomes the gradient
+  bool first;  // the momentum buffer becomes the gradient
 };
 
 struct AdamScalars {
   float scale;
-  float decay;           // added to the gradient (Adam)
-  float shrink;          // weights are multiplied by it (AdamW)
-  float blend1;          // 1 - beta1
-  float keep1;           // 1 - blend1
+  float decay;   // added to the gradient (Adam)
+  float shrink;  // weights are multiplied by it (AdamW)
+  float blend1;  // 1 - beta1
+  float keep1;   // 1 - blend1
   float beta2;
-  float blend2;          // 1 - beta2
-  float correction2;     // sqrt(1 - beta2^step)
+  float blend2;       // 1 - beta2
+  float correction2;  // sqrt(1 - beta2^step)
   float eps;
-  float step;            // -lr / (1 - beta1^step)
+  float step;  // -lr / (1 - beta1^step)
   bool amsgrad;
 };
 

@@ -15,7 +15,8 @@ Extent overlap(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::mi
 std::vector<Extent> padding_of(const Arena& arena) {
   std::vector<Extent> used;
   for (size_t i = 0; i < arena.parameters().size(); ++i) used.push_back(arena.extent(static_cast<int>(i)));
-  std::sort(used.begin(), used.end(), [](Extent a, Extent b) { return a.begin < b.begin || (a.begin == b.begin && a.end < b.end); });
+  std::sort(used.begin(), used.end(),
+            [](Extent a, Extent b) { return a.begin < b.begin || (a.begin == b.begin && a.end < b.end); });
   std::vector<Extent> padding;
   int64_t end = 0;
   for (const Extent extent : used) {
@@ -46,7 +47,8 @@ class GroupedOptimizer : public Optimizer {
   }
 
  protected:
-  virtual void update_group(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at) const = 0;
+  virtual void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
+                            const Streams& at) const = 0;
 
   std::vector<GroupOptions> groups_;
   const Kernels& kernels_;
@@ -66,7 +68,8 @@ class GroupedOptimizer : public Optimizer {
     for (; gap != padding_.end() && gap->begin < range.end; ++gap) {
       const Extent part = overlap(*gap, range);
       std::fill(at.weights_out + part.begin, at.weights_out + part.end, 0.0f);
-      for (int s = 0; s < state_buffers(); ++s) std::fill(at.state_out[s] + part.begin, at.state_out[s] + part.end, 0.0f);
+      for (int s = 0; s < state_buffers(); ++s)
+        std::fill(at.state_out[s] + part.begin, at.state_out[s] + part.end, 0.0f);
     }
   }
 
@@ -85,7 +88,8 @@ class Sgd : public GroupedOptimizer {
   }
 
  private:
-  void update_group(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at) const override {
+  void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
+                    const Streams& at) const override {
     const SgdScalars by{.scale = group.maximize ? -scale : scale,
                         .decay = static_cast<float>(group.weight_decay),
                         .momentum = static_cast<float>(group.momentum),
@@ -115,7 +119,8 @@ class Adam : public GroupedOptimizer {
   }
 
  private:
-  void update_group(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at) const override {
+  void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
+                    const Streams& at) const override {
     const double correction1 = 1 - std::pow(group.beta1, static_cast<double>(step));
     const double correction2 = 1 - std::pow(group.beta2, static_cast<double>(step));
     const auto blend1 = static_cast<float>(1 - group.beta1);

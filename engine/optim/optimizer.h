@@ -18,10 +18,10 @@ Isa best_isa();
 struct GroupOptions {
   double lr = 1e-3;
   double weight_decay = 0;
-  double momentum = 0;   // SGD
-  double dampening = 0;  // SGD
-  bool nesterov = false; // SGD
-  double beta1 = 0.9;    // Adam, AdamW
+  double momentum = 0;    // SGD
+  double dampening = 0;   // SGD
+  bool nesterov = false;  // SGD
+  double beta1 = 0.9;     // Adam, AdamW
   double beta2 = 0.999;
   double eps = 1e-8;
   bool amsgrad = false;  // Adam, AdamW
@@ -39,8 +39,8 @@ OptimizerOptions parse_optimizer(const std::string& json);
 /// One range's view of the arena-shaped buffers; all pointers are to element `range.begin` of the arena's start, that
 /// is: pass the buffers' bases, the range is applied inside. In and out may be the same buffer.
 struct UpdateBuffers {
-  const float* gradient = nullptr;             // the sum over shards, base of arena
-  float gradient_scale = 1;          // multiplied in: 1 / denominator, times the clipping factor
+  const float* gradient = nullptr;  // the sum over shards, base of arena
+  float gradient_scale = 1;         // multiplied in: 1 / denominator, times the clipping factor
   const float* weights_in;
   float* weights_out;
   std::vector<const float*> state_in;
@@ -60,8 +60,8 @@ class Optimizer {
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa);
 
-/// Sum of squares of each block in the range, scaled: out[b - begin_block] = sum((scale * gradient)^2) in a fixed order.
-/// `gradient` is the arena's base; the range must be whole blocks.
+/// Sum of squares of each block in the range, scaled: out[b - begin_block] = sum((scale * gradient)^2) in a fixed
+/// order. `gradient` is the arena's base; the range must be whole blocks.
 void block_norms(Extent range, const float* gradient, float scale, double* out);
 /// torch.nn.utils.clip_grad_norm_'s factor: min(1, max_norm / (norm + 1e-6)).
 float clip_factor(double norm, double max_norm);

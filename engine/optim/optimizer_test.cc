@@ -125,7 +125,12 @@ TEST(Optimizer, OneAdamStepByHand) {
   weights[0] = 1;
   gradient[0] = 4;
   adam->update({0, one.floats()}, 1,
-               {gradient.data(), 0.5f, weights.data(), weights.data(), {mean.data(), square.data()}, {mean.data(), square.data()}});
+               {gradient.data(),
+                0.5f,
+                weights.data(),
+                weights.data(),
+                {mean.data(), square.data()},
+                {mean.data(), square.data()}});
   EXPECT_NEAR(mean[0], 0.2, 1e-7);
   EXPECT_NEAR(square[0], 0.004, 1e-8);
   EXPECT_NEAR(weights[0], 0.9, 1e-6);  // the first step is lr against the gradient's sign
@@ -178,8 +183,10 @@ TEST(ParseOptimizer, DefaultsAreTorchs) {
 
 TEST(ParseOptimizer, WhatItDoesNotKnowIsNamed) {
   EXPECT_EQ(complaint(R"({"name": "lion", "groups": [{}]})"), "unknown optimizer 'lion', expected sgd, adam or adamw");
-  EXPECT_EQ(complaint(R"({"name": "adam", "groups": [{"momentum": 0.9}]})"), "optimizer 'adam' has no option 'momentum'");
-  EXPECT_EQ(complaint(R"({"name": "sgd", "groups": [{"lr": "fast"}]})"), "optimizer 'sgd': option 'lr' cannot be \"fast\"");
+  EXPECT_EQ(complaint(R"({"name": "adam", "groups": [{"momentum": 0.9}]})"),
+            "optimizer 'adam' has no option 'momentum'");
+  EXPECT_EQ(complaint(R"({"name": "sgd", "groups": [{"lr": "fast"}]})"),
+            "optimizer 'sgd': option 'lr' cannot be \"fast\"");
   EXPECT_EQ(complaint(R"({"name": "sgd", "groups": [{"lr": -1}]})"), "optimizer: lr is -1, expected zero or more");
   EXPECT_EQ(complaint(R"({"name": "adam", "groups": [{"betas": [0.9, 1]}]})"),
             "optimizer: betas[1] is 1, expected at least 0 and below 1");
