@@ -13,11 +13,11 @@ from itertools import pairwise
 from statistics import median
 
 import numpy as np
-import report
 import torch
-from stoker.engine import load_torch
 from torch import nn
 
+import report
+from stoker.engine import load_torch
 from stoker.frontend.torch import compile as compile_program
 from stoker.program import TensorSpec
 
