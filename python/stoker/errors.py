@@ -1,37 +1,44 @@
-"""The errors that a fit can end with, and how the engine's kinds map to them."""
+"""The errors that a fit can end with. Their kinds are the engine's: see engine/base/error.h."""
 
 
 class StokerError(Exception):
     """Base of all errors that Stoker raises on the driver."""
 
+    kind = "bug"
+
 
 class UserError(StokerError, ValueError):
     """Wrong input; the text says what to change. Trying again without a change is of no use."""
+
+    kind = "user"
 
 
 class WorldError(StokerError, RuntimeError):
     """The network, a worker, the disk or memory failed. The fit may be tried again."""
 
+    kind = "world"
+
 
 class AbortedError(StokerError, RuntimeError):
     """Somebody ended the fit."""
 
+    kind = "aborted"
 
-class EngineBug(StokerError, RuntimeError):
+
+class BugError(StokerError, RuntimeError):
     """The engine broke its own rules."""
 
 
-_BY_KIND = {"user": UserError, "world": WorldError, "aborted": AbortedError, "bug": EngineBug}
+_BY_KIND = {cls.kind: cls for cls in (UserError, WorldError, AbortedError, BugError)}
 
 
 def from_engine(kind: str, text: str) -> StokerError:
-    return _BY_KIND.get(kind, EngineBug)(text)
+    return _BY_KIND.get(kind, BugError)(text)
 
 
 def kind_of(error: BaseException) -> str:
-    """The engine's kind of an exception raised in a task, by us or by the engine's modules."""
-    for cls in type(error).__mro__:
-        for kind, known in _BY_KIND.items():
-            if cls.__name__ == known.__name__:
-                return kind
+    """The kind of an exception in a task, of ours, of the engine's modules (which have it too) or of Python's."""
+    kind = getattr(error, "kind", None)
+    if kind in _BY_KIND:
+        return kind
     return "world" if isinstance(error, (OSError, MemoryError)) else "bug"

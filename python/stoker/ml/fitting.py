@@ -11,8 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from stoker import program
-from stoker.errors import UserError
+from stoker import engine, program
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
@@ -63,8 +62,8 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     rows = columns.place(df, ordered, how)
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
-                       how.assign == "partition", value("startTimeout"), value("heartbeatTimeout"),
-                       torch_version(), estimator.gang_options)  # fmt: skip
+                       value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(), _hint(how),
+                       estimator.gang_options)  # fmt: skip
     phases.enter("queue")
     result = _run(rows, gang, make_progress(value("verbose"), value("epochs")), phases)
     phases.enter("finish")
@@ -91,10 +90,10 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
     }
 
 
-def torch_version() -> str:
-    from importlib.metadata import version
-
-    return version("torch")
+def _hint(how: Placement) -> str:
+    if how.assign != "partition":
+        return ""
+    return f". With assign='partition' the DataFrame must have {how.workers} partitions, as many as numWorkers"
 
 
 def _run(rows: DataFrame, gang: launch.Gang, progress: Progress, phases: Phases) -> launch.Result:
@@ -109,8 +108,6 @@ def _run(rows: DataFrame, gang: launch.Gang, progress: Progress, phases: Phases)
 
 
 def _fitted(compiled: Compiled, result: launch.Result, phases: Phases) -> Fitted:
-    if not sum(result.history.get("shard_rows", [1])):
-        raise UserError("the DataFrame has no rows to train on")
     home = program.load_weights(result.weights)
     trained = {name: home.pop(name, initial) for name, initial in compiled.weights.items()}
     history = History(result.history.pop("epochs", []), result.history)

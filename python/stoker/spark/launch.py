@@ -36,10 +36,10 @@ class Gang:
     shards: int
     spec: str
     weights: bytes
-    partitions_are_shards: bool = False
     start_timeout: float = 60
     heartbeat_timeout: float = 10
-    torch_version: str = ""
+    torch_version: str = ""  # others are refused
+    hint: str = ""  # what may be the reason where fewer workers come than are wanted
     options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
 
 
@@ -70,11 +70,10 @@ def _run(rows: DataFrame, gang: Gang, host: str, capacity: int | None, observe: 
     secret = secrets.token_bytes(32)
     coordinator = core().Coordinator(_coordinator_options(gang, host, secret, capacity))
     try:
-        task = make_task(Job(host, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights,
-                             gang.partitions_are_shards))  # fmt: skip
+        task = make_task(Job(host, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights))
         job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "done int").collect())
         try:
-            _watch(coordinator, job, observe)
+            _Watch(coordinator, job, gang, observe).run()
             weights, history = coordinator.result()
             job.join(GRACE)
         except BaseException as error:
@@ -101,25 +100,30 @@ def _coordinator_options(gang: Gang, host: str, secret: bytes, capacity: int | N
     }
 
 
-def _watch(coordinator: Any, job: SparkJob, observe: Observer) -> None:
-    """Returns when the result is there; raises when the fit failed or its job ended without a result."""
-    left_at: float | None = None
-    while True:
-        _drain(coordinator, observe)
-        if (failure := coordinator.failure()) is not None:
-            raise errors.from_engine(*failure)
-        if coordinator.done():
-            _drain(coordinator, observe, timeout=0)
-            return
-        if job.ended():
-            left_at = left_at or time.monotonic()
-            if time.monotonic() - left_at > GRACE:
-                raise job.why_no_result()
+class _Watch:
+    """Follows one fit until its result is there; raises when it failed or its job ended without a result."""
 
+    def __init__(self, coordinator: Any, job: SparkJob, gang: Gang, observe: Observer) -> None:
+        self._coordinator, self._job, self._gang, self._observe = coordinator, job, gang, observe
+        self._admitted = 0
+        self._left_at: float | None = None
 
-def _drain(coordinator: Any, observe: Observer, timeout: float = POLL) -> None:
-    for kind, data in coordinator.poll(timeout):
-        observe(kind, json.loads(data) if data else {})
+    def run(self) -> None:
+        while not self._coordinator.done():
+            self._drain(POLL)
+            if self._job.ended():
+                self._left_at = self._left_at or time.monotonic()
+                if time.monotonic() - self._left_at > GRACE and not self._coordinator.done():
+                    raise self._job.why_no_result()
+        self._drain(0)
+        if (failure := self._coordinator.failure()) is not None:
+            kind, text = failure
+            raise errors.from_engine(kind, text + (self._gang.hint if self._admitted < self._gang.workers else ""))
+
+    def _drain(self, timeout: float) -> None:
+        for kind, data in self._coordinator.poll(timeout):
+            self._admitted += kind == "admitted"
+            self._observe(kind, json.loads(data) if data else {})
 
 
 def _reason(error: BaseException) -> str:

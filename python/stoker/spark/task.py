@@ -29,7 +29,6 @@ class Job:
     shards: int
     spec: str  # engine/train/spec.h
     weights: bytes
-    partitions_are_shards: bool = False
     connect_timeout: float = 20
 
 
@@ -62,7 +61,6 @@ def run(job: Job, batches: Iterator[Any]) -> None:
 
 
 def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
-    check_partition(job)
     spec = json.loads(job.spec)
     store = ingest(job, engine.core(), link, spec["columns"], batches)
     link.ingested(store.shard_rows())
@@ -82,17 +80,6 @@ def ingest(job: Job, core: Any, link: Any, columns: list[dict], batches: Iterato
             said = time.monotonic()
     store.seal()
     return store
-
-
-def check_partition(job: Job) -> None:
-    from stoker.errors import UserError
-
-    if job.partitions_are_shards and context().partitionId() >= job.workers:
-        raise UserError(
-            f"assign='partition' takes the DataFrame's partitions as shards, so it must have as many as numWorkers "
-            f"({job.workers}), but it has more: partition {context().partitionId()} came. Use "
-            f"df.repartition({job.workers}) or assign='hash'"
-        )
 
 
 def owned_shards(rank: int, workers: int, shards: int) -> list[int]:

@@ -1,0 +1,45 @@
+"""The whole way over Spark Connect, in a process of its own: a Python has one kind of session."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import numpy as np, torch
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.sql import SparkSession
+from conftest import blobs, table
+from stoker import StokerClassificationModel, StokerClassifier, UserError
+
+spark = SparkSession.builder.remote("local[2]").getOrCreate()
+df = table(spark, *blobs(300))
+torch.manual_seed(0)
+estimator = StokerClassifier(model=torch.nn.Linear(4, 3), learningRate=0.05, batchSize=32, epochs=2, numWorkers=2,
+                             verbose=0)
+model = estimator.fit(df)
+assert model.history[1]["accuracy"] > 0.9, model.history
+path = sys.argv[1]
+model.save(path + "/m")
+try:
+    model.save(path + "/m")
+    raise SystemExit("saved twice")
+except UserError as error:
+    assert "exists already" in str(error)
+rows = StokerClassificationModel.load(path + "/m").transform(df).collect()
+assert np.mean([r.prediction == r.label for r in rows]) > 0.9
+Pipeline(stages=[estimator]).fit(df).write().overwrite().save(path + "/p")
+assert len(PipelineModel.load(path + "/p").transform(df).collect()) == 300
+try:
+    estimator.copy({estimator.numWorkers: 3}).fit(df)
+    raise SystemExit("three workers on two slots")
+except UserError as error:
+    assert "can run 2 at most" in str(error)
+print("all is well")
+spark.stop()
+"""
+
+
+def test_fit_transform_save_and_load_over_connect(tmp_path):
+    script = "import sys\n" + SCRIPT
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert "all is well" in done.stdout, done.stderr[-3000:]
