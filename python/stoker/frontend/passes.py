@@ -166,7 +166,7 @@ class _Inliner:
         if node.target is _ho.wrap_with_set_grad_enabled:
             grad, body, inputs = args[0], node.args[1], args[2:]
         else:
-            _refuse_autocast(node)
+            _refuse_autocast(node, getattr(owner, node.args[4].target))
             body, inputs = node.args[4], args[5:]
         return self.splice(getattr(owner, body.target), inputs, grad)
 
@@ -200,10 +200,11 @@ def _block_args(node: fx.Node, values: dict) -> list:
     return [values.get(arg) if isinstance(arg, fx.Node) else arg for arg in node.args]
 
 
-def _refuse_autocast(node: fx.Node) -> None:
+def _refuse_autocast(node: fx.Node, body: fx.GraphModule) -> None:
     device, _, enabled = node.args[:3]
     if enabled and device == "cpu":
-        raise CompileError(f"mixed precision (autocast) cannot be compiled yet, at {place_of_node(node)}")
+        first = next((inner for inner in body.graph.nodes if inner.op == "call_function"), node)
+        raise CompileError(f"mixed precision (autocast) cannot be compiled yet, at {place_of_node(first)}")
 
 
 def _requires_grad(value) -> bool:

@@ -75,14 +75,13 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
 def explain(error: Exception, stage: Stage, trace: Trace) -> str:
     """One sentence for what torch.export says in a page."""
     text = str(error)
-    if "Constraints violated" in text or "specialized" in text:
-        return _explain_batch(trace)
     place = errors.place_of_frames(errors.frames_of_traceback(error.__traceback__), stage.model)
     at = f" at {place}" if place else ""
-    kind = type(error).__name__
-    if "DataDependent" in kind or "data-dependent" in text:
+    if "data-dependent" in text:
         return f"the model branches on the values of a tensor{at}: only shapes may decide what forward does"
-    first = text.strip().splitlines()[0] if text.strip() else kind
+    if "Constraints violated" in text or "specialized" in text:
+        return _explain_batch(trace)
+    first = (text.strip() or type(error).__name__).splitlines()[0]
     return f"the model cannot be compiled{at}: {first}"
 
 
@@ -116,10 +115,13 @@ def _no_custom_functions():
     """Export would follow a custom autograd.Function's forward and lose its backward."""
 
     def refuse(cls, *args, **kwargs):
+        if cls.__module__ == "torch._library.autograd":  # a custom operator: refused by its own name later
+            return apply(cls, *args, **kwargs)
         raise _CustomFunction(f"{cls.__name__} is a custom torch.autograd.Function, which is Python code")
 
     function = torch.autograd.Function
     original = function.__dict__["apply"]
+    apply = original.__func__
     function.apply = classmethod(refuse)
     try:
         yield
