@@ -181,7 +181,10 @@ void bind_program(nb::module_& m) {
   m.def(
       "set_threads", [](int n) { at::set_num_threads(n); }, nb::arg("n"),
       "Intra-op threads of the calling thread's operators.");
-  m.def("config", [] { return at::show_config() + "CPU capability: " + at::get_cpu_capability(); });
+  m.def(
+      "cpu_capability", [] { return at::get_cpu_capability(); },
+      "\"DEFAULT\", \"AVX2\" or \"AVX512\": of ATen's kernels.");
+  m.def("config", [] { return at::show_config(); });
 }
 
 }  // namespace stoker
