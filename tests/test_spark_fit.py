@@ -1,5 +1,7 @@
 """Whole fits over Spark: what is learnt, from which forms of columns, and what comes out."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from stoker import StokerClassificationModel, StokerClassifier, StokerEstimator,
 
 def net(*sizes, last=()):
     torch.manual_seed(3)
-    layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.Tanh())]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(*layers[:-1], *last)
 
 

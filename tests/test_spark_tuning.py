@@ -58,8 +58,7 @@ def test_a_cross_validator_with_two_fits_at_once_shares_the_slots(df, estimator,
 
 def test_a_train_validation_split_chooses_by_batch_size_and_optimizer(df, estimator):
     estimator.setLearningRate(0.05)
-    grid = (
-        ParamGridBuilder().addGrid(estimator.batchSize, [32, 64]).addGrid(estimator.optimizer, ["sgd", "adam"]).build()
-    )
+    builder = ParamGridBuilder().addGrid(estimator.batchSize, [32, 64])
+    grid = builder.addGrid(estimator.optimizer, ["sgd", "adam"]).build()
     chosen = TrainValidationSplit(estimator=estimator, estimatorParamMaps=grid, evaluator=ACCURACY, seed=1).fit(df)
     assert len(chosen.validationMetrics) == 4 and max(chosen.validationMetrics) > 0.9
