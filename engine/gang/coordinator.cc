@@ -241,8 +241,9 @@ void Coordinator::Impl::take_metrics(Member& member, const Bytes& body) {
 void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
   if (!session.inbox->whole()) return;
   ResultInbox inbox = *std::exchange(session.inbox, {});
+  if (gang.end && gang.end->failure) return;  // too late, and its sender has been told to stop
   send(id, ResultStored{inbox.digest()});
-  if (gang.result_here || gang.end) return;
+  if (gang.result_here) return;
   gang.result_here = true;
   weights = inbox.take_weights();
   history = inbox.take_history();
