@@ -92,7 +92,7 @@ def test_the_first_bad_row_is_named(rows):
     batch = batch_of(x=pa.array(rows, pa.list_(pa.float32())))
     for bad, words in faults:
         if any(bad):
-            with pytest.raises(Exception, match=f"column 'x', partition 3, row {bad.index(True)}: .*{words}"):
+            with pytest.raises(core().UserError, match=f"column 'x', partition 3, row {bad.index(True)}: .*{words}"):
                 store.append(batch)
             assert store.rows() == 0
             return
@@ -147,12 +147,12 @@ def test_replays_in_another_order_and_batching_give_the_same_shards(order, size)
     ],
 )
 def test_types_that_hold_no_numbers(array, words):
-    with pytest.raises(Exception, match=f"column 'features', partition 3: {words}"):
+    with pytest.raises(core().UserError, match=f"column 'features', partition 3: {words}"):
         store_of({"name": "x", "shown": "features"}).append(batch_of(x=array))
 
 
 def test_missing_columns_say_what_there_is():
-    with pytest.raises(Exception, match=r"'features' .* is missing in the rows of partition 3, which have 'a', 'b'"):
+    with pytest.raises(core().UserError, match="is missing in the rows of partition 3, which have 'a', 'b'"):
         store_of({"name": "x", "shown": "features"}).append(batch_of(a=pa.array([1]), b=pa.array([1])))
 
 
@@ -160,7 +160,7 @@ def test_what_is_no_batch_is_refused():
     store = store_of({"name": "x"})
     with pytest.raises(AttributeError):
         store.append([1, 2])
-    with pytest.raises(Exception, match="not a record batch"):
+    with pytest.raises(core().BugError, match="not a record batch"):
         store.append(pa.array([1]))
 
 
