@@ -1,9 +1,13 @@
 """The coordinator and two workers as Python drives them: each in a thread of its own, none holding another up."""
 
+import hmac
 import json
+import re
+import socket
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -159,3 +163,37 @@ def test_mistaken_options_are_named(options, text):
 
 def test_isa_levels_have_names():
     assert core().isa_name(core().best_isa()) in ("baseline", "avx2", "avx512")
+
+
+def examples():
+    """The hexadecimal blocks of the format's page, in order."""
+    page = (Path(__file__).parent.parent / "docs" / "formats" / "gang.md").read_text()
+    blocks = re.findall(r"```\n(53 54 46 .*?)```", page, re.DOTALL)
+    return [bytes.fromhex("".join(line[:47] for line in block.splitlines())) for block in blocks]
+
+
+def test_page_of_the_format_is_true():
+    """Its handshake by Python's own HMAC, its example of hello, and its example of an answer."""
+    hello, admission, _ = examples()
+    with (
+        fit(torch_version="2.13.0") as coordinator,
+        socket.create_connection(("127.0.0.1", coordinator.port), 5) as wire,
+    ):
+        stream = wire.makefile("rwb")
+        ours = bytes([0xC0]) * 32
+        stream.write(b"STH\x01" + ours)
+        stream.flush()
+        answer = stream.read(68)
+        theirs = answer[4:36]
+
+        def proof(role):
+            return hmac.digest(SECRET, b"stoker handshake 1 " + role + ours + theirs, "sha256")
+
+        assert answer == b"STH\x01" + theirs + proof(b"listener")
+        stream.write(proof(b"connector") + hello)
+        stream.flush()
+        assert stream.read(len(admission)) == admission
+        told = dict(coordinator.poll(5))
+        assert json.loads(told["admitted"]) == {
+            "rank": 1, "host": "10.0.0.7", "pid": 4242, "attempt": 42, "attempt_number": 0, "torch": "2.13.0", "isa": 2,
+        }  # fmt: skip
