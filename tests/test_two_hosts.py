@@ -1,0 +1,92 @@
+"""Two hosts as two network namespaces joined by a veth pair: four ranks sum to the same bits as on one host."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RANK = Path(__file__).with_name("two_hosts_rank.py")
+SHARDS = 12
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+def make_hosts(names: list[str], addresses: list[str], ends: list[str]) -> None:
+    for name in names:
+        ip("netns", "add", name)
+    ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
+    for name, address, end in zip(names, addresses, ends, strict=True):
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
+        ip("-n", name, "link", "set", end, "up")
+        ip("-n", name, "link", "set", "lo", "up")
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[tuple[str, str]]]:
+    """Two (namespace, address)."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if shutil.which("ip") is None:
+        pytest.skip("there is no `ip` command")
+    names = [f"stoker-{os.getpid()}-{i}" for i in range(2)]
+    addresses = ["10.213.7.1", "10.213.7.2"]
+    try:
+        make_hosts(names, addresses, [f"stk{os.getpid() % 100000}{side}" for side in "ab"])
+        yield list(zip(names, addresses, strict=True))
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def run_ranks(places: list[tuple[list[str], str]]) -> list[dict]:
+    """One rank for each (command prefix, address); what each says at the end."""
+    ranks = []
+    try:
+        for rank, (prefix, address) in enumerate(places):
+            command = [*prefix, sys.executable, str(RANK), address, str(rank), str(SHARDS)]
+            ranks.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        members = [json.loads(rank.stdout.readline()) for rank in ranks]
+        said = []
+        for rank in ranks:
+            rank.stdin.write(json.dumps(members) + "\n")
+            rank.stdin.flush()
+        for rank in ranks:
+            out, _ = rank.communicate(timeout=60)
+            assert rank.returncode == 0
+            said.append(json.loads(out))
+        return said
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+
+
+def blocks_of(said: list[dict]) -> dict[tuple[int, int], set[str]]:
+    """Digests of each (step, block), over all ranks that hold it."""
+    blocks: dict[tuple[int, int], set[str]] = {}
+    for rank in said:
+        for step, block, digest in rank["sums"]:
+            blocks.setdefault((step, block), set()).add(digest)
+    return blocks
+
+
+def test_sums_over_two_hosts_have_the_bits_of_one_host(hosts):
+    one = run_ranks([([], "127.0.0.1")] * 4)
+    assert [rank["hosts"] for rank in one] == [1] * 4
+    assert [rank["sent"] for rank in one] == [0] * 4
+
+    places = [(["ip", "netns", "exec", name], address) for name, address in hosts for _ in range(2)]
+    for order in (places, [places[0], places[2], places[1], places[3]]):  # neighbours together, and interleaved
+        two = run_ranks(order)
+        assert [rank["hosts"] for rank in two] == [2] * 4
+        assert all(rank["sent"] > 0 for rank in two)
+        assert len(blocks_of(two)) == 5 * 10
+        assert all(len(digests) == 1 for digests in blocks_of(two).values())
+        assert blocks_of(two) == blocks_of(one)
