@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from stoker.frontend.torch import CompileError, compile
 from stoker.program import TensorSpec
-from torch import nn
 
 HERE = Path(__file__)
 X = [TensorSpec("x", "float32", (4,))]
@@ -132,7 +133,7 @@ def wrong_shape(self, x):
         (branch_on_rows, "rows", "depends on the number of rows in the batch"),
         (rows_as_number, "number", "depends on the number of rows in the batch"),
         (fixed_rows, "fixed", "depends on the number of rows in the batch"),
-        (read_value, "call", "reads the value of a tensor into Python"),
+        (read_value, "call", "reads a tensor's value into Python"),
         (numpy_inside, "numpy", "cannot be compiled"),
         (moving_state, "call", "changes 'body.1.state' in place"),
         (count_by_two, "call", "changes 'body.1.count' in place"),
@@ -156,27 +157,47 @@ def embedding_with_max_norm():
 
 def test_a_parameter_that_forward_changes():
     message = error_of(embedding_with_max_norm(), inputs=[TensorSpec("x", "int64", (1,))])
-    assert message.startswith("the model changes '0.weight' in place by aten.embedding_renorm_.default at 0 (Embedding)")
+    assert message.startswith(
+        "the model changes '0.weight' in place by aten.embedding_renorm_.default at 0 (Embedding)"
+    )
 
 
 def test_a_batch_norm_with_a_cumulative_mean():
-    message = error_of(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=None)), labels=[TensorSpec("y", "float32", (3,))])
+    message = error_of(
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=None)), labels=[TensorSpec("y", "float32", (3,))]
+    )
     assert "1 (BatchNorm1d)" in message
 
 
 def test_shapes_of_output_and_label_are_both_named():
     message = error_of(nn.Linear(4, 3), labels=[TensorSpec("y", "float32", (2,))])
     assert message == (
-        "MSELoss needs one label value for each output value: the model's output has shape [rows, 3], the label has [rows, 2]"
+        "MSELoss needs one label value for each output value: the model's output has shape [rows, 3], "
+        "the label has [rows, 2]"
     )
 
 
 @pytest.mark.parametrize(
     "model, loss, labels, text",
     [
-        (nn.Linear(4, 3), nn.CrossEntropyLoss(), [TensorSpec("y", "int64", (2,))], "needs one class number for each row"),
-        (nn.Linear(4, 1), nn.CrossEntropyLoss(), CLASS, "needs at least two classes (for one output use BCEWithLogitsLoss)"),
-        (nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), nn.CrossEntropyLoss(), CLASS, "needs outputs of shape [rows, classes]"),
+        (
+            nn.Linear(4, 3),
+            nn.CrossEntropyLoss(),
+            [TensorSpec("y", "int64", (2,))],
+            "needs one class number for each row",
+        ),
+        (
+            nn.Linear(4, 1),
+            nn.CrossEntropyLoss(),
+            CLASS,
+            "needs at least two classes (for one output use BCEWithLogitsLoss)",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)),
+            nn.CrossEntropyLoss(),
+            CLASS,
+            "needs outputs of shape [rows, classes]",
+        ),
         (nn.Linear(4, 3), nn.BCEWithLogitsLoss(), CLASS, "has shape [rows, 3], the label has [rows]"),
         (nn.Linear(4, 3), nn.MultiLabelMarginLoss(), CLASS, "needs labels of the output's shape"),
         (nn.Linear(4, 3), nn.GaussianNLLLoss(), ONE, "needs a model with two outputs; this one has 1"),
@@ -262,7 +283,9 @@ def test_an_output_without_rows_is_left_out_and_told():
     specs = [TensorSpec("x", "float32", (5, 4))]
     compiled = compile(Recurrent(4, 3, batch_first=True), lambda o, y: o["y"].mean(), specs, ONE)
     assert compiled.output_shapes == {"y": (5, 3)}
-    assert re.fullmatch(r"output 'last' with shape \[1, s\d+, 3\] has no row .* left out of transform", compiled.notes[0])
+    assert re.fullmatch(
+        r"output 'last' with shape \[1, s\d+, 3\] has no row .* left out of transform", compiled.notes[0]
+    )
 
 
 def test_an_unknown_metric():

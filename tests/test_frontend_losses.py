@@ -1,13 +1,15 @@
 """Losses as numerator and denominator: equal to PyTorch, and a batch equals itself cut in unequal parts."""
 
+import itertools
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conformance.harness import ROWS, Case, PythonRunner, check
 from torch import nn
+
+from conformance.harness import ROWS, Case, PythonRunner, check
 
 TABLE = torch.tensor([0.5, 2.0, 1.0, 0.25])
 
@@ -90,7 +92,11 @@ LOSSES = {
     "bce_logits": (Net(3), BCE(), chances(3)),
     "bce_logits_weights": (Net(4), BCE(pos_weight=TABLE, weight=TABLE.flip(0)), chances(4)),
     "kl_div_batchmean": (Net(4, last=nn.LogSoftmax(1)), nn.KLDivLoss(reduction="batchmean"), SOFT.clone()),
-    "kl_div_log_target": (Net(4, last=nn.LogSoftmax(1)), nn.KLDivLoss(log_target=True, reduction="batchmean"), SOFT.log()),
+    "kl_div_log_target": (
+        Net(4, last=nn.LogSoftmax(1)),
+        nn.KLDivLoss(log_target=True, reduction="batchmean"),
+        SOFT.log(),
+    ),
     "poisson": (Net(), nn.PoissonNLLLoss(full=True), chances()),
     "gaussian": (Two(1, positive=True), nn.GaussianNLLLoss(), floats(1), first_label_second),
     "hinge_embedding": (Net(3), nn.HingeEmbeddingLoss(margin=0.5), signs(3)),
@@ -129,7 +135,7 @@ def test_a_loss_equals_pytorch(name, loosely):
 def run_parts(compiled, rows, cuts):
     run = PythonRunner(compiled.train).run
     edges = [0, *cuts, len(rows[0])]
-    parts = [run(compiled.weights, [row[a:b] for row in rows]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [run(compiled.weights, [row[a:b] for row in rows]) for a, b in itertools.pairwise(edges)]
     names = parts[0]["gradients"]
     gradients = {name: sum(part["gradients"][name] for part in parts) for name in names}
     return sum(p["numerator"] for p in parts), sum(p["denominator"] for p in parts), gradients
@@ -148,7 +154,9 @@ def test_a_batch_equals_itself_cut_in_unequal_parts(name, weighted):
     assert compiled.notes == []
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if not isinstance(LOSSES[name][1], partial) and len(LOSSES[name]) == 3])
+@pytest.mark.parametrize(
+    "name", [name for name in LOSSES if not isinstance(LOSSES[name][1], partial) and len(LOSSES[name]) == 3]
+)
 def test_equal_sample_weights_change_nothing(name):
     plain, weighted = case_of(name), case_of(name, torch.full((ROWS,), 0.5))
     weighted.inputs = plain.inputs
@@ -212,8 +220,8 @@ def test_a_loss_that_compares_rows_is_told():
 
     compiled = Case(Net(3), contrast, {"x": floats(5)}, {"y": floats()}).compile()
     assert compiled.notes == [
-        "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards gives "
-        "another result"
+        "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards "
+        "gives another result"
     ]
 
 
@@ -250,7 +258,9 @@ def measure(program, rows):
     slots = runner.interpreter.run(values)
     metric = program["metric"]
     output, label = slots[metric["output"]], slots[metric["label"]]
-    guess = {"argmax": lambda x: x.argmax(-1), "sign": lambda x: x > 0, "half": lambda x: x > 0.5}[metric["kind"]](output)
+    guess = {"argmax": lambda x: x.argmax(-1), "sign": lambda x: x > 0, "half": lambda x: x > 0.5}[metric["kind"]](
+        output
+    )
     assert guess.shape == label.shape, "torch would broadcast"
     weight = torch.ones(len(label)) if metric["weight"] is None else slots[metric["weight"]]
     right = (guess == label).reshape(len(label), -1).all(1)

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+
 from stoker.frontend.additivity import denominator_of, without_dropout
 from stoker.frontend.interpret import Interpreter
 from stoker.frontend.torch import compile as compile_model
 from stoker.program import Compiled, TensorSpec
-from torch import nn
 
 ROWS = 8  # a power of two: dividing by it after the sum instead of before is exact
 TOLERANCE = 1e-6
@@ -30,7 +31,7 @@ RATE = 0.125
 
 @dataclass
 class Case:
-    """A model, its loss, and rows. `reference`: (loss, outputs, labels, weight) -> PyTorch's scalar, where not loss(...)."""
+    """A model, its loss, and rows. `reference`: (loss, outputs, labels, weight) -> PyTorch's loss, a number."""
 
     model: nn.Module
     loss: object
@@ -83,7 +84,9 @@ class EngineRunner:
 
     def run(self, weights: dict[str, np.ndarray], rows: list[np.ndarray]) -> dict:
         names = [entry["name"] for entry in _entries(self.program)]
-        return self.executor.run({name: np.ascontiguousarray(weights[name]).reshape(weights[name].shape) for name in names}, rows)
+        return self.executor.run(
+            {name: np.ascontiguousarray(weights[name]).reshape(weights[name].shape) for name in names}, rows
+        )
 
 
 @functools.cache
@@ -132,10 +135,7 @@ def _reference_step(case: Case, model: nn.Module, loss) -> float:
     inputs = {name: tensor.clone() for name, tensor in case.inputs.items()}
     outputs = model(*inputs.values()) if len(inputs) == 1 else model(**inputs)
     labels = next(iter(case.labels.values())) if len(case.labels) == 1 else case.labels
-    if case.reference is not None:
-        value = case.reference(loss, outputs, labels, case.weight)
-    else:
-        value = loss(outputs, labels)
+    value = case.reference(loss, outputs, labels, case.weight) if case.reference else loss(outputs, labels)
     parameters = _trainable(model, loss)
     for parameter in parameters.values():
         parameter.grad = None
@@ -180,7 +180,7 @@ def _compare_weights(step: int, weights: dict, model: nn.Module, loss, program: 
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         same(f"gradient of {name} at step {step}", gradients[name], expected.numpy())
         with torch.no_grad():
-            parameter -= RATE * expected
+            parameter.sub_(RATE * expected)
         same(f"{name} after step {step}", weights[name], parameter.detach().numpy())
     buffers = dict(model.named_buffers())
     for entry in program["buffers"]:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from conformance.harness import ROWS, Case
 from torch import nn
+
+from conformance.harness import ROWS, Case
 
 INDICES = "indices"  # rows are indices, not numbers
 LOSS = "loss"  # the layer is a loss over classes
@@ -118,7 +119,9 @@ def case_of(kind: type) -> Case:
     row = TABLE[kind]
     if row.kind == LOSS:
         labels = torch.randint(0, row.args[1], (ROWS,))
-        return Case(nn.Linear(4, *row.shape), kind(*row.args, **row.options), {"x": torch.randn(ROWS, 4)}, {"y": labels})
+        return Case(
+            nn.Linear(4, *row.shape), kind(*row.args, **row.options), {"x": torch.randn(ROWS, 4)}, {"y": labels}
+        )
     model = Probe(kind(*row.args, **row.options), row.call)
     shape = (ROWS, *row.shape)
     x = torch.randint(0, 9, shape) if row.kind == INDICES else torch.randn(shape)
@@ -128,5 +131,5 @@ def case_of(kind: type) -> Case:
 
 
 def squares_of_a_row(outputs, labels):
-    """Its mean is over rows alone, whose number is a power of two, so the layers are compared, not the rounding of a mean."""
+    """A mean over rows alone, whose number is a power of two: the layers are compared, not the rounding of a mean."""
     return ((outputs - labels) ** 2).sum(1).mean()

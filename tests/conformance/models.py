@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from conformance.harness import ROWS, Case
 from torch import nn
+
+from conformance.harness import ROWS, Case
 
 
 def floats(*shape: int) -> torch.Tensor:
@@ -61,13 +62,20 @@ class Block(nn.Module):
 
 
 def residual() -> Case:
-    model = nn.Sequential(nn.Conv2d(3, 6, 1), Block(6), Block(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 1), Block(6), Block(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )
     return Case(model, nn.CrossEntropyLoss(), {"x": floats(3, 6, 6)}, {"y": classes(4)})
 
 
 def depthwise() -> Case:
     model = nn.Sequential(
-        nn.Conv2d(4, 8, 3, groups=4), nn.Hardswish(), nn.Conv2d(8, 6, 1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 3)
+        nn.Conv2d(4, 8, 3, groups=4),
+        nn.Hardswish(),
+        nn.Conv2d(8, 6, 1),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, 3),
     )
     return Case(model, nn.CrossEntropyLoss(), {"x": floats(4, 6, 6)}, {"y": classes(3)})
 

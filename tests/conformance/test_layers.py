@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from conformance import harness, layers
 
 SHARE = 0.95

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from conformance import models
 from conformance.harness import check
 from stoker.program import Compiled, ProgramModule

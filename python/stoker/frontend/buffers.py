@@ -14,7 +14,7 @@ _ADD_ONE = {aten.add_.Tensor, aten.add_.Scalar}
 
 
 def rules(gm: fx.GraphModule, names: dict[fx.Node, str]) -> dict[str, str]:
-    """Buffer name -> 'mean' or 'count' for what the graph writes. `names` has every placeholder that is not an input."""
+    """Buffer name -> 'mean' or 'count' for what the graph writes. `names`: the placeholders that are no inputs."""
     sources: dict[fx.Node, fx.Node] = {node: node for node in names}
     found: dict[str, str] = {}
     for node in gm.graph.nodes:
@@ -33,8 +33,8 @@ def _note(found: dict[str, str], name: str, node: fx.Node, argument: fx.Node) ->
     rule = _rule(node, argument)
     if rule is None or found.get(name, rule) != rule:
         raise CompileError(
-            f"the model changes {name!r} in place by {node.target} at {place_of_node(node)}: only batch-norm statistics "
-            "and counters that grow by one can be kept exact over several workers"
+            f"the model changes {name!r} in place by {node.target} at {place_of_node(node)}: only batch-norm "
+            "statistics and counters that grow by one can be kept exact over several workers"
         )
     found[name] = rule
 

@@ -88,7 +88,7 @@ class Graph:
 
     def _program(self, emitter: Emitter, specs: list[TensorSpec], roles: list[str]) -> dict:
         inputs = [
-            {"name": spec.name, "role": role, "slot": emitter.slot(node), "dtype": spec.dtype, "shape": list(spec.shape)}
+            {"name": spec.name, "role": role, **_typed(emitter.slot(node), spec.dtype, spec.shape)}
             for spec, role, node in zip(specs, roles, self.inputs, strict=False)
         ]
         rules = buffers.rules(self.module, self._named_nodes())
@@ -98,7 +98,7 @@ class Graph:
         constants = [self._tensor(emitter, n, others[n]) for n in others if n not in rules]
         nodes = emitter.nodes()
         return {
-            "format": FORMAT, "version": VERSION, "kind": self.kind, "torch": ".".join(torch.__version__.split(".")[:2]),
+            "format": FORMAT, "version": VERSION, "kind": self.kind, "torch": torch_minor(),
             "inputs": inputs, "parameters": parameters, "buffers": written, "constants": constants,
             "slots": emitter.slots, "nodes": nodes, "outputs": [],
         }  # fmt: skip
@@ -112,7 +112,7 @@ class Graph:
 
     def _tensor(self, emitter: Emitter, name: str, node: fx.Node) -> dict:
         tensor = self.tensors[name]
-        return {"name": name, "slot": emitter.slot(node), "dtype": dtype_name(tensor.dtype), "shape": list(tensor.shape)}
+        return {"name": name, **_typed(emitter.slot(node), dtype_name(tensor.dtype), tensor.shape)}
 
     def _output(self, emitter: Emitter, name: str, node: fx.Node) -> dict:
         shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape[1:]]
@@ -126,10 +126,18 @@ class Graph:
     def _row_outputs(self, found: list[tuple[str, fx.Node]]) -> tuple[list[tuple[str, fx.Node]], list[str]]:
         batch = str(self.inputs[0].meta["val"].shape[0])
         kept = [(name, node) for name, node in found if str((*node.meta["val"].shape, None)[0]) == batch]
-        odd = [f"{name!r} with shape {list(node.meta['val'].shape)}" for name, node in found if (name, node) not in kept]
+        odd = [f"{name!r} with shape {list(node.meta['val'].shape)}" for name, node in set(found) - set(kept)]
         if not kept:
             raise CompileError(f"the model gives no output with one row for each input row, only {', '.join(odd)}")
         return kept, [f"output {text} has no row for each input row: it is left out of transform" for text in odd]
+
+
+def _typed(slot: int, dtype: str, shape) -> dict:
+    return {"slot": slot, "dtype": dtype, "shape": list(shape)}
+
+
+def torch_minor() -> str:
+    return ".".join(torch.__version__.split(".")[:2])
 
 
 def _metric(emitter: Emitter, kind: str | None, compared: list) -> dict | None:
@@ -142,7 +150,7 @@ def _metric(emitter: Emitter, kind: str | None, compared: list) -> dict | None:
 def compared(metric: str, outputs, label_tensors: dict, weight, terms: Terms) -> tuple:
     """What the metric compares: output (classes last), label of the shape of its result, what each counts."""
     output = labels.single_output("the metric", outputs)
-    label = labels.single_label("the metric", next(iter(label_tensors.values())) if len(label_tensors) == 1 else label_tensors)
+    label = labels.single_label("the metric", labels.as_given(label_tensors))
     if metric == "argmax":
         if label.is_floating_point() and structure.row_shape(label) == structure.row_shape(output):
             label = label.argmax(1)
@@ -164,7 +172,7 @@ class _Names:
         self.tensors: dict[str, torch.Tensor] = {}
         self.aliases: dict[str, list[str]] = {}
         hidden = hidden_buffers(model)
-        for name, tensor in [*all_tensors(model)]:
+        for name, tensor in all_tensors(model):
             self._add(f"model.{name}", f"$model.{name}" if name in hidden else name, tensor)
         for name, tensor in all_tensors(loss) if isinstance(loss, nn.Module) else ():
             self._add(f"loss.{name}", f"$loss.{name}", tensor)
@@ -208,5 +216,6 @@ def gather_weights(model: nn.Module, graphs: list[Graph], programs: list[dict]) 
 
 def _numpy(name: str, tensor: torch.Tensor):
     if tensor.dtype is torch.bfloat16 or tensor.is_complex() or tensor.layout is not torch.strided:
-        raise CompileError(f"{name!r} is {dtype_name(tensor.dtype)} ({dtype_name(tensor.layout)}), which cannot be saved")
+        kind = f"{dtype_name(tensor.dtype)} ({dtype_name(tensor.layout)})"
+        raise CompileError(f"{name!r} is {kind}, which cannot be saved")
     return tensor.detach().contiguous().numpy()

@@ -169,12 +169,12 @@ def operator_name(node: fx.Node) -> str:
     if target in SYMBOLIC:
         return SYMBOLIC[target]
     if target in _READS_VALUES:
-        raise CompileError(f"the model reads the value of a tensor into Python (item, float, int) at {place_of_node(node)}")
+        raise CompileError(f"the model reads a tensor's value into Python (item, float, int) at {place_of_node(node)}")
     if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
         return f"aten.{target._schema.name.partition('::')[2]}.{target._overloadname}"
+    name = getattr(target, "__name__", target)
     raise CompileError(
-        f"the operator {getattr(target, '__name__', target)} at {place_of_node(node)} is not one of PyTorch's own (aten) "
-        "and cannot be compiled"
+        f"the operator {name} at {place_of_node(node)} is not one of PyTorch's own (aten) and cannot be compiled"
     )
 
 

@@ -50,8 +50,11 @@ def place_of_node(node) -> str:
 
 
 def module_of_node(node) -> tuple[str, str]:
-    stack = [entry for entry in (node.meta.get("nn_module_stack") or {}).values() if entry[0].partition(".")[0] in
-             ("model", "loss")]
+    stack = [
+        entry
+        for entry in (node.meta.get("nn_module_stack") or {}).values()
+        if entry[0].partition(".")[0] in ("model", "loss")
+    ]
     if not stack:
         return "", ""
     path, kind = stack[-1]
@@ -61,7 +64,7 @@ def module_of_node(node) -> tuple[str, str]:
 
 
 def place_of_frames(frames: list[Frame], model) -> str:
-    """Where in the user's model these frames (outermost first) are: the innermost module and the user's innermost line."""
+    """Where in the user's model these frames (outermost first) are: the innermost module, the user's innermost line."""
     import torch
 
     names = {id(module): name for name, module in model.named_modules()}

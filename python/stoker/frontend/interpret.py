@@ -35,7 +35,7 @@ class Interpreter:
         self.dead = _last_uses(program["nodes"], kept)
 
     def run(self, values: dict[int, object]) -> list:
-        """Slots after the run; `values` has those of inputs, parameters, buffers and constants. Others are freed early."""
+        """Slots after the run; `values` has those of inputs and weights. What is no output is freed at its last use."""
         slots: list = [None] * self.slots
         for slot, value in values.items():
             slots[slot] = value
@@ -97,7 +97,8 @@ def _loss_slots(program: dict) -> set[int]:
     if program["kind"] != "train":
         return set()
     loss, metric = program["loss"], program["metric"] or {}
-    found = [loss["numerator"], loss["denominator"].get("slot"), *(metric.get(k) for k in ("output", "label", "weight"))]
+    compared = [metric.get(part) for part in ("output", "label", "weight")]
+    found = [loss["numerator"], loss["denominator"].get("slot"), *compared]
     return {slot for slot in found if slot is not None}
 
 

@@ -30,7 +30,7 @@ def same_shape(name: str, outputs, labels, cast: bool = True) -> tuple[Tensor, T
 
 
 def class_labels(name: str, outputs, labels) -> tuple[Tensor, Tensor]:
-    """Outputs [rows, classes, ...] with labels [rows, ...] of class numbers or, where the loss can, of probabilities."""
+    """Outputs [rows, classes, ...], labels [rows, ...] of class numbers or, where the loss can, of probabilities."""
     output, label = single_output(name, outputs), single_label(name, labels)
     if output.dim() < 2:
         raise misfit(name, output, label, "needs outputs of shape [rows, classes]")
@@ -78,6 +78,11 @@ def single_label(name: str, labels) -> Tensor:
             "(outputs, labels)"
         )
     return labels
+
+
+def as_given(labels: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """What a loss is called with: one label is a tensor, several are a dict."""
+    return next(iter(labels.values())) if len(labels) == 1 else labels
 
 
 def squeezed(tensor: Tensor) -> tuple:

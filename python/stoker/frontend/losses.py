@@ -1,7 +1,7 @@
 """Losses as a numerator and a denominator, both sums over the rows of a micro-batch.
 
-The gradient of a step is (sum of numerators) / (sum of denominators) over all shards; that is what makes a batch equal to
-itself cut in parts. A denominator is a tensor (weights, labels that count), or a number for each row.
+The gradient of a step is (sum of numerators) / (sum of denominators) over all shards; that is what makes a batch equal
+to itself cut in parts. A denominator is a tensor (weights, labels that count), or a number for each row.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Form:
     """How one torch loss is taken apart.
 
     fit: (name, outputs, label) -> arguments of the loss. divisor: what 'mean' divides by: every element of the output,
-    rows, or positions (rows times what follows the classes). mass: what each element of the unreduced loss weighs in the
-    denominator, and which labels count. compute: the unreduced loss, where the module's own forward cannot be traced.
+    rows, or positions (rows times what follows the classes). mass: what each element of the unreduced loss weighs in
+    the denominator, and which labels count. compute: the unreduced loss, where the module's forward cannot be traced.
     """
 
     fit: Callable
@@ -194,8 +194,8 @@ class Objective:
             return _row_losses(value, rows, weight, self.name)
         if value.numel() != 1:
             raise CompileError(
-                f"{self.name} returns a tensor of shape {structure.show(value)}, not one number: set lossReduction='none' "
-                "if it has a loss for each row"
+                f"{self.name} returns a tensor of shape {structure.show(value)}, not one number: set "
+                "lossReduction='none' if it has a loss for each row"
             )
         value = value.reshape(())
         return Terms(value * rows if self.reduction == "mean" else value)

@@ -12,7 +12,7 @@ from stoker.frontend.interpret import Interpreter
 
 
 class ProgramModule(nn.Module):
-    """Runs an inference program. Parameters and buffers have the user's names, so that state_dict fits the user's module.
+    """Runs an inference program. Parameters and buffers have the user's names: its state_dict fits the user's module.
 
     It always computes what the model does in evaluation mode. forward takes the inputs in the program's order or by
     name and returns what the user's module does: a tensor, a tuple or a dict.

@@ -46,7 +46,7 @@ def drop_asserts(gm: fx.GraphModule) -> None:
 
 
 def drop_identities(gm: fx.GraphModule) -> None:
-    """Casts to the same type, dropout that drops nothing, broadcasts to the same shape: what returns an argument itself."""
+    """Casts to the same type, dropout that drops nothing, broadcasts to the same shape: what returns its argument."""
     for node in list(gm.graph.nodes):
         if _is_same_cast(node) or _is_idle_dropout(node):
             _replace(gm, node, node.args[0])
@@ -75,7 +75,7 @@ def _is_idle_dropout(node: fx.Node) -> bool:
 
 
 def drop_lifting(gm: fx.GraphModule) -> None:
-    """A literal tensor arrives as detach_(lift_fresh_copy(constant)); the constant itself does, if nobody changes it."""
+    """A literal tensor is detach_(lift_fresh_copy(constant)); the constant itself will do, if nobody changes it."""
     for node in list(gm.graph.nodes):
         if node.target is aten.detach_.default and not _requires_grad(node.args[0]):
             _replace(gm, node, node.args[0])
@@ -217,7 +217,7 @@ def changed_arguments(node: fx.Node) -> list[fx.Node]:
     if node.target in (aten.batch_norm.default, aten.instance_norm.default):
         return [arg for arg in node.args[3:5] if isinstance(arg, fx.Node)] if node.args[5] else []
     schema = getattr(node.target, "_schema", None)
-    return [arg for arg in _aliased(node, schema, written=True)] if schema is not None and schema.is_mutable else []
+    return _aliased(node, schema, written=True) if schema is not None and schema.is_mutable else []
 
 
 def viewed_arguments(node: fx.Node) -> list[fx.Node]:
@@ -240,7 +240,8 @@ def _aliased(node: fx.Node, schema, written: bool) -> list[fx.Node]:
         info = argument.alias_info
         if info is None or (written and not info.is_write):
             continue
-        found += [item for item in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(item, fx.Node)]
+        items = value if isinstance(value, (list, tuple)) else [value]
+        found += [item for item in items if isinstance(item, fx.Node)]
     return found
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from stoker.frontend import additivity, buffers, build, structure
 from stoker.frontend.errors import CompileError
 from stoker.frontend.guess import default_output_kind, infer_input_shape
+from stoker.frontend.labels import as_given
 from stoker.frontend.losses import Objective, Terms, as_module
 from stoker.frontend.modes import same_in_both_modes
 from stoker.frontend.passes import simplify
@@ -21,7 +22,7 @@ __all__ = ["CompileError", "compile", "default_output_kind", "infer_input_shape"
 _METRICS = ("argmax", "sign", "half", None)
 
 
-def compile(  # noqa: A001 - the verb that this module is for
+def compile(
     module: nn.Module,
     loss,
     inputs: list[TensorSpec],
@@ -33,8 +34,8 @@ def compile(  # noqa: A001 - the verb that this module is for
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
-    `loss` is a torch loss, a functional loss, or a callable of (outputs, labels), where labels is a tensor, or a dict by
-    name if there are several. `loss_reduction` says what a callable gives: the 'mean' over rows (default), the 'sum'
+    `loss` is a torch loss, a functional loss, or a callable of (outputs, labels), where labels is a tensor, or a dict
+    by name if there are several. `loss_reduction` says what a callable gives: the 'mean' over rows (default), the 'sum'
     (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row.
     """
     if metric not in _METRICS:
@@ -77,7 +78,7 @@ class TrainStage(Stage):
         outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
         named = dict(zip(labels, tensors[len(features) :], strict=False))
         weight = tensors[-1] if weighted else None
-        terms = objective(self.loss, outputs, next(iter(named.values())) if len(named) == 1 else named, weight)
+        terms = objective(self.loss, outputs, as_given(named), weight)
         return _results(trace, terms, outputs, named, weight, metric)
 
 
@@ -167,5 +168,6 @@ def _example(spec: TensorSpec) -> torch.Tensor:
 
 def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:
     if statistics:
-        return [f"statistics are per micro-batch in {'; '.join(statistics)}: another number of shards gives another result"]
+        places = "; ".join(statistics)
+        return [f"statistics are per micro-batch in {places}: another number of shards gives another result"]
     return additivity.notes(train, weights)
