@@ -31,8 +31,9 @@ void bind_train(nb::module_& m) {
         "Runs the whole training of one worker with the GIL released; see engine/train/loop.h.");
   m.def(
       "bench_steps",
-      [](const std::string& spec, const nb::bytes& weights, const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& inputs,
-         int64_t steps) { return train::bench_steps(spec, view(weights), to_tensors(inputs), steps); },
+      [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps) {
+        return train::bench_steps(spec, view(weights), to_tensors(inputs), steps);
+      },
       "spec"_a, "weights"_a, "inputs"_a, "steps"_a,
       "Median seconds of one step (forward, backward, optimizer, commit) of a world of one on fixed inputs.");
 }

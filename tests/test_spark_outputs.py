@@ -51,7 +51,7 @@ def test_columns_whose_name_is_empty_are_left_out(rows):
 def test_several_values_a_row_become_a_vector_and_one_a_double():
     struct = to_struct(Values(("a", "b"), (1, 6)), [np.ones((2, 1), np.float32), np.arange(12).reshape(2, 2, 3)])
     assert struct.field(0).to_pylist() == [1.0, 1.0]
-    assert struct.field(1).field("values").to_pylist()[1] == [6, 7, 8, 9, 10, 11]
+    assert struct.field(1).to_pylist()[1] == [6, 7, 8, 9, 10, 11]
 
 
 def lists(rows):

@@ -1,6 +1,7 @@
 #include "train/loop.h"
 
 #include <nlohmann/json.hpp>
+#include <stop_token>
 #include <thread>
 
 #include "collective/tree.h"
@@ -89,12 +90,10 @@ void rethrow_cause(gang::WorkerLink& link, const Error& seen) {
 
 void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
            const gang::Start& start, const TrainSpec& spec, ByteView weights) try {
-  const auto group = collective::Group::form(start.roster, listeners);
-  link.on_abort([group = group.get()](const std::string& reason) { group->abort(reason); });
-  struct Unhook {
-    gang::WorkerLink& link;
-    ~Unhook() { link.on_abort(nullptr); }
-  } unhook{link};
+  std::stop_source stop;
+  link.on_abort([stop](const std::string&) mutable { stop.request_stop(); });
+  const auto group = collective::Group::form(start.roster, listeners, stop.get_token());
+  const std::stop_callback wake(stop.get_token(), [&] { group->abort(link.abort_reason()); });
 
   const data::Plan plan(counts_of(start), spec.batch_size);
   Trainer trainer(spec, *group, weights, start.roster.generation);

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
+from pyspark.ml.functions import array_to_vector
+from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
 _SEED = 42  # of Spark's hash partitioning
 _MASK = 0xFFFFFFFF
@@ -77,10 +79,10 @@ def append_by_udf(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
 
     given = pa.Array if single else tuple[pa.Array, ...]
     predict.__annotations__ = {"batches": Iterator[given], "return": Iterator[pa.Array]}
-    udf = F.arrow_udf(predict, outputs)
+    udf = F.arrow_udf(predict, crossing(outputs))
     held = free_name(df, "__stoker_out")
     whole = df.withColumn(held, udf(*inputs))
-    fields = {name: F.col(held).getField(name) for name in outputs.names}
+    fields = {field.name: landed(field, F.col(held).getField(field.name)) for field in outputs}
     return whole.withColumns(fields).drop(held)
 
 
@@ -96,7 +98,23 @@ def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
             (out,) = run(iter([tuple(batch.columns[kept:])]))
             yield pa.RecordBatch.from_arrays([*batch.columns[:kept], *out.flatten()], names=names)
 
-    return plain.mapInArrow(predict, StructType([*df.schema.fields, *outputs.fields]))
+    whole = plain.mapInArrow(predict, StructType([*df.schema.fields, *crossing(outputs).fields]))
+    return whole.withColumns({field.name: landed(field, F.col(f"`{field.name}`")) for field in outputs})
+
+
+def crossing(outputs: StructType) -> StructType:
+    """The fields as they cross from Python: Spark's columnar readers take no user-defined types, so vectors are arrays."""
+    return StructType([replace_vector(field) for field in outputs])
+
+
+def replace_vector(field: StructField) -> StructField:
+    if not isinstance(field.dataType, VectorUDT):
+        return field
+    return StructField(field.name, ArrayType(DoubleType(), False), field.nullable)
+
+
+def landed(field: StructField, value: Column) -> Column:
+    return array_to_vector(value) if isinstance(field.dataType, VectorUDT) else value
 
 
 def free_name(df: DataFrame, wanted: str) -> str:

@@ -78,23 +78,21 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def to_struct(outputs: Outputs, results: Sequence[np.ndarray]) -> Any:
-    """One Arrow struct array with a field per column."""
+    """One Arrow struct array with a field per column; vectors are lists (see compat.crossing)."""
     import pyarrow as pa
 
     fields = outputs.fields()
     arrays = [
-        dense_vectors(values) if kind == "vector" else pa.array(values)
+        row_lists(values) if kind == "vector" else pa.array(values)
         for (_, kind), values in zip(fields, outputs.columns(results))
     ]
     return pa.StructArray.from_arrays(arrays, names=[name for name, _ in fields])
 
 
-def dense_vectors(values: np.ndarray) -> Any:
-    """[rows, size] as Spark ML's vectors are stored: struct<type, size, indices, values>, type 1 being dense."""
+def row_lists(values: np.ndarray) -> Any:
+    """[rows, size] as one list a row."""
     import pyarrow as pa
 
     rows, size = values.shape
     offsets = pa.array(np.arange(rows + 1, dtype=np.int64) * size, pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))
-    parts = [pa.array(np.ones(rows, np.int8)), pa.nulls(rows, pa.int32()), pa.nulls(rows, pa.list_(pa.int32())), lists]
-    return pa.StructArray.from_arrays(parts, names=["type", "size", "indices", "values"])
+    return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))

@@ -1,0 +1,121 @@
+"""A gang of processes without Spark: the real coordinator, the real task, rows dealt by hand. For tests of exactness."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stoker import program
+from stoker.engine import core
+from stoker.program import Compiled
+from stoker.spark import task as spark_task
+from stoker.spark.columns import SHARD
+
+
+@dataclass
+class LocalFit:
+    compiled: Compiled
+    columns: list[dict[str, Any]]  # the engine's ColumnSpecs, in the order of the program's inputs
+    values: dict[str, np.ndarray]  # by column name, rows first
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "adam", "groups": [{"lr": 1e-2}]})
+    shards: int = 1
+    more: dict[str, Any] = field(default_factory=dict)  # fields of the TrainSpec
+
+    def spec(self) -> str:
+        spec = {"program": self.compiled.train, "optimizer": self.optimizer, "columns": self.columns, "batch_size": 32,
+                "epochs": 2, "seed": 7, "shuffle": True, "shards": self.shards, "threads": 1, **self.more}  # fmt: skip
+        return json.dumps(spec)
+
+
+def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None = None, order_seed: int = 0,
+        timeout: float = 120, **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
+    """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process."""
+    secret = secrets.token_bytes(32)
+    coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, "workers": workers,
+                                      "shards": fit.shards, "start_timeout": 60, **options})  # fmt: skip
+    weights = program.save_weights(fit.compiled.weights)
+    job = spark_task.Job("127.0.0.1", coordinator.port, secret, workers, fit.shards, fit.spec(), weights)
+    context = multiprocessing.get_context("spawn")
+    processes = []
+    try:
+        for rank in range(workers):
+            rows = deal(fit, rank, workers, order_seed)
+            environment = environments[rank] if environments else {}
+            processes.append(context.Process(target=work, args=(job, rank, rows, environment), daemon=True))
+            with variables(environment):
+                processes[-1].start()
+        return wait(coordinator, timeout)
+    finally:
+        coordinator.close()
+        for process in processes:
+            process.join(10)
+            process.kill()
+
+
+class variables:
+    """Sets environment variables for the children that are started inside."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+    def __enter__(self) -> None:
+        self.before = {name: os.environ.get(name) for name in self.values}
+        os.environ.update(self.values)
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self.before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def wait(coordinator: Any, timeout: float) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        coordinator.poll(0.1)
+        if (failure := coordinator.failure()) is not None:
+            raise RuntimeError(f"{failure[0]}: {failure[1]}")
+        if coordinator.done():
+            raw, history = coordinator.result()
+            return program.load_weights(raw), json.loads(history)
+    raise TimeoutError(f"no result within {timeout} s")
+
+
+def deal(fit: LocalFit, rank: int, workers: int, order_seed: int) -> list[pa.RecordBatch]:
+    """The rows of a rank's shards, in an order that differs with `order_seed`, in batches of odd sizes."""
+    count = len(next(iter(fit.values.values())))
+    shard = np.arange(count) % fit.shards
+    mine = spark_task.owned_shards(rank, workers, fit.shards)
+    rows = np.random.default_rng((order_seed, rank)).permutation(np.flatnonzero(np.isin(shard, mine)))
+    return [batch(fit, part, shard, len(mine) > 1) for part in np.array_split(rows, max(1, len(rows) // 37))]
+
+
+def batch(fit: LocalFit, rows: np.ndarray, shard: np.ndarray, marked: bool) -> pa.RecordBatch:
+    columns = {name: arrow(values[rows]) for name, values in fit.values.items()}
+    if marked:
+        columns[SHARD] = pa.array(shard[rows].astype(np.int32))
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def arrow(values: np.ndarray) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values)
+    flat = values.reshape(len(values), -1)
+    offsets = np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(flat.reshape(-1)))
+
+
+def work(job: spark_task.Job, rank: int, rows: list[pa.RecordBatch], environment: dict[str, str]) -> None:
+    place = SimpleNamespace(partitionId=lambda: rank, taskAttemptId=lambda: rank + 1, attemptNumber=lambda: 0)
+    spark_task.context = lambda: place
+    spark_task.run(job, iter(rows))
