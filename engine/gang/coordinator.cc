@@ -100,6 +100,7 @@ struct Coordinator::Impl : net::LoopHandler {
 
 Coordinator::Impl::Impl(const CoordinatorOptions& options) : options(options) {
   if (options.workers < 1 || options.shards < 1) fail_user("a fit needs at least one worker and one shard");
+  STOKER_CHECK(options.heartbeat > 0);
   net::Fd listener = net::listen_tcp(options.bind_host);
   port = net::local_port(listener.get());
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands

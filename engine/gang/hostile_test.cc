@@ -223,6 +223,17 @@ TEST(HostileMember, OldGenerationsWordsAreVoid) {
   EXPECT_EQ(fit.told("finished"), "");
 }
 
+TEST(Killed, WorkerIsBlamedNotThoseWhoMissedItFirst) {
+  Fit fit(3);
+  const auto a = fit.worker(fit.hello(0)), b = fit.worker(fit.hello(1));
+  std::optional<Raw> killed = Raw::member(fit, fit.hello(2));
+  a->admission(), b->admission();
+  a->failed(Error(ErrorKind::world, "rank 2 closed its connection"));
+  b->failed(Error(ErrorKind::aborted, "told to stop"));
+  killed.reset();
+  EXPECT_NE(fit.failure().find("worker 2 (host 127.0.0.1, pid 102) was lost"), std::string::npos) << fit.failure();
+}
+
 TEST(Frozen, WorkerThatAnswersNoPingIsLost) {
   Fit fit(1, [](auto& options) { options.heartbeat_timeout = 0.3; });
   Raw frozen = Raw::member(fit, fit.hello(0));

@@ -161,15 +161,6 @@ TEST(Death, UsersErrorArrivesUntouched) {
   EXPECT_EQ(fit.coordinator->failure()->kind(), ErrorKind::user);
 }
 
-TEST(Death, KilledWorkerIsBlamedNotThoseWhoMissedIt) {
-  Fit fit(3);
-  auto links = fit.started();
-  links[0]->failed(Error(ErrorKind::world, "rank 2 closed its connection"));
-  links[1]->failed(Error(ErrorKind::aborted, "told to stop"));
-  links[2].reset();
-  EXPECT_NE(fit.failure().find("worker 2 (host 127.0.0.1, pid 102) was lost"), std::string::npos) << fit.failure();
-}
-
 TEST(Death, WhoLeavesBecauseItWasToldToIsNotBlamed) {
   Fit fit(2);
   auto links = fit.started();

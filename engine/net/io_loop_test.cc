@@ -1,6 +1,8 @@
 #include "net/io_loop.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -155,6 +157,25 @@ TEST(IoLoop, CrowdOfIdleStrangersLocksNobodyOut) {
   EXPECT_EQ(receive(peer, 5).kind, 11);
   EXPECT_TRUE(ended(idle.front(), 5));
   EXPECT_FALSE(ended(idle.back(), 0.05));
+}
+
+TEST(IoLoop, StrangersMakeRoomWhenDescriptorsRunOut) {
+  const Service service;
+  std::vector<Fd> strangers, fillers;
+  for (int i = 0; i < 10; ++i) strangers.push_back(service.stranger());
+  service.peer();  // strangers are accepted in order: those before it are by now
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit tight{64, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &tight);
+  while (fillers.empty() || fillers.back()) fillers.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(errno, EMFILE);
+  fillers[0].reset();  // one descriptor for our end, none for the loop's
+  const Fd peer = service.peer();
+  setrlimit(RLIMIT_NOFILE, &before);
+  send(peer, 10, {});
+  EXPECT_EQ(receive(peer, 0).kind, 11);
+  EXPECT_TRUE(ended(strangers.front(), 5));
 }
 
 TEST(IoLoop, WhatTheHandlerThrowsEndsThatConnectionOnly) {
