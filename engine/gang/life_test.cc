@@ -1,4 +1,6 @@
 // Whole lives of fits, without and with a failure: workers as threads, real sockets.
+#include <algorithm>
+
 #include "gang/test_fit.h"
 
 namespace stoker::gang {
@@ -32,6 +34,16 @@ void run_all(const Fit& fit, const Bytes& weights) {
   std::vector<std::thread> workers;
   for (int p = 0; p < fit.options.workers; ++p) workers.emplace_back([&, p] { live(fit, p, weights); });
   for (auto& worker : workers) worker.join();
+}
+
+/// Seconds from a worker's end until the coordinator and all others know of it.
+double death_seen_after() {
+  Fit fit(3);
+  auto links = fit.started();
+  const Stopwatch watch;
+  links[1].reset();  // its socket closes, as a killed process's does
+  EXPECT_TRUE(soon([&] { return fit.coordinator->done() && links[0]->aborted() && links[2]->aborted(); }));
+  return watch.elapsed();
 }
 
 }  // namespace
@@ -129,16 +141,21 @@ TEST(Life, NoRowsIsToldToAll) {
   EXPECT_EQ(fit.failure(), "user: the DataFrame has no rows");
 }
 
-TEST(Death, IsSeenWithin100MillisecondsAndToldToAll) {
+TEST(Death, IsSeenByAllWithin100Milliseconds) {
+  std::vector<double> times;
+  for (int i = 0; i < 5; ++i) times.push_back(death_seen_after());
+  std::ranges::sort(times);
+  EXPECT_LT(times[2], 0.1) << "median of five, for the sake of busy machines";
+}
+
+TEST(Death, NamesWorkerHostPidStepAndCause) {
   Fit fit(3);
   auto links = fit.started();
   links[1]->metrics(R"({"step": 17})");
   ASSERT_TRUE(soon([&] { return fit.told("metrics") != ""; }));
-  const Stopwatch watch;
-  links[1].reset();  // its socket closes, as a killed process's does
-  ASSERT_TRUE(soon([&] { return fit.coordinator->done() && links[0]->aborted() && links[2]->aborted(); }));
-  EXPECT_LT(watch.elapsed(), 0.1);
+  links[1].reset();
   EXPECT_EQ(fit.failure(), "world: worker 1 (host 127.0.0.1, pid 101) was lost at step 17: the connection closed");
+  ASSERT_TRUE(soon([&] { return links[0]->aborted(); }));
   EXPECT_NE(links[0]->abort_reason().find("worker 1 (host 127.0.0.1, pid 101) was lost"), std::string::npos);
 }
 
