@@ -85,7 +85,7 @@ MeshGroup::MeshGroup(const Roster& roster, Peers peers, TimePoint deadline, cons
       peers_(std::move(peers)),
       topology_(tell_topology(roster_, peers_, deadline, stop)),
       transfers_(peers_, roster.timeout),
-      spin_(shm::spin_time(static_cast<int>(topology_.local_ranks().size()))),
+      spins_(kPhases, shm::Spin(static_cast<int>(topology_.local_ranks().size()))),
       wake_fd_(make_event()),
       exceptions_(std::uncaught_exceptions()) {
   if (!shares_memory()) return;
@@ -194,7 +194,8 @@ void MeshGroup::await(Phase phase, uint64_t step) {
           fail_world("step ", step, ", waiting for ", name(phase), ": ",
                      describe(peers_[local_ranks()[i]].member), " was silent for ", roster_.timeout, " s");
     };
-    shm::wait(control_->word, spin_, [&] { return reached(phase, step); }, tick_or_end);
+    auto& spin = spins_[static_cast<size_t>(phase)];
+    shm::wait(control_->word, spin, [&] { return reached(phase, step); }, tick_or_end);
   });
 }
 

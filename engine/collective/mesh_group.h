@@ -65,7 +65,7 @@ class MeshGroup final : public Group {
   Peers peers_;
   const Topology topology_;
   Transfers transfers_;
-  const Duration spin_;
+  std::vector<shm::Spin> spins_;  // by phase
   net::Fd wake_fd_;  // readable once aborted
   AbortFlag aborted_;
   bool failed_ = false;

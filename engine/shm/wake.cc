@@ -7,8 +7,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace stoker::shm {
 namespace {
+
+constexpr Duration kLongest = std::chrono::microseconds(100);
+constexpr Duration kShortest = std::chrono::microseconds(4);
+constexpr int kSkips = 32;  // waits without a spin between two short tries
 
 uint32_t* address(WakeWord& word) { return reinterpret_cast<uint32_t*>(&word.epoch); }
 
@@ -25,7 +31,19 @@ void wake(WakeWord& word) {
   ::syscall(SYS_futex, address(word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-Duration spin_time(int ranks) { return ranks <= cores() ? std::chrono::microseconds(100) : Duration(0); }
+Spin::Spin(int ranks) : limit_(ranks <= cores() ? kLongest : Duration(0)), now_(limit_ / 4) {}
+
+Duration Spin::next() {
+  if (now_ > Duration(0) || limit_ == Duration(0)) return now_;
+  if (++skipped_ < kSkips) return now_;
+  skipped_ = 0;
+  return kShortest;
+}
+
+void Spin::learn(bool helped) {
+  if (helped) now_ = std::min(limit_, std::max(2 * now_, 2 * kShortest));
+  else now_ = now_ / 2 < kShortest ? Duration(0) : now_ / 2;
+}
 
 namespace internal {
 

@@ -20,12 +20,24 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free);
 /// Wakes all that sleep. Cheap when nobody does. Any thread of any process.
 void wake(WakeWord& word);
 
-/// How long to spin before the first sleep. Nothing when `ranks` on this host are more than the cores they may use.
-Duration spin_time(int ranks);
+/// How long to spin before the first sleep, learned from whether it helped. Where it never does (the peer needs this
+/// core, or takes long) it goes down to nothing, but for a short try now and then. Used by one thread.
+class Spin {
+ public:
+  /// Never spins when `ranks` of this host are more than the cores they may use.
+  explicit Spin(int ranks);
+  Duration next();
+  void learn(bool helped);
+
+ private:
+  Duration limit_;
+  Duration now_;
+  int skipped_ = 0;
+};
 
 /// Returns once ready() is true. Calls tick() at least every 20 ms while it sleeps; what tick() throws ends the wait.
 template <typename Ready, typename Tick>
-void wait(WakeWord& word, Duration spin, const Ready& ready, const Tick& tick);
+void wait(WakeWord& word, Spin& spin, const Ready& ready, const Tick& tick);
 
 namespace internal {
 void pause();
@@ -41,19 +53,27 @@ class Waiter {
  private:
   WakeWord& word_;
 };
+
+template <typename Ready>
+bool ready_within(Duration time, const Ready& ready) {
+  const auto end = Clock::now() + time;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (Clock::now() < end);
+  return false;
+}
 }  // namespace internal
 
 template <typename Ready, typename Tick>
-void wait(WakeWord& word, Duration spin, const Ready& ready, const Tick& tick) {
+void wait(WakeWord& word, Spin& spin, const Ready& ready, const Tick& tick) {
   if (ready()) return;
-  if (spin.count() > 0) {
-    const auto end = Clock::now() + spin;
-    do {
-      for (int i = 0; i < 64; ++i) {
-        if (ready()) return;
-        internal::pause();
-      }
-    } while (Clock::now() < end);
+  if (const Duration time = spin.next(); time > Duration(0)) {
+    const bool helped = internal::ready_within(time, ready);
+    spin.learn(helped);
+    if (helped) return;
   }
   const internal::Waiter waiter(word);
   for (;;) {
