@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that Spark's workers find functions of test files
+# Spark's workers must find the functions of test files.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture(scope="session")

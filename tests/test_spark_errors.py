@@ -80,22 +80,22 @@ def test_outputs_that_do_not_fit_the_labels_are_told(df):
         StokerRegressor(model=nn.Linear(4, 2), verbose=0).fit(df)
 
 
-BAD_ROWS = [
-    ("label", F.lit(3), r"label.*3"),
-    ("label", F.lit(-1), r"label.*-1"),
-    ("label", F.lit(1.5), r"label.*1\.5"),
-    ("label", F.lit(None).cast("int"), r"label.*null"),
-    ("label", F.lit(float("nan")), r"label.*(?i:nan)"),
-    ("features", F.lit(None).cast("array<float>"), r"features.*null"),
-    ("features", F.array(F.lit(1.0), F.lit(None), F.lit(1.0), F.lit(1.0)), r"features.*null"),
-    ("features", F.array(F.lit(1.0)), r"features"),
+BAD_ROWS = [  # column, value in SQL, what the message must have
+    ("label", "3", r"label.*3"),
+    ("label", "-1", r"label.*-1"),
+    ("label", "1.5D", r"label.*1\.5"),
+    ("label", "cast(null as int)", r"label.*null"),
+    ("label", "double('nan')", r"label.*(?i:nan)"),
+    ("features", "cast(null as array<float>)", r"features.*null"),
+    ("features", "array(1, null, 1, 1)", r"features.*null"),
+    ("features", "array(1)", r"features"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "message"), BAD_ROWS)
 def test_a_bad_row_is_named_by_column_partition_and_row(df, name, value, message):
     bad = df.withColumn("n", F.monotonically_increasing_id())
-    bad = bad.withColumn(name, F.when(F.col("n") == 5, value).otherwise(F.col(name)))
+    bad = bad.withColumn(name, F.when(F.col("n") == 5, F.expr(value)).otherwise(F.col(name)))
     with pytest.raises(UserError, match=message) as told:
         classifier().fit(bad)
     assert "partition" in str(told.value) and "row" in str(told.value)
@@ -114,13 +114,13 @@ def test_no_rows_are_told(df):
 def test_partitions_that_are_not_as_many_as_workers_are_told(df):
     with pytest.raises(UserError, match="more partitions than numWorkers"):
         classifier(assign="partition").fit(df.repartition(3))
-    with pytest.raises(StokerError, match="must have 2 partitions, as many as numWorkers"):
+    with pytest.raises(StokerError, match=r"must have numWorkers \(2\) partitions"):
         classifier(assign="partition", startTimeout=1.0).fit(df.coalesce(1))
 
 
 def test_a_loss_that_is_not_finite_ends_the_fit(df):
     with pytest.raises(UserError, match=r"(?i)loss.*(nan|inf|finite)"):
-        classifier(optimizer="sgd", learningRate=1e30, epochs=3).fit(df)
+        classifier(optimizer="sgd", learningRate=1e38, epochs=3).fit(df)
 
 
 # --- the ends of fits -------------------------------------------------------------------------------------------------

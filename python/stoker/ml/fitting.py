@@ -62,8 +62,8 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     rows = columns.place(df, ordered, how)
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
-                       value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(), _hint(how),
-                       estimator.gang_options)  # fmt: skip
+                       value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
+                       how.assign == "partition", estimator.gang_options)  # fmt: skip
     phases.enter("queue")
     result = _run(rows, gang, make_progress(value("verbose"), value("epochs")), phases)
     phases.enter("finish")
@@ -88,12 +88,6 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
         "clip_value": value("clipValue"),
         "on_nan": value("onNaN"),
     }
-
-
-def _hint(how: Placement) -> str:
-    if how.assign != "partition":
-        return ""
-    return f". With assign='partition' the DataFrame must have {how.workers} partitions, as many as numWorkers"
 
 
 def _run(rows: DataFrame, gang: launch.Gang, progress: Progress, phases: Phases) -> launch.Result:

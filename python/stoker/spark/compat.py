@@ -103,7 +103,7 @@ def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
 
 
 def crossing(outputs: StructType) -> StructType:
-    """The fields as they cross from Python: Spark's columnar readers take no user-defined types, so vectors are arrays."""
+    """The fields as they cross from Python: vectors as arrays, for columnar readers take no user-defined types."""
     return StructType([replace_vector(field) for field in outputs])
 
 

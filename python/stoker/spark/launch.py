@@ -39,7 +39,7 @@ class Gang:
     start_timeout: float = 60
     heartbeat_timeout: float = 10
     torch_version: str = ""  # others are refused
-    hint: str = ""  # what may be the reason where fewer workers come than are wanted
+    exact_partitions: bool = False  # the rows come as they lie, so their partitions must be as many as the workers
     options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
 
 
@@ -71,11 +71,11 @@ def _run(rows: DataFrame, gang: Gang, host: str, capacity: int | None, observe: 
     coordinator = core().Coordinator(_coordinator_options(gang, host, secret, capacity))
     try:
         task = make_task(Job(host, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights))
-        job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "done int").collect())
+        job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "extra int").collect())
         try:
             _Watch(coordinator, job, gang, observe).run()
             weights, history = coordinator.result()
-            job.join(GRACE)
+            _check_partitions(job, gang)
         except BaseException as error:
             coordinator.abort(_reason(error))
             raise
@@ -84,6 +84,16 @@ def _run(rows: DataFrame, gang: Gang, host: str, capacity: int | None, observe: 
         return Result(weights, json.loads(history))
     finally:
         coordinator.close()
+
+
+def _check_partitions(job: SparkJob, gang: Gang) -> None:
+    """Where the partitions are the shards there may be more of them than slots: they come after the fit has ended."""
+    if gang.exact_partitions:
+        job.join(None)
+    if job.rows:
+        raise errors.UserError(
+            f"the DataFrame has more partitions than numWorkers ({gang.workers}); repartition it, or use assign='hash'"
+        )
 
 
 def _coordinator_options(gang: Gang, host: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
@@ -114,11 +124,25 @@ class _Watch:
             if self._job.ended():
                 self._left_at = self._left_at or time.monotonic()
                 if time.monotonic() - self._left_at > GRACE and not self._coordinator.done():
-                    raise self._job.why_no_result()
+                    raise self._why_no_result()
         self._drain(0)
         if (failure := self._coordinator.failure()) is not None:
             kind, text = failure
-            raise errors.from_engine(kind, text + (self._gang.hint if self._admitted < self._gang.workers else ""))
+            raise errors.from_engine(kind, text + self._hint())
+
+    def _hint(self) -> str:
+        if not self._gang.exact_partitions or self._admitted >= self._gang.workers:
+            return ""
+        return f". With assign='partition' the DataFrame must have numWorkers ({self._gang.workers}) partitions"
+
+    def _why_no_result(self) -> errors.StokerError:
+        if self._job.error is not None:
+            error = errors.WorldError(f"the Spark job of this fit ended: {_first_lines(self._job.error)}")
+            error.__cause__ = self._job.error
+            return error
+        if not self._admitted:  # Spark runs no task for a DataFrame that it knows to be empty
+            return errors.UserError("the DataFrame has no rows")
+        return errors.WorldError("the Spark job of this fit ended, but no result came" + self._hint())
 
     def _drain(self, timeout: float) -> None:
         for kind, data in self._coordinator.poll(timeout):
@@ -136,7 +160,8 @@ class SparkJob:
     def __init__(self, spark: SparkSession, run: Callable[[], Any]) -> None:
         self._spark = spark
         self._tag = f"stoker-{uuid.uuid4().hex}"
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
+        self.rows: list[Any] = []
         target = inheritable_thread_target(spark)(lambda: self._run(run))
         self._thread = threading.Thread(target=target, name=self._tag, daemon=True)
         self._thread.start()
@@ -144,16 +169,16 @@ class SparkJob:
     def _run(self, run: Callable[[], Any]) -> None:
         self._spark.addTag(self._tag)
         try:
-            run()
+            self.rows = run()
         except BaseException as error:
-            self._error = error
+            self.error = error
         finally:
             self._spark.removeTag(self._tag)
 
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float | None) -> None:
         self._thread.join(timeout)
 
     def end(self, patience: float) -> None:
@@ -162,16 +187,6 @@ class SparkJob:
         if not self.ended():
             self._spark.interruptTag(self._tag)
             self.join(patience / 2)
-
-    def why_no_result(self) -> errors.StokerError:
-        if self._error is None:
-            return errors.WorldError(
-                "the Spark job of this fit ended, but no result came: the workers never met. A stage was re-run, or "
-                "the DataFrame has fewer partitions than numWorkers with assign='partition'"
-            )
-        error = errors.WorldError(f"the Spark job of this fit ended without a result: {_first_lines(self._error)}")
-        error.__cause__ = self._error
-        return error
 
 
 def _first_lines(error: BaseException, lines: int = 3) -> str:

@@ -1,7 +1,8 @@
 """What a Spark task of a fit does: it joins the gang, hands its rows to the engine and lets the engine train.
 
-It returns no rows and raises nothing: what happened travels on the link to the coordinator. An exception here would
-make Spark run the task again, and rows of a partition are not reliable anyhow.
+What happens travels on the link to the coordinator, never as rows (those of a partition are not reliable) or as an
+exception (Spark would run the task again). Only a task beyond the number of workers returns a row, to be noticed when
+it starts after the fit has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Job:
 def make_task(job: Job) -> Callable[[Iterator[Any]], Iterator[Any]]:
     def task(batches: Iterator[Any]) -> Iterator[Any]:
         run(job, batches)
-        yield from ()
+        if context().partitionId() >= job.workers:
+            yield extra_partition(context().partitionId())
 
     return task
 
@@ -98,6 +100,12 @@ def hello(engine: Any, listeners: Any, address: str) -> dict[str, Any]:
         "unix_name": listeners.unix_name,
         **engine.describe(),
     }
+
+
+def extra_partition(partition: int) -> Any:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([partition], pa.int32())], names=["extra"])
 
 
 def own_address(host: str, port: int) -> str:
