@@ -3,7 +3,9 @@
 import copy
 import json
 import pickle
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +145,14 @@ def test_the_same_model_gives_the_same_bytes():
     model = small()
     one, two = (compile(model, nn.CrossEntropyLoss(), X, Y).to_files() for _ in range(2))
     assert one == two
+
+
+def test_the_example_in_the_format_s_page_is_true():
+    page = (Path(__file__).parent.parent / "docs/formats/program.md").read_text()
+    train, infer = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    model, inputs = nn.Sequential(nn.Linear(4, 3)), [TensorSpec("features", "float32", (4,))]
+    compiled = compile(model, nn.CrossEntropyLoss(), inputs, [TensorSpec("label", "int64")], metric="argmax")
+    assert (compiled.train, compiled.infer) == (train, infer)
 
 
 @pytest.mark.parametrize("name", ["train.json", "infer.json", "weights.safetensors"])

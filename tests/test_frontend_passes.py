@@ -1,5 +1,7 @@
 """Each pass does its one thing, and leaves alone what it must."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import fx, nn
 
 from stoker.frontend import passes
 from stoker.frontend.interpret import Interpreter
+from stoker.frontend.recurrent import known_shapes
 from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
@@ -252,3 +255,32 @@ def test_where_names_module_class_and_line():
     nodes = models.residual().compile().train["nodes"]
     (norm, *_) = [node["where"] for node in nodes if node["op"] == "aten.batch_norm.default"]
     assert norm.startswith("1.norm (BatchNorm2d), models.py:")
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bidirectional": True, "num_layers": 2}])
+@pytest.mark.parametrize(
+    "kind", [nn.LSTM, nn.GRU, nn.RNN, partial(nn.LSTM, proj_size=2), partial(nn.RNN, nonlinearity="relu")]
+)
+def test_recurrent_layers_have_torch_s_shapes_and_layouts(kind, options):
+    layer = kind(4, 3, **options)
+    x = torch.randn(2, 5, 4)
+    outputs, states = layer(x)
+    expected = [outputs, *(states if isinstance(states, tuple) else [states])]
+    with known_shapes(), torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        found, states = layer(mode.from_tensor(x))
+    found = [found, *(states if isinstance(states, tuple) else [states])]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.shape, ours.stride(), ours.requires_grad) == (theirs.shape, theirs.stride(), theirs.requires_grad)
+
+
+def test_recurrent_shapes_are_torch_s_own_again_after_a_trace():
+    before = dict(aten.lstm.input.py_kernels)
+    with pytest.raises(ZeroDivisionError), known_shapes():
+        assert aten.lstm.input.py_kernels != before
+        1 / 0  # noqa: B018
+    assert aten.lstm.input.py_kernels == before
+
+
+def test_a_recurrent_layer_with_the_wrong_input():
+    with pytest.raises(ValueError, match="input"):
+        compile(nn.GRU(4, 3, batch_first=True), lambda o, y: o[0].mean(), [TensorSpec("x", "float32", (5, 6))], [])

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
-import importlib.util
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -91,14 +87,20 @@ class EngineRunner:
 
 @functools.cache
 def engine():
-    """The engine's module for this torch: the installed one, or the one that STOKER_TORCH_MODULE names."""
-    path = os.environ.get("STOKER_TORCH_MODULE")
-    if not path:
-        return importlib.import_module(f"stoker._torch_{'_'.join(torch.__version__.split('.')[:2])}")
-    spec = importlib.util.spec_from_file_location(Path(path).name.partition(".")[0], path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The engine's module for this torch. ImportError where it is not built."""
+    from stoker.engine import load_torch
+    from stoker.errors import UserError
+
+    try:
+        return load_torch()
+    except UserError as error:
+        raise ImportError(str(error)) from error
+
+
+def infer_with_engine(compiled: Compiled, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    files = compiled.to_files()
+    outputs = engine().Inference(files["infer.json"].decode(), files["weights.safetensors"]).run(rows)
+    return dict(zip((entry["name"] for entry in compiled.infer["outputs"]), outputs, strict=True))
 
 
 def _entries(program: dict) -> list[dict]:

@@ -1,11 +1,13 @@
-"""Training programs equal PyTorch: loss, every gradient, buffers, weights after three steps."""
+"""Programs equal PyTorch: loss, every gradient, buffers, weights after three steps; outputs of saved models."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from conformance import models
-from conformance.harness import check
+from conformance.harness import ROWS, Case, PythonRunner, check, engine, infer_with_engine
 from stoker.program import Compiled, ProgramModule
 
 
@@ -15,17 +17,54 @@ def test_training_equals_pytorch(build, runner):
 
 
 @pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)
-def test_a_saved_model_computes_what_the_module_does(build):
+def test_a_saved_model_computes_what_the_module_does(build, runner):
     case = build()
     compiled = Compiled.from_files(case.compile().to_files())
-    module = ProgramModule(compiled.infer, compiled.weights)
-    case.model.eval()
-    with torch.no_grad():
-        expected = case.model(**{n: t.clone() for n, t in case.inputs.items()}) if len(case.inputs) > 1 else case.model(
-            *(t.clone() for t in case.inputs.values()))  # fmt: skip
-        got = module(**{name: tensor.clone() for name, tensor in case.inputs.items()})
-    expected, got = (x if isinstance(x, dict) else {"output": x} for x in (expected, got))
+    expected = named(evaluated(case))
+    got = saved_in_python(case, compiled) if runner is PythonRunner else saved_in_engine(case, compiled)
     assert got.keys() == expected.keys()
     for name in expected:
-        np.testing.assert_allclose(got[name].numpy(), expected[name].numpy(), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-6, atol=1e-7)
+
+
+def evaluated(case):
+    inputs = {name: tensor.clone() for name, tensor in case.inputs.items()}
+    with torch.no_grad():
+        return case.model.eval()(**inputs) if len(inputs) > 1 else case.model.eval()(*inputs.values())
+
+
+def saved_in_python(case, compiled):
+    module = ProgramModule(compiled.infer, compiled.weights)
     assert case.model.load_state_dict(module.state_dict()).missing_keys == []
+    with torch.no_grad():
+        return named(module(**{name: tensor.clone() for name, tensor in case.inputs.items()}))
+
+
+def saved_in_engine(case, compiled):
+    return infer_with_engine(compiled, [tensor.numpy() for tensor in case.inputs.values()])
+
+
+def named(outputs):
+    return {key: x.numpy() for key, x in (outputs if isinstance(outputs, dict) else {"output": outputs}).items()}
+
+
+def test_dropout_is_keyed_and_keeps_the_mean():
+    try:
+        module = engine()
+    except ImportError as error:
+        pytest.skip(f"the engine is not built: {error}")
+    model = torch.nn.Sequential(torch.nn.Dropout(0.25), torch.nn.Linear(4000, 1, bias=False))
+    torch.nn.init.constant_(model[1].weight, 1 / 4000)
+    x = torch.ones(ROWS, 4000)
+    case = Case(model, lambda outputs, labels: outputs.mean(), {"x": x}, {"y": torch.zeros(ROWS)})
+    compiled = case.compile()
+    program = module.TrainProgram(json.dumps(compiled.train))
+    rows = [tensor.numpy() for tensor in case.rows()]
+    losses = {key: program.run(compiled.weights, rows, key)["numerator"] / ROWS for key in KEYS}
+    again = {key: program.run(compiled.weights, rows, key)["numerator"] / ROWS for key in reversed(KEYS)}
+    assert losses == again
+    assert len(set(losses.values())) == len(KEYS)
+    assert all(abs(loss - 1) < 0.02 for loss in losses.values())  # deviation: sqrt(1/3 / 32000) = 0.0032
+
+
+KEYS = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)]  # seed, epoch, step, shard

@@ -37,7 +37,7 @@ def infer_input_shape(module: nn.Module) -> tuple[int, ...] | None:
 
 def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             copy.deepcopy(module).cpu().eval()(torch.zeros(2, *shape))
     except Exception:  # whatever the user's forward raises: it does not take this shape
         return False

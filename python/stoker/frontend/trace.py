@@ -15,6 +15,7 @@ import torch
 
 from stoker.frontend import errors
 from stoker.frontend.errors import CompileError
+from stoker.frontend.recurrent import known_shapes
 
 _tracing = threading.Lock()
 EXAMPLE_ROWS = 7  # an uncommon number, so that a branch on the batch size shows
@@ -63,7 +64,7 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
     """Fills trace.program. The batch dimension of every tensor is the same, dynamic, at least 2."""
     batch = torch.export.Dim("batch", min=2)
     shapes = (tuple({0: batch} for _ in examples),)
-    with _tracing, _quiet(), _no_custom_functions(), _slow_attention():
+    with _tracing, _quiet(), _no_custom_functions(), _slow_attention(), known_shapes():
         try:
             trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
         except CompileError:
