@@ -144,11 +144,12 @@ def wrong_shape(self, x):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_the_error_names_module_class_and_line(act, marker, text):
+def test_the_error_names_module_class_and_line(act, marker, text, capfd):
     message = error_of(Model(act))
     assert text in message
     assert f"body.1 (Inner), {line_of(marker)}" in message
     assert "torch.export" not in message and "\n" not in message
+    assert capfd.readouterr() == ("", "")
 
 
 def embedding_with_max_norm():

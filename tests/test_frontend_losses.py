@@ -225,6 +225,11 @@ def test_a_loss_that_compares_rows_is_told():
     ]
 
 
+def test_statistics_of_one_row_are_no_news():
+    model = nn.Sequential(nn.Linear(5, 6), nn.Unflatten(1, (2, 3)), nn.InstanceNorm1d(2, track_running_stats=True))
+    assert Case(model, nn.MSELoss(), {"x": floats(5)}, {"y": floats(2, 3)}).compile().notes == []
+
+
 def test_batch_statistics_are_told_with_their_place():
     model = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3))
     (note,) = Case(model, nn.MSELoss(), {"x": floats(5)}, {"y": floats(3)}).compile().notes

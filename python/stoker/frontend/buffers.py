@@ -52,4 +52,5 @@ def _rule(node: fx.Node, argument: fx.Node) -> str | None:
 
 def statistics(gm: fx.GraphModule) -> list[str]:
     """The modules that normalise by statistics of the batch."""
-    return [place_of_node(node) for node in gm.graph.nodes if node.target in _NORMS and node.args[5]]
+    norms = [node for node in gm.graph.nodes if node.target is aten.batch_norm.default]
+    return [place_of_node(node) for node in norms if node.args[5]]

@@ -71,7 +71,7 @@ class TrainStage(Stage):
         self.plan = (objective, [s.name for s in inputs], [s.name for s in labels], weighted, metric)
         self.trace = [trace]  # in a list: nn.Module would look into it
 
-    def forward(self, *tensors):
+    def run(self, *tensors):
         objective, features, labels, weighted, metric = self.plan
         trace = self.trace[0]
         self.watch(trace, tensors[0])
@@ -88,7 +88,7 @@ class InferStage(Stage):
         self.names = [spec.name for spec in inputs]
         self.trace = [trace]
 
-    def forward(self, *tensors):
+    def run(self, *tensors):
         self.watch(self.trace[0], tensors[0])
         outputs = structure.call(self.model, dict(zip(self.names, tensors, strict=True)))
         return _number(self.trace[0], outputs, [])

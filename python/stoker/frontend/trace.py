@@ -35,11 +35,20 @@ class Trace:
 
 
 class Stage(torch.nn.Module):
-    """What is exported: forward takes flat tensors and returns a flat list; subclasses say which."""
+    """What is exported: run() takes flat tensors and returns a flat list; subclasses say which."""
 
     def __init__(self, model: torch.nn.Module):
         super().__init__()
         self.model = model
+
+    def run(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
+        raise NotImplementedError
+
+    def forward(self, *tensors):
+        try:
+            return self.run(*tensors)
+        except Exception as error:
+            raise _InForwardError(error) from error
 
     def watch(self, trace: Trace, tensor: torch.Tensor) -> None:
         """Notes from here on which line asked something about the batch size."""
@@ -67,10 +76,25 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
     with _tracing, _quiet(), _no_custom_functions(), _slow_attention(), known_shapes():
         try:
             trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
-        except CompileError:
-            raise
         except Exception as error:
-            raise CompileError(explain(error, stage, trace)) from None
+            raise _compile_error(error, stage, trace) from None
+
+
+class _InForwardError(Exception):
+    """What the user's code raised. It cannot be given the graph so far, which torch.export would print to stderr."""
+
+    def __init__(self, cause: Exception):
+        super().__init__(str(cause))
+        object.__setattr__(self, "cause", cause)
+
+    def __setattr__(self, name: str, value) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+
+
+def _compile_error(error: Exception, stage: Stage, trace: Trace) -> CompileError:
+    cause = error.cause if isinstance(error, _InForwardError) else error
+    return cause if isinstance(cause, CompileError) else CompileError(explain(cause, stage, trace))
 
 
 def explain(error: Exception, stage: Stage, trace: Trace) -> str:
