@@ -1,6 +1,7 @@
 #include "program/executor.h"
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/engine.h>
 
 #include <cstring>
@@ -8,6 +9,8 @@
 #include "base/error.h"
 #include "program/dtypes.h"
 #include "program/landing.h"
+#include "program/linear.h"
+#include "program/memory.h"
 #include "program/plan.h"
 #include "program/scalars.h"
 #include "program/weights.h"
@@ -41,8 +44,8 @@ class Executor final : public Step {
   const Program program_;
   const optim::Arena& arena_;
   const optim::Arena buffers_;
-  const Plan plan_;
   Landing landing_;
+  const Plan plan_;
   std::vector<IValue> constants_;
   Set sets_[2];
   std::vector<int64_t> counts_;  // this run's own
@@ -55,8 +58,8 @@ Executor::Executor(const Program& program, const optim::Arena& arena, const Safe
     : program_(program),
       arena_(arena),
       buffers_(buffer_arena(program)),
-      plan_(program),
       landing_(arena),
+      plan_(program, [this](const Node& node) { return linear_call(program_, node, landing_); }),
       counts_(count_numbers(program)),
       slots_(program.slots) {
   if (!program.train) fail_user("this program is not for training");
@@ -74,6 +77,7 @@ void Executor::bind(int set, float* weights, float* buffers, int64_t* counts) {
 StepScalars Executor::run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
                           const RandomKey& key) {
   const at::AutoGradMode with_gradients(true);
+  const at::DisableRecordFunctionGuard no_profiler;
   fill_inputs(inputs);
   for (size_t i = 0; i < program_.parameters.size(); ++i) slots_[program_.parameters[i].slot] = sets_[set].leaves[i];
   for (size_t i = 0; i < constants_.size(); ++i) slots_[program_.constants[i].slot] = constants_[i];
@@ -164,6 +168,7 @@ int64_t count_numbers(const Program& program) {
 }
 
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
+  keep_freed_memory();
   return std::make_unique<Executor>(program, arena, constants);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "program/dtypes.h"
+#include "program/memory.h"
 #include "program/weights.h"
 
 namespace stoker::program {
@@ -12,6 +13,7 @@ namespace stoker::program {
 Inference::Inference(const std::string& program, ByteView weights)
     : program_(parse_program(program)), plan_(program_), weights_(program_.slots) {
   if (program_.train) fail_user("this program is for training, not for inference");
+  keep_freed_memory();
   const c10::InferenceMode mode;
   const SafeTensors file(weights, "the weights");
   for (const auto& p : program_.parameters) weights_[p.slot] = view_tensor(file, p.name, "float32", p.shape);

@@ -14,6 +14,15 @@ namespace stoker::program {
 using torch::autograd::Node;
 using torch::autograd::variable_list;
 
+namespace {
+
+// Its bytes are those of a contiguous float tensor.
+bool is_plain(const at::Tensor& t) {
+  return t.layout() == at::kStrided && t.scalar_type() == at::kFloat && t.is_contiguous() && !t._is_zerotensor();
+}
+
+}  // namespace
+
 // Stands where autograd would put AccumulateGrad. The engine has added up the gradients of all uses when it gets here.
 struct Landing::End : Node {
   End(Landing& landing, int parameter, const at::Tensor& leaf)
@@ -53,20 +62,30 @@ at::Tensor Landing::leaf(int parameter, float* weights) {
 void Landing::begin(float* gradient) {
   gradient_ = gradient;
   std::fill(landed_.begin(), landed_.end(), false);
+  auto& places = places_[gradient];
+  for (size_t i = places.size(); i < landed_.size(); ++i) {
+    places.push_back(at::from_blob(gradient + arena_.extent(i).begin, arena_.parameters()[i].shape, at::kFloat));
+  }
+  current_ = &places;
+}
+
+const at::Tensor& Landing::place(int parameter, bool& first) {
+  first = !landed_[parameter];
+  landed_[parameter] = true;
+  return (*current_)[parameter];
 }
 
 void Landing::land(int parameter, const at::Tensor& gradient) {
-  const auto extent = arena_.extent(parameter);
-  float* place = gradient_ + extent.begin;
-  STOKER_CHECK(gradient.numel() == extent.size());
-  if (gradient.layout() == at::kStrided && gradient.scalar_type() == at::kFloat && gradient.is_contiguous() &&
-      !gradient._is_zerotensor()) {
-    std::memcpy(place, gradient.const_data_ptr<float>(), extent.size() * sizeof(float));
+  bool first = false;
+  const auto& to = place(parameter, first);
+  STOKER_CHECK(gradient.numel() == to.numel());
+  if (!first) {
+    to.add_(gradient);
+  } else if (is_plain(gradient)) {
+    std::memcpy(to.mutable_data_ptr(), gradient.const_data_ptr(), to.nbytes());
   } else {
-    const auto dense = gradient.is_sparse() ? gradient.to_dense() : gradient;
-    at::from_blob(place, arena_.parameters()[parameter].shape, at::kFloat).copy_(dense);
+    to.copy_(gradient.is_sparse() ? gradient.to_dense() : gradient);
   }
-  landed_[parameter] = true;
 }
 
 void Landing::finish() {

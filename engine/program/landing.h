@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/function.h>
 
+#include <map>
 #include <vector>
 
 #include "optim/arena.h"
@@ -18,15 +19,20 @@ class Landing {
   at::Tensor leaf(int parameter, float* weights);
   /// REQUIRES: `gradient` is arena-shaped; the backward pass runs between begin() and finish().
   void begin(float* gradient);
+  /// A part of the parameter's gradient that autograd made; several add up.
+  void land(int parameter, const at::Tensor& gradient);
+  /// Where the parameter's gradient goes, for who computes it in place; `first` tells whether to overwrite or to add.
+  const at::Tensor& place(int parameter, bool& first);
   /// Parameters that got no gradient, and the padding, become zero.
   void finish();
 
  private:
   struct End;
-  void land(int parameter, const at::Tensor& gradient);
 
   const optim::Arena& arena_;
   std::vector<optim::Extent> padding_;
+  std::map<float*, std::vector<at::Tensor>> places_;  // by the few addresses that gradients have
+  const std::vector<at::Tensor>* current_ = nullptr;
   float* gradient_ = nullptr;
   std::vector<bool> landed_;
   std::vector<c10::intrusive_ptr<torch::autograd::Node>> ends_;  // leaves hold them weakly

@@ -4,11 +4,13 @@
 #include <new>
 
 #include "base/error.h"
+#include "program/symbols.h"
 
 namespace stoker::program {
 namespace {
 
 using c10::IValue;
+using Stack = std::vector<IValue>;
 
 // "aten.add.Tensor" is the dispatcher's "aten::add" with overload "Tensor"; its overload "" is written "default".
 c10::OperatorHandle find_operator(const std::string& op) {
@@ -70,9 +72,9 @@ std::vector<Recipe> symbol_arguments(const Node& node, const Symbol& symbol) {
 }
 
 // Results as the program counts them: the elements of a list have a slot each.
-void flatten(std::vector<IValue>& stack) {
+void flatten(Stack& stack) {
   if (std::ranges::none_of(stack, [](const IValue& v) { return v.isTensorList(); })) return;
-  std::vector<IValue> flat;
+  Stack flat;
   for (auto& value : stack) {
     if (!value.isTensorList()) {
       flat.push_back(std::move(value));
@@ -83,7 +85,7 @@ void flatten(std::vector<IValue>& stack) {
   stack = std::move(flat);
 }
 
-void store(std::vector<IValue>& results, const std::vector<int>& out, Slots& slots) {
+void store(Stack& results, const std::vector<int>& out, Slots& slots) {
   for (size_t i = 0; i < out.size(); ++i) {
     if (out[i] == -1) continue;
     if (i >= results.size()) fail_user("gives ", results.size(), " results, and the program names ", out.size());
@@ -93,26 +95,26 @@ void store(std::vector<IValue>& results, const std::vector<int>& out, Slots& slo
 
 }  // namespace
 
-Plan::Plan(const Program& program) : slots_(program.slots) {
-  for (size_t i = 0; i < program.nodes.size(); ++i) nodes_.push_back(resolve(program.nodes[i], i));
+Plan::Plan(const Program& program, const Specialise& specialise) : slots_(program.slots) {
+  for (size_t i = 0; i < program.nodes.size(); ++i) nodes_.push_back(resolve(program.nodes[i], i, specialise));
   find_last_uses(program);
 }
 
-Plan::Node Plan::resolve(const program::Node& node, size_t number) try {
-  Node resolved{.label = cat(node.where, " (", node.op, ")"), .out = node.out};
-  resolved.symbol = find_symbol(node.op);
-  if (resolved.symbol) {
-    resolved.arguments = symbol_arguments(node, *resolved.symbol);
-    return resolved;
+Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialise& specialise) try {
+  PlannedNode planned{.label = cat(node.where, " (", node.op, ")"), .out = node.out};
+  if (const auto* symbol = find_symbol(node.op)) {
+    planned.arguments = symbol_arguments(node, *symbol);
+    planned.call = [call = symbol->call](Stack& stack) { stack.assign(1, call(stack)); };
+    return planned;
   }
-  resolved.op = find_operator(node.op);
-  const auto& schema = resolved.op->schema();
+  const auto op = find_operator(node.op);
+  const auto& schema = op.schema();
   check_names(node, schema);
-  for (size_t i = 0; i < schema.arguments().size(); ++i) {
-    resolved.arguments.push_back(resolve_argument(node, schema, i));
-  }
-  resolved.random = randomness_of(*resolved.op, resolved.arguments);
-  return resolved;
+  for (size_t i = 0; i < schema.arguments().size(); ++i) planned.arguments.push_back(resolve_argument(node, schema, i));
+  planned.random = randomness_of(op, planned.arguments);
+  if (specialise) planned.call = specialise(node);
+  if (!planned.call) planned.call = [op](Stack& stack) { op.callBoxed(stack); };
+  return planned;
 } catch (const Error& e) {
   throw e.within(cat("node ", number, ", ", node.op, ", at ", node.where));
 }
@@ -142,7 +144,7 @@ void Plan::find_last_uses(const Program& program) {
 }
 
 void Plan::run(Slots& slots, const RandomKey& key, std::atomic<uint64_t>& operators_run) const {
-  std::vector<IValue> stack;
+  Stack stack;
   stack.reserve(16);
   size_t i = 0;
   try {
@@ -155,20 +157,17 @@ void Plan::run(Slots& slots, const RandomKey& key, std::atomic<uint64_t>& operat
   }
 }
 
-void Plan::run_node(const Node& node, size_t number, Slots& slots, const RandomKey& key, std::vector<IValue>& stack) {
+void Plan::run_node(const PlannedNode& node, size_t number, Slots& slots, const RandomKey& key, Stack& stack) {
   stack.clear();
   for (const auto& argument : node.arguments) stack.push_back(evaluate(argument, slots));
-  if (node.symbol) {
-    auto result = node.symbol->call(stack);
-    stack.assign(1, std::move(result));
-  } else if (node.random.source == Randomness::Source::shared) {
+  if (node.random.source == Randomness::Source::shared) {
     const SharedGenerator generator(node_seed(key, number));
-    node.op->callBoxed(stack);
+    node.call(stack);
   } else {
     if (node.random.source == Randomness::Source::argument) {
       stack[node.random.position] = make_generator(node_seed(key, number));
     }
-    node.op->callBoxed(stack);
+    node.call(stack);
   }
   flatten(stack);
   store(stack, node.out, slots);
