@@ -58,7 +58,9 @@ def check_reload(model: StokerClassificationModel, test: DataFrame) -> None:
 
 
 def main() -> None:
-    spark = SparkSession.builder.master("local[2]").appName("mnist").config("spark.ui.enabled", False).getOrCreate()
+    torch.manual_seed(1)  # the initial weights; with the fit's own seed everything repeats
+    builder = SparkSession.builder.master("local[2]").appName("mnist").config("spark.ui.enabled", False)
+    spark = builder.config("spark.ui.showConsoleProgress", False).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     rows, test = mnist_data.dataframes(spark)
     for batch in BARS:
