@@ -1,6 +1,5 @@
-// engine/collective for Python: the listeners, which a task opens before it says hello; a group of one's own and what it
-// can sum, for benches and tests.
-#include <algorithm>
+// engine/collective for Python: the listeners, which a task opens before it says hello; a group of one's own and what
+// it can sum, for benches and tests.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -67,44 +66,62 @@ void bind_group(nb::module_& m) {
       .def_prop_ro("hosts", &Group::hosts)
       .def_prop_ro("bytes_sent", &Group::bytes_sent)
       .def("abort", &Group::abort, "reason"_a, release)
-      .def("pass_step", [](Group& group, uint64_t step) {
-        group.arrive(Phase::slices, step);
-        group.await(Phase::slices, step);
-      }, "step"_a, release);
-  m.def("form_group", &form_group, "roster"_a, "listeners"_a,
-        "Meets all peers. The roster is a dict: generation, rank, secret (bytes), timeout, and members, each with rank, "
-        "host, port, unix_name and pid.");
+      .def(
+          "pass_step",
+          [](Group& group, uint64_t step) {
+            group.arrive(Phase::slices, step);
+            group.await(Phase::slices, step);
+          },
+          "step"_a, release);
+  m.def(
+      "form_group", &form_group, "roster"_a, "listeners"_a,
+      "Meets all peers. The roster is a dict: generation, rank, secret (bytes), timeout, and members, each with rank, "
+      "host, port, unix_name and pid.");
 }
 
 void bind_sums(nb::module_& m) {
   const auto release = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<AllReduce>(m, "AllReduce", "Adds one resident vector per rank, in place.")
       .def(nb::init<Group&, int64_t>(), "group"_a, "floats"_a, nb::keep_alive<1, 2>(), release)
-      .def_prop_ro("buffer", [](nb::handle_t<AllReduce> self) {
-        const auto buffer = nb::cast<AllReduce&>(self).buffer();
-        return view(buffer.data(), buffer.size(), self);
-      })
+      .def_prop_ro("buffer",
+                   [](nb::handle_t<AllReduce> self) {
+                     const auto buffer = nb::cast<AllReduce&>(self).buffer();
+                     return view(buffer.data(), buffer.size(), self);
+                   })
       .def("run", &AllReduce::run, release);
   nb::class_<ShardSum>(m, "ShardSum", "Sums over logical shards; see engine/collective/shard_sum.h.")
       .def("begin", &ShardSum::begin, "step"_a, "present"_a)
-      .def("put", [](ShardSum& sum, int shard, const nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>& vector) {
-        std::copy_n(vector.data(), vector.size(), sum.next());
-        sum.put(shard);
-      }, "shard"_a, "vector"_a)
+      .def(
+          "put",
+          [](ShardSum& sum, int shard,
+             const nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>& vector) {
+            std::copy_n(vector.data(), vector.size(), sum.next());
+            sum.put(shard);
+          },
+          "shard"_a, "vector"_a)
       .def("exchange", &ShardSum::exchange, release)
       .def_prop_ro("slice", [](const ShardSum& sum) { return std::pair(sum.slice().begin, sum.slice().end); })
-      .def("sum", [](nb::handle_t<ShardSum> self) {
-        auto& sum = nb::cast<ShardSum&>(self);
-        const Range slice = sum.slice();
-        return view(const_cast<float*>(sum.sum(slice)) + slice.begin, static_cast<size_t>(slice.size()), self);
-      }, "The sums of my slice.");
-  m.def("make_shard_sum", [](Group& group, int shards, int64_t floats) {
-    return make_shard_sum(group, {.shards = shards, .floats = floats});
-  }, "group"_a, "shards"_a, "floats"_a, nb::keep_alive<0, 1>(), release);
-  m.def("owned_shards", [](int rank, int size, int shards) {
-    const Node owned = owned_shards(rank, size, shards);
-    return std::pair(owned.lo, owned.hi);
-  }, "rank"_a, "size"_a, "shards"_a);
+      .def(
+          "sum",
+          [](nb::handle_t<ShardSum> self) {
+            auto& sum = nb::cast<ShardSum&>(self);
+            const Range slice = sum.slice();
+            return view(const_cast<float*>(sum.sum(slice)) + slice.begin, static_cast<size_t>(slice.size()), self);
+          },
+          "The sums of my slice.");
+  m.def(
+      "make_shard_sum",
+      [](Group& group, int shards, int64_t floats) {
+        return make_shard_sum(group, {.shards = shards, .floats = floats});
+      },
+      "group"_a, "shards"_a, "floats"_a, nb::keep_alive<0, 1>(), release);
+  m.def(
+      "owned_shards",
+      [](int rank, int size, int shards) {
+        const Node owned = owned_shards(rank, size, shards);
+        return std::pair(owned.lo, owned.hi);
+      },
+      "rank"_a, "size"_a, "shards"_a);
 }
 
 }  // namespace

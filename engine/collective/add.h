@@ -7,9 +7,11 @@
 
 namespace stoker::collective {
 
-void add_2(float* out, const float* a, const float* b, int64_t n);                                      ///< a + b
-void add_chain_3(float* out, const float* a, const float* b, const float* c, int64_t n);                ///< (a + b) + c
-void add_chain_4(float* out, const float* a, const float* b, const float* c, const float* d, int64_t n);  ///< ((a + b) + c) + d
-void add_pairs_4(float* out, const float* a, const float* b, const float* c, const float* d, int64_t n);  ///< (a + b) + (c + d)
+void add_2(float* out, const float* a, const float* b, int64_t n);                        ///< a + b
+void add_chain_3(float* out, const float* a, const float* b, const float* c, int64_t n);  ///< (a + b) + c
+void add_chain_4(float* out, const float* a, const float* b, const float* c, const float* d,
+                 int64_t n);  ///< ((a + b) + c) + d
+void add_pairs_4(float* out, const float* a, const float* b, const float* c, const float* d,
+                 int64_t n);  ///< (a + b) + (c + d)
 
 }  // namespace stoker::collective

@@ -10,7 +10,8 @@ namespace {
 constexpr size_t kLineDoubles = 8;
 
 /// Adds column `j` of the present shards below `node`; false when there is none.
-bool add_column(Node node, const ShardSet& present, size_t j, const std::function<const double*(int)>& of, double& sum) {
+bool add_column(Node node, const ShardSet& present, size_t j, const std::function<const double*(int)>& of,
+                double& sum) {
   if (node.hi - node.lo == 1) {
     if (present[node.lo]) sum = of(node.lo)[j];
     return present[node.lo];
@@ -24,7 +25,7 @@ bool add_column(Node node, const ShardSet& present, size_t j, const std::functio
 
 }  // namespace
 
-DirectSum::DirectSum(Group& group, const ShardSumOptions& options) 
+DirectSum::DirectSum(Group& group, const ShardSumOptions& options)
     : group_(group), options_(options), present_(options.shards, true) {
   STOKER_CHECK(options.shards > 0 && options.block > 0 && options.block % 16 == 0 && options.floats >= 0 &&
                options.floats % options.block == 0 && options.scalars >= 0);

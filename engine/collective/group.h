@@ -22,28 +22,29 @@ namespace stoker::collective {
 /// One member as the coordinator announces it.
 struct Member {
   int rank = 0;
-  std::string host;          // address that other hosts reach it by
-  int port = 0;              // its TCP listener for peers
-  std::string unix_name;     // its abstract Unix socket for peers on its host
-  int64_t pid = 0;           // in its own pid namespace
-  uint64_t attempt = 0;      // Spark's taskAttemptId
-  int host_group = 0;        // tests: ranks of different groups are taken for ranks of different hosts
+  std::string host;       // address that other hosts reach it by
+  int port = 0;           // its TCP listener for peers
+  std::string unix_name;  // its abstract Unix socket for peers on its host
+  int64_t pid = 0;        // in its own pid namespace
+  uint64_t attempt = 0;   // Spark's taskAttemptId
+  int host_group = 0;     // tests: ranks of different groups are taken for ranks of different hosts
 };
 
 struct Roster {
   uint64_t generation = 0;
   int rank = 0;  // mine
   std::vector<Member> members;
-  Bytes secret;             // of the fit; authenticates every peer connection
-  bool force_tcp = false;   // tests: treat every rank as a host of its own
-  double timeout = 30;      // seconds to meet all peers, and the longest silence of a peer inside a step
-  int socket_buffer = 0;    // tests: bytes of each TCP connection's kernel buffers
+  Bytes secret;            // of the fit; authenticates every peer connection
+  bool force_tcp = false;  // tests: treat every rank as a host of its own
+  double timeout = 30;     // seconds to meet all peers, and the longest silence of a peer inside a step
+  int socket_buffer = 0;   // tests: bytes of each TCP connection's kernel buffers
 };
 
 /// The listening ends that a worker opens before it is admitted, so that their addresses can be announced.
 class Listeners {
  public:
-  /// Binds `bind_host` (an address of this host, never a wildcard unless told) on a free port and an abstract Unix name.
+  /// Binds `bind_host` (an address of this host, never a wildcard unless told) on a free port and an abstract Unix
+  /// name.
   explicit Listeners(const std::string& bind_host);
   ~Listeners();
   int port() const;
@@ -83,9 +84,9 @@ class Group {
 
   /// "I have reached `phase` of step `step`": everything I wrote before is seen by those who await it.
   virtual void arrive(Phase phase, uint64_t step) = 0;
-  /// Waits until every rank of this host has reached it. Throws Error(aborted) after abort() or when a peer left because
-  /// it failed (it reports the cause), Error(world) when a peer died (its connection closed; seen within 100 ms) or was
-  /// silent for the roster's timeout.
+  /// Waits until every rank of this host has reached it. Throws Error(aborted) after abort() or when a peer left
+  /// because it failed (it reports the cause), Error(world) when a peer died (its connection closed; seen within 100
+  /// ms) or was silent for the roster's timeout.
   virtual void await(Phase phase, uint64_t step) = 0;
   /// Whether every rank of this host has.
   virtual bool reached(Phase phase, uint64_t step) const = 0;

@@ -102,9 +102,8 @@ TEST(Group, AskingForDifferentRegionsIsABugAndNamesThePeer) {
 TEST(Group, TooLargeARegionIsAnErrorForEveryRankOfTheHost) {
   Rosters rosters(World{.size = 2});
   std::vector<Outcome> outcomes(2);
-  run_ranks(2, [&](int rank) {
-    outcomes[rank] = outcome_of([&] { rosters.form(rank)->host_region(size_t{1} << 50); });
-  });
+  run_ranks(2,
+            [&](int rank) { outcomes[rank] = outcome_of([&] { rosters.form(rank)->host_region(size_t{1} << 50); }); });
   EXPECT_EQ(outcomes[0].kind, ErrorKind::world);
   EXPECT_TRUE(has(outcomes[0].text, "MiB available")) << outcomes[0].text;
   EXPECT_EQ(outcomes[1].kind, ErrorKind::aborted);
@@ -189,7 +188,8 @@ TEST(Forming, StopsWhenAsked) {
     stop.request_stop();
   });
   for (const int rank : {0, 1}) {
-    const Outcome outcome = outcome_of([&] { Group::form(rosters.of(rank), *rosters.listeners[rank], stop.get_token()); });
+    const Outcome outcome =
+        outcome_of([&] { Group::form(rosters.of(rank), *rosters.listeners[rank], stop.get_token()); });
     EXPECT_EQ(outcome.kind, ErrorKind::aborted) << outcome.text;
     EXPECT_LT(outcome.seconds, 2);
   }

@@ -37,7 +37,11 @@ net::Fd connect_unix(const std::string& name) {
 class Meeting {
  public:
   Meeting(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop)
-      : roster_(roster), listeners_(listeners), deadline_(deadline), stop_(std::move(stop)), peers_(strangers(roster)) {}
+      : roster_(roster),
+        listeners_(listeners),
+        deadline_(deadline),
+        stop_(std::move(stop)),
+        peers_(strangers(roster)) {}
 
   Peers run() {
     try {
@@ -185,7 +189,8 @@ class Meeting {
 
   Peer& introduced(const Introduction& who) {
     if (who.generation != roster_.generation) fail_world("a peer of generation ", who.generation);
-    if (who.to != static_cast<uint32_t>(roster_.rank) || who.from <= who.to || who.from >= static_cast<uint32_t>(peers_.size()))
+    if (who.to != static_cast<uint32_t>(roster_.rank) || who.from <= who.to ||
+        who.from >= static_cast<uint32_t>(peers_.size()))
       fail_world("a peer that is not expected here");
     Peer& peer = peers_[who.from];
     if (peer.fd) fail_world("a second connection from ", describe(peer.member));

@@ -14,11 +14,16 @@ constexpr size_t kPage = 4096;
 
 const char* name(Phase phase) {
   switch (phase) {
-    case Phase::partials: return "partials";
-    case Phase::sums: return "sums";
-    case Phase::norms: return "norms";
-    case Phase::slices: return "slices";
-    case Phase::count: break;
+    case Phase::partials:
+      return "partials";
+    case Phase::sums:
+      return "sums";
+    case Phase::norms:
+      return "norms";
+    case Phase::slices:
+      return "slices";
+    case Phase::count:
+      break;
   }
   return "?";
 }
@@ -111,9 +116,12 @@ auto MeshGroup::watch(const Work& work) {
 
 std::span<std::byte> MeshGroup::host_region(size_t bytes) {
   return watch([&] {
-    if (!shares_memory()) regions_.push_back(shm::Segment::unshared(bytes));
-    else if (local_rank() == 0) regions_.push_back(lead_region(bytes));
-    else regions_.push_back(follow_region(bytes));
+    if (!shares_memory())
+      regions_.push_back(shm::Segment::unshared(bytes));
+    else if (local_rank() == 0)
+      regions_.push_back(lead_region(bytes));
+    else
+      regions_.push_back(follow_region(bytes));
     regions_.back().close_fd();
     return regions_.back().bytes().first(bytes);
   });
@@ -137,7 +145,8 @@ shm::Segment MeshGroup::follow_region(size_t bytes) {
   Peer& leader = peers_[local_ranks()[0]];
   try {
     const auto deadline = Clock::now() + from_seconds(roster_.timeout);
-    const FrameHeader header = receive_header(peers_, leader, FrameKind::region, deadline, [this] { aborted_.check(); });
+    const FrameHeader header =
+        receive_header(peers_, leader, FrameKind::region, deadline, [this] { aborted_.check(); });
     net::Fd fd(shm::receive_descriptor(leader.fd.get(), deadline));
     if (header.index != regions_.size() || header.bytes != bytes)
       fail_bug("ranks of one host ask for different regions: number ", header.index, " of ", header.bytes,
@@ -191,11 +200,12 @@ void MeshGroup::await(Phase phase, uint64_t step) {
       if (Clock::now() < deadline || reached(phase, step)) return;
       for (size_t i = 0; i < local_ranks().size(); ++i)
         if (!has_reached(static_cast<int>(i), phase, stamp_of(step)))
-          fail_world("step ", step, ", waiting for ", name(phase), ": ",
-                     describe(peers_[local_ranks()[i]].member), " was silent for ", roster_.timeout, " s");
+          fail_world("step ", step, ", waiting for ", name(phase), ": ", describe(peers_[local_ranks()[i]].member),
+                     " was silent for ", roster_.timeout, " s");
     };
     auto& spin = spins_[static_cast<size_t>(phase)];
-    shm::wait(control_->word, spin, [&] { return reached(phase, step); }, tick_or_end);
+    shm::wait(
+        control_->word, spin, [&] { return reached(phase, step); }, tick_or_end);
   });
 }
 

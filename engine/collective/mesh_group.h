@@ -66,13 +66,13 @@ class MeshGroup final : public Group {
   const Topology topology_;
   Transfers transfers_;
   std::vector<shm::Spin> spins_;  // by phase
-  net::Fd wake_fd_;  // readable once aborted
+  net::Fd wake_fd_;               // readable once aborted
   AbortFlag aborted_;
   bool failed_ = false;
-  const int exceptions_;            // on their way when this group was made
+  const int exceptions_;  // on their way when this group was made
   std::deque<shm::Segment> regions_;
-  Control* control_ = nullptr;      // in the first region; none when nobody shares it
-  Stamp newest_ = 0;                // at which this rank arrived anywhere
+  Control* control_ = nullptr;  // in the first region; none when nobody shares it
+  Stamp newest_ = 0;            // at which this rank arrived anywhere
 };
 
 }  // namespace stoker::collective

@@ -98,7 +98,8 @@ void run_step(Group& group, ShardSum& sum, const ShardSumOptions& options, uint6
   for (Range r{slice.begin, 0}; r.begin < slice.end; r.begin = r.end) {
     r.end = std::min(slice.end, r.begin + 2 * kBlock);
     const float* got = sum.sum(r);
-    ASSERT_TRUE(same_bits(got + r.begin, want.floats.data() + r.begin, r.size())) << "step " << step << " at " << r.begin;
+    ASSERT_TRUE(same_bits(got + r.begin, want.floats.data() + r.begin, r.size()))
+        << "step " << step << " at " << r.begin;
   }
   group.arrive(Phase::slices, step);
   group.await(Phase::slices, step);

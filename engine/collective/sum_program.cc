@@ -29,9 +29,7 @@ Tree build(Node node, const std::vector<Node>& leaves) {
   return std::make_unique<Expression>(Expression{-1, std::move(left), std::move(right)});
 }
 
-int count_sources(const Expression& e) {
-  return e.is_source() ? 1 : count_sources(*e.left) + count_sources(*e.right);
-}
+int count_sources(const Expression& e) { return e.is_source() ? 1 : count_sources(*e.left) + count_sources(*e.right); }
 
 }  // namespace
 
@@ -95,10 +93,18 @@ void SumProgram::run_block(std::span<const Source> sources, Range block, float* 
     float* to = &i == &instructions_.back() ? out : row(i.row);
     const float *a = term(i.terms[0]), *b = term(i.terms[1]), *c = term(i.terms[2]), *d = term(i.terms[3]);
     switch (i.kind) {
-      case Instruction::Kind::add_2: add_2(to, a, b, n); break;
-      case Instruction::Kind::chain_3: add_chain_3(to, a, b, c, n); break;
-      case Instruction::Kind::chain_4: add_chain_4(to, a, b, c, d, n); break;
-      case Instruction::Kind::pairs_4: add_pairs_4(to, a, b, c, d, n); break;
+      case Instruction::Kind::add_2:
+        add_2(to, a, b, n);
+        break;
+      case Instruction::Kind::chain_3:
+        add_chain_3(to, a, b, c, n);
+        break;
+      case Instruction::Kind::chain_4:
+        add_chain_4(to, a, b, c, d, n);
+        break;
+      case Instruction::Kind::pairs_4:
+        add_pairs_4(to, a, b, c, d, n);
+        break;
     }
   }
 }

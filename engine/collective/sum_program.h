@@ -31,7 +31,8 @@ class SumProgram {
 
   int sources() const { return sources_; }
   /// sum(sources[0] ...), in the order of `leaves`, of the elements in `range`, into each of `outs` (whole vectors, so
-  /// element i goes to [i]). No partial: zeros. An out may be a source's own memory. REQUIRES: range of whole 16 floats.
+  /// element i goes to [i]). No partial: zeros. An out may be a source's own memory. REQUIRES: range of whole 16
+  /// floats.
   void run(std::span<const Source> sources, Range range, std::span<float* const> outs);
 
   /// Operands and results are sources (0, 1, ...) or scratch rows (-1, -2, ...).

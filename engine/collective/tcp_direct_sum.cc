@@ -8,7 +8,9 @@ namespace {
 
 bool contains(Node outer, Node inner) { return outer.lo <= inner.lo && inner.hi <= outer.hi; }
 
-ByteView bytes_of(const float* data, int64_t floats) { return std::as_bytes(std::span(data, static_cast<size_t>(floats))); }
+ByteView bytes_of(const float* data, int64_t floats) {
+  return std::as_bytes(std::span(data, static_cast<size_t>(floats)));
+}
 
 }  // namespace
 
@@ -116,8 +118,7 @@ void TcpDirectSum::exchange() {
 
 void TcpDirectSum::gather_scalars() {
   auto out = scalars_of(topology_.host()).begin();
-  for (const int shard : present_shards_[topology_.host()])
-    out = std::copy_n(scalars_at(shard), options_.scalars, out);
+  for (const int shard : present_shards_[topology_.host()]) out = std::copy_n(scalars_at(shard), options_.scalars, out);
 }
 
 void TcpDirectSum::send_partials() {
@@ -169,7 +170,8 @@ void TcpDirectSum::add_my_slice() {
   const Range range = global_slice(topology_.rank());
   program_.run(sources_, range, {{sums_}});
   const ByteView sums = bytes_of(sums_ + range.begin, range.size());
-  const FrameHeader header{FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()), sums.size()};
+  const FrameHeader header{FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()),
+                           sums.size()};
   for (int h = 0; h < topology_.hosts(); ++h)
     if (h != topology_.host()) mesh_.transfers().send(topology_.carrier(h, topology_.rank()), header, {sums});
 }

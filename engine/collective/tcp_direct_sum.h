@@ -3,8 +3,9 @@
 //
 // The vector is cut into one slice per rank of the world; rank g owns slice g. For each slice of another host's rank
 // one rank of this host, the slice's *carrier*, folds the host's partials as far as the canonical tree allows, sends
-// them with the host's scalars to the owner, and later receives the sums into its host's memory. So every host holds all
-// sums after exchange(), and each host repeats the same update: slice() cuts the vector among the ranks of the host.
+// them with the host's scalars to the owner, and later receives the sums into its host's memory. So every host holds
+// all sums after exchange(), and each host repeats the same update: slice() cuts the vector among the ranks of the
+// host.
 #include "collective/direct_sum.h"
 #include "collective/mesh_group.h"
 
@@ -49,14 +50,14 @@ class TcpDirectSum final : public DirectSum {
 
   MeshGroup& mesh_;
   const Topology& topology_;
-  float* sums_;      // a whole vector of the host
-  Staging outgoing_;  // my host's partials of the slices that I carry
-  Staging incoming_;  // other hosts' partials of my slice
-  std::vector<std::vector<int>> present_shards_;   // by host, ascending
-  std::vector<std::vector<double>> scalars_;       // by host, of its present shards one after the other
+  float* sums_;                                   // a whole vector of the host
+  Staging outgoing_;                              // my host's partials of the slices that I carry
+  Staging incoming_;                              // other hosts' partials of my slice
+  std::vector<std::vector<int>> present_shards_;  // by host, ascending
+  std::vector<std::vector<double>> scalars_;      // by host, of its present shards one after the other
   std::vector<HostPartial> host_partials_;
-  std::vector<std::vector<Node>> nodes_;           // partials by host
-  std::vector<Source> sources_;                    // of my slice
+  std::vector<std::vector<Node>> nodes_;  // partials by host
+  std::vector<Source> sources_;           // of my slice
   SumProgram program_{{0, 0}, {}};
 };
 

@@ -118,9 +118,9 @@ void Transfers::check_head(int rank, Frame& frame) {
   }
   fail_world(describe(peers_[rank].member), " sent a frame of generation ", generation_of(came.stamp), ", step ",
              step_of(came.stamp), ", kind ", static_cast<int>(came.kind), ", slice ", came.index, ", ", came.bytes,
-             " bytes instead of generation ", generation_of(frame.header.stamp), ", step ",
-             step_of(frame.header.stamp), ", kind ", static_cast<int>(frame.header.kind), ", slice ",
-             frame.header.index, ", ", frame.header.bytes, " bytes");
+             " bytes instead of generation ", generation_of(frame.header.stamp), ", step ", step_of(frame.header.stamp),
+             ", kind ", static_cast<int>(frame.header.kind), ", slice ", frame.header.index, ", ", frame.header.bytes,
+             " bytes");
 }
 
 /// Waits up to 20 ms for something to move, and moves it.
@@ -137,8 +137,10 @@ bool Transfers::move(int wake_fd) {
   for (int r = 0; r < peers_.size(); ++r) {
     const int happened = entries[r].revents;
     if (happened & POLLOUT) moved = write_some(r) || moved;
-    if (!ways_[r].in.empty() && happened != 0) moved = read_some(r) || moved;
-    else if (happened & (POLLRDHUP | POLLHUP | POLLERR)) peers_.ended(peers_[r]);
+    if (!ways_[r].in.empty() && happened != 0)
+      moved = read_some(r) || moved;
+    else if (happened & (POLLRDHUP | POLLHUP | POLLERR))
+      peers_.ended(peers_[r]);
   }
   return moved;
 }
@@ -149,8 +151,10 @@ void Transfers::run(const std::function<bool()>& done, int wake_fd, const std::f
   auto last = Clock::now();
   while (!done()) {
     tick();
-    if (move(wake_fd)) last = Clock::now();
-    else if (seconds(Clock::now() - last) > timeout_) fail_silent();
+    if (move(wake_fd))
+      last = Clock::now();
+    else if (seconds(Clock::now() - last) > timeout_)
+      fail_silent();
   }
 }
 

@@ -82,9 +82,7 @@ class Memory : public ::testing::Test {
     std::filesystem::create_directories(at.parent_path());
     std::ofstream(at) << text;
   }
-  void SetUp() override {
-    write("/proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    4000 kB\nSwapFree: 1000 kB\n");
-  }
+  void SetUp() override { write("/proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    4000 kB\nSwapFree: 1000 kB\n"); }
   void TearDown() override { std::filesystem::remove_all(root_); }
   const std::string root_ = ::testing::TempDir() + "memory-" + std::to_string(::getpid());
 };

@@ -41,8 +41,10 @@ Duration Spin::next() {
 }
 
 void Spin::learn(bool helped) {
-  if (helped) now_ = std::min(limit_, std::max(2 * now_, 2 * kShortest));
-  else now_ = now_ / 2 < kShortest ? Duration(0) : now_ / 2;
+  if (helped)
+    now_ = std::min(limit_, std::max(2 * now_, 2 * kShortest));
+  else
+    now_ = now_ / 2 < kShortest ? Duration(0) : now_ / 2;
 }
 
 namespace internal {

@@ -24,7 +24,8 @@ constexpr int kMore = 1 << 20;  // ranks than cores: never spins
 void play(Shared& shared, uint64_t parity, int ranks) {
   Spin spin(ranks);
   for (uint64_t turn = parity; turn < 4000; turn += 2) {
-    wait(shared.word, spin, [&] { return shared.turn.load() == turn; }, nothing);
+    wait(
+        shared.word, spin, [&] { return shared.turn.load() == turn; }, nothing);
     shared.turn.store(turn + 1);
     wake(shared.word);
   }
@@ -59,7 +60,9 @@ TEST(Wake, WhatTickThrowsEndsTheWaitAndTheCount) {
   Shared shared{};
   Spin spin(1);
   const auto tick = [] { throw std::runtime_error("enough"); };
-  EXPECT_THROW(wait(shared.word, spin, [] { return false; }, tick), std::runtime_error);
+  EXPECT_THROW(wait(
+                   shared.word, spin, [] { return false; }, tick),
+               std::runtime_error);
   EXPECT_EQ(shared.word.waiters.load(), 0u);
 }
 
@@ -67,7 +70,8 @@ TEST(Wake, TicksWhileNothingHappens) {
   Shared shared{};
   Spin spin(kMore);
   int ticks = 0;
-  wait(shared.word, spin, [&] { return ticks == 3; }, [&] { ++ticks; });
+  wait(
+      shared.word, spin, [&] { return ticks == 3; }, [&] { ++ticks; });
   EXPECT_EQ(ticks, 3);
 }
 
