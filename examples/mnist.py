@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from torch import nn
