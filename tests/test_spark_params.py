@@ -14,9 +14,7 @@ def net(*sizes):
 
 
 def test_an_unknown_name_is_refused_and_the_nearest_suggested():
-    with pytest.raises(
-        TypeError, match="has no parameter 'learningrate'; did you mean 'learningRate'"
-    ):
+    with pytest.raises(TypeError, match="has no parameter 'learningrate'; did you mean 'learningRate'"):
         StokerClassifier(learningrate=0.1)
 
 

@@ -67,7 +67,7 @@ def test_phases_sum_to_the_whole_and_do_not_go_back():
 
     start = time.perf_counter()
     phases = Phases("compile")
-    for event in ("slots", "admitted", "admitted", "ingested", "started", "metrics", "result", "admitted"):
+    for event in ("slots", "reading", "admitted", "ingested", "started", "metrics", "result", "admitted"):
         time.sleep(0.002)
         phases.after(event)
     phases.enter("done")

@@ -20,7 +20,8 @@ from stoker.progress import Progress, make_progress
 from stoker.spark import columns, launch, slots
 from stoker.spark.columns import Placement, Source
 
-_PHASE_AFTER = {"slots": "start", "admitted": "ingest", "started": "train", "result": "finish"}
+# "reading": Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
+_PHASE_AFTER = {"slots": "start", "reading": "ingest", "admitted": "ingest", "started": "train", "result": "finish"}
 
 
 class Phases:

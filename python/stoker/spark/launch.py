@@ -49,6 +49,12 @@ class Result:
     history: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Address:
+    told: str  # to the tasks, a name or a number
+    bind: str  # a number of this machine
+
+
 Observer = Callable[[str, dict[str, Any]], None]
 """Called with each event's kind and particulars, in order."""
 
@@ -61,17 +67,21 @@ def run_gang(rows: DataFrame, gang: Gang, observe: Observer) -> Result:
     slots.check_enough(gang.workers, capacity)
     with slots.queue_of(conf).lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, driver_address(spark, conf), capacity, observe)
+        return _run(rows, gang, address_of_driver(spark, conf), capacity, observe)
 
 
-def _run(rows: DataFrame, gang: Gang, host: str, capacity: int | None, observe: Observer) -> Result:
+def _run(rows: DataFrame, gang: Gang, address: Address, capacity: int | None, observe: Observer) -> Result:
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)
-    coordinator = core().Coordinator(_coordinator_options(gang, host, secret, capacity))
+    coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
     try:
-        task = make_task(Job(host, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights))
+        task = make_task(
+            Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights)
+        )
         job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "extra int").collect())
+        if not gang.exact_partitions:
+            observe("reading", {})
         try:
             _Watch(coordinator, job, gang, observe).run()
             weights, history = coordinator.result()
@@ -96,9 +106,9 @@ def _check_partitions(job: SparkJob, gang: Gang) -> None:
         )
 
 
-def _coordinator_options(gang: Gang, host: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
+def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
     return {
-        "bind_host": host,
+        "bind_host": bind,
         "secret": secret,
         "workers": gang.workers,
         "shards": gang.shards,
@@ -194,15 +204,17 @@ def _first_lines(error: BaseException, lines: int = 3) -> str:
     return " ".join(said[:lines]) or type(error).__name__
 
 
-def driver_address(spark: SparkSession, conf: slots.Conf) -> str:
-    """The address at which the tasks reach this process."""
-    if told := conf(HOST_SETTING):
-        return told
+def address_of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
+    """Where the tasks reach this process."""
     if slots.is_local(conf):
-        return "127.0.0.1"
+        return Address("127.0.0.1", "127.0.0.1")
+    if told := conf(HOST_SETTING):
+        return Address(told, socket.gethostbyname(told))
     if hasattr(spark, "client"):  # Spark Connect: this process is not Spark's driver
-        return _address_towards(spark.client.host)
-    return conf("spark.driver.host") or "127.0.0.1"
+        own = _address_towards(spark.client.host)
+        return Address(own, own)
+    host = conf("spark.driver.host") or "127.0.0.1"
+    return Address(host, conf("spark.driver.bindAddress") or socket.gethostbyname(host))
 
 
 def _address_towards(host: str) -> str:

@@ -46,9 +46,10 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     from stoker import engine
 
     core = engine.core()
-    address = own_address(job.host, job.port)
+    coordinator = socket.gethostbyname(job.host)
+    address = own_address(coordinator, job.port)
     listeners = core.Listeners(address)
-    link = core.WorkerLink(job.host, job.port, job.secret, hello(engine, listeners, address), job.connect_timeout)
+    link = core.WorkerLink(coordinator, job.port, job.secret, hello(engine, listeners, address), job.connect_timeout)
     try:
         verdict, _ = link.admission()
         if verdict == "go":
