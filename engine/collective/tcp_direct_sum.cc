@@ -1,7 +1,6 @@
 #include "collective/tcp_direct_sum.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace stoker::collective {
 namespace {
@@ -192,7 +191,7 @@ const float* TcpDirectSum::sum(Range range) {
 }
 
 void TcpDirectSum::replace_partials() {
-  std::memcpy(first_slots()[group_.local_rank()], sums_, static_cast<size_t>(options_.floats) * sizeof(float));
+  std::copy_n(sums_, options_.floats, first_slots()[group_.local_rank()]);
 }
 
 }  // namespace stoker::collective
