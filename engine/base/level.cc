@@ -24,9 +24,12 @@ Level machine_level() {
 
 const char* name(Level level) {
   switch (level) {
-    case Level::baseline: return "baseline";
-    case Level::avx2: return "avx2";
-    case Level::avx512: return "avx512";
+    case Level::baseline:
+      return "baseline";
+    case Level::avx2:
+      return "avx2";
+    case Level::avx512:
+      return "avx512";
   }
   return "unknown";
 }
