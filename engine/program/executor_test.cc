@@ -101,6 +101,63 @@ TEST(Executor, NoRowsNoGradient) {
   EXPECT_EQ(at::count_nonzero(bench.gradient).item().toLong(), 0);
 }
 
+TEST(Executor, LinearLayerOverSequencesEqualsAutograd) {
+  const auto x = at::rand({3, 4, 2});
+  const auto weight = at::rand({5, 2}).requires_grad_();
+  const auto bias = at::rand({5}).requires_grad_();
+  for (const bool biased : {true, false}) {
+    Writer w;
+    const int in = w.input("x", "feature", {4, 2});
+    Arguments args = {slot(in), slot(w.parameter("weight", {5, 2}))};
+    if (biased) args.push_back(slot(w.parameter("bias", {5})));
+    const int y = w.node("aten.tanh.default", {slot(w.node("aten.linear.default", args))});
+    Bench bench(w.train(w.node("aten.sum.default", {slot(y)})), {{"weight", weight}, {"bias", bias}});
+    bench.run({x});
+    const auto wanted = biased ? at::linear(x, weight, bias) : at::linear(x, weight);
+    const auto gradients = torch::autograd::grad({wanted.tanh().sum()}, {weight, bias}, {}, {}, false, true);
+    EXPECT_TRUE(at::allclose(bench.gradient_of("weight"), gradients[0]));
+    if (biased) EXPECT_TRUE(at::allclose(bench.gradient_of("bias"), gradients[1]));
+  }
+}
+
+TEST(Executor, LayersWithoutWidth) {
+  for (const auto& [in, out] : {std::pair{0, 2}, {3, 0}}) {
+    Writer w;
+    const int x = w.input("x", "feature", {in});
+    const int y =
+        w.node("aten.linear.default", {slot(x), slot(w.parameter("a", {out, in})), slot(w.parameter("b", {out}))});
+    Bench bench(w.train(w.node("aten.sum.default", {slot(y)})), {{"a", at::ones({out, in})}, {"b", at::ones(out)}});
+    EXPECT_EQ(bench.run({at::ones({4, in})}).numerator, 4.0 * out * (in + 1));
+    EXPECT_TRUE(at::equal(bench.gradient_of("b"), at::full(out, 4.0F)));
+  }
+}
+
+TEST(Executor, InputChangedAfterALinearLayerIsAnError) {
+  Linear m;
+  const int hidden = m.w.node("aten.linear.default", {slot(m.y), slot(m.w.parameter("top", {2, 2}))});
+  m.w.node("aten.mul_.Tensor", {slot(m.y), 2.0});
+  auto tensors = linear_tensors();
+  tensors["top"] = at::ones({2, 2});
+  Bench bench(m.w.train(m.w.node("aten.sum.default", {slot(hidden)})), tensors);
+  EXPECT_TRUE(has(user_error([&] {
+                    bench.run({at::ones({2, 3})});
+                  }),
+                  "the backward pass: one of the variables needed"));
+}
+
+TEST(Executor, ParameterUsedByLinearLayersAndOthersAddsUp) {
+  Writer w;
+  const int x = w.input("x", "feature", {2});
+  const int tied = w.parameter("tied", {3, 2});
+  const int scaled = w.node("aten.mul.Tensor", {slot(tied), 10.0});
+  const int y = w.node("aten.linear.default", {slot(x), slot(tied)});
+  const int sum = w.node("aten.sum.default", {slot(y)});
+  const int rest = w.node("aten.sum.default", {slot(scaled)});
+  Bench bench(w.train(w.node("aten.add.Tensor", {slot(sum), slot(rest)})), {{"tied", at::ones({3, 2})}});
+  bench.run({at::ones({5, 2})});
+  EXPECT_TRUE(at::equal(bench.gradient_of("tied"), at::full({3, 2}, 15.0F)));
+}
+
 TEST(Executor, EachSetHasItsOwnWeights) {
   Linear m;
   Bench bench(m.w.train(m.w.node("aten.sum.default", {slot(m.y)})), linear_tensors());

@@ -33,8 +33,9 @@ struct LinearBackward : torch::autograd::Node {
   variable_list apply(variable_list&& gradients) override {
     if (!gradients[0].defined()) return variable_list(num_outputs());
     const auto input = input_.unpack();
-    const auto out = gradients[0].reshape({-1, weight_.size(0)});
-    land_weight(out, input.reshape({-1, weight_.size(1)}));
+    const auto rows = c10::multiply_integers(input.sizes().slice(0, input.dim() - 1));
+    const auto out = gradients[0].reshape({rows, weight_.size(0)});
+    land_weight(out, input.reshape({rows, weight_.size(1)}));
     if (layer_.bias != -1) land_bias(out);
     if (num_outputs() == 0 || !task_should_compute_output(0)) return variable_list(num_outputs());
     return {out.mm(weight_).view(input.sizes())};
