@@ -32,7 +32,10 @@ void bind_train(nb::module_& m) {
   m.def(
       "bench_steps",
       [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps) {
-        return train::bench_steps(spec, view(weights), to_tensors(inputs), steps);
+        const auto raw = view(weights);
+        const auto tensors = to_tensors(inputs);
+        nb::gil_scoped_release released;
+        return train::bench_steps(spec, raw, tensors, steps);
       },
       "spec"_a, "weights"_a, "inputs"_a, "steps"_a,
       "Median seconds of one step (forward, backward, optimizer, commit) of a world of one on fixed inputs.");

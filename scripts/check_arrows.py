@@ -20,7 +20,7 @@ ARROWS = {
     "shm": set(),
     "gang": {"net"},
     "collective": {"gang", "net", "shm"},
-    "program": set(),
+    "program": {"optim"},
     "data": set(),
     "optim": {"collective"},
     "sync": {"optim", "collective"},

@@ -16,29 +16,12 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/error.h"
+#include "gang/roster.h"
 
 namespace stoker::collective {
 
-/// One member as the coordinator announces it.
-struct Member {
-  int rank = 0;
-  std::string host;       // address that other hosts reach it by
-  int port = 0;           // its TCP listener for peers
-  std::string unix_name;  // its abstract Unix socket for peers on its host
-  int64_t pid = 0;        // in its own pid namespace
-  uint64_t attempt = 0;   // Spark's taskAttemptId
-  int host_group = 0;     // tests: ranks of different groups are taken for ranks of different hosts
-};
-
-struct Roster {
-  uint64_t generation = 0;
-  int rank = 0;  // mine
-  std::vector<Member> members;
-  Bytes secret;            // of the fit; authenticates every peer connection
-  bool force_tcp = false;  // tests: treat every rank as a host of its own
-  double timeout = 30;     // seconds to meet all peers, and the longest silence of a peer inside a step
-  int socket_buffer = 0;   // tests: bytes of each TCP connection's kernel buffers
-};
+using Member = gang::RosterEntry;
+using Roster = gang::Roster;
 
 /// The listening ends that a worker opens before it is admitted, so that their addresses can be announced.
 class Listeners {

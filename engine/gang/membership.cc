@@ -149,7 +149,7 @@ std::vector<ShardCount> all_shards(const Gang& gang, int shards) {
   return all;
 }
 
-collective::Member roster_entry(const Hello& hello) {
+RosterEntry roster_entry(const Hello& hello) {
   return {.rank = hello.partition,
           .host = hello.host,
           .port = hello.peer_port,

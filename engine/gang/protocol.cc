@@ -30,13 +30,13 @@ std::vector<ShardCount> get_shards(Decoder& in) {
   return shards;
 }
 
-void put(Encoder& out, const collective::Member& member) {
+void put(Encoder& out, const RosterEntry& member) {
   out.put(int32_t{member.rank}).put(member.host).put(int32_t{member.port}).put(member.unix_name);
   out.put(int64_t{member.pid}).put(uint64_t{member.attempt});
 }
 
-collective::Member get_member(Decoder& in) {
-  collective::Member member;
+RosterEntry get_member(Decoder& in) {
+  RosterEntry member;
   member.rank = in.get<int32_t>();
   member.host = in.text();
   member.port = in.get<int32_t>();
@@ -136,7 +136,7 @@ Ingested Ingested::decode(ByteView bytes) {
 Bytes Start::encode() const {
   Encoder out;
   out.put(roster.generation).put(static_cast<uint32_t>(roster.members.size()));
-  for (const collective::Member& member : roster.members) put(out, member);
+  for (const RosterEntry& member : roster.members) put(out, member);
   out.put(static_cast<uint8_t>(roster.force_tcp)).put(roster.timeout);
   put(out, shards);
   out.put(int32_t{isa});

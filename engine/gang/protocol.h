@@ -9,7 +9,7 @@
 #include "base/codec.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "collective/group.h"
+#include "gang/roster.h"
 
 namespace stoker::gang {
 
@@ -96,7 +96,7 @@ struct Ingested {
 /// Coordinator to all once every shard's rows are there.
 struct Start {
   static constexpr Kind kKind = Kind::start;
-  collective::Roster roster;       // on the wire without rank and secret, which WorkerLink fills in
+  Roster roster;       // on the wire without rank and secret, which WorkerLink fills in
   std::vector<ShardCount> shards;  // all S of them, ascending
   int isa = 0;                     // level for all
 

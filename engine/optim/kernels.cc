@@ -1,5 +1,8 @@
 #include "optim/kernels.h"
 
+#include "base/level.h"
+#include "optim/optimizer.h"
+
 namespace stoker::optim {
 
 #ifdef __x86_64__
@@ -15,16 +18,13 @@ const Kernels& kernels(Isa isa) {
   return kPortableKernels;
 }
 
-Isa best_isa() {
-  __builtin_cpu_init();
-  const auto has512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  if (has512) return Isa::avx512;
-  return __builtin_cpu_supports("avx2") ? Isa::avx2 : Isa::portable;
-}
 #else
 const Kernels& kernels(Isa) { return kPortableKernels; }
-Isa best_isa() { return Isa::portable; }
 #endif
+
+Isa best_isa() {
+  static const Level level = best_level();
+  return level == Level::avx512 ? Isa::avx512 : level == Level::avx2 ? Isa::avx2 : Isa::portable;
+}
 
 }  // namespace stoker::optim

@@ -11,7 +11,7 @@
 
 namespace stoker::optim {
 
-/// The best that this CPU has.
+/// The kernels of base/level.h's best level.
 Isa best_isa();
 
 /// Hyperparameters of one parameter group. Names, meanings and defaults are those of torch.optim.
