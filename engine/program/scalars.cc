@@ -33,6 +33,15 @@ double predict(MetricKind kind, const float* output, int64_t classes) {
   return static_cast<double>(std::max_element(output, output + classes) - output);
 }
 
+// How many predictions one weight is for; 0 without weights.
+int64_t share_of(const at::Tensor* weight, int64_t items) {
+  if (!weight || items == 0) return 0;
+  if (weight->numel() == 0 || items % weight->numel() != 0) {
+    fail_user("the metric has ", items, " predictions for ", weight->numel(), " weights");
+  }
+  return items / weight->numel();
+}
+
 at::Tensor plain(const at::Tensor& tensor, at::ScalarType type) { return tensor.detach().to(type).contiguous(); }
 
 }  // namespace
@@ -50,7 +59,7 @@ MetricSums measure(MetricKind kind, const at::Tensor& output, const at::Tensor& 
   const auto outputs = plain(output, at::kFloat);
   const auto labels = plain(label, at::kDouble);
   const auto weights = weight ? plain(*weight, at::kFloat) : at::Tensor();
-  const int64_t share = weight && weight->numel() ? shape.items / weight->numel() : 0;  // predictions of one weight
+  const int64_t share = share_of(weight, shape.items);
   const auto* x = outputs.const_data_ptr<float>();
   const auto* y = labels.const_data_ptr<double>();
   const auto* w = share ? weights.const_data_ptr<float>() : nullptr;

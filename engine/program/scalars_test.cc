@@ -52,6 +52,11 @@ TEST(Metric, NoRows) {
 TEST(Metric, LabelsThatDoNotFit) {
   EXPECT_TRUE(has(user_error([] { measure(MetricKind::argmax, kScores, labels({1}), nullptr); }),
                   "3 predictions for 1 labels"));
+  const auto weight = at::ones(2);
+  EXPECT_TRUE(has(user_error([&] {
+                    measure(MetricKind::argmax, kScores, labels({1, 1, 1}), &weight);
+                  }),
+                  "3 predictions for 2 weights"));
 }
 
 }  // namespace
