@@ -18,16 +18,15 @@ namespace {
 ByteView view(const nb::bytes& bytes) { return {static_cast<const std::byte*>(bytes.data()), bytes.size()}; }
 
 void train_worker(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-                  const gang::Start& start, const std::string& spec, const nb::bytes& weights) {
-  const ByteView raw = view(weights);
+                  const gang::Start& start, const std::string& spec) {
   nb::gil_scoped_release released;
-  train::train(link, listeners, store, start, train::parse_spec(spec), raw);
+  train::train(link, listeners, store, start, train::parse_spec(spec));
 }
 
 }  // namespace
 
 void bind_train(nb::module_& m) {
-  m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a, "weights"_a,
+  m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a,
         "Runs the whole training of one worker with the GIL released; see engine/train/loop.h.");
   m.def(
       "bench_steps",

@@ -40,10 +40,10 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
         timeout: float = 120, **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process."""
     secret = secrets.token_bytes(32)
-    coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, "workers": workers,
-                                      "shards": fit.shards, "start_timeout": 60, **options})  # fmt: skip
     weights = program.save_weights(fit.compiled.weights)
-    job = spark_task.Job("127.0.0.1", coordinator.port, secret, workers, fit.shards, fit.spec(), weights)
+    coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, "workers": workers,
+                                      "shards": fit.shards, "start_timeout": 60, "initial": weights, **options})  # fmt: skip
+    job = spark_task.Job("127.0.0.1", coordinator.port, secret, workers, fit.shards, fit.spec())
     context = multiprocessing.get_context("spawn")
     processes = []
     try:

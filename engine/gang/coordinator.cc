@@ -30,7 +30,7 @@ Json about(const Hello& hello) {
 
 /// Messages that speak of a generation's work, and are void once it is over.
 bool of_generation(Kind kind) {
-  return kind == Kind::metrics || kind == Kind::result_begin || kind == Kind::result_chunk || kind == Kind::finished;
+  return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk || kind == Kind::finished;
 }
 
 net::LoopOptions loop_options(const CoordinatorOptions& options) {
@@ -57,6 +57,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_from_outsider(ConnectionId id, Kind kind);
   void take_from_member(ConnectionId id, Session& session, Member& member, const Frame& frame);
   void take_ingested(Member& member, Ingested message);
+  void send_piece(ConnectionId id, const Fetch& fetch);
   void take_metrics(Member& member, const Bytes& body);
   void take_result(ConnectionId id, Session& session);
   void take_finished(ConnectionId id, Member& member);
@@ -65,7 +66,7 @@ struct Coordinator::Impl : net::LoopHandler {
 
   void act();
   void carry_out(const Decision& decision);
-  void begin(const Start& start);
+  void begin(Start start);
   void tell_abort(const std::string& reason);
   void end(const std::optional<Error>& failure);
   void answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason);
@@ -205,6 +206,8 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return;
     case Kind::metrics:
       return take_metrics(member, frame.body);
+    case Kind::fetch:
+      return send_piece(id, Fetch::decode(frame.body));
     case Kind::result_begin:
       session.inbox.emplace(ResultBegin::decode(frame.body));
       return take_result(id, session);
@@ -227,6 +230,12 @@ void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
   for (const ShardCount& shard : message.shards) rows += shard.rows;
   event("ingested", {{"rank", member.hello.partition}, {"rows", rows}, {"shards", message.shards.size()}});
   member.shards = std::move(message.shards);
+}
+
+void Coordinator::Impl::send_piece(ConnectionId id, const Fetch& fetch) {
+  if (fetch.offset > options.initial.size()) fail_world("asked for initial weights beyond their end");
+  const auto rest = ByteView(options.initial).subspan(fetch.offset);
+  loop->send(id, static_cast<uint16_t>(Kind::piece), gang.generation, rest.first(std::min(rest.size(), kChunk)));
 }
 
 void Coordinator::Impl::take_metrics(Member& member, const Bytes& body) {
@@ -284,7 +293,9 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
   }
 }
 
-void Coordinator::Impl::begin(const Start& start) {
+void Coordinator::Impl::begin(Start start) {
+  start.initial = options.initial.size();
+  start.initial_digest = hash128(options.initial);
   gang.generation = start.roster.generation;
   send_members(start);
   int64_t rows = 0;

@@ -37,7 +37,14 @@ class Raw {
     return raw;
   }
 
-  void write(ByteView bytes) { net::write_all(fd_.get(), bytes, in(5)); }
+  /// The other end may close at the first wrong byte, before all are written; ended() tells.
+  void write(ByteView bytes) try {
+    net::write_all(fd_.get(), bytes, in(5));
+  } catch (const Error& error) {
+    if (std::string(error.what()).find("Broken pipe") == std::string::npos &&
+        std::string(error.what()).find("reset") == std::string::npos)
+      throw;
+  }
   Bytes read(size_t n) {
     Bytes bytes(n);
     net::read_exact(fd_.get(), bytes, in(5));

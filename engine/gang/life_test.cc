@@ -24,6 +24,7 @@ void live(const Fit& fit, int partition, const Bytes& weights) {
   EXPECT_EQ(start.roster.rank, partition);
   EXPECT_EQ(start.roster.secret, fit.options.secret);
   EXPECT_EQ(start.roster.members.size(), static_cast<size_t>(fit.options.workers));
+  EXPECT_EQ(link.initial_weights(start), fit.options.initial);
   link.metrics(R"({"step": 4, "loss": 0.5})");
   if (partition == 0) link.result(weights, "{}");
   link.finished();
@@ -47,6 +48,14 @@ double death_seen_after() {
 }
 
 }  // namespace
+
+TEST(Life, InitialWeightsReachEveryWorkerWhateverTheirSize) {
+  for (const size_t size : {size_t{0}, size_t{1}, kChunk, kChunk + 1, 5 * kChunk + 3}) {
+    Fit fit(2, [&](CoordinatorOptions& options) { options.initial = weights_of(size); });
+    run_all(fit, {});
+    EXPECT_EQ(fit.failure(), "none") << size;
+  }
+}
 
 TEST(Life, ResultComesHomeWhateverTheSizeOfGangAndWeights) {
   for (const int workers : {1, 2, 5}) {

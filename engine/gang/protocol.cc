@@ -139,7 +139,8 @@ Bytes Start::encode() const {
   for (const RosterEntry& member : roster.members) put(out, member);
   out.put(static_cast<uint8_t>(roster.force_tcp)).put(roster.timeout);
   put(out, shards);
-  out.put(int32_t{isa});
+  out.put(int32_t{isa}).put(initial);
+  put(out, initial_digest);
   return out.take();
 }
 
@@ -152,8 +153,16 @@ Start Start::decode(ByteView bytes) {
     start.roster.timeout = in.get<double>();
     start.shards = get_shards(in);
     start.isa = in.get<int32_t>();
+    start.initial = in.get<uint64_t>();
+    start.initial_digest = get_hash(in);
     return start;
   });
+}
+
+Bytes Fetch::encode() const { return Encoder().put(offset).take(); }
+
+Fetch Fetch::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Fetch{in.get<uint64_t>()}; });
 }
 
 Bytes Ping::encode() const { return Encoder().put(number).take(); }

@@ -30,11 +30,13 @@ enum class Kind : uint16_t {
   failed = 13,
   farewell = 14,
   abort = 15,
+  fetch = 16,
+  piece = 17,
 };
 
 /// The longest body of a frame on the control link.
 inline constexpr size_t kMaxBody = 2 << 20;
-/// Bytes of the result in one result_chunk.
+/// Bytes of the result in one result_chunk, and of the initial weights in one piece.
 inline constexpr size_t kChunk = 1 << 20;
 
 /// First message of a worker, after the handshake.
@@ -99,9 +101,21 @@ struct Start {
   Roster roster;       // on the wire without rank and secret, which WorkerLink fills in
   std::vector<ShardCount> shards;  // all S of them, ascending
   int isa = 0;                     // level for all
+  uint64_t initial = 0;            // bytes of the initial weights, to be fetched
+  Hash128 initial_digest;          // hash128() of them
 
   Bytes encode() const;
   static Start decode(ByteView bytes);
+};
+
+/// A worker asks for the initial weights from this byte on. The answer is a piece: bare bytes, as many as there are but
+/// at most kChunk.
+struct Fetch {
+  static constexpr Kind kKind = Kind::fetch;
+  uint64_t offset = 0;
+
+  Bytes encode() const;
+  static Fetch decode(ByteView bytes);
 };
 
 /// Coordinator to worker, once a heartbeat.
@@ -163,7 +177,7 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
-// metrics: the body is a JSON object. finished and farewell (the coordinator's answer to finished and failed: the
+// metrics: the body is a JSON object. piece: bare bytes. finished and farewell (the coordinator's answer to finished and failed: the
 // worker may close now) have no body.
 
 }  // namespace stoker::gang

@@ -39,6 +39,8 @@ Start start() {
   start.roster.timeout = 2.5;
   start.shards = {{0, 10, {1, 2}}, {1, 0, {}}};
   start.isa = 1;
+  start.initial = 1ull << 40;
+  start.initial_digest = {5, 6};
   return start;
 }
 
@@ -52,6 +54,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Ingested{});
   expect_round_trip(start());
   expect_round_trip(Start{});
+  expect_round_trip(Fetch{1ull << 40});
   expect_round_trip(Ping{9});
   expect_round_trip(Pong{9, -1});
   expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});

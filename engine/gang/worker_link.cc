@@ -69,6 +69,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::optional<Admission> admission;
   std::optional<Start> start;
   std::optional<Hash128> stored;
+  std::optional<Bytes> piece;  // of the initial weights, asked for and not yet taken
   std::optional<std::string> abort_reason;
   std::function<void(const std::string&)> callback;
   bool leaving = false;  // finished or failed has been said
@@ -122,6 +123,9 @@ void WorkerLink::Impl::take(const Frame& frame) {
       return take_start(frame);
     case Kind::result_stored:
       stored = ResultStored::decode(frame.body).digest;
+      return;
+    case Kind::piece:
+      piece = frame.body;
       return;
     case Kind::farewell:
       gone = true;
@@ -241,6 +245,21 @@ Start WorkerLink::start() {
   impl_->wait([&] { return impl_->start.has_value() && !impl_->abort_reason; });
   const std::lock_guard lock(impl_->mutex);
   return *impl_->start;
+}
+
+Bytes WorkerLink::initial_weights(const Start& start) {
+  Bytes weights;
+  weights.reserve(start.initial);
+  while (weights.size() < start.initial) {
+    impl_->send(Fetch{weights.size()});
+    impl_->wait([&] { return impl_->piece.has_value(); });
+    const std::lock_guard lock(impl_->mutex);
+    const Bytes piece = *std::exchange(impl_->piece, {});
+    if (piece.empty() || piece.size() > start.initial - weights.size()) fail_world("the initial weights came cut");
+    weights.insert(weights.end(), piece.begin(), piece.end());
+  }
+  if (hash128(weights) != start.initial_digest) fail_world("the initial weights arrived damaged");
+  return weights;
 }
 
 void WorkerLink::progress(int64_t step) { impl_->step = step; }

@@ -35,6 +35,8 @@ class WorkerLink {
   void ingesting(int64_t rows);
   /// Waits until the gang has formed. Throws Error(aborted) when the fit ended instead.
   Start start();
+  /// The initial weights that `start` announces. Throws Error(world) when they arrive damaged.
+  Bytes initial_weights(const Start& start);
   /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.
   void progress(int64_t step);
   /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.

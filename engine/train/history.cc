@@ -62,7 +62,8 @@ std::string History::progress(int rank, int64_t step, int64_t steps, int64_t epo
   now.seconds = watch_.elapsed();
   json out = now.to_json(mean_);
   out["rank"] = rank;
-  out["step"] = step;
+  out["step"] = static_cast<int64_t>(epochs_.size()) * steps + step;
+  out["step_of_epoch"] = step;
   out["steps_of_epoch"] = steps;
   out["epochs"] = epochs;
   return out.dump();

@@ -40,7 +40,7 @@ class History {
   void add(const sync::Scalars& step, int64_t rows);
   void end_epoch(uint64_t bytes_sent);
   PhaseTimes& phases() { return current_.phases; }
-  /// The epoch under way, as a progress line: a JSON object.
+  /// The epoch under way, as a progress line: a JSON object. `step` is the epoch's; "step" counts all committed ones.
   std::string progress(int rank, int64_t step, int64_t steps, int64_t epochs) const;
   nlohmann::json to_json() const;
 

@@ -37,6 +37,7 @@ class Reporter {
   Reporter(gang::WorkerLink& link, const History& history, int rank, int64_t steps, int64_t epochs)
       : link_(link), history_(history), rank_(rank), steps_(steps), epochs_(epochs) {}
   void after_step(int64_t step) {
+    link_.progress(++committed_);
     if (watch_.elapsed() >= kReportEvery || step == steps_) report(step);
   }
 
@@ -49,6 +50,7 @@ class Reporter {
   const History& history_;
   int rank_;
   int64_t steps_, epochs_;
+  int64_t committed_ = 0;
   Stopwatch watch_;
 };
 
@@ -89,14 +91,14 @@ void rethrow_cause(gang::WorkerLink& link, const Error& seen) {
 }  // namespace
 
 void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-           const gang::Start& start, const TrainSpec& spec, ByteView weights) try {
+           const gang::Start& start, const TrainSpec& spec) try {
   std::stop_source stop;
   link.on_abort([stop](const std::string&) mutable { stop.request_stop(); });
   const auto group = collective::Group::form(start.roster, listeners, stop.get_token());
   const std::stop_callback wake(stop.get_token(), [&] { group->abort(link.abort_reason()); });
 
   const data::Plan plan(counts_of(start), spec.batch_size);
-  Trainer trainer(spec, *group, weights, start.roster.generation);
+  Trainer trainer(spec, *group, link.initial_weights(start), start.roster.generation);
   Feed feed(store, plan, owned_shards(start), spec.seed, spec.shuffle);
   History history(trainer.mean_loss());
   Reporter reporter(link, history, group->rank(), plan.steps(), spec.epochs);

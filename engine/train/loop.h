@@ -12,6 +12,6 @@ namespace stoker::train {
 /// Returns when this rank's last step is committed (and, on rank 0, the result has arrived). Throws Error(aborted) when
 /// the coordinator ended the fit; Error(user) and Error(world) where this rank failed by itself.
 void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-           const gang::Start& start, const TrainSpec& spec, ByteView weights);
+           const gang::Start& start, const TrainSpec& spec);
 
 }  // namespace stoker::train

@@ -70,7 +70,7 @@ class Bar:
     def _metrics(self, data: dict[str, Any]) -> None:
         steps = data["steps_of_epoch"]
         self._bar.total = steps * self._epochs
-        self._bar.n = steps * (data["epoch"] - 1) + data["step"]
+        self._bar.n = steps * (data["epoch"] - 1) + data["step_of_epoch"]
         self._bar.set_description_str(f"epoch {data['epoch']}/{self._epochs}", refresh=False)
         self._bar.set_postfix_str(describe(data))
 
@@ -92,8 +92,8 @@ class Lines:
             self._say(f"reading rows: {self._ingest.total(data):,}", always=False)
         elif kind == "metrics" and data.get("rank", 0) == 0:
             steps = data["steps_of_epoch"]
-            where = f"epoch {data['epoch']}/{self._epochs}, step {data['step']}/{steps}"
-            self._say(f"{where}: {describe(data)}", always=data["step"] == steps)
+            where = f"epoch {data['epoch']}/{self._epochs}, step {data['step_of_epoch']}/{steps}"
+            self._say(f"{where}: {describe(data)}", always=data["step_of_epoch"] == steps)
 
     def _say(self, text: str, always: bool) -> None:
         if always or time.monotonic() - self._last >= LINE_EVERY:

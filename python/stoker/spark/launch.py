@@ -77,7 +77,7 @@ def _run(rows: DataFrame, gang: Gang, address: Address, capacity: int | None, ob
     coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
     try:
         task = make_task(
-            Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.weights)
+            Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec)
         )
         job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "extra int").collect())
         if not gang.exact_partitions:
@@ -115,6 +115,7 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
         "start_timeout": gang.start_timeout,
         "heartbeat_timeout": gang.heartbeat_timeout,
         "slots": capacity or 0,
+        "initial": gang.weights,
         "torch_version": gang.torch_version,
         **gang.options,
     }

@@ -29,7 +29,6 @@ class Job:
     workers: int
     shards: int
     spec: str  # engine/train/spec.h
-    weights: bytes
     connect_timeout: float = 20
 
 
@@ -69,7 +68,7 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     link.ingested(store.shard_rows())
     start = link.start()
     torch = engine.load_torch(isa=start.isa)
-    torch.train(link, listeners, store, start, job.spec, job.weights)
+    torch.train(link, listeners, store, start, job.spec)
 
 
 def ingest(job: Job, core: Any, link: Any, columns: list[dict], batches: Iterator[Any]) -> Any:

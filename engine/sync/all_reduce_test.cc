@@ -1,0 +1,131 @@
+#include "sync/all_reduce.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "collective/testing.h"
+
+namespace stoker::sync {
+namespace {
+
+struct Case {
+  int ranks = 1;
+  int shards = 12;
+  bool force_tcp = false;
+  double clip_norm = 0;
+  double clip_value = 0;
+};
+
+struct End {
+  Hash128 digest;
+  std::vector<Scalars> totals;
+};
+
+optim::Arena make_arena() { return optim::Arena({{"a", {60, 50}, 0}, {"b", {7}, 1}, {"c", {900}, 1}}); }
+
+optim::OptimizerOptions adam() {
+  optim::OptimizerOptions options{"adam", {{}, {}}};
+  options.groups[1].lr = 1e-2;
+  return options;
+}
+
+/// A gradient that depends on (commit, shard) only, of magnitudes whose sum depends on the order.
+void fill(float* out, const optim::Arena& arena, uint64_t commit, int shard) {
+  std::mt19937 random(static_cast<unsigned>(commit * 1000 + shard));
+  std::fill_n(out, arena.floats(), 0.0F);
+  for (int p = 0; p < static_cast<int>(arena.parameters().size()); ++p)
+    for (int64_t i = arena.extent(p).begin; i < arena.extent(p).end; ++i)
+      out[i] = std::ldexp(static_cast<float>(random() % 2001) - 1000, static_cast<int>(random() % 20) - 20);
+}
+
+End run_rank(collective::Group& group, const Case& c) {
+  const auto arena = make_arena();
+  const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
+  constexpr int64_t kBuffers = optim::kBlock;
+  HostState state(group, {arena.floats(), kBuffers, optimizer->state_buffers(), 1});
+  AllReduce reduce(group, arena, *optimizer, state, {c.shards, c.clip_norm, c.clip_value, 1, 0});
+  group.arrive(collective::Phase::slices, 1);
+  group.await(collective::Phase::slices, 1);
+  state.flip(1);
+  End end;
+  for (int step = 0; step < 5; ++step) {
+    std::vector<bool> present(c.shards, true);
+    if (step % 2 && c.shards > 1) present[step % c.shards] = false;
+    reduce.begin(present);
+    const auto owned = collective::owned_shards(group.rank(), group.size(), c.shards);
+    for (int s = owned.lo; s < owned.hi; ++s) {
+      if (!present[s]) continue;
+      float* out = reduce.partial();
+      fill(out, arena, state.committed(), s);
+      for (int64_t i = 0; i < kBuffers; ++i) out[arena.floats() + i] = static_cast<float>(s * i) / 7;
+      reduce.put(s, {0.1 * s, 3, 1, 2});
+    }
+    end.totals.push_back(reduce.exchange());
+    StepTimes times;
+    reduce.commit(true, times);
+  }
+  end.digest = state.digest();
+  EXPECT_EQ(state.committed(), 6u);
+  EXPECT_EQ(state.counts(static_cast<int>(state.committed() % 2))[0], 5);
+  return end;
+}
+
+std::vector<End> run(const Case& c) {
+  std::vector<End> ends(c.ranks);
+  collective::testing::World world{.size = c.ranks, .force_tcp = c.force_tcp};
+  collective::testing::run_groups(world, [&](collective::Group& group) { ends[group.rank()] = run_rank(group, c); });
+  return ends;
+}
+
+void expect_same(const Case& one, const Case& other) {
+  const auto a = run(one), b = run(other);
+  for (const auto* ends : {&a, &b})
+    for (const auto& end : *ends) {
+      EXPECT_EQ(hex(end.digest), hex(a[0].digest)) << other.ranks << " ranks, tcp " << other.force_tcp;
+      for (size_t i = 0; i < end.totals.size(); ++i) EXPECT_EQ(end.totals[i].numerator, a[0].totals[i].numerator);
+    }
+}
+
+}  // namespace
+
+TEST(AllReduce, RanksDoNotChangeTheBits) {
+  for (const int ranks : {2, 3, 4, 5}) expect_same({1}, {ranks});
+}
+
+TEST(AllReduce, TcpDoesNotChangeTheBits) { expect_same({1}, {3, 12, true}); }
+
+TEST(AllReduce, ClippingDoesNotChangeTheBits) {
+  expect_same({1, 12, false, 0.5}, {4, 12, false, 0.5});
+  expect_same({1, 12, false, 0.5}, {3, 12, true, 0.5});
+  expect_same({1, 12, false, 0, 0.01}, {4, 12, false, 0, 0.01});
+}
+
+TEST(AllReduce, ClippingChangesTheResult) {
+  EXPECT_NE(run({1})[0].digest, run({1, 12, false, 0.5})[0].digest);
+  EXPECT_NE(run({1})[0].digest, run({1, 12, false, 0, 0.01})[0].digest);
+}
+
+TEST(AllReduce, RanksWithoutShardsTakePart) { expect_same({1, 2}, {4, 2}); }
+
+TEST(AllReduce, OneShardIsTheShardItself) { expect_same({1, 1}, {1, 1}); }
+
+TEST(AllReduce, StateIsNotTouchedBeforeTheFlip) {
+  collective::testing::run_groups({}, [](collective::Group& group) {
+    const auto arena = make_arena();
+    const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
+    HostState state(group, {arena.floats(), 0, optimizer->state_buffers(), 0});
+    AllReduce reduce(group, arena, *optimizer, state, {1});
+    group.arrive(collective::Phase::slices, 1);
+    state.flip(1);
+    const auto before = state.digest();
+    reduce.begin({true});
+    fill(reduce.partial(), arena, 1, 0);
+    reduce.put(0, {1, 1, 0, 0});
+    reduce.exchange();
+    EXPECT_EQ(state.digest(), before);
+  });
+}
+
+}  // namespace stoker::sync
