@@ -37,7 +37,7 @@ struct AdamScalars {
   float keep1;   // 1 - blend1
   float beta2;
   float blend2;       // 1 - beta2
-  float correction2;  // sqrt(1 - beta2^step)
+  float correction2;  // 1 / sqrt(1 - beta2^step)
   float eps;
   float step;  // -lr / (1 - beta1^step)
   bool amsgrad;

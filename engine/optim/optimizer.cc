@@ -131,7 +131,7 @@ class Adam : public GroupedOptimizer {
                          .keep1 = 1 - blend1,
                          .beta2 = static_cast<float>(group.beta2),
                          .blend2 = static_cast<float>(1 - group.beta2),
-                         .correction2 = static_cast<float>(std::sqrt(correction2)),
+                         .correction2 = static_cast<float>(1 / std::sqrt(correction2)),
                          .eps = static_cast<float>(group.eps),
                          .step = static_cast<float>(-group.lr / correction1),
                          .amsgrad = group.amsgrad};

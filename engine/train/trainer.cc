@@ -1,8 +1,5 @@
 #include "train/trainer.h"
 
-#include <ATen/Parallel.h>
-#include <xmmintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -13,8 +10,6 @@
 namespace stoker::train {
 
 namespace {
-
-constexpr unsigned kDefaultMxcsr = 0x1f80;  // round to nearest, no flushing of denormals, no traps
 
 /// Counting buffers, in program order; each has as many numbers as its shape says.
 template <typename Body>
@@ -30,12 +25,6 @@ void for_each_count(const program::Program& program, Body body) {
 sync::StateLayout layout(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
                          const optim::Optimizer& optimizer) {
   return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program)};
-}
-
-/// The step loop's thread computes the same bits wherever it runs.
-void set_up_thread(int threads) {
-  _mm_setcsr(kDefaultMxcsr);
-  at::set_num_threads(threads);
 }
 
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
@@ -66,13 +55,13 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
 Trainer::Trainer(const TrainSpec& spec, collective::Group& group, ByteView weights, uint64_t generation)
     : spec_(spec),
       group_(group),
+      arithmetic_(spec.threads),
       program_(program::parse_program(spec.program)),
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       state_(group, layout(program_, arena_, buffers_, *optimizer_)),
       reduce_(group, arena_, *optimizer_, state_, {spec.shards, spec.clip_norm, spec.clip_value, generation, 0}) {
-  set_up_thread(spec.threads);
   step_ = program::make_executor(program_, arena_, program::SafeTensors(weights, "the initial weights"));
   for (int set : {0, 1}) step_->bind(set, state_.weights(set), state_.buffers(set), state_.counts(set));
   load_initial(weights);

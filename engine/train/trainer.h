@@ -16,6 +16,7 @@
 #include "program/format.h"
 #include "program/step.h"
 #include "sync/all_reduce.h"
+#include "train/arithmetic.h"
 #include "train/history.h"
 #include "train/spec.h"
 
@@ -52,6 +53,7 @@ class Trainer {
 
   const TrainSpec& spec_;
   collective::Group& group_;
+  const Arithmetic arithmetic_;
   program::Program program_;
   optim::Arena arena_;
   optim::Arena buffers_;  // the float buffers, laid out like an arena

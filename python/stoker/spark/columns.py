@@ -50,8 +50,16 @@ def type_of(df: DataFrame, name: str, param: str) -> DataType:
 
 
 def column(df: DataFrame, name: str) -> Column:
+    return F.col(_sql_name(df, name))
+
+
+def _sql_name(df: DataFrame, name: str) -> str:
     exact = any(_same(df, known, name) for known in df.columns)
-    return F.col("`" + name.replace("`", "``") + "`") if exact else F.col(name)
+    return _quoted(name) if exact else name
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def check_absent(df: DataFrame, outputs: dict[str, str]) -> None:
@@ -103,7 +111,8 @@ def check_scalar(df: DataFrame, name: str, param: str, hint: str = "") -> None:
 def expression(df: DataFrame, source: Source) -> Column:
     """The source as one column in a type that the engine stores without a further cast."""
     if len(source.columns) > 1:
-        return F.array(*[_cast(df, name, source.dtype) for name in source.columns])
+        casts = [f"cast({_sql_name(df, name)} as {_SQL_TYPE[source.dtype]})" for name in source.columns]
+        return F.expr(f"array({', '.join(casts)})")  # one text: each Column made from Python is a call into the JVM
     (name,) = source.columns
     kind = type_of(df, name, source.param)
     if is_vector(kind):
@@ -160,13 +169,18 @@ def place(df: DataFrame, sources: Sequence[Source], how: Placement) -> DataFrame
         return df.select(*values)
     if how.shards == 1:
         return df.select(*values).repartition(1)
-    keys = [column(df, how.id_column)] if how.id_column else [expression(df, source) for source in sources]
-    shard = F.pmod(F.xxhash64(*keys), F.lit(how.shards)).cast("int")
-    marked = df.select(*values, shard.alias(SHARD))
+    if how.id_column:
+        marked = df.select(*values, _shard([column(df, how.id_column)], how.shards))
+    else:
+        marked = df.select(*values).select("*", _shard([F.col(_quoted(source.name)) for source in sources], how.shards))
     if how.shards == how.workers:
         return compat.place_by_id(marked, how.workers, F.col(SHARD)).drop(SHARD)
     owner = F.floor(((F.col(SHARD) + 1) * how.workers - 1) / how.shards).cast("int")
     return compat.place_by_id(marked, how.workers, owner)
+
+
+def _shard(keys: Sequence[Column], shards: int) -> Column:
+    return F.pmod(F.xxhash64(*keys), F.lit(shards)).cast("int").alias(SHARD)
 
 
 def _cast(df: DataFrame, name: str, dtype: str) -> Column:
