@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 // Populated at once: page faults in the first step would be paid by every rank in its inner loops.
-constexpr int kShared = MAP_SHARED | MAP_POPULATE;
+constexpr int kShared = MAP_SHARED;
 
 void allocate(int fd, size_t bytes) {
   const size_t available = available_memory();

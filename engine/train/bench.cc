@@ -13,7 +13,7 @@ double bench_steps(const std::string& json, ByteView weights, const std::vector<
   collective::Roster roster;
   roster.members.resize(1);
   const auto group = collective::Group::form(roster, listeners);
-  Trainer trainer(spec, *group, weights, 0);
+  Trainer trainer(spec, *group, [&] { return Bytes(weights.begin(), weights.end()); }, 0);
   PhaseTimes times;
   std::vector<double> seconds;
   for (int64_t s = 0; s < steps; ++s) {

@@ -88,22 +88,39 @@ void rethrow_cause(gang::WorkerLink& link, const Error& seen) {
   throw seen;
 }
 
-}  // namespace
+/// What goes home, on rank 0.
+struct Home {
+  Bytes weights;
+  std::string history;
+};
 
-void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-           const gang::Start& start, const TrainSpec& spec) try {
+/// The whole life in the gang. All that its ranks share is given back on return, by all at the same time: the last one
+/// would be charged for the memory of all.
+Home train_in_group(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
+                    const gang::Start& start, const TrainSpec& spec) {
   std::stop_source stop;
   link.on_abort([stop](const std::string&) mutable { stop.request_stop(); });
   const auto group = collective::Group::form(start.roster, listeners, stop.get_token());
   const std::stop_callback wake(stop.get_token(), [&] { group->abort(link.abort_reason()); });
 
   const data::Plan plan(counts_of(start), spec.batch_size);
-  Trainer trainer(spec, *group, link.initial_weights(start), start.roster.generation);
+  Trainer trainer(spec, *group, [&] { return link.initial_weights(start); }, start.roster.generation);
   Feed feed(store, plan, owned_shards(start), spec.seed, spec.shuffle);
   History history(trainer.mean_loss());
   Reporter reporter(link, history, group->rank(), plan.steps(), spec.epochs);
   run_epochs(trainer, feed, plan, spec, *group, history, reporter);
-  if (group->rank() == 0) link.result(trainer.weights(), result_json(history, trainer, start, spec));
+  Home home;
+  if (group->rank() == 0) home = {trainer.weights(), result_json(history, trainer, start, spec)};
+  trainer.wait_for_all();
+  return home;
+}
+
+}  // namespace
+
+void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
+           const gang::Start& start, const TrainSpec& spec) try {
+  const Home home = train_in_group(link, listeners, store, start, spec);
+  if (start.roster.rank == 0) link.result(home.weights, home.history);
 } catch (const Error& seen) {
   if (seen.kind() != ErrorKind::world) throw;
   rethrow_cause(link, seen);

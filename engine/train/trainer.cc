@@ -52,7 +52,8 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
 
 }  // namespace
 
-Trainer::Trainer(const TrainSpec& spec, collective::Group& group, ByteView weights, uint64_t generation)
+Trainer::Trainer(const TrainSpec& spec, collective::Group& group, const std::function<Bytes()>& initial,
+                 uint64_t generation)
     : spec_(spec),
       group_(group),
       arithmetic_(spec.threads),
@@ -62,6 +63,7 @@ Trainer::Trainer(const TrainSpec& spec, collective::Group& group, ByteView weigh
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       state_(group, layout(program_, arena_, buffers_, *optimizer_)),
       reduce_(group, arena_, *optimizer_, state_, {spec.shards, spec.clip_norm, spec.clip_value, generation, 0}) {
+  const Bytes weights = initial();
   step_ = program::make_executor(program_, arena_, program::SafeTensors(weights, "the initial weights"));
   for (int set : {0, 1}) step_->bind(set, state_.weights(set), state_.buffers(set), state_.counts(set));
   load_initial(weights);
@@ -123,6 +125,12 @@ sync::Scalars Trainer::step(const StepSpec& spec, const std::function<std::vecto
   times.sync += step_times.wait;
   times.update += step_times.update;
   return totals;
+}
+
+void Trainer::wait_for_all() {
+  const uint64_t beyond = state_.committed() + 1;
+  group_.arrive(collective::Phase::slices, beyond);
+  group_.await(collective::Phase::slices, beyond);
 }
 
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }

@@ -32,8 +32,9 @@ struct StepSpec {
 
 class Trainer {
  public:
-  /// `weights` are safetensors with the initial values of parameters, buffers and constants by name.
-  Trainer(const TrainSpec& spec, collective::Group& group, ByteView weights, uint64_t generation);
+  /// `initial` gives safetensors with the initial values of parameters, buffers and constants by name; it is called
+  /// once, and what it gave is freed before this returns.
+  Trainer(const TrainSpec& spec, collective::Group& group, const std::function<Bytes()>& initial, uint64_t generation);
   ~Trainer();
 
   /// Runs the program over every owned shard that is present, and commits. `inputs` gives a shard's micro-batch.
@@ -45,6 +46,8 @@ class Trainer {
   /// Committed weights and buffers by name, as safetensors.
   Bytes weights() const;
   const sync::HostState& state() const { return state_; }
+  /// Returns when every rank of this host has called it. No step may follow.
+  void wait_for_all();
 
  private:
   void load_initial(ByteView weights);
