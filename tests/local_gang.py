@@ -43,7 +43,7 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
     weights = program.save_weights(fit.compiled.weights)
     coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, "workers": workers,
                                       "shards": fit.shards, "start_timeout": 60, "initial": weights, **options})  # fmt: skip
-    job = spark_task.Job("127.0.0.1", coordinator.port, secret, workers, fit.shards, fit.spec())
+    job = job_of(fit, coordinator.port, secret, workers)
     context = multiprocessing.get_context("spawn")
     processes = []
     try:
@@ -59,6 +59,10 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
         for process in processes:
             process.join(10)
             process.kill()
+
+
+def job_of(fit: LocalFit, port: int, secret: bytes, workers: int) -> spark_task.Job:
+    return spark_task.Job("127.0.0.1", port, secret, workers, fit.shards, fit.spec())
 
 
 class variables:
@@ -116,6 +120,10 @@ def arrow(values: np.ndarray) -> pa.Array:
 
 
 def work(job: spark_task.Job, rank: int, rows: list[pa.RecordBatch], environment: dict[str, str]) -> None:
-    place = SimpleNamespace(partitionId=lambda: rank, taskAttemptId=lambda: rank + 1, attemptNumber=lambda: 0)
-    spark_task.context = lambda: place
+    spark_task.context = lambda: context_of(rank)
     spark_task.run(job, iter(rows))
+
+
+def context_of(rank: int) -> SimpleNamespace:
+    """What a task asks of Spark's TaskContext."""
+    return SimpleNamespace(partitionId=lambda: rank, taskAttemptId=lambda: rank + 1, attemptNumber=lambda: 0)
