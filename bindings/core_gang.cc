@@ -59,7 +59,10 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
   fields.take("bind_host", o.bind_host).take("secret", o.secret).take("workers", o.workers).take("shards", o.shards);
   fields.take("start_timeout", o.start_timeout).take("heartbeat", o.heartbeat);
   fields.take("heartbeat_timeout", o.heartbeat_timeout).take("force_tcp", o.force_tcp);
-  fields.take("peer_timeout", o.peer_timeout).take("slots", o.slots).take("initial", o.initial).take("torch_version", o.torch_version);
+  fields.take("peer_timeout", o.peer_timeout)
+      .take("slots", o.slots)
+      .take("initial", o.initial)
+      .take("torch_version", o.torch_version);
   fields.done();
   return o;
 }

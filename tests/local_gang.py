@@ -1,4 +1,4 @@
-"""A gang of processes without Spark: the real coordinator, the real task, rows dealt by hand. For tests of exactness."""
+"""A gang of processes without Spark: the real coordinator and task, rows dealt by hand. For tests of exactness."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
     """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process."""
     secret = secrets.token_bytes(32)
     weights = program.save_weights(fit.compiled.weights)
-    coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, "workers": workers,
-                                      "shards": fit.shards, "start_timeout": 60, "initial": weights, **options})  # fmt: skip
+    asked = {"workers": workers, "shards": fit.shards, "start_timeout": 60, "initial": weights, **options}
+    coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, **asked})
     job = job_of(fit, coordinator.port, secret, workers)
     context = multiprocessing.get_context("spawn")
     processes = []
@@ -51,7 +51,7 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
             rows = deal(fit, rank, workers, order_seed)
             environment = environments[rank] if environments else {}
             processes.append(context.Process(target=work, args=(job, rank, rows, environment), daemon=True))
-            with variables(environment):
+            with Variables(environment):
                 processes[-1].start()
         return wait(coordinator, timeout)
     finally:
@@ -65,7 +65,7 @@ def job_of(fit: LocalFit, port: int, secret: bytes, workers: int) -> spark_task.
     return spark_task.Job("127.0.0.1", port, secret, workers, fit.shards, fit.spec())
 
 
-class variables:
+class Variables:
     """Sets environment variables for the children that are started inside."""
 
     def __init__(self, values: dict[str, str]) -> None:

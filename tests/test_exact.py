@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from local_gang import LocalFit, run
 from torch import nn
 
+from local_gang import LocalFit, run
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 
@@ -15,8 +15,8 @@ from stoker.program import TensorSpec
 class Images(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                                  nn.Dropout(0.3), nn.Linear(8 * 16, 5))  # fmt: skip
+        convolution = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*convolution, nn.Flatten(), nn.Dropout(0.3), nn.Linear(8 * 16, 5))
 
     def forward(self, x):
         return self.body(x)
@@ -70,8 +70,8 @@ def make_fit(model: str, shards: int = 12, rows: int = 300, **more) -> LocalFit:
     labels = rng.integers(0, 5, rows)
     compiled = compile_module(build(), nn.CrossEntropyLoss(), [TensorSpec("features", dtype, shape)],
                               [TensorSpec("label", "int64", ())], metric="argmax")  # fmt: skip
-    columns = [{"name": "features", "shown": "features", "dtype": dtype, "shape": list(shape)},
-               {"name": "label", "shown": "label", "dtype": "int64", "shape": [], "integral": True, "classes": 5}]  # fmt: skip
+    label = {"name": "label", "shown": "label", "dtype": "int64", "shape": [], "integral": True, "classes": 5}
+    columns = [{"name": "features", "shown": "features", "dtype": dtype, "shape": list(shape)}, label]
     return LocalFit(compiled, columns, {"features": x, "label": labels}, shards=shards, more={"clip_norm": 0.5, **more})
 
 

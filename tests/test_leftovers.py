@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import secrets
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from local_gang import context_of, deal, job_of
-from test_exact import make_fit
 
+from local_gang import context_of, deal, job_of
 from stoker import program
 from stoker.engine import core
 from stoker.spark import task as spark_task
+from test_exact import make_fit
 
 WORKERS = 2
 
@@ -23,13 +22,13 @@ WORKERS = 2
 def of_process() -> dict:
     """Threads, descriptors by what they are, and mappings of shared segments."""
     names = []
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in Path("/proc/self/fd").iterdir():
         try:
-            names.append(os.readlink(f"/proc/self/fd/{fd}").split(":")[0])
+            names.append(str(fd.readlink()).split(":")[0])
         except FileNotFoundError:  # the listing's own
             continue
     maps = Path("/proc/self/maps").read_text().splitlines()
-    return {"threads": len(os.listdir("/proc/self/task")), "descriptors": Counter(names),
+    return {"threads": len(list(Path("/proc/self/task").iterdir())), "descriptors": Counter(names),
             "segments": sum("memfd:" in line for line in maps)}  # fmt: skip
 
 

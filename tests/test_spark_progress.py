@@ -13,7 +13,14 @@ EPOCHS = [
 
 
 def metrics(epoch, step, rank=0):
-    return {"rank": rank, "epoch": epoch, "step_of_epoch": step, "steps_of_epoch": 10, "loss": 0.5, "rows_per_s": 1000.0}
+    return {
+        "rank": rank,
+        "epoch": epoch,
+        "step_of_epoch": step,
+        "steps_of_epoch": 10,
+        "loss": 0.5,
+        "rows_per_s": 1000.0,
+    }
 
 
 def test_nothing_is_shown_when_not_wanted():

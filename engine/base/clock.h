@@ -10,7 +10,9 @@ using TimePoint = Clock::time_point;
 using Duration = Clock::duration;
 
 inline double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
-inline Duration from_seconds(double s) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s)); }
+inline Duration from_seconds(double s) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
+}
 
 /// Measures the time since it was made or last restarted, in seconds.
 class Stopwatch {

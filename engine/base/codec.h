@@ -25,8 +25,7 @@ inline std::string to_string(ByteView bytes) { return {reinterpret_cast<const ch
 class Encoder {
  public:
   template <typename T>
-    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-  Encoder& put(T value) {
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) Encoder& put(T value) {
     const auto* raw = reinterpret_cast<const std::byte*>(&value);
     bytes_.insert(bytes_.end(), raw, raw + sizeof(T));
     return *this;
@@ -48,8 +47,7 @@ class Decoder {
  public:
   explicit Decoder(ByteView bytes) : rest_(bytes) {}
   template <typename T>
-    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-  T get() {
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) T get() {
     T value;
     std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
     return value;

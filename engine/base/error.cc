@@ -7,10 +7,14 @@ namespace stoker {
 
 const char* name(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::user: return "user";
-    case ErrorKind::world: return "world";
-    case ErrorKind::aborted: return "aborted";
-    case ErrorKind::bug: return "bug";
+    case ErrorKind::user:
+      return "user";
+    case ErrorKind::world:
+      return "world";
+    case ErrorKind::aborted:
+      return "aborted";
+    case ErrorKind::bug:
+      return "bug";
   }
   return "bug";
 }

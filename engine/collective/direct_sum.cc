@@ -79,6 +79,11 @@ void DirectSum::put(int shard) {
   ++done_;
 }
 
+void DirectSum::publish() {
+  STOKER_CHECK(done_ == steps_.size());
+  group_.arrive(Phase::partials, step_);
+}
+
 ShardSet DirectSum::owned_by(const std::vector<int>& ranks) const {
   ShardSet owned(options_.shards);
   for (const int rank : ranks) {

@@ -19,6 +19,7 @@ class DirectSum : public ShardSum {
   float* next() override;
   std::span<double> scalars(int shard) override;
   void put(int shard) override;
+  void publish() override;
   std::vector<double> totals() const override { return totals_; }
 
   /// After exchange(), instead of sum(): the sum takes the place of every local rank's first partial, whole once each

@@ -40,6 +40,8 @@ class ShardSum {
   virtual std::span<double> scalars(int shard) = 0;
   /// The vector of next() is shard `shard`'s; it is folded with the siblings that are complete.
   virtual void put(int shard) = 0;
+  /// My partials stand: peers on this host may go on while I do something else before exchange(). May be left out.
+  virtual void publish() = 0;
   virtual void exchange() = 0;
   /// Totals over all shards, summed over the tree; the same on every rank.
   virtual std::vector<double> totals() const = 0;

@@ -25,7 +25,7 @@ void ShmDirectSum::plan() {
 }
 
 void ShmDirectSum::exchange() {
-  group_.arrive(Phase::partials, step_);
+  publish();
   group_.await(Phase::partials, step_);
   add_totals([this](int shard) { return scalars_at(shard); });
   std::fill(summed_.begin(), summed_.end(), false);

@@ -101,7 +101,7 @@ void TcpDirectSum::plan_sum() {
 }
 
 void TcpDirectSum::exchange() {
-  group_.arrive(Phase::partials, step_);
+  publish();
   group_.await(Phase::partials, step_);
   gather_scalars();
   expect_partials();
@@ -190,8 +190,6 @@ const float* TcpDirectSum::sum(Range range) {
   return sums_;
 }
 
-void TcpDirectSum::replace_partials() {
-  std::copy_n(sums_, options_.floats, first_slots()[group_.local_rank()]);
-}
+void TcpDirectSum::replace_partials() { std::copy_n(sums_, options_.floats, first_slots()[group_.local_rank()]); }
 
 }  // namespace stoker::collective

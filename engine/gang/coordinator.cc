@@ -30,7 +30,8 @@ Json about(const Hello& hello) {
 
 /// Messages that speak of a generation's work, and are void once it is over.
 bool of_generation(Kind kind) {
-  return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk || kind == Kind::finished;
+  return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
+         kind == Kind::finished;
 }
 
 net::LoopOptions loop_options(const CoordinatorOptions& options) {

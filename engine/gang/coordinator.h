@@ -22,7 +22,7 @@ struct CoordinatorOptions {
   bool force_tcp = false;     // tests
   double peer_timeout = 30;   // goes into the roster
   int slots = 0;              // slots of the session for the message at start_timeout; 0: unknown
-  Bytes initial;                // initial weights, safetensors; workers fetch them once the gang has formed
+  Bytes initial;              // initial weights, safetensors; workers fetch them once the gang has formed
   std::string torch_version;  // what the driver compiled with; others are refused by name
 };
 

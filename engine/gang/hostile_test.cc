@@ -38,9 +38,7 @@ class Raw {
   }
 
   /// The other end may close at the first wrong byte, before all are written; ended() tells.
-  void write(ByteView bytes) try {
-    net::write_all(fd_.get(), bytes, in(5));
-  } catch (const Error& error) {
+  void write(ByteView bytes) try { net::write_all(fd_.get(), bytes, in(5)); } catch (const Error& error) {
     if (std::string(error.what()).find("Broken pipe") == std::string::npos &&
         std::string(error.what()).find("reset") == std::string::npos)
       throw;

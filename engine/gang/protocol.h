@@ -98,7 +98,7 @@ struct Ingested {
 /// Coordinator to all once every shard's rows are there.
 struct Start {
   static constexpr Kind kKind = Kind::start;
-  Roster roster;       // on the wire without rank and secret, which WorkerLink fills in
+  Roster roster;                   // on the wire without rank and secret, which WorkerLink fills in
   std::vector<ShardCount> shards;  // all S of them, ascending
   int isa = 0;                     // level for all
   uint64_t initial = 0;            // bytes of the initial weights, to be fetched
@@ -177,7 +177,7 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
-// metrics: the body is a JSON object. piece: bare bytes. finished and farewell (the coordinator's answer to finished and failed: the
-// worker may close now) have no body.
+// metrics: the body is a JSON object. piece: bare bytes. finished and farewell (the coordinator's answer to finished
+// and failed: the worker may close now) have no body.
 
 }  // namespace stoker::gang

@@ -2,8 +2,9 @@
 
 namespace stoker::program {
 
-/// Tells malloc, once per process, to keep what one step frees for the next. Every step allocates the same tensors; left
-/// alone, glibc hands them back to the kernel and faults the pages in again (an LSTM's step took half as long again).
+/// Tells malloc, once per process, to keep what one step frees for the next. Every step allocates the same tensors;
+/// left alone, glibc hands them back to the kernel and faults the pages in again (an LSTM's step took half as long
+/// again).
 void keep_freed_memory();
 
 }  // namespace stoker::program

@@ -73,8 +73,7 @@ float AllReduce::clip(float scale, StepTimes& times) {
 const float* AllReduce::clamped(Extent range, const float* sum, float scale) {
   const float limit = static_cast<float>(options_.clip_value);
   clamp_.resize(kChunk);
-  for (int64_t i = range.begin; i < range.end; ++i)
-    clamp_[i - range.begin] = std::clamp(sum[i] * scale, -limit, limit);
+  for (int64_t i = range.begin; i < range.end; ++i) clamp_[i - range.begin] = std::clamp(sum[i] * scale, -limit, limit);
   return clamp_.data() - range.begin;
 }
 

@@ -2,8 +2,8 @@
 // Synchronous data-parallel SGD by all-reduce, as a transaction: all ranks commit a step or none does.
 //
 // A rank, for each step: begin(), then run the program once per owned shard (partial(), put()), then commit(). In
-// commit(): partials stand -> totals -> (norms, when clipping) -> my slice of the new state -> all slices stand -> flip.
-// One object per rank, used by one thread.
+// commit(): partials stand -> totals -> (norms, when clipping) -> my slice of the new state -> all slices stand ->
+// flip. One object per rank, used by one thread.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,7 +20,7 @@ struct AllReduceOptions {
   double clip_norm = 0;   // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
   double clip_value = 0;  // 0: off. Not together with clip_norm
   uint64_t generation = 0;
-  uint64_t members = 0;   // digest of the roster, for the commit's record
+  uint64_t members = 0;  // digest of the roster, for the commit's record
 };
 
 /// Sums over the micro-batch of one shard, or over all shards of a step.
@@ -43,6 +43,8 @@ class AllReduce {
   /// Where the next owned shard's gradient goes, followed by its float buffers times its share of the step's rows.
   float* partial() { return sum_->next(); }
   void put(int shard, const Scalars& scalars);
+  /// My partials stand; something else may be done before exchange().
+  void publish() { sum_->publish(); }
   /// Totals over all shards: my partials stand, and everybody's do. The same on every rank; nothing is changed yet, so
   /// a caller that does not like them may stop here.
   Scalars exchange();

@@ -2,9 +2,9 @@
 // The training state of one host: weights, float buffers, optimizer state and counters, twice (the committed set and
 // the one being written), in memory that all ranks of the host share and that outlives any one of them.
 //
-// A *commit* is a numbered state. Commit 1 is the initial state, commit c + 1 is what one step makes of commit c. Commit
-// c lies in set c % 2, so new state is always written beside the old. The flip is one release-store of the commit
-// number, after every slice of the new set stands; the record of the commit is written before.
+// A *commit* is a numbered state. Commit 1 is the initial state, commit c + 1 is what one step makes of commit c.
+// Commit c lies in set c % 2, so new state is always written beside the old. The flip is one release-store of the
+// commit number, after every slice of the new set stands; the record of the commit is written before.
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -15,10 +15,10 @@
 namespace stoker::sync {
 
 struct StateLayout {
-  int64_t floats = 0;          // of the weights' arena
-  int64_t buffer_floats = 0;   // of the float buffers, laid out as an arena of their own
-  int state_buffers = 0;       // arena-shaped buffers of optimizer state
-  int64_t counts = 0;          // int64 buffers, one number each or several
+  int64_t floats = 0;         // of the weights' arena
+  int64_t buffer_floats = 0;  // of the float buffers, laid out as an arena of their own
+  int state_buffers = 0;      // arena-shaped buffers of optimizer state
+  int64_t counts = 0;         // int64 buffers, one number each or several
 };
 
 /// What a commit was made of; compared when hosts or newcomers meet.
@@ -60,7 +60,7 @@ class HostState {
   float* floats(int set, int64_t offset) const { return floats_ + set * per_set_ + offset; }
 
   StateLayout layout_;
-  int64_t vector_ = 0;   // weights and buffers
+  int64_t vector_ = 0;  // weights and buffers
   int64_t per_set_ = 0;
   Head* head_ = nullptr;
   float* floats_ = nullptr;

@@ -13,12 +13,14 @@ double bench_steps(const std::string& json, ByteView weights, const std::vector<
   collective::Roster roster;
   roster.members.resize(1);
   const auto group = collective::Group::form(roster, listeners);
-  Trainer trainer(spec, *group, [&] { return Bytes(weights.begin(), weights.end()); }, 0);
+  Trainer trainer(
+      spec, *group, [&] { return Bytes(weights.begin(), weights.end()); }, 0);
   PhaseTimes times;
   std::vector<double> seconds;
   for (int64_t s = 0; s < steps; ++s) {
     Stopwatch watch;
-    trainer.step({0, static_cast<uint64_t>(s), {true}, inputs.at(0).size(0)}, [&](int) { return inputs; }, times);
+    trainer.step(
+        {0, static_cast<uint64_t>(s), {true}, inputs.at(0).size(0)}, [&](int) { return inputs; }, [] {}, times);
     seconds.push_back(watch.elapsed());
   }
   std::nth_element(seconds.begin(), seconds.begin() + steps / 2, seconds.end());

@@ -8,6 +8,8 @@ Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<i
     : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {}
 
 void Feed::begin_epoch(uint64_t epoch) {
+  gathered_.clear();
+  gathered_step_ = -1;
   for (int shard : owned_) {
     const auto& content = store_.order(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
@@ -16,7 +18,19 @@ void Feed::begin_epoch(uint64_t epoch) {
   }
 }
 
+void Feed::prefetch(int64_t step) {
+  if (step >= plan_.steps()) return;
+  gathered_.clear();
+  gathered_step_ = step;
+  for (int shard : owned_)
+    if (plan_.rows(step, shard).size() > 0) gathered_[shard] = gather(step, shard);
+}
+
 std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard) {
+  return gathered_step_ == step ? gathered_.at(shard) : gather(step, shard);
+}
+
+std::vector<at::Tensor> Feed::gather(int64_t step, int shard) const {
   const auto range = plan_.rows(step, shard);
   const uint32_t* rows = rows_.at(shard).data() + range.begin;
   std::vector<at::Tensor> batch;

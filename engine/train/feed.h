@@ -18,6 +18,8 @@ class Feed {
   Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle);
 
   void begin_epoch(uint64_t epoch);
+  /// Gathers the step's micro-batches now, so that micro_batch() need not.
+  void prefetch(int64_t step);
   /// One tensor a column, batch first. REQUIRES: the shard is owned and present in the step.
   std::vector<at::Tensor> micro_batch(int64_t step, int shard);
 
@@ -27,7 +29,11 @@ class Feed {
   std::vector<int> owned_;
   uint64_t seed_;
   bool shuffle_;
-  std::map<int, std::vector<uint32_t>> rows_;  // of each owned shard, in the order of this epoch
+  std::vector<at::Tensor> gather(int64_t step, int shard) const;
+
+  std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch
+  std::map<int, std::vector<at::Tensor>> gathered_;  // by shard, of step gathered_step_
+  int64_t gathered_step_ = -1;
 };
 
 }  // namespace stoker::train

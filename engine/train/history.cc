@@ -21,15 +21,17 @@ double EpochRecord::loss(bool mean) const {
 }
 
 json EpochRecord::to_json(bool mean) const {
-  json out = {{"epoch", epoch},
-              {"loss", loss(mean)},
-              {"steps", steps},
-              {"rows", rows},
-              {"seconds", seconds},
-              {"rows_per_s", seconds > 0 ? rows / seconds : 0},
-              {"phases", {{"gather", phases.gather}, {"compute", phases.compute}, {"sync", phases.sync}, {"update", phases.update}}},
-              {"bytes_sent", bytes_sent},
-              {"bound_by", bound(phases)}};
+  json out = {
+      {"epoch", epoch},
+      {"loss", loss(mean)},
+      {"steps", steps},
+      {"rows", rows},
+      {"seconds", seconds},
+      {"rows_per_s", seconds > 0 ? rows / seconds : 0},
+      {"phases",
+       {{"gather", phases.gather}, {"compute", phases.compute}, {"sync", phases.sync}, {"update", phases.update}}},
+      {"bytes_sent", bytes_sent},
+      {"bound_by", bound(phases)}};
   if (totals.counted > 0) out["accuracy"] = totals.correct / totals.counted;
   return out;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// What a fit tells of itself: per epoch, from the totals of committed steps. Loss and accuracy are the same bits on every
-// rank and for every number of workers; times are this rank's.
+// What a fit tells of itself: per epoch, from the totals of committed steps. Loss and accuracy are the same bits on
+// every rank and for every number of workers; times are this rank's.
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>

@@ -60,22 +60,22 @@ void run_epochs(Trainer& trainer, Feed& feed, const data::Plan& plan, const Trai
     history.begin_epoch(group.bytes_sent());
     feed.begin_epoch(epoch);
     for (int64_t step = 0; step < plan.steps(); ++step) {
-      const StepSpec what{static_cast<uint64_t>(epoch), static_cast<uint64_t>(step), plan.present(step), plan.rows(step)};
+      const StepSpec what{static_cast<uint64_t>(epoch), static_cast<uint64_t>(step), plan.present(step),
+                          plan.rows(step)};
       const auto inputs = [&](int shard) { return feed.micro_batch(step, shard); };
-      history.add(trainer.step(what, inputs, history.phases()), what.rows);
+      const auto next = [&] { feed.prefetch(step + 1); };
+      history.add(trainer.step(what, inputs, next, history.phases()), what.rows);
       reporter.after_step(step + 1);
     }
     history.end_epoch(group.bytes_sent());
   }
 }
 
-std::string result_json(const History& history, const Trainer& trainer, const gang::Start& start, const TrainSpec& spec) {
-  nlohmann::json out = {{"epochs", history.to_json()},
-                        {"digest", hex(trainer.state().digest())},
-                        {"shards", start.shards.size()},
-                        {"workers", start.roster.members.size()},
-                        {"threads", spec.threads},
-                        {"isa", start.isa}};
+std::string result_json(const History& history, const Trainer& trainer, const gang::Start& start,
+                        const TrainSpec& spec) {
+  nlohmann::json out = {{"epochs", history.to_json()},   {"digest", hex(trainer.state().digest())},
+                        {"shards", start.shards.size()}, {"workers", start.roster.members.size()},
+                        {"threads", spec.threads},       {"isa", start.isa}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
   return out.dump();
 }
@@ -104,7 +104,8 @@ Home train_in_group(gang::WorkerLink& link, collective::Listeners& listeners, co
   const std::stop_callback wake(stop.get_token(), [&] { group->abort(link.abort_reason()); });
 
   const data::Plan plan(counts_of(start), spec.batch_size);
-  Trainer trainer(spec, *group, [&] { return link.initial_weights(start); }, start.roster.generation);
+  Trainer trainer(
+      spec, *group, [&] { return link.initial_weights(start); }, start.roster.generation);
   Feed feed(store, plan, owned_shards(start), spec.seed, spec.shuffle);
   History history(trainer.mean_loss());
   Reporter reporter(link, history, group->rank(), plan.steps(), spec.epochs);

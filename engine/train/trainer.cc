@@ -106,7 +106,7 @@ void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) co
 }
 
 sync::Scalars Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
-                            PhaseTimes& times) {
+                            const std::function<void()>& meanwhile, PhaseTimes& times) {
   const auto owned = collective::owned_shards(group_.rank(), group_.size(), spec_.shards);
   Stopwatch watch;
   reduce_.begin(spec.present);
@@ -117,6 +117,9 @@ sync::Scalars Trainer::step(const StepSpec& spec, const std::function<std::vecto
     run_shard(shard, spec, batch);
     times.compute += watch.restart();
   }
+  reduce_.publish();
+  meanwhile();
+  times.gather += watch.restart();
   const auto totals = reduce_.exchange();
   times.sync += watch.restart();
   check_finite(spec, totals);

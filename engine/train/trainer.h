@@ -37,10 +37,11 @@ class Trainer {
   Trainer(const TrainSpec& spec, collective::Group& group, const std::function<Bytes()>& initial, uint64_t generation);
   ~Trainer();
 
-  /// Runs the program over every owned shard that is present, and commits. `inputs` gives a shard's micro-batch.
+  /// Runs the program over every owned shard that is present, and commits. `inputs` gives a shard's micro-batch;
+  /// `meanwhile` is called where peers may be waited for, and counts as gathering.
   /// Throws Error(user) on a loss that is not finite, before anything has changed, unless told to go on.
   sync::Scalars step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
-                     PhaseTimes& times);
+                     const std::function<void()>& meanwhile, PhaseTimes& times);
 
   bool mean_loss() const;
   /// Committed weights and buffers by name, as safetensors.

@@ -76,9 +76,7 @@ def _run(rows: DataFrame, gang: Gang, address: Address, capacity: int | None, ob
     secret = secrets.token_bytes(32)
     coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
     try:
-        task = make_task(
-            Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec)
-        )
+        task = make_task(Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec))
         job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "extra int").collect())
         if not gang.exact_partitions:
             observe("reading", {})

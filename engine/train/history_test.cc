@@ -1,0 +1,63 @@
+#include "train/history.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace stoker::train {
+
+TEST(History, LossIsOverTheDenominatorAndAccuracyOverWhatCounts) {
+  History history(/*mean=*/true);
+  history.begin_epoch(0);
+  history.add({6, 2, 1, 2}, 2);
+  history.add({3, 1, 1, 1}, 1);
+  history.end_epoch(0);
+  const auto epoch = history.to_json().at(0);
+  EXPECT_EQ(epoch["loss"], 3);
+  EXPECT_EQ(epoch["accuracy"], 2.0 / 3);
+  EXPECT_EQ(epoch["rows"], 3);
+  EXPECT_EQ(epoch["steps"], 2);
+}
+
+TEST(History, PlainSumsAreAveragedOverSteps) {
+  History history(/*mean=*/false);
+  history.begin_epoch(0);
+  history.add({6, 0, 0, 0}, 2);
+  history.add({3, 0, 0, 0}, 1);
+  history.end_epoch(0);
+  EXPECT_EQ(history.to_json().at(0)["loss"], 4.5);
+  EXPECT_FALSE(history.to_json().at(0).contains("accuracy"));
+}
+
+TEST(History, EpochsDoNotLeakIntoEachOther) {
+  History history(true);
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    history.begin_epoch(100 * epoch);
+    history.add({1.0 + epoch, 1, 0, 0}, 4);
+    history.end_epoch(100 * epoch + 30);
+  }
+  const auto epochs = history.to_json();
+  EXPECT_EQ(epochs.at(1)["loss"], 2);
+  EXPECT_EQ(epochs.at(1)["rows"], 4);
+  EXPECT_EQ(epochs.at(1)["bytes_sent"], 30);
+}
+
+TEST(History, ProgressCountsStepsOfAllEpochs) {
+  History history(true);
+  history.begin_epoch(0);
+  history.end_epoch(0);
+  history.begin_epoch(0);
+  const auto line = nlohmann::json::parse(history.progress(1, 3, 10, 2));
+  EXPECT_EQ(line["step"], 13);
+  EXPECT_EQ(line["step_of_epoch"], 3);
+  EXPECT_EQ(line["loss"], 0);
+}
+
+TEST(History, AnEpochWithoutStepsHasNoNaN) {
+  History history(true);
+  history.begin_epoch(0);
+  history.end_epoch(0);
+  EXPECT_EQ(history.to_json().at(0)["loss"], 0);
+}
+
+}  // namespace stoker::train
