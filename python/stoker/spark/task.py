@@ -11,12 +11,11 @@ import contextlib
 import json
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-SAY_EVERY = 0.5  # seconds between reports of the rows read so far
+from stoker.spark.ingest import ingest
 
 
 @dataclass(frozen=True)
@@ -63,25 +62,13 @@ def run(job: Job, batches: Iterator[Any]) -> None:
 
 
 def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
-    spec = json.loads(job.spec)
-    store = ingest(job, engine.core(), link, spec["columns"], batches)
+    partition = context().partitionId()
+    owned = owned_shards(partition, job.workers, job.shards)
+    store = ingest(engine.core(), link, json.loads(job.spec)["columns"], owned, partition, batches)
     link.ingested(store.shard_rows())
     start = link.start()
     torch = engine.load_torch(isa=start.isa)
     torch.train(link, listeners, store, start, job.spec)
-
-
-def ingest(job: Job, core: Any, link: Any, columns: list[dict], batches: Iterator[Any]) -> Any:
-    partition = context().partitionId()
-    store = core.ColumnStore(json.dumps(columns), owned_shards(partition, job.workers, job.shards), partition)
-    said = time.monotonic()
-    for batch in batches:
-        store.append(batch)
-        if time.monotonic() - said >= SAY_EVERY:
-            link.ingesting(store.rows())
-            said = time.monotonic()
-    store.seal()
-    return store
 
 
 def owned_shards(rank: int, workers: int, shards: int) -> list[int]:
