@@ -20,11 +20,12 @@ ARROWS = {
     "shm": set(),
     "gang": {"net"},
     "collective": {"gang", "net", "shm"},
+    "checkpoint": set(),
     "program": {"optim"},
     "data": set(),
     "optim": {"collective"},
     "sync": {"optim", "collective"},
-    "train": {"net", "shm", "gang", "collective", "program", "data", "optim", "sync"},
+    "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "data", "optim", "sync"},
     "observe": set(),
 }
 TORCH_FOLDERS = {"program", "sync", "train"}

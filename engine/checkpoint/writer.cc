@@ -1,0 +1,67 @@
+#include "checkpoint/writer.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/clock.h"
+
+namespace stoker::checkpoint {
+
+namespace {
+
+constexpr int kNice = 10;  // training goes first where cores are few
+
+}  // namespace
+
+std::string folder_name(uint64_t commit) {
+  char text[32];
+  std::snprintf(text, sizeof text, "step-%012llu", static_cast<unsigned long long>(commit - 1));
+  return text;
+}
+
+std::string part_name(uint64_t commit, int part, int of) {
+  return cat(folder_name(commit), "/part-", part, "-of-", of);
+}
+
+Writer::Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcome&)> told, uint64_t bytes)
+    : storage_(std::move(storage)), told_(std::move(told)), copy_(bytes) {}
+
+Writer::~Writer() { wait(); }
+
+void Writer::wait() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Writer::write(uint64_t commit, const Image& image, int part, int of) {
+  const Stopwatch watch;
+  wait();
+  Outcome outcome{.commit = commit, .part = part, .of = of};
+  outcome.head.range = part_range(image_bytes(image), part, of);
+  copy_.resize(outcome.head.range.size());
+  copy_out(image, outcome.head.range, copy_.data());
+  busy_.store(true, std::memory_order_release);
+  outcome.copied = watch.elapsed();
+  thread_ = std::jthread([this, outcome] {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
+    put(outcome);
+    busy_.store(false, std::memory_order_release);
+  });
+}
+
+void Writer::put(Outcome outcome) {
+  const Stopwatch watch;
+  try {
+    outcome.head = make_head(outcome.commit, outcome.head.range, copy_);
+    const Bytes head = encode(outcome.head);
+    const ByteView pieces[] = {head, copy_};
+    storage_->put(part_name(outcome.commit, outcome.part, outcome.of), pieces);
+  } catch (const std::exception& error) {
+    outcome.error = error.what();
+  }
+  outcome.written = watch.elapsed();
+  told_(outcome);
+}
+
+}  // namespace stoker::checkpoint

@@ -1,0 +1,52 @@
+#pragma once
+// Writes a rank's parts behind the back of training: write() copies the part's bytes and returns; a thread of the
+// writer's own, of low priority, does the rest.
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "checkpoint/part.h"
+#include "checkpoint/storage.h"
+
+namespace stoker::checkpoint {
+
+/// How a part ended.
+struct Outcome {
+  uint64_t commit = 0;
+  int part = 0, of = 0;
+  PartHead head = {};
+  double copied = 0;       // seconds that write() took
+  double written = 0;      // seconds of the thread
+  std::string error = {};  // empty: the part is there for good
+};
+
+/// "step-000000000120/part-0-of-2": what the first 120 steps made.
+std::string folder_name(uint64_t commit);
+std::string part_name(uint64_t commit, int part, int of);
+
+/// Used by one thread.
+class Writer {
+ public:
+  /// `told` is called from the writer's thread. `bytes` is room for a part, taken now; a larger part takes more.
+  Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcome&)> told, uint64_t bytes);
+  /// Waits for what is being written.
+  ~Writer();
+
+  /// Copies the part `part` of `of` of the image and begins to write it. Waits first where one is being written still.
+  void write(uint64_t commit, const Image& image, int part, int of);
+  bool busy() const { return busy_.load(std::memory_order_acquire); }
+  void wait();
+
+ private:
+  void put(Outcome outcome);
+
+  std::shared_ptr<Storage> storage_;
+  std::function<void(const Outcome&)> told_;
+  Bytes copy_;
+  std::atomic<bool> busy_ = false;
+  std::jthread thread_;
+};
+
+}  // namespace stoker::checkpoint
