@@ -5,6 +5,7 @@ NB_MODULE(_core, m) {
   stoker::register_errors(m);
   stoker::bind_gang(m);
   stoker::bind_collective(m);
+  stoker::bind_checkpoint(m);
   stoker::bind_data(m);
   stoker::bind_optim(m);
 }

@@ -1,0 +1,115 @@
+"""The manifest: what makes parts a checkpoint, and which fit it is of. Pure functions."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from stoker import engine
+from stoker.errors import WorldError
+
+MAGIC = "stoker-checkpoint"
+VERSION = 1
+NAME = "manifest"
+_HEAD = re.compile(rb"stoker-checkpoint (\d+) ([0-9a-f]{32}) (\d+)\n")
+_FOLDER = re.compile(r"step-\d{12}")
+
+# What must be the same for the same bits, in the user's words.
+_WORDS = {
+    "program": "the model or its loss",
+    "constants": "a frozen weight or constant of the model",
+    "groups": "which parameters are in which group of the optimizer",
+    "shards": "numShards",
+    "batch_size": "batchSize",
+    "clip_norm": "clipNorm",
+    "clip_value": "clipValue",
+    "torch": "the version of torch",
+}
+_UNSPEAKABLE = ("program", "constants", "groups")
+
+
+def folder_name(step: int) -> str:
+    return f"step-{step:012d}"
+
+
+def is_folder_name(name: str) -> bool:
+    return bool(_FOLDER.fullmatch(name))
+
+
+def encode(manifest: Mapping[str, Any]) -> bytes:
+    body = json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
+    return f"{MAGIC} {VERSION} {engine.core().hash128(body)} {len(body)}\n".encode() + body
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """WorldError says what is wrong with a torn or foreign one."""
+    head = _HEAD.match(data)
+    if not head:
+        raise WorldError("its manifest is not one of Stoker's, or is cut short")
+    if int(head[1]) != VERSION:
+        raise WorldError(f"it has version {int(head[1])} of the format; this Stoker reads {VERSION}")
+    body = data[head.end() :]
+    if len(body) != int(head[3]):
+        raise WorldError(f"its manifest has {len(body)} bytes and should have {int(head[3])}")
+    if engine.core().hash128(body).encode() != head[2]:
+        raise WorldError("its manifest's checksum is wrong")
+    return json.loads(body)
+
+
+def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_version: str) -> dict[str, Any]:
+    """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
+    constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
+    same = ("optimizer", "shards", "batch_size", "seed", "shuffle", "threads", "clip_norm", "clip_value")
+    return {
+        "program": program_digest(spec["program"]),
+        "constants": weights_digest(constants),
+        "groups": _digest(spec.get("groups", [])),
+        "torch": torch_version,
+        **{name: spec[name] for name in same if name in spec},
+    }
+
+
+def program_digest(program: Mapping[str, Any]) -> str:
+    """Of what is computed: not of the source lines that nodes name."""
+    program = copy.deepcopy(dict(program))
+    program.pop("notes", None)
+    for node in program["nodes"]:
+        node.pop("where", None)
+    return _digest(program)
+
+
+def weights_digest(weights: Mapping[str, np.ndarray]) -> str:
+    told = [[name, str(a.dtype), list(a.shape), engine.core().hash128(a.tobytes())] for name, a in weights.items()]
+    return _digest(sorted(told))
+
+
+def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """What differs between two identities, one phrase each."""
+    new, old = dict(_flat(now)), dict(_flat(before))
+    found = []
+    for name in sorted(new.keys() | old.keys()):
+        if new.get(name) != old.get(name):
+            word = _WORDS.get(name, name)
+            another = f"{word} is another one"
+            found.append(another if name in _UNSPEAKABLE else f"{word} is {new.get(name)} and was {old.get(name)}")
+    return found
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for i, inner in enumerate(value):
+            yield from _flat(inner, f"{name}[{i}]")
+    else:
+        yield name, list(value) if isinstance(value, tuple) else value
+
+
+def _digest(value: Any) -> str:
+    return engine.core().hash128(json.dumps(value, sort_keys=True).encode())
