@@ -1,6 +1,7 @@
 // engine/data for Python: batches in through the Arrow PyCapsule protocol, rows out as NumPy arrays.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -14,6 +15,7 @@
 #include "data/arrow_abi.h"
 #include "data/column_store.h"
 #include "data/plan.h"
+#include "data/row_reader.h"
 
 namespace nb = nanobind;
 
@@ -52,6 +54,8 @@ nb::dlpack::dtype array_type(DType dtype) {
       return nb::dtype<int64_t>();
     case DType::u8:
       return nb::dtype<uint8_t>();
+    case DType::u16:
+      return nb::dtype<uint16_t>();
   }
   fail_bug("unknown dtype");
 }
@@ -91,19 +95,75 @@ void bind_store(nb::module_& m) {
   nb::class_<ColumnStore>(m, "ColumnStore")
       .def(
           "__init__",
-          [](ColumnStore* self, const std::string& columns, std::vector<int> shards, int partition) {
-            new (self) ColumnStore(data::parse_columns(columns), std::move(shards), partition);
+          [](ColumnStore* self, const std::string& columns, std::vector<int> shards, int partition, bool skip_bad) {
+            const auto on_bad_row = skip_bad ? data::OnBadRow::skip : data::OnBadRow::error;
+            new (self) ColumnStore(data::parse_columns(columns), std::move(shards), partition, on_bad_row);
           },
-          nb::arg("columns_json"), nb::arg("shards"), nb::arg("partition"))
+          nb::arg("columns_json"), nb::arg("shards"), nb::arg("partition"), nb::arg("skip_bad") = false)
       .def("append", append, nb::arg("batch"))
       .def("seal", &ColumnStore::seal, nb::call_guard<nb::gil_scoped_release>())
       .def("rows", &ColumnStore::rows)
       .def("bytes", &ColumnStore::bytes)
+      .def("skipped", &ColumnStore::skipped)
       .def("shard_rows", shard_rows)
       .def(
           "order", [](const ColumnStore& store, int shard) { return row_numbers(store.order(shard)); },
           nb::arg("shard"))
       .def("gather", gather, nb::arg("column"), nb::arg("rows"));
+}
+
+/// Batches of one partition to one array a column, for inference.
+class TensorReader {
+ public:
+  TensorReader(const std::string& columns, int partition)
+      : reader_(data::parse_columns(columns)), partition_(partition) {}
+
+  std::vector<nb::ndarray<nb::numpy>> read(nb::object batch) {
+    const auto pair = nb::cast<nb::tuple>(batch.attr("__arrow_c_array__")());
+    const auto& schema = capsule_contents<ArrowSchema>(pair[0], "arrow_schema");
+    const auto& array = capsule_contents<ArrowArray>(pair[1], "arrow_array");
+    std::vector<std::unique_ptr<std::byte[]>> tensors;
+    {
+      nb::gil_scoped_release released;
+      tensors = read_all(array, schema);
+    }
+    return as_arrays(std::move(tensors), static_cast<size_t>(array.length));
+  }
+
+ private:
+  std::vector<std::unique_ptr<std::byte[]>> read_all(const ArrowArray& array, const ArrowSchema& schema) {
+    data::check_batch(array, schema);
+    data::Faults faults({partition_, row_}, array.length, false);
+    auto readers = reader_.open(array, schema, faults);
+    std::vector<std::unique_ptr<std::byte[]>> tensors;
+    for (int c = 0; c < static_cast<int>(reader_.columns().size()); ++c) {
+      tensors.emplace_back(new std::byte[array.length * reader_.columns()[c].row_bytes()]);
+      reader_.read_tensor(readers, c, 0, array.length, tensors.back().get());
+    }
+    row_ += array.length;
+    return tensors;
+  }
+
+  std::vector<nb::ndarray<nb::numpy>> as_arrays(std::vector<std::unique_ptr<std::byte[]>> tensors, size_t rows) const {
+    std::vector<nb::ndarray<nb::numpy>> arrays;
+    for (size_t c = 0; c < tensors.size(); ++c) {
+      const auto& spec = reader_.columns()[c];
+      std::vector<size_t> shape{rows};
+      shape.insert(shape.end(), spec.shape.begin(), spec.shape.end());
+      arrays.push_back(owned_array(std::move(tensors[c]), shape, array_type(spec.dtype)));
+    }
+    return arrays;
+  }
+
+  data::RowReader reader_;
+  int partition_;
+  int64_t row_ = 0;
+};
+
+void bind_reader(nb::module_& m) {
+  nb::class_<TensorReader>(m, "TensorReader")
+      .def(nb::init<const std::string&, int>(), nb::arg("columns_json"), nb::arg("partition"))
+      .def("read", &TensorReader::read, nb::arg("batch"));
 }
 
 void bind_plan(nb::module_& m) {
@@ -130,6 +190,7 @@ void bind_plan(nb::module_& m) {
 
 void bind_data(nb::module_& m) {
   bind_store(m);
+  bind_reader(m);
   bind_plan(m);
 }
 

@@ -151,6 +151,8 @@ void ArrowReader::read(int64_t begin, int64_t count, std::byte* out, size_t stri
       return read_from(leaves<float>(begin), begin, count, out, stride);
     case Leaf::f64:
       return read_from(leaves<double>(begin), begin, count, out, stride);
+    default:
+      fail_bug("number_type() gives numbers only");
   }
 }
 
@@ -167,6 +169,8 @@ void ArrowReader::read_from(const S* values, int64_t begin, int64_t count, std::
       return read_as<S, int64_t>(values, begin, count, out, stride);
     case DType::u8:
       return read_as<S, uint8_t>(values, begin, count, out, stride);
+    case DType::u16:
+      return read_as<S, uint16_t>(values, begin, count, out, stride);
   }
 }
 
@@ -190,29 +194,10 @@ void ArrowReader::read_as(const S* values, int64_t begin, int64_t count, std::by
     T stored;
     if (!convert(values[i], stored) || !acceptable(stored, spec_)) {
       fail(begin + i / per_row_,
-           complaint<S, T>(values[i]) + (per_row_ > 1 ? cat(" (element ", i % per_row_, ")") : ""));
+           complaint<S, T>(values[i], spec_) + (per_row_ > 1 ? cat(" (element ", i % per_row_, ")") : ""));
     }
   }
   scatter(dense, count, per_row_ * sizeof(T), out, stride);
-}
-
-/// What is wrong with a value that cannot be stored or is not acceptable, the most basic cause first.
-template <typename S, typename T>
-std::string ArrowReader::complaint(S value) const {
-  const std::string text = number_text(value);
-  if constexpr (std::floating_point<S>) {
-    if (!std::isfinite(value)) return cat("is ", text, ", expected a finite number");
-    if ((std::integral<T> || spec_.integral) && value != std::trunc(value)) {
-      return cat("value ", text, ", expected a whole number", spec_.classes > 0 ? " (a class label)" : "");
-    }
-  }
-  T stored;
-  if (spec_.classes > 0 && (!convert(value, stored) || !acceptable(stored, spec_))) {
-    return cat("label ", text, " is outside the ", spec_.classes, " classes, expected 0 to ", spec_.classes - 1,
-               spec_.has_ignored ? cat(" or ", spec_.ignored) : "");
-  }
-  if (!convert(value, stored)) return cat("value ", text, " cannot be kept as ", name(spec_.dtype), " without loss");
-  return cat("value ", text, ", expected zero or more");
 }
 
 void ArrowReader::widen_bits(int64_t begin, int64_t count) {

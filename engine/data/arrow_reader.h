@@ -9,15 +9,10 @@
 
 #include "data/arrow_abi.h"
 #include "data/arrow_type.h"
-#include "data/column_store.h"
+#include "data/columns.h"
+#include "data/faults.h"
 
 namespace stoker::data {
-
-/// Where a batch lies, for messages.
-struct BatchPlace {
-  int partition = 0;
-  int64_t first_row = 0;  // counted from the partition's start
-};
 
 class ArrowReader {
  public:
@@ -39,8 +34,6 @@ class ArrowReader {
   void read_from(const S* values, int64_t begin, int64_t count, std::byte* out, size_t stride);
   template <typename S, typename T>
   void read_as(const S* values, int64_t begin, int64_t count, std::byte* out, size_t stride);
-  template <typename S, typename T>
-  std::string complaint(S value) const;
   template <typename S>
   const S* leaves(int64_t begin) const {
     return static_cast<const S*>(values_) + leaf_begin_ + begin * per_row_;

@@ -42,7 +42,66 @@ std::optional<Level> list_level(std::string_view format) {
   return std::nullopt;
 }
 
+/// Texts, times and decimals.
+bool set_other_leaf(std::string_view format, CellType& type) {
+  if (format == "u" || format == "z")
+    type.leaf = Leaf::text;
+  else if (format == "U" || format == "Z")
+    type.leaf = Leaf::large_text;
+  else if (format == "tdD")
+    type.leaf = Leaf::date;
+  else if (format.starts_with("ts")) {
+    type.leaf = Leaf::timestamp;
+    type.per_second = format[2] == 's' ? 1 : format[2] == 'm' ? 1'000 : format[2] == 'u' ? 1'000'000 : 1'000'000'000;
+  } else if (format.starts_with("d:")) {
+    const auto comma = format.find(',');
+    if (format.find(',', comma + 1) != format.npos) return false;  // of another width than 128 bits
+    type.leaf = Leaf::decimal;
+    type.scale = std::atoi(format.data() + comma + 1);
+  } else
+    return false;
+  return true;
+}
+
+bool is_vector(const ArrowSchema& schema) {
+  constexpr std::string_view names[] = {"type", "size", "indices", "values"};
+  if (std::string_view(schema.format) != "+s" || schema.n_children != 4) return false;
+  for (int i = 0; i < 4; ++i)
+    if (schema.children[i]->name != names[i]) return false;
+  return std::string_view(schema.children[3]->format) == "+l";
+}
+
 }  // namespace
+
+std::optional<CellType> cell_type(const ArrowSchema& schema, Bytes bytes) {
+  CellType type;
+  const ArrowSchema* at = &schema;
+  for (auto level = list_level(at->format); level; level = list_level(at->format)) {
+    type.levels.push_back(*level);
+    at = at->children[0];
+  }
+  if (is_vector(*at)) {
+    type.levels.push_back({Level::Kind::vector});
+    type.leaf = Leaf::f64;
+    return type.levels.size() == 1 ? std::optional(type) : std::nullopt;
+  }
+  const std::string_view format = at->format;
+  if (bytes == Bytes::as_numbers && (format == "z" || format == "Z")) {
+    type.levels.push_back({format == "z" ? Level::Kind::bytes : Level::Kind::large_bytes});
+    type.leaf = Leaf::u8;
+    return type;
+  }
+  if (at->dictionary != nullptr) {
+    if (const LeafFormat* index = find_leaf(at->format)) type.index = index->leaf;
+    at = at->dictionary;
+  }
+  if (const LeafFormat* leaf = find_leaf(at->format)) {
+    type.leaf = leaf->leaf;
+  } else if (!set_other_leaf(at->format, type)) {
+    return std::nullopt;
+  }
+  return type;
+}
 
 std::optional<NumberType> number_type(const ArrowSchema& schema) {
   NumberType type;

@@ -1,5 +1,6 @@
 #pragma once
-// Arrow types as far as rows of numbers need them: lists of lists of ... of a number. Pure functions of a schema.
+// Arrow types as far as tensors need them: lists of lists of ... of a number, a text or a time. Pure functions of a
+// schema.
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,10 +9,29 @@
 
 namespace stoker::data {
 
-enum class Leaf { boolean, i8, u8, i16, u16, i32, u32, i64, u64, f16, f32, f64 };
+enum class Leaf {
+  boolean,
+  i8,
+  u8,
+  i16,
+  u16,
+  i32,
+  u32,
+  i64,
+  u64,
+  f16,
+  f32,
+  f64,  // numbers
+  text,
+  large_text,
+  date,
+  timestamp,
+  decimal
+};
 
 struct Level {
-  enum class Kind { list, large_list, fixed } kind = Kind::list;
+  /// Bytes are lists of u8 whose values lie in the array itself; a vector is Spark ML's struct.
+  enum class Kind { list, large_list, fixed, bytes, large_bytes, vector } kind = Kind::list;
   int64_t size = 0;  // of a fixed-size list
 };
 
@@ -20,6 +40,18 @@ struct NumberType {
   Leaf leaf = Leaf::f32;
 };
 
+struct CellType {
+  std::vector<Level> levels;  // outermost first
+  Leaf leaf = Leaf::f32;
+  Leaf index = Leaf::i32;  // of a dictionary
+  int scale = 0;           // of a decimal
+  int64_t per_second = 0;  // of a timestamp
+};
+
+enum class Bytes { as_numbers, as_text };
+
+/// Nothing when the type holds what no field is read from.
+std::optional<CellType> cell_type(const ArrowSchema& schema, Bytes bytes);
 /// Nothing when the type holds anything else than numbers.
 std::optional<NumberType> number_type(const ArrowSchema& schema);
 /// The type in Spark's words: "array<float>", "string", "bigint".

@@ -10,6 +10,8 @@
 #include "data/arrow_reader.h"
 #include "data/content_order.h"
 #include "data/row_memory.h"
+#include "data/row_reader.h"
+#include "data/widen.h"
 
 namespace stoker::data {
 namespace {
@@ -17,23 +19,6 @@ namespace {
 constexpr char kShardColumn[] = "__shard";
 constexpr int64_t kMaxRows = std::numeric_limits<uint32_t>::max();
 constexpr size_t kBlockBytes = 128 << 10;  // read, stored and hashed while in cache
-
-int find_child(const ArrowSchema& schema, const std::string& name) {
-  for (int64_t i = 0; i < schema.n_children; ++i) {
-    const char* child = schema.children[i]->name;
-    if (child != nullptr && name == child) return static_cast<int>(i);
-  }
-  return -1;
-}
-
-std::string child_names(const ArrowSchema& schema) {
-  std::string names;
-  for (int64_t i = 0; i < schema.n_children; ++i) {
-    const char* child = schema.children[i]->name;
-    names += cat(i ? ", '" : "'", child ? child : "", "'");
-  }
-  return names;
-}
 
 template <size_t kSize>
 void gather_fixed(const std::byte* from, size_t stride, const uint32_t* rows, int64_t count, std::byte* to) {
@@ -52,45 +37,49 @@ void gather_any(const std::byte* from, size_t stride, const uint32_t* rows, int6
   }
 }
 
+void gather_same(const std::byte* from, size_t stride, const uint32_t* rows, int64_t count, std::byte* to,
+                 size_t size) {
+  if (size == 4) return gather_fixed<4>(from, stride, rows, count, to);
+  if (size == 8) return gather_fixed<8>(from, stride, rows, count, to);
+  gather_any(from, stride, rows, count, to, size);
+}
+
 }  // namespace
 
 struct ColumnStore::Impl {
-  std::vector<ColumnSpec> columns;
+  RowReader reader;
   std::vector<int> shards;
   int partition;
+  bool skip;
   ColumnSpec shard_spec;
-  std::vector<size_t> offsets;  // of each column in a row
-  size_t stride = 0;
   RowMemory memory;
-  int64_t rows = 0;
+  int64_t rows = 0;                // stored
+  int64_t seen = 0;                // in the batches, with those left out
   std::vector<Hash128> hashes;     // of each row, until sealed
   std::vector<uint16_t> shard_of;  // index into shards of each row, until sealed; empty where there is one shard
+  std::map<std::string, int64_t> skipped;
   bool sealed = false;
   std::vector<std::vector<uint32_t>> orders;  // one per shard
   std::vector<ShardRows> shard_rows;
 
-  void check_batch(const ArrowArray& batch, const ArrowSchema& schema) const;
-  ArrowReader reader(const ColumnSpec& spec, const ArrowArray& batch, const ArrowSchema& schema) const;
-  void read_shards(const ArrowArray& batch, const ArrowSchema& schema);
-  uint16_t shard_index(int shard, const ArrowReader& reader, int64_t row) const;
-  void store(std::vector<ArrowReader>& readers, int64_t count);
+  Impl(std::vector<ColumnSpec> columns, std::vector<int> owned, int part, OnBadRow on_bad)
+      : reader(std::move(columns)), shards(std::move(owned)), partition(part), skip(on_bad == OnBadRow::skip) {
+    shard_spec.name = shard_spec.shown = kShardColumn;
+    shard_spec.dtype = DType::i32;
+  }
+  void check(const ArrowArray& batch, const ArrowSchema& schema) const;
+  std::vector<uint16_t> read_shards(const ArrowArray& batch, const ArrowSchema& schema) const;
+  uint16_t shard_index(int shard, int64_t row) const;
+  int64_t store(std::deque<FieldReader>& readers, const Faults& faults, int64_t count,
+                const std::vector<uint16_t>& shard_numbers);
+  int64_t drop_bad(const Faults& faults, int64_t begin, int64_t count, std::byte* out) const;
   size_t index_of(int shard) const;
 };
 
-ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition)
-    : impl_(std::make_unique<Impl>()) {
+ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition, OnBadRow on_bad_row) {
   STOKER_CHECK(!columns.empty());
   STOKER_CHECK(shards.size() < 65536 && std::is_sorted(shards.begin(), shards.end()));
-  impl_->columns = std::move(columns);
-  impl_->shards = std::move(shards);
-  impl_->partition = partition;
-  impl_->shard_spec.name = impl_->shard_spec.shown = kShardColumn;
-  impl_->shard_spec.dtype = DType::i32;
-  for (const auto& spec : impl_->columns) {
-    STOKER_CHECK(spec.elements() > 0);
-    impl_->offsets.push_back(impl_->stride);
-    impl_->stride += spec.row_bytes();
-  }
+  impl_ = std::make_unique<Impl>(std::move(columns), std::move(shards), partition, on_bad_row);
 }
 
 ColumnStore::~ColumnStore() = default;
@@ -98,62 +87,77 @@ ColumnStore::~ColumnStore() = default;
 void ColumnStore::append(const ArrowArray& batch, const ArrowSchema& schema) {
   Impl& s = *impl_;
   STOKER_CHECK(!s.sealed);
-  s.check_batch(batch, schema);
+  s.check(batch, schema);
+  const auto shard_numbers = s.read_shards(batch, schema);
+  Faults faults({s.partition, s.seen}, batch.length, s.skip);
+  auto readers = s.reader.open(batch, schema, faults);
   s.hashes.resize(s.rows + batch.length);
-  s.read_shards(batch, schema);
-  std::vector<ArrowReader> readers;
-  for (const auto& spec : s.columns) readers.push_back(s.reader(spec, batch, schema));
-  s.memory.reserve((s.rows + batch.length) * s.stride);
-  s.store(readers, batch.length);
-  s.rows += batch.length;
+  s.memory.reserve((s.rows + batch.length) * s.reader.stride());
+  s.rows += s.store(readers, faults, batch.length, shard_numbers);
+  s.hashes.resize(s.rows);
+  s.seen += batch.length;
+  for (const auto& [reason, count] : faults.reasons()) s.skipped[reason] += count;
 }
 
-void ColumnStore::Impl::check_batch(const ArrowArray& batch, const ArrowSchema& schema) const {
-  if (std::string_view(schema.format) != "+s") fail_bug("not a record batch: Arrow format '", schema.format, "'");
-  if (batch.null_count != 0 && batch.buffers[0] != nullptr) fail_bug("a record batch has no null rows of its own");
+void ColumnStore::Impl::check(const ArrowArray& batch, const ArrowSchema& schema) const {
+  check_batch(batch, schema);
   if (batch.length > kMaxRows - rows) {
     fail_user("partition ", partition, " has more than ", kMaxRows, " rows; use more workers");
   }
   if (batch.length > 0 && shards.empty()) fail_bug("partition ", partition, " has rows, but its worker owns no shard");
 }
 
-ArrowReader ColumnStore::Impl::reader(const ColumnSpec& spec, const ArrowArray& batch,
-                                      const ArrowSchema& schema) const {
-  const int child = find_child(schema, spec.name);
-  if (child < 0) {
-    fail_user("column '", spec.shown, "' (sent as '", spec.name, "') is missing in the rows of partition ", partition,
-              ", which have ", child_names(schema));
-  }
-  return ArrowReader(spec, *schema.children[child], *batch.children[child], batch.offset, batch.length,
-                     {partition, rows});
-}
-
-void ColumnStore::Impl::read_shards(const ArrowArray& batch, const ArrowSchema& schema) {
-  if (shards.size() < 2 && find_child(schema, kShardColumn) < 0) return;
-  ArrowReader column = reader(shard_spec, batch, schema);
+/// Index into shards of each row of the batch; empty where there is one shard.
+std::vector<uint16_t> ColumnStore::Impl::read_shards(const ArrowArray& batch, const ArrowSchema& schema) const {
+  if (shards.size() < 2 && find_child(schema, kShardColumn) < 0) return {};
+  const int child = child_of(schema, kShardColumn, kShardColumn, partition);
+  ArrowReader column(shard_spec, *schema.children[child], *batch.children[child], batch.offset, batch.length,
+                     {partition, seen});
   std::vector<int32_t> numbers(batch.length);
   column.read(0, batch.length, reinterpret_cast<std::byte*>(numbers.data()), sizeof(int32_t));
-  shard_of.resize(rows);
-  for (int64_t i = 0; i < batch.length; ++i) shard_of.push_back(shard_index(numbers[i], column, i));
+  std::vector<uint16_t> indices;
+  for (const int32_t number : numbers) indices.push_back(shard_index(number, static_cast<int64_t>(indices.size())));
+  return indices;
 }
 
-uint16_t ColumnStore::Impl::shard_index(int shard, const ArrowReader& reader, int64_t row) const {
+uint16_t ColumnStore::Impl::shard_index(int shard, int64_t row) const {
   const auto at = std::lower_bound(shards.begin(), shards.end(), shard);
   if (at == shards.end() || *at != shard) {
-    fail_bug("partition ", partition, ", row ", rows + row, ": shard ", shard, " came to the worker of shards ",
+    fail_bug("partition ", partition, ", row ", seen + row, ": shard ", shard, " came to the worker of shards ",
              shards.front(), " to ", shards.back());
   }
   return static_cast<uint16_t>(at - shards.begin());
 }
 
-void ColumnStore::Impl::store(std::vector<ArrowReader>& readers, int64_t count) {
+/// Rows that were stored: those without a fault.
+int64_t ColumnStore::Impl::store(std::deque<FieldReader>& readers, const Faults& faults, int64_t count,
+                                 const std::vector<uint16_t>& shard_numbers) {
+  const size_t stride = reader.stride();
   const int64_t block = std::max<int64_t>(1, kBlockBytes / stride);
+  int64_t next = rows;
   for (int64_t begin = 0; begin < count; begin += block) {
     const int64_t n = std::min(block, count - begin);
-    std::byte* out = memory.data() + (rows + begin) * stride;
-    for (size_t c = 0; c < readers.size(); ++c) readers[c].read(begin, n, out + offsets[c], stride);
-    for (int64_t i = 0; i < n; ++i) hashes[rows + begin + i] = hash128({out + i * stride, stride});
+    std::byte* out = memory.data() + next * stride;
+    reader.read(readers, begin, n, out);
+    const int64_t kept = faults.any() ? drop_bad(faults, begin, n, out) : n;
+    for (int64_t i = 0; i < kept; ++i) hashes[next + i] = hash128({out + i * stride, stride});
+    next += kept;
   }
+  shard_of.resize(shard_numbers.empty() ? 0 : rows);
+  for (size_t i = 0; i < shard_numbers.size(); ++i)
+    if (!faults.bad(static_cast<int64_t>(i))) shard_of.push_back(shard_numbers[i]);
+  return next - rows;
+}
+
+/// Closes the gaps that faulty rows leave; rows that stay.
+int64_t ColumnStore::Impl::drop_bad(const Faults& faults, int64_t begin, int64_t count, std::byte* out) const {
+  int64_t kept = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    if (faults.bad(begin + i)) continue;
+    if (kept != i) std::memcpy(out + kept * reader.stride(), out + i * reader.stride(), reader.stride());
+    ++kept;
+  }
+  return kept;
 }
 
 void ColumnStore::seal() {
@@ -170,17 +174,18 @@ void ColumnStore::seal() {
     ShardRows shard{s.shards[i], static_cast<int64_t>(s.orders[i].size()), {}};
     for (const uint32_t row : s.orders[i]) shard.digest += s.hashes[row];
     s.shard_rows.push_back(shard);
-    sort_by_content(s.orders[i], s.hashes, s.memory.data(), s.stride);
+    sort_by_content(s.orders[i], s.hashes, s.memory.data(), s.reader.stride());
   }
-  s.memory.trim(s.rows * s.stride);
+  s.memory.trim(s.rows * s.reader.stride());
   s.hashes = {};
   s.shard_of = {};
   s.sealed = true;
 }
 
 int64_t ColumnStore::rows() const { return impl_->rows; }
-size_t ColumnStore::bytes() const { return impl_->rows * impl_->stride; }
-const std::vector<ColumnSpec>& ColumnStore::columns() const { return impl_->columns; }
+size_t ColumnStore::bytes() const { return impl_->rows * impl_->reader.stride(); }
+const std::vector<ColumnSpec>& ColumnStore::columns() const { return impl_->reader.columns(); }
+const std::map<std::string, int64_t>& ColumnStore::skipped() const { return impl_->skipped; }
 
 std::vector<ShardRows> ColumnStore::shard_rows() const {
   STOKER_CHECK(impl_->sealed);
@@ -196,13 +201,18 @@ size_t ColumnStore::Impl::index_of(int shard) const {
 const std::vector<uint32_t>& ColumnStore::order(int shard) const { return impl_->orders[impl_->index_of(shard)]; }
 
 void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* out) const {
-  const Impl& s = *impl_;
-  const size_t size = s.columns[column].row_bytes();
-  const std::byte* from = s.memory.data() + s.offsets[column];
+  const RowReader& reader = impl_->reader;
+  const ColumnSpec& spec = reader.columns()[column];
   auto* to = static_cast<std::byte*>(out);
-  if (size == 4) return gather_fixed<4>(from, s.stride, rows, count, to);
-  if (size == 8) return gather_fixed<8>(from, s.stride, rows, count, to);
-  gather_any(from, s.stride, rows, count, to, size);
+  for (const Slot* slot : reader.slots(column)) {
+    const std::byte* from = impl_->memory.data() + slot->offset;
+    if (slot->field.values() == spec.elements() && is_same(slot->field, spec.dtype)) {
+      gather_same(from, reader.stride(), rows, count, to, spec.row_bytes());
+    } else {
+      widen(slot->field, from, reader.stride(), rows, count, spec.dtype, to + slot->at * size_of(spec.dtype),
+            spec.row_bytes());
+    }
+  }
 }
 
 }  // namespace stoker::data

@@ -11,7 +11,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "data/column_store.h"
+#include "base/error.h"
+#include "data/columns.h"
 
 namespace stoker::data {
 
@@ -90,6 +91,25 @@ std::string number_text(S value) {
   char text[64];
   const auto end = std::to_chars(text, text + sizeof text, value);
   return {text, end.ptr};
+}
+
+/// What is wrong with a value that cannot be stored or is not acceptable, the most basic cause first.
+template <typename S, typename T>
+std::string complaint(S value, const ColumnSpec& spec) {
+  const std::string text = number_text(value);
+  if constexpr (std::floating_point<S>) {
+    if (!std::isfinite(value)) return cat("is ", text, ", expected a finite number");
+    if ((std::integral<T> || spec.integral) && value != std::trunc(value)) {
+      return cat("value ", text, ", expected a whole number", spec.classes > 0 ? " (a class label)" : "");
+    }
+  }
+  T stored;
+  if (spec.classes > 0 && (!convert(value, stored) || !acceptable(stored, spec))) {
+    return cat("label ", text, " is outside the ", spec.classes, " classes, expected 0 to ", spec.classes - 1,
+               spec.has_ignored ? cat(" or ", spec.ignored) : "");
+  }
+  if (!convert(value, stored)) return cat("value ", text, " cannot be kept as ", name(spec.dtype), " without loss");
+  return cat("value ", text, ", expected zero or more");
 }
 
 /// IEEE half to single precision.

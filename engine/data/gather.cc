@@ -18,8 +18,10 @@ at::ScalarType scalar_type(DType dtype) {
       return at::kLong;
     case DType::u8:
       return at::kByte;
+    case DType::u16:
+      break;
   }
-  fail_bug("unknown dtype");
+  fail_bug("no program takes ", name(dtype));
 }
 
 at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* rows, int64_t count, at::Tensor reuse) {

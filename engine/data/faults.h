@@ -1,0 +1,43 @@
+#pragma once
+// What rows that cannot be stored come to: the first is an error, or all are counted by reason and left out.
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace stoker::data {
+
+/// Where a batch lies, for messages.
+struct BatchPlace {
+  int partition = 0;
+  int64_t first_row = 0;  // counted from the partition's start
+};
+
+/// The faults of one batch. Not thread-safe.
+class Faults {
+ public:
+  Faults(BatchPlace place, int64_t rows, bool skip) : place_(place), rows_(rows), skip_(skip) {}
+
+  /// `row` of the batch has a fault: "column 'x', partition 3, row 7: <what>[; <cure>]" as Error(user), or one more row
+  /// that is left out for `reason`. A row counts once.
+  void add(int64_t row, const std::string& column, const char* reason, const std::string& what,
+           const std::string& cure = "");
+  /// The column as a whole does not fit, which no skipping of rows cures.
+  [[noreturn]] void fail_type(const std::string& column, const std::string& type, const std::string& expected) const;
+
+  bool skip() const { return skip_; }
+  bool any() const { return !bad_.empty(); }
+  bool bad(int64_t row) const { return any() && bad_[row]; }
+  /// By "column 'x' <reason>".
+  const std::map<std::string, int64_t>& reasons() const { return reasons_; }
+  BatchPlace place() const { return place_; }
+
+ private:
+  BatchPlace place_;
+  int64_t rows_;
+  bool skip_;
+  std::vector<bool> bad_;
+  std::map<std::string, int64_t> reasons_;
+};
+
+}  // namespace stoker::data

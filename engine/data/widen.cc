@@ -1,0 +1,54 @@
+#include "data/widen.h"
+
+#include <concepts>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace stoker::data {
+namespace {
+
+template <typename F>
+void with_dtype(DType dtype, F f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::i32:
+      return f(int32_t{});
+    case DType::i64:
+      return f(int64_t{});
+    case DType::u8:
+      return f(uint8_t{});
+    case DType::u16:
+      return f(uint16_t{});
+  }
+}
+
+template <typename S, typename T>
+void widen_row(const std::byte* from, int64_t values, T unit, std::byte* to) {
+  for (int64_t v = 0; v < values; ++v) {
+    S stored;
+    std::memcpy(&stored, from + v * sizeof(S), sizeof(S));
+    const T widened = static_cast<T>(static_cast<T>(stored) * unit);
+    std::memcpy(to + v * sizeof(T), &widened, sizeof(T));
+  }
+}
+
+}  // namespace
+
+void widen(const FieldSpec& field, const std::byte* from, size_t from_stride, const uint32_t* rows, int64_t count,
+           DType tensor, std::byte* to, size_t to_stride) {
+  const int64_t values = field.values();
+  with_dtype(field.stored, [&]<typename S>(S) {
+    with_dtype(tensor, [&]<typename T>(T) {
+      const T unit = static_cast<T>(field.unit);
+      for (int64_t i = 0; i < count; ++i) {
+        widen_row<S, T>(from + (rows ? rows[i] : i) * from_stride, values, unit, to + i * to_stride);
+      }
+    });
+  });
+}
+
+}  // namespace stoker::data
