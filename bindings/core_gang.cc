@@ -63,6 +63,8 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
       .take("slots", o.slots)
       .take("initial", o.initial)
       .take("torch_version", o.torch_version);
+  fields.take("loss_timeout", o.loss_timeout).take("rescue_after", o.rescue_after);
+  fields.take("allow_changed_rows", o.allow_changed_rows);
   fields.done();
   return o;
 }
@@ -154,6 +156,8 @@ void bind_coordinator(nb::module_& m) {
       .def_prop_ro("port", &Coordinator::port)
       .def("poll", poll, "timeout"_a, released())
       .def("abort", &Coordinator::abort, "reason"_a, released())
+      .def("restart", &Coordinator::restart, "workers"_a, "reason"_a, released())
+      .def("holds_state", &Coordinator::holds_state, released())
       .def("done", &Coordinator::done, released())
       .def("failure", failure, released())
       .def("result", result)

@@ -17,6 +17,7 @@
 #include "base/codec.h"
 #include "base/error.h"
 #include "gang/roster.h"
+#include "shm/segment.h"
 
 namespace stoker::collective {
 
@@ -64,6 +65,10 @@ class Group {
   virtual std::span<std::byte> host_region(size_t bytes) = 0;
   /// One region per rank of this host, in local_ranks() order; each is written by its owner only.
   virtual std::vector<std::span<std::byte>> rank_regions(size_t bytes) = 0;
+
+  /// Like host_region, but the caller owns it, with a descriptor, and it may outlive the group. Where the rank whose
+  /// local_rank() is `holder` brings a segment of this size it is that one; what others bring is dropped.
+  virtual shm::Segment host_segment(size_t bytes, int holder, shm::Segment mine) = 0;
 
   /// "I have reached `phase` of step `step`": everything I wrote before is seen by those who await it.
   virtual void arrive(Phase phase, uint64_t step) = 0;

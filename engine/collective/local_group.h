@@ -19,6 +19,9 @@ class LocalGroup final : public Group {
     return regions_.emplace_back(shm::Segment::unshared(bytes)).bytes();
   }
   std::vector<std::span<std::byte>> rank_regions(size_t bytes) override { return {host_region(bytes)}; }
+  shm::Segment host_segment(size_t bytes, int, shm::Segment mine) override {
+    return mine.bytes().empty() ? shm::Segment("stoker-host", bytes) : std::move(mine);
+  }
   void arrive(Phase, uint64_t) override {}
   void await(Phase, uint64_t) override { aborted_.check(); }
   bool reached(Phase, uint64_t) const override { return true; }

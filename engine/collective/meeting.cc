@@ -1,8 +1,6 @@
 #include "collective/meeting.h"
 
 #include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +8,7 @@
 #include <thread>
 
 #include "net/handshake.h"
+#include "net/unix.h"
 #include "shm/descriptor.h"
 #include "shm/segment.h"
 
@@ -20,19 +19,6 @@ using std::chrono::milliseconds;
 
 /// Someone who has begun to speak gets this long to say its next word; a stranger can hold us up no longer.
 constexpr auto kPatience = milliseconds(1000);
-
-/// A connection to the abstract Unix name, or nothing when no one listens there in this network namespace.
-net::Fd connect_unix(const std::string& name) {
-  net::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd) fail_errno("open a Unix socket");
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (name.size() + 1 > sizeof(address.sun_path)) fail_world("the Unix name is too long");
-  std::copy(name.begin(), name.end(), address.sun_path + 1);
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) fd.reset();
-  return fd;
-}
 
 class Meeting {
  public:
@@ -97,7 +83,7 @@ class Meeting {
   }
 
   bool connect_sharing(Peer& peer) {
-    net::Fd fd = connect_unix(peer.member.unix_name);
+    net::Fd fd = net::connect_unix(peer.member.unix_name);
     if (!fd) return false;
     introduce(fd.get(), peer);
     const shm::Segment proof("stoker-proof", kNonceBytes);

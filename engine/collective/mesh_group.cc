@@ -115,22 +115,27 @@ auto MeshGroup::watch(const Work& work) {
 }
 
 std::span<std::byte> MeshGroup::host_region(size_t bytes) {
+  if (shares_memory())
+    regions_.push_back(host_segment(bytes, 0, {}));
+  else
+    regions_.push_back(shm::Segment::unshared(bytes));
+  regions_.back().close_fd();
+  return regions_.back().bytes().first(bytes);
+}
+
+shm::Segment MeshGroup::host_segment(size_t bytes, int holder, shm::Segment mine) {
   return watch([&] {
-    if (!shares_memory())
-      regions_.push_back(shm::Segment::unshared(bytes));
-    else if (local_rank() == 0)
-      regions_.push_back(lead_region(bytes));
-    else
-      regions_.push_back(follow_region(bytes));
-    regions_.back().close_fd();
-    return regions_.back().bytes().first(bytes);
+    const int from = local_ranks()[holder];
+    if (from != rank()) return receive_from(peers_[from], bytes);
+    if (mine.bytes().empty()) mine = shm::Segment(segment_name(), std::max(bytes, kPage));
+    hand_out(mine, bytes);
+    return std::move(mine);
   });
 }
 
-shm::Segment MeshGroup::lead_region(size_t bytes) {
-  shm::Segment segment(cat("stoker-", roster_.generation, "-", regions_.size()), std::max(bytes, kPage));
+void MeshGroup::hand_out(const shm::Segment& segment, size_t bytes) {
   const auto deadline = Clock::now() + from_seconds(roster_.timeout);
-  const FrameHeader header{FrameKind::region, stamp_of(0), regions_.size(), bytes};
+  const FrameHeader header{FrameKind::region, stamp_of(0), shared_++, bytes};
   for (const int r : local_ranks()) try {
       if (r == rank()) continue;
       net::write_all(peers_[r].fd.get(), encode(header), deadline);
@@ -138,22 +143,21 @@ shm::Segment MeshGroup::lead_region(size_t bytes) {
     } catch (const Error& error) {
       fail_sharing(r, error);
     }
-  return segment;
 }
 
-shm::Segment MeshGroup::follow_region(size_t bytes) {
-  Peer& leader = peers_[local_ranks()[0]];
+shm::Segment MeshGroup::receive_from(Peer& holder, size_t bytes) {
   try {
     const auto deadline = Clock::now() + from_seconds(roster_.timeout);
     const FrameHeader header =
-        receive_header(peers_, leader, FrameKind::region, deadline, [this] { aborted_.check(); });
-    net::Fd fd(shm::receive_descriptor(leader.fd.get(), deadline));
-    if (header.index != regions_.size() || header.bytes != bytes)
+        receive_header(peers_, holder, FrameKind::region, deadline, [this] { aborted_.check(); });
+    net::Fd fd(shm::receive_descriptor(holder.fd.get(), deadline));
+    if (header.index != shared_ || header.bytes != bytes)
       fail_bug("ranks of one host ask for different regions: number ", header.index, " of ", header.bytes,
-               " bytes there, number ", regions_.size(), " of ", bytes, " bytes here");
+               " bytes there, number ", shared_, " of ", bytes, " bytes here");
+    ++shared_;
     return shm::Segment::adopt(fd.release(), std::max(bytes, kPage));
   } catch (const Error& error) {
-    fail_sharing(leader.member.rank, error);
+    fail_sharing(holder.member.rank, error);
   }
 }
 

@@ -26,6 +26,7 @@ class MeshGroup final : public Group {
   int local_rank() const override { return topology_.local_rank(); }
   std::span<std::byte> host_region(size_t bytes) override;
   std::vector<std::span<std::byte>> rank_regions(size_t bytes) override;
+  shm::Segment host_segment(size_t bytes, int holder, shm::Segment mine) override;
   void arrive(Phase phase, uint64_t step) override;
   void await(Phase phase, uint64_t step) override;
   bool reached(Phase phase, uint64_t step) const override;
@@ -54,8 +55,9 @@ class MeshGroup final : public Group {
   bool shares_memory() const { return local_ranks().size() > 1; }
   bool has_reached(int local, Phase phase, Stamp stamp) const;
   void tick(Phase phase, uint64_t step);
-  shm::Segment lead_region(size_t bytes);
-  shm::Segment follow_region(size_t bytes);
+  std::string segment_name() const { return cat("stoker-", roster_.generation, "-", shared_); }
+  void hand_out(const shm::Segment& segment, size_t bytes);
+  shm::Segment receive_from(Peer& holder, size_t bytes);
   [[noreturn]] void fail_sharing(int rank, const Error& error);
   /// Runs `work`; whatever it throws makes this rank one that failed.
   template <typename Work>
@@ -71,6 +73,7 @@ class MeshGroup final : public Group {
   bool failed_ = false;
   const int exceptions_;  // on their way when this group was made
   std::deque<shm::Segment> regions_;
+  uint64_t shared_ = 0;         // segments so far, of either kind
   Control* control_ = nullptr;  // in the first region; none when nobody shares it
   Stamp newest_ = 0;            // at which this rank arrived anywhere
 };

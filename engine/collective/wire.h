@@ -35,6 +35,8 @@ enum class FrameKind : uint32_t {
   region = 2,    ///< index: number of the region, bytes: its size; a descriptor follows instead of a payload
   partials = 3,  ///< index: slice; payload: the host's scalars, then its partials of the slice
   sums = 4,      ///< index: slice; payload: its sums
+  word = 6,      ///< payload: what a host's first rank tells the others'
+  state = 7,     ///< index: number of the piece; payload: a part of a host's training state
   leave = 5,     ///< index: 0 done, 1 the sender failed or was aborted; the last frame
 };
 

@@ -1,5 +1,9 @@
 #include "gang/coordinator.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -8,6 +12,7 @@
 #include "gang/membership.h"
 #include "gang/result_inbox.h"
 #include "net/io_loop.h"
+#include "net/unix.h"
 
 namespace stoker::gang {
 namespace {
@@ -28,10 +33,25 @@ Json about(const Hello& hello) {
   return {{"rank", hello.partition}, {"host", hello.host}, {"pid", hello.pid}, {"attempt", hello.attempt}};
 }
 
+/// How long to wait for a killed process to be gone.
+constexpr auto kKillTime = std::chrono::milliseconds(500);
+
+/// The segment that a worker behind `unix_name` offers, if it can be opened from here and is the one that it says.
+net::Fd open_segment(const std::string& unix_name, const Held& held) {
+  const int64_t pid = unix_name.empty() ? 0 : net::pid_behind(unix_name);
+  if (pid <= 0) return {};
+  net::Fd fd(::open(cat("/proc/", pid, "/fd/", held.fd).c_str(), O_RDWR | O_CLOEXEC));
+  struct stat info {};
+  Hash128 nonce;
+  if (!fd || ::fstat(fd.get(), &info) != 0 || static_cast<uint64_t>(info.st_size) != held.bytes) return {};
+  if (::pread(fd.get(), &nonce, sizeof(nonce), 0) != sizeof(nonce) || nonce != held.nonce) return {};
+  return fd;
+}
+
 /// Messages that speak of a generation's work, and are void once it is over.
 bool of_generation(Kind kind) {
   return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
-         kind == Kind::finished;
+         kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest;
 }
 
 net::LoopOptions loop_options(const CoordinatorOptions& options) {
@@ -53,6 +73,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void closed(ConnectionId id, const std::string& reason) override;
   void tick(TimePoint now) override;
 
+  void forgive_own_absence(TimePoint now);
   void take(ConnectionId id, Session& session, const Frame& frame);
   void take_hello(ConnectionId id, Session& session, const Hello& hello);
   void take_from_outsider(ConnectionId id, Kind kind);
@@ -63,11 +84,20 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_result(ConnectionId id, Session& session);
   void take_finished(ConnectionId id, Member& member);
   void take_failed(ConnectionId id, Member& member, const Failed& failed);
+  void take_halted(Member& member, Halted message);
+  void take_holding(Member& member, const Holding& message);
+  void take_digest(Member& member, const StateDigest& message);
   void lose(Member& member, Lost lost);
+  void end_process(const Member& member);
+  void readmit();
 
   void act();
   void carry_out(const Decision& decision);
   void begin(Start start);
+  void halt(const std::string& reason);
+  void rescue(const std::vector<int>& partitions);
+  void fence(const Member& member);
+  void restart(int workers, const std::string& reason);
   void tell_abort(const std::string& reason);
   void end(const std::optional<Error>& failure);
   void answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason);
@@ -84,7 +114,7 @@ struct Coordinator::Impl : net::LoopHandler {
     }
   }
 
-  const CoordinatorOptions options;
+  CoordinatorOptions options;
   int port = 0;
 
   std::mutex mutex;
@@ -95,6 +125,10 @@ struct Coordinator::Impl : net::LoopHandler {
   bool news = false;  // the fit ended, or the service was closed, since the last poll()
   Bytes weights;
   std::string history;
+  Held held;        // of the newest state segment on this host; its pid and descriptor are this process's
+  net::Fd held_fd;  // keeps it alive
+  std::map<uint64_t, std::pair<Hash128, std::string>> digests;  // by commit: a host's digest, and who told it
+  TimePoint last_tick = Clock::now();
   TimePoint next_ping = Clock::now();
   uint64_t pings = 0;
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
@@ -145,6 +179,7 @@ void Coordinator::Impl::closed(ConnectionId id, const std::string& reason) {
 void Coordinator::Impl::tick(TimePoint now) {
   const std::lock_guard lock(mutex);
   if (!loop) return;
+  forgive_own_absence(now);
   for (const int partition : silent(now, gang, options)) {
     const std::string cause = cat("it gave no sign of life for ", options.heartbeat_timeout, " s");
     lose(gang.members.at(partition), {.how = Loss::silent, .cause = cause, .when = now});
@@ -154,6 +189,14 @@ void Coordinator::Impl::tick(TimePoint now) {
     send_members(Ping{++pings});
   }
   act();
+}
+
+/// While this process stood still nobody could be heard.
+void Coordinator::Impl::forgive_own_absence(TimePoint now) {
+  const Duration gap = now - last_tick;
+  last_tick = now;
+  if (gap < std::max<Duration>(from_seconds(options.heartbeat), std::chrono::milliseconds(500))) return;
+  for (auto& [partition, member] : gang.members) member.last_heard += gap;
 }
 
 void Coordinator::Impl::take(ConnectionId id, Session& session, const Frame& frame) {
@@ -180,10 +223,12 @@ void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hell
     Json json = about(hello);
     json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
     event("log", json);
-    if (entry.error) end(*entry.error);
+    if (entry.verdict == Admission::Verdict::duplicate) gang.released.insert(hello.partition);
+    if (entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
     return;
   }
   session.member = true;
+  gang.released.erase(hello.partition);
   gang.members[hello.partition] = {.hello = hello, .last_heard = now};
   Json json = about(hello);
   json.update({{"attempt_number", hello.attempt_number}, {"torch", hello.torch_version}, {"isa", hello.isa}});
@@ -207,6 +252,12 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return;
     case Kind::metrics:
       return take_metrics(member, frame.body);
+    case Kind::halted:
+      return take_halted(member, Halted::decode(frame.body));
+    case Kind::holding:
+      return take_holding(member, Holding::decode(frame.body));
+    case Kind::digest:
+      return take_digest(member, StateDigest::decode(frame.body));
     case Kind::fetch:
       return send_piece(id, Fetch::decode(frame.body));
     case Kind::result_begin:
@@ -230,6 +281,11 @@ void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
   int64_t rows = 0;
   for (const ShardCount& shard : message.shards) rows += shard.rows;
   event("ingested", {{"rank", member.hello.partition}, {"rows", rows}, {"shards", message.shards.size()}});
+  if (const auto changed = changed_rows(member, message.shards, gang)) {
+    if (!options.allow_changed_rows) return end(*changed);
+    event("inexact", {{"rank", member.hello.partition}, {"text", changed->what()}});
+  }
+  for (const ShardCount& shard : message.shards) gang.registered[shard.shard] = shard;
   member.shards = std::move(message.shards);
 }
 
@@ -261,6 +317,31 @@ void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
   event("result", {{"rank", session.hello->partition}, {"bytes", weights.size()}, {"digest", hex(inbox.digest())}});
 }
 
+void Coordinator::Impl::take_halted(Member& member, Halted message) {
+  member.working = false;
+  member.commit = message.commit;
+  member.stumble = std::move(message.cause);
+}
+
+/// In a host's first word of a generation. An older segment is of no use any more.
+void Coordinator::Impl::take_holding(Member& member, const Holding& message) {
+  net::Fd fd = open_segment(member.hello.unix_name, message.held);
+  if (!fd) return;
+  held_fd = std::move(fd);
+  held = message.held;
+  held.pid = ::getpid();
+  held.fd = held_fd.get();
+}
+
+void Coordinator::Impl::take_digest(Member& member, const StateDigest& message) {
+  const auto [told, fresh] = digests.try_emplace(message.commit, message.digest, who(member.hello));
+  if (!fresh && told->second.first != message.digest) {
+    end(Error(ErrorKind::bug, cat("the training states of two hosts differ after step ", message.commit - 1, ": ",
+                                  told->second.second, " and ", who(member.hello))));
+  }
+  while (digests.size() > 64) digests.erase(digests.begin());
+}
+
 void Coordinator::Impl::take_finished(ConnectionId id, Member& member) {
   member.finished = true;
   loop->send(id, static_cast<uint16_t>(Kind::farewell), gang.generation, {});
@@ -276,17 +357,59 @@ void Coordinator::Impl::lose(Member& member, Lost lost) {
   Json json = about(member.hello);
   json.update({{"kind", name(lost.kind)}, {"text", lost.cause}, {"step", member.step}});
   event("failed", json);
+  const bool unheard = lost.how == Loss::vanished || lost.how == Loss::silent;
   member.lost = std::move(lost);
+  member.working = false;
+  ++gang.losses;
+  fence(member);
+  if (unheard) end_process(member);
+}
+
+/// What its connection may still bring is a stranger's word from now on.
+void Coordinator::Impl::fence(const Member& member) {
+  for (auto& [id, session] : sessions) {
+    if (!session.member || session.hello->attempt != member.hello.attempt) continue;
+    session.member = false;
+    if (member.lost->how != Loss::failed) send(id, Abort{member.lost->cause});
+  }
+}
+
+/// A process that is no member any more must not touch memory that the next generation uses. One on this host is ended
+/// here; beside one on another host its neighbours are asked to. Silent ones are thus started again by Spark, too.
+void Coordinator::Impl::end_process(const Member& member) {
+  const std::string& name = member.hello.unix_name;
+  if (name.empty()) return;
+  if (held_fd && !net::end_process_behind(name, kKillTime)) held_fd.reset();
+  if (member.lost->how != Loss::silent) return;
+  if (!held_fd) net::end_process_behind(name, kKillTime);
+  for (const auto& [id, session] : sessions) {
+    if (session.member && session.hello->host == member.hello.host) send(id, Kill{name});
+  }
+}
+
+/// Attempts that were parked beside a member that is lost now take its place.
+void Coordinator::Impl::readmit() {
+  for (auto& [id, session] : sessions) {
+    if (!session.parked) continue;
+    const auto member = gang.members.find(session.hello->partition);
+    if (member == gang.members.end() || !member->second.lost) continue;
+    take_hello(id, session, Hello(*session.hello));
+  }
 }
 
 void Coordinator::Impl::act() {
+  readmit();
   for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
 }
 
 void Coordinator::Impl::carry_out(const Decision& decision) {
   switch (decision.action) {
+    case Action::halt:
+      return halt(decision.reason);
     case Action::form:
       return begin(*decision.start);
+    case Action::rescue:
+      return rescue(decision.partitions);
     case Action::abort:
       return tell_abort(decision.reason);
     case Action::end:
@@ -297,7 +420,19 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
 void Coordinator::Impl::begin(Start start) {
   start.initial = options.initial.size();
   start.initial_digest = hash128(options.initial);
+  if (held_fd) start.held = held;
+  const bool stumbled = gang.generation > 0 && gang.losses == gang.losses_before && start.commit <= gang.commit_before;
+  gang.stumbles = stumbled ? gang.stumbles + 1 : 0;
+  gang.losses_before = gang.losses;
+  gang.commit_before = start.commit;
   gang.generation = start.roster.generation;
+  gang.isa = start.isa;
+  gang.running = true;
+  gang.halted_at.reset();
+  for (auto& [partition, member] : gang.members) {
+    member.working = true;
+    member.stumble.clear();
+  }
   send_members(start);
   int64_t rows = 0;
   for (const ShardCount& shard : start.shards) rows += shard.rows;
@@ -305,7 +440,39 @@ void Coordinator::Impl::begin(Start start) {
                     {"workers", start.roster.members.size()},
                     {"shards", start.shards.size()},
                     {"rows", rows},
+                    {"commit", start.commit},
                     {"isa", start.isa}});
+}
+
+void Coordinator::Impl::halt(const std::string& reason) {
+  gang.running = false;
+  gang.halted_at = Clock::now();
+  for (const auto& [id, session] : sessions) {
+    if (session.member && gang.members.at(session.hello->partition).working) send(id, Halt{reason});
+  }
+  event("halted", {{"generation", gang.generation}, {"text", reason}});
+}
+
+void Coordinator::Impl::rescue(const std::vector<int>& partitions) {
+  for (const int partition : partitions) gang.members.at(partition).rescued = true;
+  event("rescue", {{"partitions", partitions}});
+}
+
+/// All members are lost; their places are free for the next job's attempts.
+void Coordinator::Impl::restart(int workers, const std::string& reason) {
+  for (auto& [partition, member] : gang.members) {
+    gang.oldest_attempt = std::max(gang.oldest_attempt, member.hello.attempt + 1);
+    if (member.living()) lose(member, {.how = Loss::replaced, .cause = reason, .when = Clock::now()});
+    end_process(member);
+  }
+  for (auto& [id, session] : sessions) {
+    if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, reason);
+  }
+  if (gang.running) halt(reason);
+  gang.members.clear();
+  gang.released.clear();
+  gang.first_hello.reset();
+  options.workers = workers;
 }
 
 void Coordinator::Impl::tell_abort(const std::string& reason) {
@@ -318,6 +485,9 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
   gang.end = End{failure};
   news = true;
   if (failure) tell_abort(failure->what());
+  for (const auto& [id, session] : sessions) {
+    if (!failure && session.member) loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
+  }
   for (auto& [id, session] : sessions) {
     if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, "the fit has ended");
   }
@@ -352,6 +522,16 @@ void Coordinator::abort(const std::string& reason) {
   if (!impl_->loop) return;
   impl_->end(Error(ErrorKind::aborted, reason));
   impl_->tell_abort(reason);
+}
+
+void Coordinator::restart(int workers, const std::string& reason) {
+  const std::lock_guard lock(impl_->mutex);
+  if (impl_->loop && !impl_->gang.end) impl_->restart(workers, reason);
+}
+
+bool Coordinator::holds_state() const {
+  const std::lock_guard lock(impl_->mutex);
+  return static_cast<bool>(impl_->held_fd);
 }
 
 bool Coordinator::done() const {

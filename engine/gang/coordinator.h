@@ -19,16 +19,21 @@ struct CoordinatorOptions {
   double start_timeout = 60;  // seconds from the first task that starts until all have; <= 0: no limit
   double heartbeat = 1;       // seconds between pings
   double heartbeat_timeout = 10;
-  bool force_tcp = false;     // tests
-  double peer_timeout = 30;   // goes into the roster
-  int slots = 0;              // slots of the session for the message at start_timeout; 0: unknown
-  Bytes initial;              // initial weights, safetensors; workers fetch them once the gang has formed
-  std::string torch_version;  // what the driver compiled with; others are refused by name
+  double loss_timeout = 120;        // seconds a lost worker's place may stay empty before the fit ends; <= 0: no limit
+  double rescue_after = 0;          // seconds after which "rescue" is told for a place that is still empty; <= 0: never
+  bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
+  bool force_tcp = false;           // tests
+  double peer_timeout = 30;         // goes into the roster
+  int slots = 0;                    // slots of the session for the message at start_timeout; 0: unknown
+  Bytes initial;                    // initial weights, safetensors; workers fetch them once the gang has formed
+  std::string torch_version;        // what the driver compiled with; others are refused by name
 };
 
 /// Something that the driver should know, in order of occurrence.
 struct Event {
-  std::string kind;  // "admitted", "ingesting", "ingested", "started", "metrics", "result", "finished", "failed", "log"
+  // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "result", "finished", "failed" (a worker was
+  // lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let in), "log"
+  std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };
 
@@ -45,6 +50,11 @@ class Coordinator {
   std::vector<Event> poll(double timeout);
   /// Tells every worker to stop and refuses those that come later. The reason is what they and the driver are told.
   void abort(const std::string& reason);
+  /// The Spark job has ended too early and another one is about to begin, with so many workers: those of the old one
+  /// are sent home, what they committed is kept where it can be. Only newer attempts are admitted from now on.
+  void restart(int workers, const std::string& reason);
+  /// Whether the training's state would outlive all workers that there are now.
+  bool holds_state() const;
   bool done() const;  // the result is here and whole, or the fit failed
   /// The failure that ended the fit, if one did: kind and text (worker, host, pid, last step, cause).
   std::optional<Error> failure() const;

@@ -9,8 +9,8 @@ namespace {
 
 using Verdict = Admission::Verdict;
 
-// A failure that may be the echo of a death waits this long for the death itself to be seen.
-constexpr auto kSettle = std::chrono::milliseconds(200);
+constexpr int kMaxStumbles = 3;
+constexpr auto kSettle = std::chrono::milliseconds(100);
 
 Entry refuse(Error error) { return {.verdict = Verdict::refused, .reason = error.what(), .error = error}; }
 
@@ -38,8 +38,18 @@ std::optional<Error> level_conflict(const std::vector<const Hello*>& hellos) {
 
 std::vector<const Hello*> hellos_of(const Gang& gang) {
   std::vector<const Hello*> hellos;
-  for (const auto& [partition, member] : gang.members) hellos.push_back(&member.hello);
+  for (const auto& [partition, member] : gang.members) {
+    if (!member.lost) hellos.push_back(&member.hello);
+  }
   return hellos;
+}
+
+/// A gang that has begun stays at its level, because the bits depend on it.
+std::optional<Error> level_misfit(const Hello& hello, int isa) {
+  if (isa < 0 || (usable(hello) >= isa && hello.loaded_isa <= isa)) return {};
+  return Error(ErrorKind::world,
+               cat(who(hello), hello.loaded_isa > isa ? " has libtorch loaded at" : " can run at no more than",
+                   " instruction-set level ", level_name(usable(hello)), ", but this fit began at ", level_name(isa)));
 }
 
 std::optional<Error> misfit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options) {
@@ -53,15 +63,16 @@ std::optional<Error> misfit(const Hello& hello, const Gang& gang, const Coordina
     return Error(ErrorKind::user, cat(who(hello), " has torch ", hello.torch_version, ", but the driver has torch ",
                                       options.torch_version, ": install the same version on all executors"));
   }
+  if (const auto error = level_misfit(hello, gang.isa)) return error;
   auto hellos = hellos_of(gang);
   std::erase_if(hellos, [&](const Hello* other) { return other->partition == hello.partition; });
   hellos.push_back(&hello);
   return level_conflict(hellos);
 }
 
-/// An attempt whose partition has a member already.
+/// An attempt whose partition has a living or finished member already.
 Entry admit_beside(const Hello& hello, const Member& member) {
-  if (!member.living()) return {.verdict = Verdict::finished, .reason = who(member.hello) + " has ended already"};
+  if (member.finished) return {.verdict = Verdict::finished, .reason = who(member.hello) + " has ended already"};
   const std::string reason = cat(who(member.hello), " lives in attempt ", member.hello.attempt);
   const bool speculative = hello.attempt_number > 0 && hello.attempt > member.hello.attempt;
   return {.park = speculative, .verdict = speculative ? Verdict::finished : Verdict::duplicate, .reason = reason};
@@ -74,47 +85,78 @@ std::string when(const Member& member) {
 Error failure_of(const Member& member) {
   const Lost& lost = *member.lost;
   if (lost.kind == ErrorKind::user) return {lost.kind, cat(lost.cause, " [", who(member.hello), "]")};
-  const char* verb = lost.how == Loss::aborted                            ? " stopped "
-                     : lost.how == Loss::failed || lost.how == Loss::echo ? " failed "
-                                                                          : " was lost ";
+  const char* verb = lost.how == Loss::failed ? " failed " : " was lost ";
   return {lost.kind, cat(who(member.hello), verb, when(member), ": ", lost.cause)};
 }
 
-/// The most credible loss, the earliest of equals.
-const Member* cause_of(const Gang& gang) {
+/// The earliest of the members for which `chosen` holds; none: nullptr.
+template <typename Chosen>
+const Member* earliest_lost(const Gang& gang, Chosen chosen) {
   const Member* best = nullptr;
   for (const auto& [partition, member] : gang.members) {
-    if (!member.lost) continue;
-    if (!best || std::pair(member.lost->how, member.lost->when) < std::pair(best->lost->how, best->lost->when)) {
-      best = &member;
-    }
+    if (!member.lost || !chosen(member)) continue;
+    if (!best || member.lost->when < best->lost->when) best = &member;
   }
   return best;
 }
 
-TimePoint first_loss(const Gang& gang) {
-  TimePoint first = TimePoint::max();
-  for (const auto& [partition, member] : gang.members) {
-    if (member.lost) first = std::min(first, member.lost->when);
-  }
-  return first;
+const Member* any_lost(const Gang& gang) {
+  return earliest_lost(gang, [](const Member&) { return true; });
 }
 
-std::vector<Decision> decide_loss(TimePoint now, const Gang& gang, const Member& cause) {
-  std::vector<Decision> decisions;
+std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
   const Error failure = failure_of(cause);
+  std::vector<Decision> decisions;
   if (!gang.aborted) decisions.push_back({.action = Action::abort, .reason = failure.what()});
-  const bool sure = cause.lost->how < Loss::echo;
-  if (sure || now - first_loss(gang) >= kSettle) {
-    decisions.push_back({.action = Action::end, .reason = failure.what(), .failure = failure});
-  }
+  decisions.push_back({.action = Action::end, .reason = failure.what(), .failure = failure});
   return decisions;
 }
 
-bool all(const Gang& gang, const CoordinatorOptions& options, bool (*holds)(const Member&)) {
+bool is_late(TimePoint now, const Member& member, const CoordinatorOptions& options) {
+  return options.loss_timeout > 0 && now - member.lost->when >= from_seconds(options.loss_timeout);
+}
+
+Error not_replaced(const Member& member, const CoordinatorOptions& options) {
+  const Error loss = failure_of(member);
+  return {ErrorKind::world,
+          cat(loss.what(), "; no other attempt took its place within ", options.loss_timeout, " s (lossTimeout)")};
+}
+
+/// Places for which Spark will start nobody: it holds the partition for done, or has had its time.
+std::vector<int> in_need_of_rescue(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
+  std::vector<int> partitions;
+  if (options.rescue_after <= 0) return partitions;
+  for (const auto& [partition, member] : gang.members) {
+    if (!member.lost || member.rescued) continue;
+    const bool late = now - member.lost->when >= from_seconds(options.rescue_after);
+    if (late || gang.released.contains(partition)) partitions.push_back(partition);
+  }
+  return partitions;
+}
+
+/// Why the running generation cannot go on; "": it can.
+std::string break_of(const Gang& gang) {
+  if (const Member* lost = any_lost(gang)) return failure_of(*lost).what();
+  for (const auto& [partition, member] : gang.members) {
+    if (!member.working && member.living()) return cat(who(member.hello), " left its generation: ", member.stumble);
+  }
+  return "";
+}
+
+std::string stumble_of(const Gang& gang) {
+  for (const auto& [partition, member] : gang.members) {
+    if (!member.stumble.empty()) return cat(who(member.hello), ": ", member.stumble);
+  }
+  return "unknown";
+}
+
+template <typename Holds>
+bool all(const Gang& gang, const CoordinatorOptions& options, Holds holds) {
   return static_cast<int>(gang.members.size()) == options.workers &&
          std::ranges::all_of(gang.members, [&](const auto& entry) { return holds(entry.second); });
 }
+
+bool is_ready(const Member& member) { return member.living() && !member.working && member.shards.has_value(); }
 
 bool start_is_late(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   return static_cast<int>(gang.members.size()) < options.workers && gang.first_hello && options.start_timeout > 0 &&
@@ -128,6 +170,11 @@ Error start_timed_out(const Gang& gang, const CoordinatorOptions& options) {
           cat(gang.members.size(), " of ", options.workers, " workers started within ", options.start_timeout, " s; ",
               slots, " and the fit needs ", options.workers,
               " free ones at the same time: lower numWorkers or raise startTimeout")};
+}
+
+/// What a worker stumbled over may be a death that is not known here yet.
+bool may_be_an_echo(TimePoint now, const Gang& gang) {
+  return gang.halted_at && gang.losses == gang.losses_before && now - *gang.halted_at < kSettle;
 }
 
 /// All S shards, ascending; each told once.
@@ -161,10 +208,11 @@ RosterEntry roster_entry(const Hello& hello) {
 /// The start message of the next generation.
 Start form(const Gang& gang, const CoordinatorOptions& options) {
   Start start;
+  for (const auto& [partition, member] : gang.members) start.commit = std::max(start.commit, member.commit);
   start.shards = all_shards(gang, options.shards);
   const bool any = std::ranges::any_of(start.shards, [](const ShardCount& shard) { return shard.rows > 0; });
   if (!any) fail_user("the DataFrame has no rows");
-  start.isa = usable(*lowest(hellos_of(gang)));
+  start.isa = gang.isa >= 0 ? gang.isa : usable(*lowest(hellos_of(gang)));
   start.roster.generation = gang.generation + 1;
   start.roster.force_tcp = options.force_tcp;
   start.roster.timeout = options.peer_timeout;
@@ -172,16 +220,21 @@ Start form(const Gang& gang, const CoordinatorOptions& options) {
   return start;
 }
 
-Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
-  try {
-    return {.action = Action::form, .reason = "all rows are in", .start = form(gang, options)};
-  } catch (const Error& error) {
-    return {.action = Action::end, .reason = error.what(), .failure = error};
-  }
-}
-
 Decision end_with(const Error& failure) {
   return {.action = Action::end, .reason = failure.what(), .failure = failure};
+}
+
+Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
+  if (gang.stumbles >= kMaxStumbles) {
+    return end_with({ErrorKind::world, cat("the workers cannot work together, in ", kMaxStumbles,
+                                           " attempts; the last failed with: ", stumble_of(gang))});
+  }
+  try {
+    const char* reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
+    return {.action = Action::form, .reason = reason, .start = form(gang, options)};
+  } catch (const Error& error) {
+    return end_with(error);
+  }
 }
 
 }  // namespace
@@ -191,40 +244,76 @@ std::string who(const Hello& hello) {
 }
 
 Lost lost_to(const Failed& failed, TimePoint now) {
-  const Loss how = failed.kind == ErrorKind::aborted ? Loss::aborted
-                   : failed.kind == ErrorKind::world ? Loss::echo
-                                                     : Loss::failed;
-  return {.how = how, .kind = failed.kind, .cause = failed.text, .when = now};
+  return {.how = Loss::failed, .kind = failed.kind, .cause = failed.text, .when = now};
 }
 
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options) {
-  if (gang.end || gang.aborted) return {.verdict = Verdict::finished, .reason = "the fit has ended"};
+  if (gang.end || gang.aborted || gang.result_here) {
+    return {.verdict = Verdict::finished, .reason = "the fit has ended"};
+  }
+  if (hello.attempt < gang.oldest_attempt) {
+    return {.verdict = Verdict::finished, .reason = "the Spark job of this attempt has ended"};
+  }
   const auto member = gang.members.find(hello.partition);
-  if (member != gang.members.end()) return admit_beside(hello, member->second);
+  if (member != gang.members.end()) {
+    if (!member->second.lost) return admit_beside(hello, member->second);
+    if (hello.attempt <= member->second.hello.attempt) {
+      return {.verdict = Verdict::duplicate, .reason = cat("attempt ", hello.attempt, " is not the newest")};
+    }
+  }
   if (const auto error = misfit(hello, gang, options)) return refuse(*error);
+  return {};
+}
+
+std::optional<Error> changed_rows(const Member& member, const std::vector<ShardCount>& told, const Gang& gang) {
+  for (const ShardCount& shard : told) {
+    const auto first = gang.registered.find(shard.shard);
+    if (first == gang.registered.end()) continue;
+    if (first->second.rows == shard.rows && first->second.digest == shard.digest) continue;
+    return Error(ErrorKind::user,
+                 cat(who(member.hello), " read its rows again, and they are other rows than before (shard ",
+                     shard.shard, ": ", shard.rows, " rows now, ", first->second.rows, " before",
+                     first->second.rows == shard.rows ? ", changed" : "",
+                     "): the DataFrame is not the same each time it is computed, for example because of rand(), "
+                     "limit() or a sum "
+                     "of doubles after a shuffle; write it to a table or checkpoint() it before fit, or set "
+                     "onChangedRows='continue'"));
+  }
   return {};
 }
 
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   if (gang.end) return {};
   if (gang.result_here) return {{.action = Action::end, .reason = "the result is here"}};
-  if (const Member* cause = cause_of(gang)) return decide_loss(now, gang, *cause);
+  const auto fatal = [](const Member& member) { return member.lost->fatal(); };
+  if (const Member* cause = earliest_lost(gang, fatal)) return decide_fatal(gang, *cause);
   if (start_is_late(now, gang, options)) return {end_with(start_timed_out(gang, options))};
+  const auto late = [&](const Member& member) { return is_late(now, member, options); };
+  if (const Member* member = earliest_lost(gang, late)) return {end_with(not_replaced(*member, options))};
   if (all(gang, options, [](const Member& member) { return member.finished; })) {
     return {end_with({ErrorKind::bug, "all workers finished and none of them sent a result"})};
   }
-  if (gang.generation == 0 && all(gang, options, [](const Member& member) { return member.shards.has_value(); })) {
-    return {decide_form(gang, options)};
+  std::vector<Decision> decisions;
+  if (auto partitions = in_need_of_rescue(now, gang, options); !partitions.empty()) {
+    decisions.push_back({.action = Action::rescue, .reason = "Spark starts nobody there", .partitions = partitions});
   }
-  return {};
+  if (const std::string reason = gang.running ? break_of(gang) : ""; !reason.empty()) {
+    decisions.push_back({.action = Action::halt, .reason = reason});
+  } else if (!gang.running && all(gang, options, is_ready) && !may_be_an_echo(now, gang)) {
+    decisions.push_back(decide_form(gang, options));
+  }
+  return decisions;
 }
 
 std::vector<int> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   std::vector<int> partitions;
   if (options.heartbeat_timeout <= 0) return partitions;
+  const Duration limit = from_seconds(options.heartbeat_timeout);
+  const bool halt_is_late = gang.halted_at && now - *gang.halted_at > 3 * limit;
   for (const auto& [partition, member] : gang.members) {
-    const bool late = now - member.last_heard > from_seconds(options.heartbeat_timeout);
-    if (member.living() && late) partitions.push_back(partition);
+    const bool quiet = now - member.last_heard > limit;
+    const bool deaf = halt_is_late && member.working;
+    if (member.living() && (quiet || deaf)) partitions.push_back(partition);
   }
   return partitions;
 }

@@ -6,6 +6,7 @@
 // is the attempt that holds a partition's place; its partition id is its rank.
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,15 +16,17 @@
 
 namespace stoker::gang {
 
-/// How a member was lost, the most credible cause of a fit's end first: what a worker says of itself, what is seen from
-/// outside, what may be the echo of another member's death, and the obedience of one that was told to stop.
-enum class Loss { failed, vanished, silent, echo, aborted };
+/// How a member was lost: by its own word, by the end of its connection, by its silence, or because its Spark job is
+/// started again.
+enum class Loss { failed, vanished, silent, replaced };
 
 struct Lost {
   Loss how = Loss::vanished;
   ErrorKind kind = ErrorKind::world;
   std::string cause;  // the worker's own words, or what was seen
   TimePoint when;
+  /// Nothing that starts again would go better: the fit ends with it.
+  bool fatal() const { return kind == ErrorKind::user || kind == ErrorKind::bug; }
 };
 /// What a worker that reports this failure is lost to.
 Lost lost_to(const Failed& failed, TimePoint now);
@@ -33,8 +36,12 @@ struct Member {
   TimePoint last_heard;
   std::optional<std::vector<ShardCount>> shards = {};  // once its rows are in
   int64_t step = -1;                                   // last one it told of; -1: none
+  bool working = false;                                // in the newest generation, until it says that it has left it
+  uint64_t commit = 0;                                 // of its host's state, when it last left a generation; 0: none
+  std::string stumble = {};                            // why it left unasked, if it did
   bool finished = false;
   std::optional<Lost> lost = {};
+  bool rescued = false;  // lost, and the driver has been asked for a job in its place
   bool living() const { return !finished && !lost; }
 };
 
@@ -43,10 +50,22 @@ struct End {
   std::optional<Error> failure;
 };
 
+/// A generation is *running* from its start until the first sign that it cannot go on; then its members are told to
+/// halt, and the next one begins when none of them works any more and every place is filled.
 struct Gang {
-  uint64_t generation = 0;               // 0: not formed yet
+  uint64_t generation = 0;  // 0: not formed yet
+  bool running = false;
+  int isa = -1;                          // level of the first generation, for good
   std::optional<TimePoint> first_hello;  // of any attempt
-  std::map<int, Member> members;         // by partition
+  std::optional<TimePoint> halted_at;    // when the newest generation stopped running
+  std::map<int, Member> members;         // by partition; a lost one stays until another takes its place
+  uint64_t oldest_attempt = 0;           // earlier ones belong to a job that has ended
+  std::map<int, ShardCount> registered;  // by shard, as first told
+  std::set<int> released;                // partitions of which Spark may believe that they are done
+  int losses = 0;                        // so far
+  int losses_before = 0;                 // when the newest generation began
+  uint64_t commit_before = 0;            // likewise
+  int stumbles = 0;                      // generations in a row that ended without a loss and without a new commit
   bool result_here = false;
   bool aborted = false;  // members have been told to stop
   std::optional<End> end;
@@ -67,17 +86,22 @@ struct Entry {
 };
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options);
 
-enum class Action { form, abort, end };
+enum class Action { halt, form, rescue, abort, end };
 struct Decision {
   Action action = Action::end;
   std::string reason = {};
   std::optional<Error> failure = {};  // of `end`; none: all is well
   std::optional<Start> start = {};    // of `form`
+  std::vector<int> partitions = {};   // of `rescue`
 };
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
-/// Living members that have said nothing for longer than the heartbeat's timeout.
+/// A replay that brought other rows than were registered, in the user's words.
+std::optional<Error> changed_rows(const Member& member, const std::vector<ShardCount>& told, const Gang& gang);
+
+/// Living members that have said nothing for longer than the heartbeat's timeout, and those that were told to halt and
+/// have not for three times as long.
 std::vector<int> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
 }  // namespace stoker::gang

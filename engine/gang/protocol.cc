@@ -46,6 +46,20 @@ RosterEntry get_member(Decoder& in) {
   return member;
 }
 
+void put(Encoder& out, const Held& held) {
+  out.put(int64_t{held.pid}).put(int32_t{held.fd}).put(held.bytes);
+  put(out, held.nonce);
+}
+
+Held get_held(Decoder& in) {
+  Held held;
+  held.pid = in.get<int64_t>();
+  held.fd = in.get<int32_t>();
+  held.bytes = in.get<uint64_t>();
+  held.nonce = get_hash(in);
+  return held;
+}
+
 /// An enum that is a uint8_t on the wire.
 template <typename E>
 E get_enum(Decoder& in, E last) {
@@ -138,6 +152,8 @@ Bytes Start::encode() const {
   out.put(roster.generation).put(static_cast<uint32_t>(roster.members.size()));
   for (const RosterEntry& member : roster.members) put(out, member);
   out.put(static_cast<uint8_t>(roster.force_tcp)).put(roster.timeout);
+  out.put(commit);
+  put(out, held);
   put(out, shards);
   out.put(int32_t{isa}).put(initial);
   put(out, initial_digest);
@@ -151,6 +167,8 @@ Start Start::decode(ByteView bytes) {
     for (auto left = in.get<uint32_t>(); left > 0; --left) start.roster.members.push_back(get_member(in));
     start.roster.force_tcp = in.get<uint8_t>() != 0;
     start.roster.timeout = in.get<double>();
+    start.commit = in.get<uint64_t>();
+    start.held = get_held(in);
     start.shards = get_shards(in);
     start.isa = in.get<int32_t>();
     start.initial = in.get<uint64_t>();
@@ -163,6 +181,51 @@ Bytes Fetch::encode() const { return Encoder().put(offset).take(); }
 
 Fetch Fetch::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Fetch{in.get<uint64_t>()}; });
+}
+
+Bytes Halt::encode() const { return Encoder().put(reason).take(); }
+
+Halt Halt::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Halt{in.text()}; });
+}
+
+Bytes Halted::encode() const { return Encoder().put(commit).put(cause).take(); }
+
+Halted Halted::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    const auto commit = in.get<uint64_t>();
+    return Halted{commit, in.text()};
+  });
+}
+
+Bytes Holding::encode() const {
+  Encoder out;
+  put(out, held);
+  return out.take();
+}
+
+Holding Holding::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Holding{get_held(in)}; });
+}
+
+Bytes Kill::encode() const { return Encoder().put(unix_name).take(); }
+
+Kill Kill::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Kill{in.text()}; });
+}
+
+Bytes StateDigest::encode() const {
+  Encoder out;
+  out.put(commit);
+  put(out, digest);
+  return out.take();
+}
+
+StateDigest StateDigest::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    const auto commit = in.get<uint64_t>();
+    return StateDigest{commit, get_hash(in)};
+  });
 }
 
 Bytes Ping::encode() const { return Encoder().put(number).take(); }

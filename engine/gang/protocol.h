@@ -32,6 +32,12 @@ enum class Kind : uint16_t {
   abort = 15,
   fetch = 16,
   piece = 17,
+  halt = 18,
+  halted = 19,
+  home = 20,
+  holding = 21,
+  kill = 22,
+  digest = 23,
 };
 
 /// The longest body of a frame on the control link.
@@ -95,10 +101,20 @@ struct Ingested {
   static Ingested decode(ByteView bytes);
 };
 
-/// Coordinator to all once every shard's rows are there.
+/// Where a host's training state can be had: a shared segment that a process of the host keeps open.
+struct Held {
+  int64_t pid = 0;  // 0: nowhere
+  int fd = -1;      // of that process
+  uint64_t bytes = 0;
+  Hash128 nonce;  // the segment begins with it
+};
+
+/// Coordinator to all members of a new generation, once every shard's rows are there and no one is at work any more.
 struct Start {
   static constexpr Kind kKind = Kind::start;
   Roster roster;                   // on the wire without rank and secret, which WorkerLink fills in
+  uint64_t commit = 0;             // newest that a member told of; 0: the training begins
+  Held held;                       // for those on the coordinator's host
   std::vector<ShardCount> shards;  // all S of them, ascending
   int isa = 0;                     // level for all
   uint64_t initial = 0;            // bytes of the initial weights, to be fetched
@@ -116,6 +132,54 @@ struct Fetch {
 
   Bytes encode() const;
   static Fetch decode(ByteView bytes);
+};
+
+/// Coordinator to the members at work: this generation is over. They leave it and answer with Halted; a member that
+/// sees by itself that its generation cannot go on sends Halted unasked.
+struct Halt {
+  static constexpr Kind kKind = Kind::halt;
+  std::string reason;
+
+  Bytes encode() const;
+  static Halt decode(ByteView bytes);
+};
+
+/// Nothing of this worker works in the frame's generation any more. It waits for the next start.
+struct Halted {
+  static constexpr Kind kKind = Kind::halted;
+  uint64_t commit = 0;  // of its host's state; 0: it has none
+  std::string cause;    // what it saw, where it was not told
+
+  Bytes encode() const;
+  static Halted decode(ByteView bytes);
+};
+
+/// Worker to coordinator: this segment of mine is the state of my host, please keep it open too.
+struct Holding {
+  static constexpr Kind kKind = Kind::holding;
+  Held held;  // its pid is not looked at: the coordinator finds out for itself
+
+  Bytes encode() const;
+  static Holding decode(ByteView bytes);
+};
+
+/// Coordinator to a worker beside a silent one: end the process behind this Unix name.
+struct Kill {
+  static constexpr Kind kKind = Kind::kill;
+  std::string unix_name;
+
+  Bytes encode() const;
+  static Kill decode(ByteView bytes);
+};
+
+/// A host's state at a commit. All hosts' must be equal.
+struct StateDigest {
+  static constexpr Kind kKind = Kind::digest;
+  uint64_t commit = 0;
+  Hash128 digest;
+
+  Bytes encode() const;
+  static StateDigest decode(ByteView bytes);
 };
 
 /// Coordinator to worker, once a heartbeat.
@@ -177,7 +241,8 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
-// metrics: the body is a JSON object. piece: bare bytes. finished and farewell (the coordinator's answer to finished
+// metrics: the body is a JSON object. piece: bare bytes. home (the result is with the driver: nobody is needed any
+// more) has no body. finished and farewell (the coordinator's answer to finished
 // and failed: the worker may close now) have no body.
 
 }  // namespace stoker::gang

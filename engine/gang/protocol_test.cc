@@ -37,6 +37,8 @@ Start start() {
   start.roster.members = {{0, "a", 1, "u", 10, 20}, {1, "b", 2, "", 11, 21}};
   start.roster.force_tcp = true;
   start.roster.timeout = 2.5;
+  start.commit = 1ull << 41;
+  start.held = {77, 5, 1ull << 33, {9, 10}};
   start.shards = {{0, 10, {1, 2}}, {1, 0, {}}};
   start.isa = 1;
   start.initial = 1ull << 40;
@@ -55,6 +57,11 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(start());
   expect_round_trip(Start{});
   expect_round_trip(Fetch{1ull << 40});
+  expect_round_trip(Halt{"why"});
+  expect_round_trip(Halted{1ull << 40, ""});
+  expect_round_trip(Holding{{1, 2, 3, {4, 5}}});
+  expect_round_trip(Kill{"stoker-x"});
+  expect_round_trip(StateDigest{3, {4, 5}});
   expect_round_trip(Ping{9});
   expect_round_trip(Pong{9, -1});
   expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});
@@ -75,6 +82,8 @@ TEST(Protocol, FieldsLandWhereTheyBelong) {
   EXPECT_EQ(std::tuple(member.rank, member.host, member.port, member.pid, member.attempt),
             std::tuple(1, "b", 2, 11, 21u));
   EXPECT_EQ(std::tuple(s.roster.generation, s.roster.force_tcp, s.roster.timeout, s.isa), std::tuple(4u, true, 2.5, 1));
+  EXPECT_EQ(s.commit, 1ull << 41);
+  EXPECT_EQ(std::tuple(s.held.pid, s.held.fd, s.held.bytes, s.held.nonce.low), std::tuple(77, 5, 1ull << 33, 10u));
   EXPECT_EQ(s.shards[0].digest, (Hash128{1, 2}));
   EXPECT_TRUE(s.roster.secret.empty());
 }

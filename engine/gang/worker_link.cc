@@ -8,6 +8,7 @@
 
 #include "net/handshake.h"
 #include "net/io_loop.h"
+#include "net/unix.h"
 
 namespace stoker::gang {
 namespace {
@@ -17,6 +18,8 @@ using net::Frame;
 
 constexpr int kChunksAhead = 4;
 constexpr auto kFarewellTime = std::chrono::seconds(5);
+constexpr auto kOwnAbsence = std::chrono::milliseconds(500);
+constexpr auto kKillTime = std::chrono::milliseconds(500);
 constexpr size_t kMaxText = 64 << 10;
 
 net::Fd connect_and_prove(const LinkOptions& options) {
@@ -47,6 +50,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   void take_start(const Frame& frame);
   void abort(const std::string& reason);
   void call_back();
+  std::optional<std::string> stopped() const;
   void leave(Kind kind, const Bytes& body);
   void send_result(ByteView bytes);
   void send(Kind kind, ByteView body);
@@ -54,20 +58,22 @@ struct WorkerLink::Impl : net::LoopHandler {
   void send(const Message& message) {
     send(Message::kKind, message.encode());
   }
-  /// Waits until `ready()`; throws Error(aborted) when the fit ends first.
+  /// Waits until `ready()`; throws Error(aborted) when the fit ends first, or, told so, the generation.
   template <typename Ready>
-  void wait(Ready ready);
+  void wait(Ready ready, bool of_generation = false);
 
   const Bytes secret;
   const Hello hello;
   std::atomic<int64_t> step{-1};
-  std::atomic<uint64_t> generation{0};
+  std::atomic<uint64_t> generation{0};  // of the newest start
   ConnectionId connection = 0;
 
   std::mutex mutex;
   std::condition_variable changed;
   std::optional<Admission> admission;
-  std::optional<Start> start;
+  std::optional<Start> start;              // not taken yet
+  std::optional<std::string> halt_reason;  // of the newest generation
+  bool home = false;
   std::optional<Hash128> stored;
   std::optional<Bytes> piece;  // of the initial weights, asked for and not yet taken
   std::optional<std::string> abort_reason;
@@ -76,6 +82,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   bool gone = false;     // the connection has ended, or the farewell is here
   int chunks_ahead = 0;
   TimePoint last_heard = Clock::now();
+  TimePoint last_tick = Clock::now();
 
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
@@ -110,6 +117,9 @@ void WorkerLink::Impl::received(ConnectionId, Frame frame) {
     if (frame.generation >= generation) take(frame);
     changed.notify_all();
   }
+  if (static_cast<Kind>(frame.kind) == Kind::halt) call_back();
+  if (static_cast<Kind>(frame.kind) == Kind::kill)
+    net::end_process_behind(Kill::decode(frame.body).unix_name, kKillTime);
   if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason);
   if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step});
 }
@@ -130,6 +140,13 @@ void WorkerLink::Impl::take(const Frame& frame) {
     case Kind::farewell:
       gone = true;
       return;
+    case Kind::halt:
+      if (frame.generation == generation) halt_reason = Halt::decode(frame.body).reason;
+      return;
+    case Kind::home:
+      home = true;
+      return;
+    case Kind::kill:
     case Kind::ping:
     case Kind::abort:
       return;
@@ -143,6 +160,9 @@ void WorkerLink::Impl::take_start(const Frame& frame) {
   start->roster.rank = hello.partition;
   start->roster.secret = secret;
   generation = frame.generation;
+  halt_reason.reset();
+  stored.reset();
+  piece.reset();
 }
 
 void WorkerLink::Impl::closed(ConnectionId, const std::string& reason) {
@@ -161,6 +181,8 @@ void WorkerLink::Impl::drained(ConnectionId) {
 void WorkerLink::Impl::tick(TimePoint now) {
   {
     const std::lock_guard lock(mutex);
+    const Duration gap = now - std::exchange(last_tick, now);
+    if (gap > kOwnAbsence) last_heard += gap;  // this process stood still, and what was said meanwhile is not read yet
     const double limit = admission && admission->verdict == Admission::Verdict::go ? admission->silence_limit : 0;
     if (limit <= 0 || leaving || now - last_heard < from_seconds(limit)) return;
   }
@@ -177,15 +199,18 @@ void WorkerLink::Impl::abort(const std::string& reason) {
   call_back();
 }
 
+/// Why the newest generation is over, if it is. REQUIRES: the mutex.
+std::optional<std::string> WorkerLink::Impl::stopped() const { return abort_reason ? abort_reason : halt_reason; }
+
 /// Runs the callback, once, if there are both a callback and a reason.
 void WorkerLink::Impl::call_back() {
   std::function<void(const std::string&)> call;
   std::string reason;
   {
     const std::lock_guard lock(mutex);
-    if (!abort_reason || leaving) return;
+    if (!stopped() || leaving) return;
     call = std::exchange(callback, {});
-    reason = *abort_reason;
+    reason = *stopped();
   }
   if (call) call(reason);
 }
@@ -196,10 +221,11 @@ void WorkerLink::Impl::send(Kind kind, ByteView body) {
 }
 
 template <typename Ready>
-void WorkerLink::Impl::wait(Ready ready) {
+void WorkerLink::Impl::wait(Ready ready, bool of_generation) {
   std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return ready() || abort_reason || gone; });
-  if (!ready()) throw Error(ErrorKind::aborted, abort_reason.value_or("this worker has left already"));
+  const auto reason = [&] { return of_generation ? stopped() : abort_reason; };
+  changed.wait(lock, [&] { return ready() || reason() || gone; });
+  if (!ready()) throw Error(ErrorKind::aborted, reason().value_or("this worker has left already"));
 }
 
 void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
@@ -214,10 +240,10 @@ void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
 
 void WorkerLink::Impl::send_result(ByteView bytes) {
   while (!bytes.empty()) {
-    wait([&] { return chunks_ahead < kChunksAhead; });
+    wait([&] { return chunks_ahead < kChunksAhead; }, true);
     {
       const std::lock_guard lock(mutex);
-      if (abort_reason) throw Error(ErrorKind::aborted, *abort_reason);
+      if (const auto reason = stopped()) throw Error(ErrorKind::aborted, *reason);
       ++chunks_ahead;
     }
     const size_t size = std::min(bytes.size(), kChunk);
@@ -244,15 +270,26 @@ void WorkerLink::ingesting(int64_t rows) { impl_->send(Ingesting{rows}); }
 Start WorkerLink::start() {
   impl_->wait([&] { return impl_->start.has_value() && !impl_->abort_reason; });
   const std::lock_guard lock(impl_->mutex);
-  return *impl_->start;
+  return *std::exchange(impl_->start, {});
 }
+
+void WorkerLink::halted(const Start& start, uint64_t commit, const std::string& cause) {
+  const std::lock_guard lock(impl_->mutex);
+  const Bytes body = Halted{commit, cause.substr(0, kMaxText)}.encode();
+  if (!impl_->loop) return;
+  impl_->loop->send(impl_->connection, static_cast<uint16_t>(Kind::halted), start.roster.generation, body);
+}
+
+void WorkerLink::holding(const Held& held) { impl_->send(Holding{held}); }
+
+void WorkerLink::digest(uint64_t commit, const Hash128& digest) { impl_->send(StateDigest{commit, digest}); }
 
 Bytes WorkerLink::initial_weights(const Start& start) {
   Bytes weights;
   weights.reserve(start.initial);
   while (weights.size() < start.initial) {
     impl_->send(Fetch{weights.size()});
-    impl_->wait([&] { return impl_->piece.has_value(); });
+    impl_->wait([&] { return impl_->piece.has_value(); }, true);
     const std::lock_guard lock(impl_->mutex);
     const Bytes piece = *std::exchange(impl_->piece, {});
     if (piece.empty() || piece.size() > start.initial - weights.size()) fail_world("the initial weights came cut");
@@ -276,7 +313,11 @@ void WorkerLink::result(ByteView weights, const std::string& history) {
   impl_->send(ResultBegin{weights.size(), history.size(), digest});
   impl_->send_result(weights);
   impl_->send_result(as_bytes(history));
-  impl_->wait([&] { return impl_->stored == digest; });
+  impl_->wait([&] { return impl_->stored == digest || impl_->home; }, true);
+}
+
+void WorkerLink::await_home() {
+  impl_->wait([&] { return impl_->home; }, true);
 }
 
 void WorkerLink::finished() { impl_->leave(Kind::finished, {}); }
@@ -285,8 +326,9 @@ void WorkerLink::failed(const Error& error) {
   impl_->leave(Kind::failed, Failed{error.kind(), std::string(error.what()).substr(0, kMaxText)}.encode());
 }
 
-void WorkerLink::on_abort(std::function<void(const std::string& reason)> callback) {
+void WorkerLink::on_stop(const Start& start, std::function<void(const std::string& reason)> callback) {
   const std::lock_guard lock(impl_->mutex);
+  STOKER_CHECK(start.roster.generation == impl_->generation);
   impl_->callback = std::move(callback);
   if (impl_->loop) impl_->loop->post([impl = impl_.get()] { impl->call_back(); });
 }

@@ -33,8 +33,15 @@ class WorkerLink {
   void ingested(const std::vector<ShardCount>& shards);
   /// Rows so far, for the progress line while ingest runs.
   void ingesting(int64_t rows);
-  /// Waits until the gang has formed. Throws Error(aborted) when the fit ended instead.
+  /// Waits until the gang has formed, anew after halted(). Throws Error(aborted) when the fit ended instead.
   Start start();
+  /// The generation of `start` is over and nothing of this worker works in it any more. `commit` is its host's newest,
+  /// 0 if it has no state; `cause` is what it saw, where it was not told by on_stop().
+  void halted(const Start& start, uint64_t commit, const std::string& cause);
+  /// This segment is the state of this worker's host: the coordinator keeps it open too, if it runs there.
+  void holding(const Held& held);
+  /// Digest of the host's state, to be compared with other hosts'.
+  void digest(uint64_t commit, const Hash128& digest);
   /// The initial weights that `start` announces. Throws Error(world) when they arrive damaged.
   Bytes initial_weights(const Start& start);
   /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.
@@ -42,16 +49,19 @@ class WorkerLink {
   /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.
   void metrics(const std::string& json);
   /// The result, by the rank that sends it: weights and state as safetensors, history as JSON. Returns once the
-  /// coordinator has it whole. Throws Error(aborted) when the fit ended instead.
+  /// coordinator has it whole. Throws Error(aborted) when the fit or the generation ended instead.
   void result(ByteView weights, const std::string& history);
+  /// Waits until the result is home, whoever sent it. Throws like result().
+  void await_home();
   /// This worker is done and leaves in good order. Returns once the coordinator knows, or is gone.
   void finished();
   /// This worker failed; the text reaches the driver. `user` errors are shown as they are. Returns like finished().
   void failed(const Error& error);
 
-  /// Called once, from the I/O thread, when the coordinator aborts the fit, its connection is lost, or it has been
-  /// silent for too long; at once if that has happened already. Not after finished() or failed().
-  void on_abort(std::function<void(const std::string& reason)> callback);
+  /// Called once, from the I/O thread, when the generation of `start` is over (the coordinator halts it, or aborts the
+  /// fit, its connection is lost or it has been silent for too long); at once if that has happened already. Not after
+  /// finished() or failed(). The callback may run once more after the generation's end.
+  void on_stop(const Start& start, std::function<void(const std::string& reason)> callback);
   bool aborted() const;
   std::string abort_reason() const;
 

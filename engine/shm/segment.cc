@@ -64,6 +64,12 @@ Segment Segment::adopt(int fd, size_t bytes) {
   return segment;
 }
 
+Segment Segment::again() const {
+  const int fd = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) fail_errno("duplicating a segment's descriptor");
+  return adopt(fd, bytes_.size());
+}
+
 Segment Segment::unshared(size_t bytes) {
   Segment segment;
   if (bytes > 0) segment.map(bytes, MAP_PRIVATE | MAP_ANONYMOUS);

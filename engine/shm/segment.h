@@ -22,6 +22,8 @@ class Segment {
   ~Segment();
 
   std::span<std::byte> bytes() const { return bytes_; }
+  /// The same memory, mapped once more. REQUIRES: it has a descriptor.
+  Segment again() const;
   /// The descriptor, to be passed to peers. The segment keeps it.
   int fd() const { return fd_; }
   /// Closes the descriptor; the memory stays mapped.

@@ -23,11 +23,6 @@ struct AllReduceOptions {
   uint64_t members = 0;  // digest of the roster, for the commit's record
 };
 
-/// Sums over the micro-batch of one shard, or over all shards of a step.
-struct Scalars {
-  double numerator = 0, denominator = 0, correct = 0, counted = 0;
-};
-
 struct StepTimes {
   double wait = 0;    // seconds for peers' partials, norms and slices
   double update = 0;  // seconds in sums and optimizer

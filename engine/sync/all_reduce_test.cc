@@ -6,6 +6,7 @@
 #include <random>
 
 #include "collective/testing.h"
+#include "sync/rejoin.h"
 
 namespace stoker::sync {
 namespace {
@@ -44,7 +45,8 @@ End run_rank(collective::Group& group, const Case& c) {
   const auto arena = make_arena();
   const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
   constexpr int64_t kBuffers = optim::kBlock;
-  HostState state(group, {arena.floats(), kBuffers, optimizer->state_buffers(), 1});
+  const auto shared = rejoin(group, {arena.floats(), kBuffers, optimizer->state_buffers(), 1}, {});
+  HostState& state = *shared;
   AllReduce reduce(group, arena, *optimizer, state, {c.shards, c.clip_norm, c.clip_value, 1, 0});
   group.arrive(collective::Phase::slices, 1);
   group.await(collective::Phase::slices, 1);
@@ -115,7 +117,8 @@ TEST(AllReduce, StateIsNotTouchedBeforeTheFlip) {
   collective::testing::run_groups({}, [](collective::Group& group) {
     const auto arena = make_arena();
     const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
-    HostState state(group, {arena.floats(), 0, optimizer->state_buffers(), 0});
+    const auto shared = rejoin(group, {arena.floats(), 0, optimizer->state_buffers(), 0}, {});
+    HostState& state = *shared;
     AllReduce reduce(group, arena, *optimizer, state, {1});
     group.arrive(collective::Phase::slices, 1);
     state.flip(1);

@@ -1,7 +1,8 @@
 #include "sync/state.h"
 
-#include <array>
+#include <algorithm>
 
+#include "base/error.h"
 #include "optim/arena.h"
 
 namespace stoker::sync {
@@ -9,28 +10,84 @@ namespace stoker::sync {
 namespace {
 
 constexpr size_t kLine = 64;
-size_t lines(size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
+constexpr size_t kPage = 4096;
+
+size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buffers) + l.buffer_floats; }
 
 }  // namespace
 
-HostState::HostState(collective::Group& group, const StateLayout& layout)
-    : layout_(layout),
-      vector_(layout.floats + layout.buffer_floats),
-      per_set_(vector_ + layout.state_buffers * layout.floats) {
-  const size_t head = lines(sizeof(Head));
-  const size_t floats = lines(2 * per_set_ * sizeof(float));
-  const size_t norms = lines(layout.floats / optim::kBlock * sizeof(double));
-  const size_t counts = lines(2 * layout.counts * sizeof(int64_t));
-  std::byte* base = group.host_region(head + floats + norms + counts).data();
-  head_ = reinterpret_cast<Head*>(base);
-  floats_ = reinterpret_cast<float*>(base + head);
-  norms_ = reinterpret_cast<double*>(base + head + floats);
-  counts_ = reinterpret_cast<int64_t*>(base + head + floats + norms);
+/// Where things lie: head, both sets, finished epochs, norms; in a set: floats, counts, running totals.
+struct HostState::Offsets {
+  explicit Offsets(const StateLayout& l)
+      : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
+        running(counts + round_up(l.counts * sizeof(int64_t), kLine)),
+        set(round_up(running + sizeof(EpochTotals), kLine)),
+        sets(round_up(sizeof(Head), kLine)),
+        finished(sets + 2 * set),
+        norms(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
+        end(round_up(norms + l.floats / optim::kBlock * sizeof(double), kPage)) {}
+  size_t counts, running, set;  // within a set, and its size
+  size_t sets, finished, norms, end;
+};
+
+Scalars& Scalars::operator+=(const Scalars& other) {
+  numerator += other.numerator;
+  denominator += other.denominator;
+  correct += other.correct;
+  counted += other.counted;
+  return *this;
+}
+
+size_t HostState::bytes(const StateLayout& layout) { return Offsets(layout).end; }
+
+HostState::HostState(const StateLayout& layout, shm::Segment memory)
+    : layout_(layout), vector_(layout.floats + layout.buffer_floats), memory_(std::move(memory)) {
+  if (memory_.bytes().size() != bytes(layout))
+    fail_bug("a state of ", memory_.bytes().size(), " bytes where ", bytes(layout), " were expected");
+  base_ = memory_.bytes().data();
+  head_ = reinterpret_cast<Head*>(base_);
+}
+
+shm::Segment HostState::copy(const StateLayout& layout, const HostState& old) {
+  HostState fresh(layout, shm::Segment("stoker-state", bytes(layout)));
+  const uint64_t commit = old.committed();
+  const int set = static_cast<int>(commit % 2);
+  const auto from = old.pieces(set), to = fresh.pieces(set);
+  for (size_t i = 0; i < from.size(); ++i) std::ranges::copy(from[i], to[i].begin());
+  fresh.head_->records[set] = old.head_->records[set];
+  fresh.head_->runs = old.runs();
+  fresh.flip(commit);
+  return fresh.release();
+}
+
+std::byte* HostState::set_base(int set) const {
+  const Offsets at(layout_);
+  return base_ + at.sets + set * at.set;
+}
+
+int64_t* HostState::counts(int set) const {
+  return reinterpret_cast<int64_t*>(set_base(set) + Offsets(layout_).counts);
+}
+
+EpochTotals& HostState::running(int set) const {
+  return *reinterpret_cast<EpochTotals*>(set_base(set) + Offsets(layout_).running);
+}
+
+std::span<EpochTotals> HostState::finished() const {
+  return {reinterpret_cast<EpochTotals*>(base_ + Offsets(layout_).finished), static_cast<size_t>(layout_.epochs)};
+}
+
+double* HostState::norms() const { return reinterpret_cast<double*>(base_ + Offsets(layout_).norms); }
+
+std::vector<std::span<std::byte>> HostState::pieces(int set) const {
+  return {{set_base(set), Offsets(layout_).set}, std::as_writable_bytes(finished())};
 }
 
 Hash128 HostState::digest() const {
   const int set = static_cast<int>(committed() % 2);
-  Hash128 sum = hash128(std::as_bytes(std::span(weights(set), per_set_)));
+  Hash128 sum = hash128(std::as_bytes(std::span(weights(set), floats_of_set(layout_))));
   sum += hash128(std::as_bytes(std::span(counts(set), layout_.counts)), 1);
   return sum;
 }

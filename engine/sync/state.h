@@ -1,27 +1,45 @@
 #pragma once
-// The training state of one host: weights, float buffers, optimizer state and counters, twice (the committed set and
-// the one being written), in memory that all ranks of the host share and that outlives any one of them.
+// The training state of one host: weights, float buffers, optimizer state, counters and the epochs' totals, twice (the
+// committed set and the one being written), in a shared segment that all ranks of the host map and that outlives any
+// one of them.
 //
 // A *commit* is a numbered state. Commit 1 is the initial state, commit c + 1 is what one step makes of commit c.
 // Commit c lies in set c % 2, so new state is always written beside the old. The flip is one release-store of the
-// commit number, after every slice of the new set stands; the record of the commit is written before.
+// commit number, after every slice of the new set stands; the record of the commit is written before. So whoever dies
+// or freezes, the committed set is whole, and nobody who is one step behind can write into it.
 #include <atomic>
 #include <cstdint>
 #include <span>
 
+#include "base/codec.h"
 #include "base/hash.h"
-#include "collective/group.h"
+#include "shm/segment.h"
 
 namespace stoker::sync {
+
+/// Sums over the micro-batch of one shard, over all shards of a step, or over the steps of an epoch.
+struct Scalars {
+  double numerator = 0, denominator = 0, correct = 0, counted = 0;
+  Scalars& operator+=(const Scalars& other);
+};
+
+/// Of the committed steps of one epoch. The same bits on every host, but for the seconds.
+struct EpochTotals {
+  Scalars sums;
+  int64_t steps = 0;
+  int64_t rows = 0;
+  double seconds = 0;
+};
 
 struct StateLayout {
   int64_t floats = 0;         // of the weights' arena
   int64_t buffer_floats = 0;  // of the float buffers, laid out as an arena of their own
   int state_buffers = 0;      // arena-shaped buffers of optimizer state
   int64_t counts = 0;         // int64 buffers, one number each or several
+  int64_t epochs = 0;
 };
 
-/// What a commit was made of; compared when hosts or newcomers meet.
+/// What a commit was made of.
 struct CommitRecord {
   uint64_t commit = 0;
   uint64_t generation = 0;
@@ -31,16 +49,25 @@ struct CommitRecord {
 
 class HostState {
  public:
-  /// Every rank of the host makes one, at the same point of its life.
-  HostState(collective::Group& group, const StateLayout& layout);
+  /// Bytes of a segment for this layout.
+  static size_t bytes(const StateLayout& layout);
+  /// Memory of that size: all zero, or a state of this layout.
+  HostState(const StateLayout& layout, shm::Segment memory);
+  /// The committed state and the ledger of another, in memory of its own. REQUIRES: nobody writes into `old`'s
+  /// committed set.
+  static shm::Segment copy(const StateLayout& layout, const HostState& old);
 
   /// Weights of a set, directly followed by its float buffers.
   float* weights(int set) const { return floats(set, 0); }
   float* buffers(int set) const { return weights(set) + layout_.floats; }
   float* optimizer(int set, int k) const { return floats(set, vector_ + k * layout_.floats); }
-  int64_t* counts(int set) const { return counts_ + set * layout_.counts; }
+  int64_t* counts(int set) const;
+  /// Totals of the epoch that the set's commit lies in.
+  EpochTotals& running(int set) const;
+  /// Totals of each epoch; entries of epochs that are not over mean nothing.
+  std::span<EpochTotals> finished() const;
   /// Scratch of the step: one double for each block of the weights.
-  double* norms() const { return norms_; }
+  double* norms() const;
   const StateLayout& layout() const { return layout_; }
 
   uint64_t committed() const { return head_->commit.load(std::memory_order_acquire); }
@@ -49,23 +76,37 @@ class HostState {
   /// REQUIRES: every slice of `commit` and its record stand. All ranks may flip: they store the same number.
   void flip(uint64_t commit) { head_->commit.store(commit, std::memory_order_release); }
 
+  /// The ledger: micro-batches that workers of this host have run, those of steps that came to nothing included.
+  void count_run() { head_->runs.fetch_add(1, std::memory_order_relaxed); }
+  uint64_t runs() const { return head_->runs.load(); }
+
+  /// The first bytes of the segment, by which it is recognised; random, set by whoever made it.
+  Hash128& nonce() const { return head_->nonce; }
+  const shm::Segment& memory() const { return memory_; }
+  /// Takes the memory out; the state must not be used any more.
+  shm::Segment release() { return std::move(memory_); }
+  /// All bytes of a set, and those of the finished epochs: what another host needs to have the set's commit.
+  std::vector<std::span<std::byte>> pieces(int set) const;
+
   /// Digest of the committed weights, float buffers, optimizer state and counters.
   Hash128 digest() const;
 
  private:
   struct Head {
+    Hash128 nonce;
     std::atomic<uint64_t> commit;
+    std::atomic<uint64_t> runs;
     CommitRecord records[2];
   };
-  float* floats(int set, int64_t offset) const { return floats_ + set * per_set_ + offset; }
+  struct Offsets;
+  std::byte* set_base(int set) const;
+  float* floats(int set, int64_t offset) const { return reinterpret_cast<float*>(set_base(set)) + offset; }
 
   StateLayout layout_;
-  int64_t vector_ = 0;  // weights and buffers
-  int64_t per_set_ = 0;
+  int64_t vector_ = 0;  // floats of weights and buffers
+  shm::Segment memory_;
+  std::byte* base_ = nullptr;
   Head* head_ = nullptr;
-  float* floats_ = nullptr;
-  double* norms_ = nullptr;
-  int64_t* counts_ = nullptr;
 };
 
 }  // namespace stoker::sync

@@ -13,8 +13,8 @@ double bench_steps(const std::string& json, ByteView weights, const std::vector<
   collective::Roster roster;
   roster.members.resize(1);
   const auto group = collective::Group::form(roster, listeners);
-  Trainer trainer(
-      spec, *group, [&] { return Bytes(weights.begin(), weights.end()); }, 0);
+  Trainer trainer(spec, Bytes(weights.begin(), weights.end()));
+  trainer.join(*group, 0, true);
   PhaseTimes times;
   std::vector<double> seconds;
   for (int64_t s = 0; s < steps; ++s) {

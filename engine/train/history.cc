@@ -16,56 +16,53 @@ const char* bound(const PhaseTimes& p) {
 }  // namespace
 
 double EpochRecord::loss(bool mean) const {
-  const double by = mean ? totals.denominator : static_cast<double>(steps);
-  return by > 0 ? totals.numerator / by : 0;
+  const double by = mean ? totals.sums.denominator : static_cast<double>(totals.steps);
+  return by > 0 ? totals.sums.numerator / by : 0;
 }
 
 json EpochRecord::to_json(bool mean) const {
   json out = {
       {"epoch", epoch},
       {"loss", loss(mean)},
-      {"steps", steps},
-      {"rows", rows},
-      {"seconds", seconds},
-      {"rows_per_s", seconds > 0 ? rows / seconds : 0},
+      {"steps", totals.steps},
+      {"rows", totals.rows},
+      {"seconds", totals.seconds},
+      {"rows_per_s", totals.seconds > 0 ? totals.rows / totals.seconds : 0},
       {"phases",
        {{"gather", phases.gather}, {"compute", phases.compute}, {"sync", phases.sync}, {"update", phases.update}}},
       {"bytes_sent", bytes_sent},
       {"bound_by", bound(phases)}};
-  if (totals.counted > 0) out["accuracy"] = totals.correct / totals.counted;
+  if (totals.sums.counted > 0) out["accuracy"] = totals.sums.correct / totals.sums.counted;
   return out;
 }
 
-void History::begin_epoch(uint64_t bytes_sent) {
-  current_ = {};
-  current_.epoch = static_cast<int64_t>(epochs_.size()) + 1;
+void History::catch_up(std::span<const sync::EpochTotals> finished) {
+  for (size_t e = epochs_.size(); e < finished.size(); ++e)
+    epochs_.push_back({static_cast<int64_t>(e) + 1, finished[e], {}, 0});
+}
+
+void History::begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent) {
+  const int64_t epoch = static_cast<int64_t>(epochs_.size()) + 1;
+  if (current_.epoch != epoch) current_ = {};
+  current_.epoch = epoch;
   bytes_before_ = bytes_sent;
+  before_ = so_far.seconds;
   watch_.restart();
 }
 
-void History::add(const sync::Scalars& s, int64_t rows) {
-  auto& t = current_.totals;
-  t.numerator += s.numerator;
-  t.denominator += s.denominator;
-  t.correct += s.correct;
-  t.counted += s.counted;
-  current_.rows += rows;
-  ++current_.steps;
-}
-
-void History::end_epoch(uint64_t bytes_sent) {
-  current_.seconds = watch_.elapsed();
+void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
+  current_.totals = totals;
   current_.bytes_sent = bytes_sent - bytes_before_;
   epochs_.push_back(current_);
 }
 
-std::string History::progress(int rank, int64_t step, int64_t steps, int64_t epochs) const {
+std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t steps, int64_t epochs) const {
   EpochRecord now = current_;
-  now.seconds = watch_.elapsed();
+  now.totals = totals;
   json out = now.to_json(mean_);
   out["rank"] = rank;
-  out["step"] = static_cast<int64_t>(epochs_.size()) * steps + step;
-  out["step_of_epoch"] = step;
+  out["step"] = static_cast<int64_t>(epochs_.size()) * steps + totals.steps;
+  out["step_of_epoch"] = totals.steps;
   out["steps_of_epoch"] = steps;
   out["epochs"] = epochs;
   return out.dump();

@@ -3,11 +3,12 @@
 // every rank and for every number of workers; times are this rank's.
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
-#include "sync/all_reduce.h"
+#include "sync/state.h"
 
 namespace stoker::train {
 
@@ -21,12 +22,9 @@ struct PhaseTimes {
 
 struct EpochRecord {
   int64_t epoch = 0;  // from 1
-  int64_t steps = 0;
-  int64_t rows = 0;
-  sync::Scalars totals;
-  double seconds = 0;
-  PhaseTimes phases;
-  uint64_t bytes_sent = 0;
+  sync::EpochTotals totals;
+  PhaseTimes phases;        // zero where this rank was not there
+  uint64_t bytes_sent = 0;  // likewise
 
   /// Mean loss: over the denominator, or over steps where the loss is a plain sum.
   double loss(bool mean) const;
@@ -36,17 +34,22 @@ struct EpochRecord {
 class History {
  public:
   explicit History(bool mean) : mean_(mean) {}
-  void begin_epoch(uint64_t bytes_sent);
-  void add(const sync::Scalars& step, int64_t rows);
-  void end_epoch(uint64_t bytes_sent);
+  /// Epochs that ended before this rank came.
+  void catch_up(std::span<const sync::EpochTotals> finished);
+  /// Begins an epoch, or goes on with it where `so_far` has steps.
+  void begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent);
+  /// Seconds since the epoch began, those of its part before this rank came included.
+  double seconds() const { return before_ + watch_.elapsed(); }
+  void end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent);
   PhaseTimes& phases() { return current_.phases; }
-  /// The epoch under way, as a progress line: a JSON object. `step` is the epoch's; "step" counts all committed ones.
-  std::string progress(int rank, int64_t step, int64_t steps, int64_t epochs) const;
+  /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones.
+  std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs) const;
   nlohmann::json to_json() const;
 
  private:
   bool mean_;
   Stopwatch watch_;
+  double before_ = 0;
   uint64_t bytes_before_ = 0;
   EpochRecord current_;
   std::vector<EpochRecord> epochs_;

@@ -8,10 +8,8 @@ namespace stoker::train {
 
 TEST(History, LossIsOverTheDenominatorAndAccuracyOverWhatCounts) {
   History history(/*mean=*/true);
-  history.begin_epoch(0);
-  history.add({6, 2, 1, 2}, 2);
-  history.add({3, 1, 1, 1}, 1);
-  history.end_epoch(0);
+  history.begin_epoch({}, 0);
+  history.end_epoch({.sums = {9, 3, 2, 3}, .steps = 2, .rows = 3}, 0);
   const auto epoch = history.to_json().at(0);
   EXPECT_EQ(epoch["loss"], 3);
   EXPECT_EQ(epoch["accuracy"], 2.0 / 3);
@@ -21,10 +19,8 @@ TEST(History, LossIsOverTheDenominatorAndAccuracyOverWhatCounts) {
 
 TEST(History, PlainSumsAreAveragedOverSteps) {
   History history(/*mean=*/false);
-  history.begin_epoch(0);
-  history.add({6, 0, 0, 0}, 2);
-  history.add({3, 0, 0, 0}, 1);
-  history.end_epoch(0);
+  history.begin_epoch({}, 0);
+  history.end_epoch({.sums = {9, 0, 0, 0}, .steps = 2, .rows = 3}, 0);
   EXPECT_EQ(history.to_json().at(0)["loss"], 4.5);
   EXPECT_FALSE(history.to_json().at(0).contains("accuracy"));
 }
@@ -32,9 +28,8 @@ TEST(History, PlainSumsAreAveragedOverSteps) {
 TEST(History, EpochsDoNotLeakIntoEachOther) {
   History history(true);
   for (int epoch = 0; epoch < 2; ++epoch) {
-    history.begin_epoch(100 * epoch);
-    history.add({1.0 + epoch, 1, 0, 0}, 4);
-    history.end_epoch(100 * epoch + 30);
+    history.begin_epoch({}, 100 * epoch);
+    history.end_epoch({.sums = {1.0 + epoch, 1, 0, 0}, .steps = 1, .rows = 4}, 100 * epoch + 30);
   }
   const auto epochs = history.to_json();
   EXPECT_EQ(epochs.at(1)["loss"], 2);
@@ -44,10 +39,10 @@ TEST(History, EpochsDoNotLeakIntoEachOther) {
 
 TEST(History, ProgressCountsStepsOfAllEpochs) {
   History history(true);
-  history.begin_epoch(0);
-  history.end_epoch(0);
-  history.begin_epoch(0);
-  const auto line = nlohmann::json::parse(history.progress(1, 3, 10, 2));
+  history.begin_epoch({}, 0);
+  history.end_epoch({}, 0);
+  history.begin_epoch({}, 0);
+  const auto line = nlohmann::json::parse(history.progress({.steps = 3}, 1, 10, 2));
   EXPECT_EQ(line["step"], 13);
   EXPECT_EQ(line["step_of_epoch"], 3);
   EXPECT_EQ(line["loss"], 0);
@@ -55,9 +50,23 @@ TEST(History, ProgressCountsStepsOfAllEpochs) {
 
 TEST(History, AnEpochWithoutStepsHasNoNaN) {
   History history(true);
-  history.begin_epoch(0);
-  history.end_epoch(0);
+  history.begin_epoch({}, 0);
+  history.end_epoch({}, 0);
   EXPECT_EQ(history.to_json().at(0)["loss"], 0);
+}
+
+TEST(History, WhoComesLateTellsOfTheEpochsBefore) {
+  History history(true);
+  const sync::EpochTotals before[] = {{.sums = {4, 2, 0, 0}, .steps = 1, .rows = 2, .seconds = 3}};
+  history.catch_up(before);
+  history.catch_up(before);
+  history.begin_epoch({.steps = 1, .seconds = 5}, 0);
+  EXPECT_GE(history.seconds(), 5);
+  history.end_epoch({.sums = {3, 1, 0, 0}, .steps = 2, .rows = 4}, 0);
+  ASSERT_EQ(history.to_json().size(), 2u);
+  EXPECT_EQ(history.to_json().at(0)["loss"], 2);
+  EXPECT_EQ(history.to_json().at(0)["seconds"], 3);
+  EXPECT_EQ(history.to_json().at(1)["epoch"], 2);
 }
 
 }  // namespace stoker::train

@@ -1,5 +1,6 @@
 #pragma once
-// The train loop of one worker: from the moment the gang has formed to the model on its way home.
+// The train loop of one worker: from the moment the gang has formed to the model with the driver, through as many
+// generations as it takes.
 #include "base/codec.h"
 #include "collective/group.h"
 #include "data/column_store.h"
@@ -8,9 +9,10 @@
 
 namespace stoker::train {
 
-/// Trains with the rows of `store` as the member that `start` says. Rank 0 sends weights and history home.
-/// Returns when this rank's last step is committed (and, on rank 0, the result has arrived). Throws Error(aborted) when
-/// the coordinator ended the fit; Error(user) and Error(world) where this rank failed by itself.
+/// Trains with the rows of `store` as the member that `start` says. When a member dies or the gang breaks otherwise,
+/// the generation is left, and rows, program and state wait for the next start; the step that was cut is done again.
+/// Rank 0 sends weights and history home. Returns when the model is with the driver, whoever sent it. Throws
+/// Error(aborted) when the coordinator ended the fit; Error(user) and Error(bug) where this worker cannot go on.
 void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
            const gang::Start& start, const TrainSpec& spec);
 

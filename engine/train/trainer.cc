@@ -23,8 +23,8 @@ void for_each_count(const program::Program& program, Body body) {
 }
 
 sync::StateLayout layout(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
-                         const optim::Optimizer& optimizer) {
-  return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program)};
+                         const optim::Optimizer& optimizer, int64_t epochs) {
+  return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program), epochs};
 }
 
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
@@ -52,51 +52,68 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
 
 }  // namespace
 
-Trainer::Trainer(const TrainSpec& spec, collective::Group& group, const std::function<Bytes()>& initial,
-                 uint64_t generation)
+Trainer::Trainer(const TrainSpec& spec, Bytes initial)
     : spec_(spec),
-      group_(group),
+      initial_(std::move(initial)),
       arithmetic_(spec.threads),
       program_(program::parse_program(spec.program)),
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
-      state_(group, layout(program_, arena_, buffers_, *optimizer_)),
-      reduce_(group, arena_, *optimizer_, state_, {spec.shards, spec.clip_norm, spec.clip_value, generation, 0}) {
-  const Bytes weights = initial();
-  step_ = program::make_executor(program_, arena_, program::SafeTensors(weights, "the initial weights"));
-  for (int set : {0, 1}) step_->bind(set, state_.weights(set), state_.buffers(set), state_.counts(set));
-  load_initial(weights);
+      layout_(layout(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
+  step_ = program::make_executor(program_, arena_, program::SafeTensors(initial_, "the initial weights"));
 }
 
 Trainer::~Trainer() = default;
 
-void Trainer::load_initial(ByteView weights) {
+void Trainer::join(collective::Group& group, uint64_t generation, bool undisturbed) {
+  group_ = &group;
+  state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !adopted_});
+  adopted_ = false;
+  for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
+  if (state_->committed() == 0) load_initial();
+  initial_ = {};
+  const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, generation, 0};
+  reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
+}
+
+void Trainer::leave() {
+  reduce_.reset();
+  group_ = nullptr;
+}
+
+void Trainer::adopt(shm::Segment memory) {
+  state_ = std::make_unique<sync::HostState>(layout_, std::move(memory));
+  adopted_ = true;
+}
+
+void Trainer::load_initial() {
   constexpr uint64_t kInitial = 1;
-  if (group_.local_rank() == 0) {
-    const program::SafeTensors from(weights, "the initial weights");
-    copy_arena(from, arena_, state_.weights(kInitial % 2));
-    copy_arena(from, buffers_, state_.buffers(kInitial % 2));
+  if (group_->local_rank() == 0) {
+    const program::SafeTensors from(initial_, "the initial weights");
+    copy_arena(from, arena_, state_->weights(kInitial % 2));
+    copy_arena(from, buffers_, state_->buffers(kInitial % 2));
     for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-      copy_tensor(from, b.name, state_.counts(kInitial % 2) + at, program::elements(b.shape) * sizeof(int64_t));
+      copy_tensor(from, b.name, state_->counts(kInitial % 2) + at, program::elements(b.shape) * sizeof(int64_t));
     });
-    state_.write_record({kInitial, 0, 0, 0});
+    state_->write_record({kInitial, 0, 0, 0});
   }
-  group_.arrive(collective::Phase::slices, kInitial);
-  group_.await(collective::Phase::slices, kInitial);
-  state_.flip(kInitial);
+  group_->arrive(collective::Phase::slices, kInitial);
+  group_->await(collective::Phase::slices, kInitial);
+  state_->flip(kInitial);
 }
 
 void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {
-  float* gradient = reduce_.partial();
+  float* gradient = reduce_->partial();
   float* buffers = gradient + arena_.floats();
   std::fill_n(buffers, buffers_.floats(), 0.0f);
-  const int set = static_cast<int>(state_.committed() % 2);
+  const int set = static_cast<int>(state_->committed() % 2);
+  state_->count_run();
   const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
   const auto s = step_->run(set, inputs, gradient, buffers, key);
   const float share = static_cast<float>(static_cast<double>(inputs.at(0).size(0)) / spec.rows);
   for (int64_t i = 0; i < buffers_.floats(); ++i) buffers[i] *= share;
-  reduce_.put(shard, {s.numerator, s.denominator, s.correct, s.counted});
+  reduce_->put(shard, {s.numerator, s.denominator, s.correct, s.counted});
 }
 
 void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) const {
@@ -105,11 +122,24 @@ void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) co
             "; look at the learning rate and the data, or set onNaN=\"continue\"");
 }
 
-sync::Scalars Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
-                            const std::function<void()>& meanwhile, PhaseTimes& times) {
-  const auto owned = collective::owned_shards(group_.rank(), group_.size(), spec_.shards);
+/// Beside the old ones, like all of the step.
+void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals) {
+  if (group_->local_rank() != 0) return;
+  const uint64_t next = state_->committed() + 1;
+  sync::EpochTotals epoch = spec.step == 0 ? sync::EpochTotals() : state_->running(static_cast<int>((next - 1) % 2));
+  epoch.sums += totals;
+  epoch.steps += 1;
+  epoch.rows += spec.rows;
+  epoch.seconds = spec.seconds;
+  state_->running(static_cast<int>(next % 2)) = epoch;
+  if (spec.last) state_->finished()[spec.epoch] = epoch;
+}
+
+void Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
+                   const std::function<void()>& meanwhile, PhaseTimes& times) {
+  const auto owned = collective::owned_shards(group_->rank(), group_->size(), spec_.shards);
   Stopwatch watch;
-  reduce_.begin(spec.present);
+  reduce_->begin(spec.present);
   for (int shard = owned.lo; shard < owned.hi; ++shard) {
     if (!spec.present[shard]) continue;
     const auto batch = inputs(shard);
@@ -117,34 +147,28 @@ sync::Scalars Trainer::step(const StepSpec& spec, const std::function<std::vecto
     run_shard(shard, spec, batch);
     times.compute += watch.restart();
   }
-  reduce_.publish();
+  reduce_->publish();
   meanwhile();
   times.gather += watch.restart();
-  const auto totals = reduce_.exchange();
+  const auto totals = reduce_->exchange();
   times.sync += watch.restart();
   check_finite(spec, totals);
+  write_totals(spec, totals);
   sync::StepTimes step_times;
-  reduce_.commit(mean_loss(), step_times);
+  reduce_->commit(mean_loss(), step_times);
   times.sync += step_times.wait;
   times.update += step_times.update;
-  return totals;
-}
-
-void Trainer::wait_for_all() {
-  const uint64_t beyond = state_.committed() + 1;
-  group_.arrive(collective::Phase::slices, beyond);
-  group_.await(collective::Phase::slices, beyond);
 }
 
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
 
 Bytes Trainer::weights() const {
-  const int set = static_cast<int>(state_.committed() % 2);
+  const int set = static_cast<int>(state_->committed() % 2);
   std::vector<program::NamedTensor> tensors;
-  list_arena(arena_, state_.weights(set), tensors);
-  list_arena(buffers_, state_.buffers(set), tensors);
+  list_arena(arena_, state_->weights(set), tensors);
+  list_arena(buffers_, state_->buffers(set), tensors);
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-    const std::span numbers(state_.counts(set) + at, program::elements(b.shape));
+    const std::span numbers(state_->counts(set) + at, program::elements(b.shape));
     tensors.push_back({b.name, "int64", b.shape, std::as_bytes(numbers)});
   });
   return program::write_safetensors(std::move(tensors));

@@ -1,6 +1,7 @@
 #pragma once
-// One rank's part of a fit: the program, the optimizer, the shared state and the strategy that ties them together.
-// One object per rank, used by one thread, which it sets up for exact arithmetic (threads, floating-point mode).
+// One worker's part of a fit: the program, the optimizer, the shared state and the strategy that ties them together.
+// One object per worker, used by one thread, which it sets up for exact arithmetic (threads, floating-point mode).
+// The program and the state stay as generations come and go; the strategy is the generation's.
 #include <ATen/core/Tensor.h>
 
 #include <functional>
@@ -16,6 +17,7 @@
 #include "program/format.h"
 #include "program/step.h"
 #include "sync/all_reduce.h"
+#include "sync/rejoin.h"
 #include "train/arithmetic.h"
 #include "train/history.h"
 #include "train/spec.h"
@@ -28,43 +30,59 @@ struct StepSpec {
   uint64_t step = 0;          // within the epoch, from 0
   std::vector<bool> present;  // shards that have rows
   int64_t rows = 0;           // of all shards
+  bool last = false;          // of its epoch
+  double seconds = 0;         // since the epoch began, for its totals
 };
 
 class Trainer {
  public:
-  /// `initial` gives safetensors with the initial values of parameters, buffers and constants by name; it is called
-  /// once, and what it gave is freed before this returns.
-  Trainer(const TrainSpec& spec, collective::Group& group, const std::function<Bytes()>& initial, uint64_t generation);
+  /// `initial` is safetensors with the initial values of parameters, buffers and constants by name; it is kept until
+  /// the first join() and freed then.
+  Trainer(const TrainSpec& spec, Bytes initial);
   ~Trainer();
 
-  /// Runs the program over every owned shard that is present, and commits. `inputs` gives a shard's micro-batch;
-  /// `meanwhile` is called where peers may be waited for, and counts as gathering.
-  /// Throws Error(user) on a loss that is not finite, before anything has changed, unless told to go on.
-  sync::Scalars step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
-                     const std::function<void()>& meanwhile, PhaseTimes& times);
+  /// Becomes a rank of the group, whose ranks all call it first of all, and comes to the newest state that one of them
+  /// has, or to the initial one. `undisturbed`: see sync::Found. leave() comes before the group's end.
+  void join(collective::Group& group, uint64_t generation, bool undisturbed);
+  /// Nothing of this object works in the group any more.
+  void leave();
+  /// The state of this host that was found elsewhere, to be brought to the next join() by a worker that has none.
+  void adopt(shm::Segment memory);
+  size_t state_bytes() const { return sync::HostState::bytes(layout_); }
+
+  /// Runs the program over every owned shard that is present, and commits state and totals. `inputs` gives a shard's
+  /// micro-batch; `meanwhile` is called where peers may be waited for, and counts as gathering. Throws Error(user) on a
+  /// loss that is not finite, before anything has changed, unless told to go on.
+  void step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
+            const std::function<void()>& meanwhile, PhaseTimes& times);
 
   bool mean_loss() const;
   /// Committed weights and buffers by name, as safetensors.
   Bytes weights() const;
-  const sync::HostState& state() const { return state_; }
-  /// Returns when every rank of this host has called it. No step may follow.
-  void wait_for_all();
+  /// REQUIRES: has_state().
+  const sync::HostState& state() const { return *state_; }
+  bool has_state() const { return state_ != nullptr; }
 
  private:
-  void load_initial(ByteView weights);
+  void load_initial();
+  void write_totals(const StepSpec& spec, const sync::Scalars& totals);
   void run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
   void check_finite(const StepSpec& spec, const sync::Scalars& totals) const;
 
   const TrainSpec& spec_;
-  collective::Group& group_;
+  Bytes initial_;
   const Arithmetic arithmetic_;
   program::Program program_;
   optim::Arena arena_;
   optim::Arena buffers_;  // the float buffers, laid out like an arena
   std::unique_ptr<optim::Optimizer> optimizer_;
-  sync::HostState state_;
-  sync::AllReduce reduce_;
+  sync::StateLayout layout_;
   std::unique_ptr<program::Step> step_;
+  std::unique_ptr<sync::HostState> state_;  // none before the first join() or adopt()
+  bool adopted_ = false;                    // by adopt(), so who may write into it is not known
+
+  collective::Group* group_ = nullptr;  // between join() and leave()
+  std::unique_ptr<sync::AllReduce> reduce_;
 };
 
 }  // namespace stoker::train

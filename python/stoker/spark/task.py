@@ -1,8 +1,8 @@
 """What a Spark task of a fit does: it joins the gang, hands its rows to the engine and lets the engine train.
 
-What happens travels on the link to the coordinator, never as rows (those of a partition are not reliable) or as an
-exception (Spark would run the task again). Only a task beyond the number of workers returns a row, to be noticed when
-it starts after the fit has ended.
+What happens travels on the link to the coordinator, never as rows (those of a partition are not reliable). An
+exception leaves the task only where Spark shall run it again: the machine failed, not the user's data or the model.
+Only a task beyond the number of workers returns a row, to be noticed when it starts after the fit has ended.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def make_task(job: Job) -> Callable[[Iterator[Any]], Iterator[Any]]:
 
 def run(job: Job, batches: Iterator[Any]) -> None:
     from stoker import engine
+    from stoker.errors import WorldError, kind_of
 
     core = engine.core()
     coordinator = socket.gethostbyname(job.host)
@@ -49,13 +50,15 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     listeners = core.Listeners(address)
     link = core.WorkerLink(coordinator, job.port, job.secret, hello(engine, listeners, address), job.connect_timeout)
     try:
-        verdict, _ = link.admission()
+        verdict, reason = link.admission()
+        if verdict == "refused":
+            raise WorldError(reason)
         if verdict == "go":
             work(job, engine, link, listeners, batches)
             link.finished()
     except BaseException as error:
         tell(link, error)
-        if not isinstance(error, Exception):
+        if kind_of(error) == "world" or not isinstance(error, Exception):
             raise
     finally:
         link.close()

@@ -1,0 +1,89 @@
+#include "sync/rejoin.h"
+
+#include <algorithm>
+
+#include "collective/hosts.h"
+#include "net/socket.h"
+
+namespace stoker::sync {
+
+namespace {
+
+using collective::Group;
+using collective::Phase;
+
+/// What the first ranks of the hosts tell each other.
+struct Word {
+  uint64_t commit = 0;
+  Hash128 digest;
+};
+
+/// A number of every rank of this host, by local rank.
+std::vector<uint64_t> tell_neighbours(Group& group, uint64_t mine) {
+  const auto regions = group.rank_regions(sizeof(uint64_t));
+  std::memcpy(regions[group.local_rank()].data(), &mine, sizeof(mine));
+  group.arrive(Phase::partials, 0);
+  group.await(Phase::partials, 0);
+  std::vector<uint64_t> numbers;
+  for (const auto& region : regions) std::memcpy(&numbers.emplace_back(), region.data(), sizeof(uint64_t));
+  return numbers;
+}
+
+/// What the holder hands out: its state as it is, or a copy in fresh memory.
+shm::Segment memory_of(const Found& found, const StateLayout& layout) {
+  return found.undisturbed ? found.state->memory().again() : HostState::copy(layout, *found.state);
+}
+
+std::unique_ptr<HostState> share_on_host(Group& group, const StateLayout& layout, const Found& found) {
+  const Choice choice = choose(tell_neighbours(group, found.state ? found.state->committed() : 0));
+  const bool holder = group.local_rank() == choice.source;
+  shm::Segment mine = holder && choice.commit > 0 ? memory_of(found, layout) : shm::Segment();
+  auto state =
+      std::make_unique<HostState>(layout, group.host_segment(HostState::bytes(layout), choice.source, std::move(mine)));
+  if (holder && state->nonce() == Hash128{}) net::fill_random(std::as_writable_bytes(std::span(&state->nonce(), 1)));
+  return state;
+}
+
+void check_equal(const std::vector<Word>& words, const Choice& choice) {
+  for (size_t h = 0; h < words.size(); ++h)
+    if (words[h].commit == choice.commit && words[h].digest != words[choice.source].digest)
+      fail_bug("the training states of hosts ", choice.source, " and ", h, " differ after step ", choice.commit - 1);
+}
+
+/// REQUIRES: the first rank of the host.
+void share_between_hosts(Group& group, HostState& state) {
+  const Word mine{state.committed(), state.digest()};
+  std::vector<Word> words;
+  std::vector<uint64_t> commits;
+  for (const Bytes& word : collective::tell_hosts(group, std::as_bytes(std::span(&mine, 1)))) {
+    std::memcpy(&words.emplace_back(), word.data(), sizeof(Word));
+    commits.push_back(words.back().commit);
+  }
+  const Choice choice = choose(commits);
+  if (choice.commit == 0) return;
+  check_equal(words, choice);
+  collective::copy_between_hosts(group, choice.source, choice.needy, state.pieces(static_cast<int>(choice.commit % 2)));
+  state.write_record({choice.commit, 0, 0, choice.commit - 1});
+  state.flip(choice.commit);
+}
+
+}  // namespace
+
+Choice choose(const std::vector<uint64_t>& commits) {
+  Choice choice;
+  choice.source = static_cast<int>(std::ranges::max_element(commits) - commits.begin());
+  choice.commit = commits[choice.source];
+  for (int i = 0; i < static_cast<int>(commits.size()); ++i)
+    if (commits[i] < choice.commit) choice.needy.push_back(i);
+  return choice;
+}
+
+std::unique_ptr<HostState> rejoin(Group& group, const StateLayout& layout, const Found& found) {
+  auto state = share_on_host(group, layout, found);
+  if (group.hosts() > 1 && group.local_rank() == 0) share_between_hosts(group, *state);
+  group.arrive(Phase::sums, 0);
+  group.await(Phase::sums, 0);
+  return state;
+}
+
+}  // namespace stoker::sync

@@ -1,0 +1,172 @@
+#include "train/session.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stop_token>
+
+#include "collective/tree.h"
+#include "net/unix.h"
+
+namespace stoker::train {
+
+namespace {
+
+constexpr double kReportEvery = 1;  // seconds between metrics to the driver
+constexpr auto kKillTime = std::chrono::milliseconds(500);
+
+std::vector<int64_t> counts_of(const gang::Start& start) {
+  std::vector<int64_t> counts;
+  for (const auto& shard : start.shards) counts.push_back(shard.rows);
+  return counts;
+}
+
+std::vector<int> owned_shards(const gang::Start& start) {
+  const auto node = collective::owned_shards(start.roster.rank, static_cast<int>(start.roster.members.size()),
+                                             static_cast<int>(start.shards.size()));
+  std::vector<int> shards;
+  for (int s = node.lo; s < node.hi; ++s) shards.push_back(s);
+  return shards;
+}
+
+/// The segment that the coordinator keeps open; empty where it cannot be had from here.
+shm::Segment open_held(const gang::Held& held) {
+  net::Fd fd(::open(cat("/proc/", held.pid, "/fd/", held.fd).c_str(), O_RDWR | O_CLOEXEC));
+  Hash128 nonce;
+  if (!fd || ::pread(fd.get(), &nonce, sizeof(nonce), 0) != sizeof(nonce) || nonce != held.nonce) return {};
+  return shm::Segment::adopt(fd.release(), held.bytes);
+}
+
+}  // namespace
+
+bool Session::live(const gang::Start& start) try {
+  work(start);
+  return true;
+} catch (const Error& seen) {
+  if (link_.aborted()) throw Error(ErrorKind::aborted, link_.abort_reason());
+  if (seen.kind() == ErrorKind::user || seen.kind() == ErrorKind::bug) throw;
+  const bool has_state = trainer_ && trainer_->has_state();
+  link_.halted(start, has_state ? trainer_->state().committed() : 0,
+               seen.kind() == ErrorKind::world ? seen.what() : "");
+  return false;
+}
+
+/// Everything of the generation ends with this function, however it ends.
+void Session::work(const gang::Start& start) {
+  std::stop_source stop;
+  link_.on_stop(start, [stop](const std::string&) mutable { stop.request_stop(); });
+  if (!trainer_) {
+    trainer_ = std::make_unique<Trainer>(spec_, link_.initial_weights(start));
+    history_ = std::make_unique<History>(trainer_->mean_loss());
+  }
+  const auto group = collective::Group::form(start.roster, listeners_, stop.get_token());
+  const std::stop_callback wake(stop.get_token(), [&] { group->abort("this generation is over"); });
+  struct Leave {
+    Trainer& trainer;
+    ~Leave() { trainer.leave(); }
+  } leave{*trainer_};
+  join(*group, start);
+  run(*group, start);
+  if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
+  link_.await_home();
+}
+
+void Session::join(collective::Group& group, const gang::Start& start) {
+  if (!trainer_->has_state()) find_state(start);
+  const bool undisturbed = nobody_disturbs(start.roster);  // they all count until the state has moved
+  std::vector<collective::Member> now;
+  for (const int rank : group.local_ranks()) now.push_back(start.roster.members[rank]);
+  neighbours_.insert(neighbours_.end(), now.begin(), now.end());
+  trainer_->join(group, start.roster.generation, undisturbed);
+  neighbours_ = std::move(now);
+  if (group.local_rank() == 0) offer_state();
+}
+
+/// Whether those who shared memory with this worker are in the new gang, or dead for certain.
+bool Session::nobody_disturbs(const gang::Roster& roster) const {
+  return std::ranges::all_of(neighbours_, [&](const collective::Member& old) {
+    const auto same = [&](const collective::Member& member) { return member.attempt == old.attempt; };
+    return std::ranges::any_of(roster.members, same) || net::end_process_behind(old.unix_name, kKillTime);
+  });
+}
+
+/// Where no member has a state any more the coordinator may still hold one.
+void Session::find_state(const gang::Start& start) {
+  if (start.commit > 0 || start.held.pid == 0 || start.held.bytes != trainer_->state_bytes()) return;
+  if (shm::Segment memory = open_held(start.held); !memory.bytes().empty()) trainer_->adopt(std::move(memory));
+}
+
+void Session::offer_state() {
+  const sync::HostState& state = trainer_->state();
+  link_.holding({::getpid(), state.memory().fd(), state.memory().bytes().size(), state.nonce()});
+}
+
+void Session::run(collective::Group& group, const gang::Start& start) {
+  const data::Plan plan(counts_of(start), spec_.batch_size);
+  Feed feed(store_, plan, owned_shards(start), spec_.seed, spec_.shuffle);
+  const auto steps = static_cast<uint64_t>(plan.steps());
+  const sync::HostState& state = trainer_->state();
+  bool begun = false;  // an epoch, in this generation
+  while (state.committed() - 1 < steps * spec_.epochs) {
+    const uint64_t done = state.committed() - 1;
+    if (!begun || done % steps == 0) {
+      history_->catch_up(state.finished().first(done / steps));
+      const auto& running = state.running(static_cast<int>(state.committed() % 2));
+      history_->begin_epoch(done % steps == 0 ? sync::EpochTotals() : running, group.bytes_sent());
+      feed.begin_epoch(done / steps);
+      begun = true;
+    }
+    run_step(feed, plan, done);
+    const bool epoch_ends = (done + 1) % steps == 0;
+    report(plan, group.rank(), epoch_ends);
+    if (epoch_ends) end_epoch(group);
+  }
+  history_->catch_up(state.finished());
+}
+
+void Session::run_step(Feed& feed, const data::Plan& plan, uint64_t done) {
+  const auto steps = static_cast<uint64_t>(plan.steps());
+  const auto step = static_cast<int64_t>(done % steps);
+  const StepSpec what{.epoch = done / steps,
+                      .step = done % steps,
+                      .present = plan.present(step),
+                      .rows = plan.rows(step),
+                      .last = (done + 1) % steps == 0,
+                      .seconds = history_->seconds()};
+  trainer_->step(
+      what, [&](int shard) { return feed.micro_batch(step, shard); }, [&] { feed.prefetch(step + 1); },
+      history_->phases());
+  link_.progress(static_cast<int64_t>(done) + 1);
+}
+
+void Session::end_epoch(collective::Group& group) {
+  const sync::HostState& state = trainer_->state();
+  history_->end_epoch(state.running(static_cast<int>(state.committed() % 2)), group.bytes_sent());
+  if (group.hosts() > 1 && group.local_rank() == 0) link_.digest(state.committed(), state.digest());
+}
+
+/// Once a second, and at once when told.
+void Session::report(const data::Plan& plan, int rank, bool now) {
+  if (!now && since_report_.elapsed() < kReportEvery) return;
+  const sync::HostState& state = trainer_->state();
+  const auto& running = state.running(static_cast<int>(state.committed() % 2));
+  link_.metrics(history_->progress(running, rank, plan.steps(), spec_.epochs));
+  since_report_.restart();
+}
+
+std::string Session::history_json(const gang::Start& start) const {
+  nlohmann::json out = {{"epochs", history_->to_json()},
+                        {"digest", hex(trainer_->state().digest())},
+                        {"shards", start.shards.size()},
+                        {"workers", start.roster.members.size()},
+                        {"threads", spec_.threads},
+                        {"isa", start.isa},
+                        {"generations", start.roster.generation},
+                        {"micro_batches", trainer_->state().runs()}};
+  for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
+  return out.dump();
+}
+
+}  // namespace stoker::train

@@ -1,0 +1,49 @@
+#pragma once
+// What a worker keeps from one generation to the next, and its life in one. Used by one thread.
+#include <memory>
+#include <vector>
+
+#include "collective/group.h"
+#include "data/column_store.h"
+#include "data/plan.h"
+#include "gang/worker_link.h"
+#include "train/feed.h"
+#include "train/history.h"
+#include "train/spec.h"
+#include "train/trainer.h"
+
+namespace stoker::train {
+
+class Session {
+ public:
+  Session(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
+          const TrainSpec& spec)
+      : link_(link), listeners_(listeners), store_(store), spec_(spec) {}
+
+  /// Lives through one generation. True once the model is home; false when the generation is over before that, this
+  /// thread has left it, and the coordinator knows. Throws as train() does.
+  bool live(const gang::Start& start);
+
+ private:
+  void work(const gang::Start& start);
+  void join(collective::Group& group, const gang::Start& start);
+  bool nobody_disturbs(const gang::Roster& roster) const;
+  void find_state(const gang::Start& start);
+  void offer_state();
+  void run(collective::Group& group, const gang::Start& start);
+  void run_step(Feed& feed, const data::Plan& plan, uint64_t done);
+  void end_epoch(collective::Group& group);
+  void report(const data::Plan& plan, int rank, bool now);
+  std::string history_json(const gang::Start& start) const;
+
+  gang::WorkerLink& link_;
+  collective::Listeners& listeners_;
+  const data::ColumnStore& store_;
+  const TrainSpec& spec_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<History> history_;
+  std::vector<collective::Member> neighbours_;  // of the last generation: those who could write into the state
+  Stopwatch since_report_;
+};
+
+}  // namespace stoker::train

@@ -1,0 +1,139 @@
+"""A gang of processes without Spark whose members die and are started again, as Spark would. For tests of recovery."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from local_gang import LocalFit, Variables, deal, job_of
+from stoker import program
+from stoker.engine import core
+from stoker.spark import task as spark_task
+
+
+@dataclass
+class Attempt:
+    """One process that runs one attempt of a partition's task."""
+
+    partition: int
+    number: int
+    process: Any
+    stopped: bool = False
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+@dataclass
+class Outcome:
+    weights: dict[str, np.ndarray]
+    history: dict[str, Any]
+    events: list[tuple[str, dict[str, Any]]]
+    pids: list[list[int]]  # of all attempts, by partition
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [data for name, data in self.events if name == kind]
+
+
+@dataclass
+class FaultyGang:
+    """Runs a fit; `on_event(gang, kind, data)` and `on_tick(gang)` may kill and stop its members."""
+
+    fit: LocalFit
+    workers: int
+    on_event: Callable[[FaultyGang, str, dict[str, Any]], None] = lambda *_: None
+    on_tick: Callable[[FaultyGang], None] = lambda _: None
+    environment: Callable[[int, int], dict[str, str]] = lambda partition, number: {}
+    options: dict[str, Any] = field(default_factory=dict)
+    restart_delay: float = 0.0
+    timeout: float = 120
+
+    def run(self) -> Outcome:
+        secret = secrets.token_bytes(32)
+        asked = {"workers": self.workers, "shards": self.fit.shards, "start_timeout": 60,
+                 "initial": program.save_weights(self.fit.compiled.weights), **self.options}  # fmt: skip
+        self.coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, **asked})
+        self.job = job_of(self.fit, self.coordinator.port, secret, self.workers)
+        self.context = multiprocessing.get_context("spawn")
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.attempts: list[list[Attempt]] = [[] for _ in range(self.workers)]
+        self.next_attempt = 1
+        try:
+            for partition in range(self.workers):
+                self.start(partition)
+            weights, history = self.follow()
+            pids = [[attempt.pid for attempt in attempts] for attempts in self.attempts]
+            return Outcome(weights, history, self.events, pids)
+        finally:
+            self.end()
+
+    def start(self, partition: int) -> None:
+        number = len(self.attempts[partition])
+        rows = deal(self.fit, partition, self.workers, order_seed=number)
+        environment = self.environment(partition, number)
+        ids = (partition, self.next_attempt, number)
+        process = self.context.Process(target=work, args=(self.job, ids, rows, environment), daemon=True)
+        with Variables(environment):
+            process.start()
+        self.next_attempt += 1
+        self.attempts[partition].append(Attempt(partition, number, process))
+
+    def follow(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        until = time.monotonic() + self.timeout
+        while time.monotonic() < until:
+            for kind, data in self.coordinator.poll(0.01):
+                self.events.append((kind, json.loads(data)))
+                self.on_event(self, kind, self.events[-1][1])
+            self.on_tick(self)
+            if (failure := self.coordinator.failure()) is not None:
+                raise RuntimeError(f"{failure[0]}: {failure[1]}")
+            if self.coordinator.done():
+                raw, history = self.coordinator.result()
+                return program.load_weights(raw), json.loads(history)
+            self.restart_dead()
+        raise TimeoutError(f"no result within {self.timeout} s; events: {self.events[-20:]}")
+
+    def restart_dead(self) -> None:
+        for partition in range(self.workers):
+            process = self.newest(partition).process
+            if not process.is_alive() and process.exitcode != 0:
+                time.sleep(self.restart_delay)
+                self.start(partition)
+
+    def newest(self, partition: int) -> Attempt:
+        return self.attempts[partition][-1]
+
+    def kill(self, partition: int) -> None:
+        os.kill(self.newest(partition).pid, signal.SIGKILL)
+
+    def stop(self, partition: int) -> None:
+        os.kill(self.newest(partition).pid, signal.SIGSTOP)
+
+    def wake(self, pid: int) -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    def end(self) -> None:
+        self.coordinator.close()
+        for attempts in self.attempts:
+            for attempt in attempts:
+                attempt.process.join(5)
+                attempt.process.kill()
+
+
+def work(job: spark_task.Job, ids: tuple[int, int, int], rows: list[Any], environment: dict[str, str]) -> None:
+    partition, attempt, number = ids
+    spark_task.context = lambda: SimpleNamespace(
+        partitionId=lambda: partition, taskAttemptId=lambda: attempt, attemptNumber=lambda: number
+    )
+    spark_task.run(job, iter(rows))
