@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "bindings/python_storage.h"
 #include "bindings/torch_bindings.h"
 #include "train/bench.h"
 #include "train/loop.h"
@@ -18,16 +19,19 @@ namespace {
 ByteView view(const nb::bytes& bytes) { return {static_cast<const std::byte*>(bytes.data()), bytes.size()}; }
 
 void train_worker(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-                  const gang::Start& start, const std::string& spec) {
+                  const gang::Start& start, const std::string& spec, const nb::object& storage) {
+  std::shared_ptr<checkpoint::Storage> checkpoints;
+  if (!storage.is_none()) checkpoints = std::make_shared<PythonStorage>(storage);
   nb::gil_scoped_release released;
-  train::train(link, listeners, store, start, train::parse_spec(spec));
+  train::train(link, listeners, store, start, train::parse_spec(spec), checkpoints);
 }
 
 }  // namespace
 
 void bind_train(nb::module_& m) {
-  m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a,
-        "Runs the whole training of one worker with the GIL released; see engine/train/loop.h.");
+  m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a, "storage"_a = nb::none(),
+        "Runs the whole training of one worker with the GIL released; see engine/train/loop.h. `storage` keeps "
+        "checkpoints where the spec names no folder.");
   m.def(
       "bench_steps",
       [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps) {

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from stoker.engine import core
 from stoker.program import Compiled
 from stoker.spark import task as spark_task
 from stoker.spark.columns import SHARD
+
+Observer = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass
@@ -37,8 +40,11 @@ class LocalFit:
 
 
 def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None = None, order_seed: int = 0,
-        timeout: float = 120, **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
-    """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process."""
+        timeout: float = 120, observe: Observer = lambda kind, data: None,
+        settled: Callable[[], bool] = lambda: True,
+        **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
+    """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process.
+    `observe` is called with each event until `settled`; when it raises, the processes are killed as they stand."""
     secret = secrets.token_bytes(32)
     weights = program.save_weights(fit.compiled.weights)
     asked = {"workers": workers, "shards": fit.shards, "start_timeout": 60, "initial": weights, **options}
@@ -53,7 +59,11 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
             processes.append(context.Process(target=work, args=(job, rank, rows, environment), daemon=True))
             with Variables(environment):
                 processes[-1].start()
-        return wait(coordinator, timeout)
+        return wait(coordinator, timeout, observe, settled)
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
     finally:
         coordinator.close()
         for process in processes:
@@ -83,13 +93,16 @@ class Variables:
                 os.environ[name] = value
 
 
-def wait(coordinator: Any, timeout: float) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def wait(coordinator: Any, timeout: float, observe: Observer,
+         settled: Callable[[], bool]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        coordinator.poll(0.1)
+        done = coordinator.done()
+        for kind, data in coordinator.poll(0.1):
+            observe(kind, json.loads(data))
         if (failure := coordinator.failure()) is not None:
             raise RuntimeError(f"{failure[0]}: {failure[1]}")
-        if coordinator.done():
+        if done and settled():
             raw, history = coordinator.result()
             return program.load_weights(raw), json.loads(history)
     raise TimeoutError(f"no result within {timeout} s")

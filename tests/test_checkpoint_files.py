@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +229,11 @@ def test_the_manifest_reads_what_it_wrote():
 def test_folders_of_other_names_are_not_ours():
     assert manifest.is_folder_name(manifest.folder_name(3))
     assert not any(map(manifest.is_folder_name, ("step-3", "step-000000000003.bak", "epoch-000000000003")))
+
+
+def test_the_page_shows_what_is_written():
+    page = (Path(__file__).parent.parent / "docs" / "formats" / "checkpoint.md").read_text()
+    blocks = page.split("## Example")[1].split("```")
+    part = bytes.fromhex("".join(line[:48] for line in blocks[1].strip().splitlines()))
+    assert part == core().make_part(121, 64, bytes([1, 2, 3, 4]))
+    assert manifest.decode(blocks[3].strip().encode()) == {"step": 120}

@@ -1,6 +1,7 @@
 #include "checkpoint/part.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace stoker::checkpoint {
 
@@ -8,18 +9,26 @@ namespace {
 
 constexpr std::string_view kMagic = "STKC";
 constexpr uint32_t kVersion = 1;
-constexpr size_t kDigest = 16;  // at the end of the head
 constexpr uint64_t kLine = 64;
 
-Bytes without_digest(const PartHead& head) {
-  Encoder out;
-  for (const char c : kMagic) out.put(c);
-  return out.put(kVersion).put(head.commit).put(head.range.begin).put(head.range.size()).take();
+/// A head as it is written.
+struct Written {
+  char magic[4];
+  uint32_t version;
+  uint64_t commit, begin, bytes;
+  Hash128 digest;
+};
+static_assert(sizeof(Written) == kPartHead && offsetof(Written, digest) == 32);
+
+Written written(const PartHead& head) {
+  Written out{{}, kVersion, head.commit, head.range.begin, head.range.size(), head.digest};
+  kMagic.copy(out.magic, sizeof(out.magic));
+  return out;
 }
 
-Hash128 digest_of(ByteView head, ByteView payload) {
+Hash128 digest_of(const Written& head, ByteView payload) {
   Hash128 digest = hash128(payload);
-  return digest += hash128(head, 1);
+  return digest += hash128(std::as_bytes(std::span(&head, 1)).first(offsetof(Written, digest)), 1);
 }
 
 /// Calls body(piece, where it lies in the range) for all that the range has of each section.
@@ -60,33 +69,26 @@ void copy_in(ByteView bytes, Range range, const WritableImage& image) {
 
 PartHead make_head(uint64_t commit, Range range, ByteView payload) {
   PartHead head{commit, range, {}};
-  head.digest = digest_of(without_digest(head), payload);
+  head.digest = digest_of(written(head), payload);
   return head;
 }
 
 Bytes encode(const PartHead& head) {
-  Bytes bytes = without_digest(head);
-  const Bytes digest = Encoder().put(head.digest.high).put(head.digest.low).take();
-  bytes.insert(bytes.end(), digest.begin(), digest.end());
-  return bytes;
+  const Written out = written(head);
+  const auto bytes = std::as_bytes(std::span(&out, 1));
+  return {bytes.begin(), bytes.end()};
 }
 
 PartHead check_part(ByteView whole) {
   if (whole.size() < kPartHead) fail_world("it is cut short: ", whole.size(), " bytes, less than a part's head");
-  if (to_string(whole.first(kMagic.size())) != kMagic) fail_world("it is no part of a Stoker checkpoint");
-  Decoder in(whole.subspan(kMagic.size(), kPartHead - kMagic.size()));
-  const auto version = in.get<uint32_t>();
-  if (version != kVersion) fail_world("it has version ", version, " of the format; this Stoker reads ", kVersion);
-  PartHead head;
-  head.commit = in.get<uint64_t>();
-  head.range.begin = in.get<uint64_t>();
-  const auto size = in.get<uint64_t>();
-  head.range.end = head.range.begin + size;
-  head.digest = {in.get<uint64_t>(), in.get<uint64_t>()};
+  Written in;
+  std::memcpy(&in, whole.data(), kPartHead);
+  if (std::string_view(in.magic, sizeof(in.magic)) != kMagic) fail_world("it is no part of a Stoker checkpoint");
+  if (in.version != kVersion) fail_world("it has version ", in.version, " of the format; this Stoker reads ", kVersion);
   const ByteView payload = whole.subspan(kPartHead);
-  if (payload.size() != size) fail_world("it has ", payload.size(), " bytes of state and should have ", size);
-  if (digest_of(whole.first(kPartHead - kDigest), payload) != head.digest) fail_world("its checksum is wrong");
-  return head;
+  if (payload.size() != in.bytes) fail_world("it has ", payload.size(), " bytes of state and should have ", in.bytes);
+  if (digest_of(in, payload) != in.digest) fail_world("its checksum is wrong");
+  return {in.commit, {in.begin, in.begin + in.bytes}, in.digest};
 }
 
 }  // namespace stoker::checkpoint

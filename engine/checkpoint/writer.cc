@@ -25,8 +25,8 @@ std::string part_name(uint64_t commit, int part, int of) {
   return cat(folder_name(commit), "/part-", part, "-of-", of);
 }
 
-Writer::Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcome&)> told, uint64_t bytes)
-    : storage_(std::move(storage)), told_(std::move(told)), copy_(bytes) {}
+Writer::Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcome&)> told)
+    : storage_(std::move(storage)), told_(std::move(told)) {}
 
 Writer::~Writer() { wait(); }
 
@@ -34,10 +34,14 @@ void Writer::wait() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Writer::write(uint64_t commit, const Image& image, int part, int of) {
+void Writer::reserve(uint64_t bytes) {
+  if (!busy()) copy_.resize(bytes);
+}
+
+void Writer::write(uint64_t commit, const Image& image, int part, int of, std::string note) {
   const Stopwatch watch;
   wait();
-  Outcome outcome{.commit = commit, .part = part, .of = of};
+  Outcome outcome{.commit = commit, .part = part, .of = of, .note = std::move(note)};
   outcome.head.range = part_range(image_bytes(image), part, of);
   copy_.resize(outcome.head.range.size());
   copy_out(image, outcome.head.range, copy_.data());

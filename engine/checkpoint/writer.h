@@ -19,6 +19,7 @@ struct Outcome {
   PartHead head = {};
   double copied = 0;       // seconds that write() took
   double written = 0;      // seconds of the thread
+  std::string note = {};   // the caller's
   std::string error = {};  // empty: the part is there for good
 };
 
@@ -29,13 +30,16 @@ std::string part_name(uint64_t commit, int part, int of);
 /// Used by one thread.
 class Writer {
  public:
-  /// `told` is called from the writer's thread. `bytes` is room for a part, taken now; a larger part takes more.
-  Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcome&)> told, uint64_t bytes);
+  /// `told` is called from the writer's thread.
+  Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcome&)> told);
   /// Waits for what is being written.
   ~Writer();
 
+  /// Takes the memory of a part now, so that the first write() need not. Does nothing while busy.
+  void reserve(uint64_t bytes);
   /// Copies the part `part` of `of` of the image and begins to write it. Waits first where one is being written still.
-  void write(uint64_t commit, const Image& image, int part, int of);
+  /// `note` comes back with the outcome.
+  void write(uint64_t commit, const Image& image, int part, int of, std::string note = {});
   bool busy() const { return busy_.load(std::memory_order_acquire); }
   void wait();
 

@@ -35,8 +35,9 @@ struct WriterTest : testing::Test {
     writer.write(commit, {state}, part, of);
   }
   std::unique_ptr<Writer> make(uint64_t bytes) {
-    return std::make_unique<Writer>(
-        storage, [this](const Outcome& o) { outcomes.push_back(o); }, bytes);
+    auto writer = std::make_unique<Writer>(storage, [this](const Outcome& o) { outcomes.push_back(o); });
+    writer->reserve(bytes);
+    return writer;
   }
   std::shared_ptr<SlowStorage> storage = std::make_shared<SlowStorage>();
   std::vector<Outcome> outcomes;

@@ -81,6 +81,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_ingested(Member& member, Ingested message);
   void send_piece(ConnectionId id, const Fetch& fetch);
   void take_metrics(Member& member, const Bytes& body);
+  void take_checkpoint(const Member& member, const Bytes& body);
   void take_result(ConnectionId id, Session& session);
   void take_finished(ConnectionId id, Member& member);
   void take_failed(ConnectionId id, Member& member, const Failed& failed);
@@ -258,6 +259,8 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return take_holding(member, Holding::decode(frame.body));
     case Kind::digest:
       return take_digest(member, StateDigest::decode(frame.body));
+    case Kind::checkpoint:
+      return take_checkpoint(member, frame.body);
     case Kind::fetch:
       return send_piece(id, Fetch::decode(frame.body));
     case Kind::result_begin:
@@ -303,6 +306,13 @@ void Coordinator::Impl::take_metrics(Member& member, const Bytes& body) {
   }
   json["rank"] = member.hello.partition;
   event("metrics", json);
+}
+
+void Coordinator::Impl::take_checkpoint(const Member& member, const Bytes& body) {
+  Json json = Json::parse(to_string(body), nullptr, false);
+  if (!json.is_object()) fail_world("a checkpoint that is no JSON object");
+  json["rank"] = member.hello.partition;
+  event("checkpoint", json);
 }
 
 void Coordinator::Impl::take_result(ConnectionId id, Session& session) {

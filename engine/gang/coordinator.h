@@ -31,8 +31,9 @@ struct CoordinatorOptions {
 
 /// Something that the driver should know, in order of occurrence.
 struct Event {
-  // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "result", "finished", "failed" (a worker was
-  // lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let in), "log"
+  // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "checkpoint" (a part of one), "result",
+  // "finished", "failed" (a worker was lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let
+  // in), "log"
   std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };

@@ -38,6 +38,7 @@ enum class Kind : uint16_t {
   holding = 21,
   kill = 22,
   digest = 23,
+  checkpoint = 24,
 };
 
 /// The longest body of a frame on the control link.
@@ -241,7 +242,7 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
-// metrics: the body is a JSON object. piece: bare bytes. home (the result is with the driver: nobody is needed any
+// metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with the driver: nobody is needed any
 // more) has no body. finished and farewell (the coordinator's answer to finished
 // and failed: the worker may close now) have no body.
 

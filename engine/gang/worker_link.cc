@@ -308,6 +308,8 @@ void WorkerLink::metrics(const std::string& json) {
   impl_->send(Kind::metrics, as_bytes(json));
 }
 
+void WorkerLink::checkpoint(const std::string& json) { impl_->send(Kind::checkpoint, as_bytes(json)); }
+
 void WorkerLink::result(ByteView weights, const std::string& history) {
   const Hash128 digest = result_digest(weights, history);
   impl_->send(ResultBegin{weights.size(), history.size(), digest});

@@ -48,6 +48,8 @@ class WorkerLink {
   void progress(int64_t step);
   /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.
   void metrics(const std::string& json);
+  /// How a part of a checkpoint ended, a JSON object; sent on as it is.
+  void checkpoint(const std::string& json);
   /// The result, by the rank that sends it: weights and state as safetensors, history as JSON. Returns once the
   /// coordinator has it whole. Throws Error(aborted) when the fit or the generation ended instead.
   void result(ByteView weights, const std::string& history);

@@ -5,8 +5,8 @@
 namespace stoker::train {
 
 void train(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-           const gang::Start& start, const TrainSpec& spec) {
-  Session session(link, listeners, store, spec);
+           const gang::Start& start, const TrainSpec& spec, std::shared_ptr<checkpoint::Storage> storage) {
+  Session session(link, listeners, store, spec, std::move(storage));
   if (session.live(start)) return;
   while (!session.live(link.start())) {
   }

@@ -57,20 +57,28 @@ bool Session::live(const gang::Start& start) try {
 void Session::work(const gang::Start& start) {
   std::stop_source stop;
   link_.on_stop(start, [stop](const std::string&) mutable { stop.request_stop(); });
-  if (!trainer_) {
-    trainer_ = std::make_unique<Trainer>(spec_, link_.initial_weights(start));
-    history_ = std::make_unique<History>(trainer_->mean_loss());
-  }
+  if (!trainer_) prepare(start);
   const auto group = collective::Group::form(start.roster, listeners_, stop.get_token());
   const std::stop_callback wake(stop.get_token(), [&] { group->abort("this generation is over"); });
   struct Leave {
-    Trainer& trainer;
-    ~Leave() { trainer.leave(); }
-  } leave{*trainer_};
+    Session& session;
+    ~Leave() {
+      session.trainer_->leave();
+      if (session.checkpoints_) session.checkpoints_->leave();
+    }
+  } leave{*this};
   join(*group, start);
   run(*group, start);
   if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
   link_.await_home();
+}
+
+void Session::prepare(const gang::Start& start) {
+  trainer_ = std::make_unique<Trainer>(spec_, link_.initial_weights(start));
+  history_ = std::make_unique<History>(trainer_->mean_loss());
+  if (!spec_.checkpoint) return;
+  checkpoints_ = std::make_unique<Checkpoints>(*spec_.checkpoint, trainer_->optimizer_names(), storage_,
+                                               [this](const std::string& json) { link_.checkpoint(json); });
 }
 
 void Session::join(collective::Group& group, const gang::Start& start) {
@@ -79,7 +87,10 @@ void Session::join(collective::Group& group, const gang::Start& start) {
   std::vector<collective::Member> now;
   for (const int rank : group.local_ranks()) now.push_back(start.roster.members[rank]);
   neighbours_.insert(neighbours_.end(), now.begin(), now.end());
-  trainer_->join(group, start.roster.generation, undisturbed);
+  Trainer::Load load;
+  if (checkpoints_ && checkpoints_->resumes())
+    load = [&](const sync::HostState& state) { return checkpoints_->load(group, start, state); };
+  trainer_->join(group, start.roster.generation, undisturbed, load);
   neighbours_ = std::move(now);
   if (group.local_rank() == 0) offer_state();
 }
@@ -108,6 +119,7 @@ void Session::run(collective::Group& group, const gang::Start& start) {
   Feed feed(store_, plan, owned_shards(start), spec_.seed, spec_.shuffle);
   const auto steps = static_cast<uint64_t>(plan.steps());
   const sync::HostState& state = trainer_->state();
+  if (checkpoints_) checkpoints_->enter(group, start, state, steps);
   bool begun = false;  // an epoch, in this generation
   while (state.committed() - 1 < steps * spec_.epochs) {
     const uint64_t done = state.committed() - 1;
@@ -118,12 +130,15 @@ void Session::run(collective::Group& group, const gang::Start& start) {
       feed.begin_epoch(done / steps);
       begun = true;
     }
+    if (checkpoints_) checkpoints_->before_step(done + 2, done + 1 == steps * spec_.epochs);
     run_step(feed, plan, done);
+    if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = (done + 1) % steps == 0;
     report(plan, group.rank(), epoch_ends);
     if (epoch_ends) end_epoch(group);
   }
   history_->catch_up(state.finished());
+  if (checkpoints_) checkpoints_->finish();
 }
 
 void Session::run_step(Feed& feed, const data::Plan& plan, uint64_t done) {

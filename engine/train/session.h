@@ -7,6 +7,7 @@
 #include "data/column_store.h"
 #include "data/plan.h"
 #include "gang/worker_link.h"
+#include "train/checkpoints.h"
 #include "train/feed.h"
 #include "train/history.h"
 #include "train/spec.h"
@@ -17,8 +18,8 @@ namespace stoker::train {
 class Session {
  public:
   Session(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
-          const TrainSpec& spec)
-      : link_(link), listeners_(listeners), store_(store), spec_(spec) {}
+          const TrainSpec& spec, std::shared_ptr<checkpoint::Storage> storage)
+      : link_(link), listeners_(listeners), store_(store), spec_(spec), storage_(std::move(storage)) {}
 
   /// Lives through one generation. True once the model is home; false when the generation is over before that, this
   /// thread has left it, and the coordinator knows. Throws as train() does.
@@ -26,6 +27,7 @@ class Session {
 
  private:
   void work(const gang::Start& start);
+  void prepare(const gang::Start& start);
   void join(collective::Group& group, const gang::Start& start);
   bool nobody_disturbs(const gang::Roster& roster) const;
   void find_state(const gang::Start& start);
@@ -40,8 +42,10 @@ class Session {
   collective::Listeners& listeners_;
   const data::ColumnStore& store_;
   const TrainSpec& spec_;
+  const std::shared_ptr<checkpoint::Storage> storage_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<History> history_;
+  std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none
   std::vector<collective::Member> neighbours_;  // of the last generation: those who could write into the state
   Stopwatch since_report_;
 };

@@ -34,6 +34,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.clip_norm = in.value("clip_norm", 0.0);
   spec.clip_value = in.value("clip_value", 0.0);
   spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
+  if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"));
   return spec;
 } catch (const json::exception& e) {
   fail_user("the training spec is not what this version writes: ", e.what());

@@ -1,30 +1,33 @@
 #pragma once
 // What a fit asks of its workers, as the driver sends it: one JSON object beside the program.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/column_store.h"
 #include "optim/optimizer.h"
+#include "train/checkpoint_spec.h"
 
 namespace stoker::train {
 
 enum class OnNaN { error, proceed };
 
 struct TrainSpec {
-  std::string program;                    // "program": the training program, as JSON text
-  optim::OptimizerOptions optimizer;      // "optimizer": see optim::parse_optimizer
-  std::vector<int> groups;                // "groups": parameter group of each program parameter; empty: all 0
-  std::vector<data::ColumnSpec> columns;  // "columns": one per program input, in the same order
-  int64_t batch_size = 256;               // "batch_size": rows of one step over all shards
-  int64_t epochs = 1;                     // "epochs"
-  uint64_t seed = 0;                      // "seed"
-  bool shuffle = true;                    // "shuffle"
-  int shards = 1;                         // "shards"
-  int threads = 1;                        // "threads": intra-op threads of every worker
-  double clip_norm = 0;                   // "clip_norm": 0 is off
-  double clip_value = 0;                  // "clip_value": 0 is off
-  OnNaN on_nan = OnNaN::error;            // "on_nan": "error" or "continue"
+  std::string program;                       // "program": the training program, as JSON text
+  optim::OptimizerOptions optimizer;         // "optimizer": see optim::parse_optimizer
+  std::vector<int> groups;                   // "groups": parameter group of each program parameter; empty: all 0
+  std::vector<data::ColumnSpec> columns;     // "columns": one per program input, in the same order
+  int64_t batch_size = 256;                  // "batch_size": rows of one step over all shards
+  int64_t epochs = 1;                        // "epochs"
+  uint64_t seed = 0;                         // "seed"
+  bool shuffle = true;                       // "shuffle"
+  int shards = 1;                            // "shards"
+  int threads = 1;                           // "threads": intra-op threads of every worker
+  double clip_norm = 0;                      // "clip_norm": 0 is off
+  double clip_value = 0;                     // "clip_value": 0 is off
+  OnNaN on_nan = OnNaN::error;               // "on_nan": "error" or "continue"
+  std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
 };
 
 /// Throws Error(user) on a missing field or one of another type.

@@ -66,12 +66,12 @@ Trainer::Trainer(const TrainSpec& spec, Bytes initial)
 
 Trainer::~Trainer() = default;
 
-void Trainer::join(collective::Group& group, uint64_t generation, bool undisturbed) {
+void Trainer::join(collective::Group& group, uint64_t generation, bool undisturbed, const Load& load) {
   group_ = &group;
   state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !adopted_});
   adopted_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
-  if (state_->committed() == 0) load_initial();
+  if (state_->committed() == 0) begin(load);
   initial_ = {};
   const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, generation, 0};
   reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
@@ -87,20 +87,24 @@ void Trainer::adopt(shm::Segment memory) {
   adopted_ = true;
 }
 
-void Trainer::load_initial() {
+void Trainer::begin(const Load& load) {
+  const uint64_t commit = load ? load(*state_) : load_initial();
+  if (group_->local_rank() == 0) state_->write_record({commit, 0, 0, commit - 1});
+  group_->arrive(collective::Phase::slices, commit);
+  group_->await(collective::Phase::slices, commit);
+  state_->flip(commit);
+}
+
+uint64_t Trainer::load_initial() {
   constexpr uint64_t kInitial = 1;
-  if (group_->local_rank() == 0) {
-    const program::SafeTensors from(initial_, "the initial weights");
-    copy_arena(from, arena_, state_->weights(kInitial % 2));
-    copy_arena(from, buffers_, state_->buffers(kInitial % 2));
-    for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-      copy_tensor(from, b.name, state_->counts(kInitial % 2) + at, program::elements(b.shape) * sizeof(int64_t));
-    });
-    state_->write_record({kInitial, 0, 0, 0});
-  }
-  group_->arrive(collective::Phase::slices, kInitial);
-  group_->await(collective::Phase::slices, kInitial);
-  state_->flip(kInitial);
+  if (group_->local_rank() != 0) return kInitial;
+  const program::SafeTensors from(initial_, "the initial weights");
+  copy_arena(from, arena_, state_->weights(kInitial % 2));
+  copy_arena(from, buffers_, state_->buffers(kInitial % 2));
+  for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
+    copy_tensor(from, b.name, state_->counts(kInitial % 2) + at, program::elements(b.shape) * sizeof(int64_t));
+  });
+  return kInitial;
 }
 
 void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {

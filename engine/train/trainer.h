@@ -36,14 +36,18 @@ struct StepSpec {
 
 class Trainer {
  public:
+  /// Fills in a state that is all zero, a share on each rank of a host, and gives its commit.
+  using Load = std::function<uint64_t(const sync::HostState&)>;
+
   /// `initial` is safetensors with the initial values of parameters, buffers and constants by name; it is kept until
   /// the first join() and freed then.
   Trainer(const TrainSpec& spec, Bytes initial);
   ~Trainer();
 
   /// Becomes a rank of the group, whose ranks all call it first of all, and comes to the newest state that one of them
-  /// has, or to the initial one. `undisturbed`: see sync::Found. leave() comes before the group's end.
-  void join(collective::Group& group, uint64_t generation, bool undisturbed);
+  /// has; where nobody has one `load` makes it, if there is one, and else the initial weights do. `undisturbed`: see
+  /// sync::Found. leave() comes before the group's end.
+  void join(collective::Group& group, uint64_t generation, bool undisturbed, const Load& load = {});
   /// Nothing of this object works in the group any more.
   void leave();
   /// The state of this host that was found elsewhere, to be brought to the next join() by a worker that has none.
@@ -57,6 +61,7 @@ class Trainer {
             const std::function<void()>& meanwhile, PhaseTimes& times);
 
   bool mean_loss() const;
+  std::vector<std::string> optimizer_names() const { return optimizer_->state_names(); }
   /// Committed weights and buffers by name, as safetensors.
   Bytes weights() const;
   /// REQUIRES: has_state().
@@ -64,7 +69,8 @@ class Trainer {
   bool has_state() const { return state_ != nullptr; }
 
  private:
-  void load_initial();
+  void begin(const Load& load);
+  uint64_t load_initial();
   void write_totals(const StepSpec& spec, const sync::Scalars& totals);
   void run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
   void check_finite(const StepSpec& spec, const sync::Scalars& totals) const;

@@ -48,7 +48,8 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     coordinator = socket.gethostbyname(job.host)
     address = own_address(coordinator, job.port)
     listeners = core.Listeners(address)
-    link = core.WorkerLink(coordinator, job.port, job.secret, hello(engine, listeners, address), job.connect_timeout)
+    about = hello(engine, job, listeners, address)
+    link = core.WorkerLink(coordinator, job.port, job.secret, about, job.connect_timeout)
     try:
         verdict, reason = link.admission()
         if verdict == "refused":
@@ -71,15 +72,28 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     link.ingested(store.shard_rows())
     start = link.start()
     torch = engine.load_torch(isa=start.isa)
-    torch.train(link, listeners, store, start, job.spec)
+    torch.train(link, listeners, store, start, job.spec, storage_of(job))
+
+
+def storage_of(job: Job) -> Any:
+    """Where checkpoints are kept, if the engine cannot write there by itself."""
+    asked = json.loads(job.spec).get("checkpoint")
+    if asked is None or asked["folder"]:
+        return None
+    from stoker.checkpoint.storage import open_storage
+
+    return open_storage(asked["place"])
 
 
 def owned_shards(rank: int, workers: int, shards: int) -> list[int]:
     return list(range(rank * shards // workers, (rank + 1) * shards // workers))
 
 
-def hello(engine: Any, listeners: Any, address: str) -> dict[str, Any]:
-    task = context()
+def hello(engine: Any, job: Job, listeners: Any, address: str) -> dict[str, Any]:
+    task, about = context(), engine.describe()
+    begin = json.loads(job.spec).get("checkpoint", {}).get("resume")
+    if begin is not None:  # at the level that the checkpoint was made at
+        about["isa"] = min(about["isa"], begin["isa"])
     return {
         "partition": task.partitionId(),
         "attempt": task.taskAttemptId(),
@@ -88,7 +102,7 @@ def hello(engine: Any, listeners: Any, address: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "peer_port": listeners.port,
         "unix_name": listeners.unix_name,
-        **engine.describe(),
+        **about,
     }
 
 

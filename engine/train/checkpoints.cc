@@ -1,0 +1,143 @@
+#include "train/checkpoints.h"
+
+#include <nlohmann/json.hpp>
+
+namespace stoker::train {
+
+namespace {
+
+using checkpoint::Image;
+using checkpoint::WritableImage;
+using nlohmann::json;
+
+template <typename T>
+std::span<std::byte> bytes_of(T* values, int64_t count) {
+  return std::as_writable_bytes(std::span(values, static_cast<size_t>(count)));
+}
+
+template <typename Out>
+Out pieces(const std::vector<Section>& sections) {
+  Out out;
+  for (const auto& section : sections) out.push_back(section.bytes);
+  return out;
+}
+
+/// What the manifest says of the gang that made the state.
+json about(const gang::Start& start) {
+  json out = {{"isa", start.isa}, {"shards", json::array()}};
+  for (const auto& shard : start.shards) out["shards"].push_back({shard.rows, hex(shard.digest)});
+  return out;
+}
+
+void check_sections(const ResumeSpec& resume, const std::vector<Section>& mine) {
+  std::vector<std::pair<std::string, uint64_t>> names;
+  for (const auto& section : mine) names.emplace_back(section.name, section.bytes.size());
+  if (names != resume.sections) fail_user("the checkpoint ", resume.folder, " is of another model or optimizer");
+}
+
+}  // namespace
+
+std::vector<Section> sections(const sync::HostState& state, const std::vector<std::string>& optimizer, uint64_t commit,
+                              uint64_t epochs_over) {
+  const int set = static_cast<int>(commit % 2);
+  const auto& layout = state.layout();
+  std::vector<Section> out = {{"weights", bytes_of(state.weights(set), layout.floats)},
+                              {"buffers", bytes_of(state.buffers(set), layout.buffer_floats)}};
+  for (size_t k = 0; k < optimizer.size(); ++k)
+    out.push_back({"optimizer." + optimizer[k], bytes_of(state.optimizer(set, static_cast<int>(k)), layout.floats)});
+  out.push_back({"counts", bytes_of(state.counts(set), layout.counts)});
+  out.push_back({"running", bytes_of(&state.running(set), 1)});
+  out.push_back({"finished", std::as_writable_bytes(state.finished().first(epochs_over))});
+  return out;
+}
+
+Checkpoints::Checkpoints(CheckpointSpec spec, std::vector<std::string> optimizer,
+                         std::shared_ptr<checkpoint::Storage> storage, std::function<void(const std::string&)> tell)
+    : spec_(std::move(spec)),
+      optimizer_(std::move(optimizer)),
+      storage_(storage ? std::move(storage) : checkpoint::make_file_storage(spec_.folder)),
+      tell_(std::move(tell)),
+      writer_(storage_, [this](const checkpoint::Outcome& outcome) { told(outcome); }) {}
+
+uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& start,
+                           const sync::HostState& state) const {
+  const ResumeSpec& from = *spec_.resume;
+  check_same(from, start.shards, start.isa);
+  const Position position{from.commit, from.steps_of_epoch};
+  const auto mine = sections(state, optimizer_, from.commit, position.epochs_over());
+  check_sections(from, mine);
+  const auto ranks = group.local_ranks().size();
+  for (size_t p = group.local_rank(); p < from.parts.size(); p += ranks) {
+    const std::string name = from.folder + "/" + from.parts[p];
+    try {
+      const Bytes whole = storage_->get(name);
+      const auto head = checkpoint::check_part(whole);
+      if (head.commit != from.commit) fail_world("it belongs to another checkpoint");
+      copy_in(ByteView(whole).subspan(checkpoint::kPartHead), head.range, pieces<WritableImage>(mine));
+    } catch (const Error& error) {
+      throw error.within("cannot begin with the checkpoint's part " + name);
+    }
+  }
+  return from.commit;
+}
+
+void Checkpoints::enter(collective::Group& group, const gang::Start& start, const sync::HostState& state,
+                        uint64_t steps_of_epoch) {
+  const auto regions = group.rank_regions(checkpoint::Board::bytes_of_rank());
+  if (group.local_ranks().front() != 0) return;
+  part_ = group.local_rank();
+  of_ = static_cast<int>(regions.size());
+  steps_of_epoch_ = steps_of_epoch;
+  board_.emplace(regions, part_);
+  const auto done = static_cast<int64_t>(state.committed()) - 1;
+  schedule_.emplace(spec_.interval, static_cast<int64_t>(steps_of_epoch), done, Clock::now());
+  gang_ = about(start).dump();
+  const auto largest = sections(state, optimizer_, state.committed(), state.layout().epochs);
+  writer_.reserve(checkpoint::part_range(checkpoint::image_bytes(pieces<Image>(largest)), part_, of_).size());
+}
+
+void Checkpoints::before_step(uint64_t commit, bool last) {
+  if (!board_) return;
+  if (!writer_.busy()) board_->done(made_);
+  if (part_ != 0) return;
+  const auto steps = static_cast<int64_t>(commit) - 1;
+  const auto now = Clock::now();
+  if (!last && !(schedule_->due(steps, now) && board_->all_done())) return;
+  board_->announce(commit);
+  schedule_->made(steps, now);
+}
+
+void Checkpoints::after_step(const sync::HostState& state) {
+  const Position position{state.committed(), steps_of_epoch_};
+  if (!board_ || !board_->announced(position.commit)) return;
+  const auto all = sections(state, optimizer_, position.commit, position.epochs_over());
+  made_ = position.commit;
+  writer_.write(position.commit, pieces<Image>(all), part_, of_, part_ == 0 ? note(state, position) : "");
+}
+
+/// The part of the manifest that workers know.
+std::string Checkpoints::note(const sync::HostState& state, Position position) const {
+  json out = json::parse(gang_);
+  out["commit"] = position.commit;
+  out["steps_of_epoch"] = position.steps_of_epoch;
+  for (const auto& s : sections(state, optimizer_, position.commit, position.epochs_over()))
+    out["sections"].push_back({s.name, s.bytes.size()});
+  return out.dump();
+}
+
+void Checkpoints::told(const checkpoint::Outcome& o) const {
+  json out = {{"step", o.commit - 1},
+              {"part", o.part},
+              {"of", o.of},
+              {"begin", o.head.range.begin},
+              {"bytes", o.head.range.size()},
+              {"size", checkpoint::kPartHead + o.head.range.size()},
+              {"digest", hex(o.head.digest)},
+              {"stall", o.copied},
+              {"seconds", o.written}};
+  if (!o.note.empty()) out["state"] = json::parse(o.note);
+  if (!o.error.empty()) out["error"] = o.error;
+  tell_(out.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+}  // namespace stoker::train
