@@ -150,6 +150,7 @@ void Coordinator::Impl::close() {
     const std::lock_guard lock(mutex);
     if (loop) end(Error(ErrorKind::aborted, "the coordinator was closed"));
     ending = std::move(loop);
+    held_fd.reset();
     news = true;
     changed.notify_all();
   }
@@ -181,9 +182,8 @@ void Coordinator::Impl::tick(TimePoint now) {
   const std::lock_guard lock(mutex);
   if (!loop) return;
   forgive_own_absence(now);
-  for (const int partition : silent(now, gang, options)) {
-    const std::string cause = cat("it gave no sign of life for ", options.heartbeat_timeout, " s");
-    lose(gang.members.at(partition), {.how = Loss::silent, .cause = cause, .when = now});
+  for (const Missed& missed : silent(now, gang, options)) {
+    lose(gang.members.at(missed.partition), {.how = Loss::silent, .cause = missed.cause, .when = now});
   }
   if (now >= next_ping) {
     next_ping = now + from_seconds(options.heartbeat);
@@ -365,7 +365,7 @@ void Coordinator::Impl::take_failed(ConnectionId id, Member& member, const Faile
 
 void Coordinator::Impl::lose(Member& member, Lost lost) {
   Json json = about(member.hello);
-  json.update({{"kind", name(lost.kind)}, {"text", lost.cause}, {"step", member.step}});
+  json.update({{"kind", name(lost.kind)}, {"how", name(lost.how)}, {"text", lost.cause}, {"step", member.step}});
   event("failed", json);
   const bool unheard = lost.how == Loss::vanished || lost.how == Loss::silent;
   member.lost = std::move(lost);
@@ -431,8 +431,7 @@ void Coordinator::Impl::begin(Start start) {
   start.initial = options.initial.size();
   start.initial_digest = hash128(options.initial);
   if (held_fd) start.held = held;
-  const bool stumbled = gang.generation > 0 && gang.losses == gang.losses_before && start.commit <= gang.commit_before;
-  gang.stumbles = stumbled ? gang.stumbles + 1 : 0;
+  gang.stumbles = stumbles(gang, start.commit);
   gang.losses_before = gang.losses;
   gang.commit_before = start.commit;
   gang.generation = start.roster.generation;
@@ -471,14 +470,14 @@ void Coordinator::Impl::rescue(const std::vector<int>& partitions) {
 /// All members are lost; their places are free for the next job's attempts.
 void Coordinator::Impl::restart(int workers, const std::string& reason) {
   for (auto& [partition, member] : gang.members) {
-    gang.oldest_attempt = std::max(gang.oldest_attempt, member.hello.attempt + 1);
-    if (member.living()) lose(member, {.how = Loss::replaced, .cause = reason, .when = Clock::now()});
+    if (!member.lost) lose(member, {.how = Loss::replaced, .cause = reason, .when = Clock::now()});
     end_process(member);
   }
   for (auto& [id, session] : sessions) {
     if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, reason);
   }
   if (gang.running) halt(reason);
+  ++gang.job;
   gang.members.clear();
   gang.released.clear();
   gang.first_hello.reset();
@@ -505,7 +504,7 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
 }
 
 void Coordinator::Impl::answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason) {
-  send(id, Admission{verdict, reason, options.heartbeat_timeout / 2});
+  send(id, Admission{verdict, reason, options.heartbeat_timeout / 2, gang.isa});
 }
 
 void Coordinator::Impl::event(const std::string& kind, const Json& json) {
@@ -534,9 +533,10 @@ void Coordinator::abort(const std::string& reason) {
   impl_->tell_abort(reason);
 }
 
-void Coordinator::restart(int workers, const std::string& reason) {
+int Coordinator::restart(int workers, const std::string& reason) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->loop && !impl_->gang.end) impl_->restart(workers, reason);
+  return impl_->gang.job;
 }
 
 bool Coordinator::holds_state() const {

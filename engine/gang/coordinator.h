@@ -52,8 +52,9 @@ class Coordinator {
   /// Tells every worker to stop and refuses those that come later. The reason is what they and the driver are told.
   void abort(const std::string& reason);
   /// The Spark job has ended too early and another one is about to begin, with so many workers: those of the old one
-  /// are sent home, what they committed is kept where it can be. Only newer attempts are admitted from now on.
-  void restart(int workers, const std::string& reason);
+  /// are ended, what they committed is kept where it can be. Returns the new job's number; only its attempts are
+  /// admitted from now on.
+  int restart(int workers, const std::string& reason);
   /// Whether the training's state would outlive all workers that there are now.
   bool holds_state() const;
   bool done() const;  // the result is here and whole, or the fit failed

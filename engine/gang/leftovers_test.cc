@@ -46,7 +46,7 @@ TEST(Leftovers, NothingStaysAfterADeathAmongStrangers) {
           net::connect_tcp("127.0.0.1", fit.coordinator->port(), Clock::now() + std::chrono::seconds(5)));
     }
     links[2].reset();
-    EXPECT_NE(fit.failure(), "none");
+    EXPECT_NE(fit.loss(2), "none");
   }
   EXPECT_EQ(Leftovers(), before);
 }

@@ -27,6 +27,7 @@ void live(const Fit& fit, int partition, const Bytes& weights) {
   EXPECT_EQ(link.initial_weights(start), fit.options.initial);
   link.metrics(R"({"step": 4, "loss": 0.5})");
   if (partition == 0) link.result(weights, "{}");
+  link.await_home();
   link.finished();
   EXPECT_FALSE(link.aborted());
 }
@@ -35,16 +36,6 @@ void run_all(const Fit& fit, const Bytes& weights) {
   std::vector<std::thread> workers;
   for (int p = 0; p < fit.options.workers; ++p) workers.emplace_back([&, p] { live(fit, p, weights); });
   for (auto& worker : workers) worker.join();
-}
-
-/// Seconds from a worker's end until the coordinator and all others know of it.
-double death_seen_after() {
-  Fit fit(3);
-  auto links = fit.started();
-  const Stopwatch watch;
-  links[1].reset();  // its socket closes, as a killed process's does
-  EXPECT_TRUE(soon([&] { return fit.coordinator->done() && links[0]->aborted() && links[2]->aborted(); }));
-  return watch.elapsed();
 }
 
 }  // namespace
@@ -150,73 +141,18 @@ TEST(Life, NoRowsIsToldToAll) {
   EXPECT_EQ(fit.failure(), "user: the DataFrame has no rows");
 }
 
-TEST(Death, IsSeenByAllWithin100Milliseconds) {
-  std::vector<double> times;
-  for (int i = 0; i < 5; ++i) times.push_back(death_seen_after());
-  std::ranges::sort(times);
-  EXPECT_LT(times[2], 0.1) << "median of five, for the sake of busy machines";
-}
-
-TEST(Death, NamesWorkerHostPidStepAndCause) {
-  Fit fit(3);
-  auto links = fit.started();
-  links[1]->metrics(R"({"step": 17})");
-  ASSERT_TRUE(soon([&] { return fit.told("metrics") != ""; }));
-  links[1].reset();
-  EXPECT_EQ(fit.failure(), "world: worker 1 (host 127.0.0.1, pid 101) was lost at step 17: the connection closed");
-  ASSERT_TRUE(soon([&] { return links[0]->aborted(); }));
-  EXPECT_NE(links[0]->abort_reason().find("worker 1 (host 127.0.0.1, pid 101) was lost"), std::string::npos);
-}
-
-TEST(Death, LastStepIsKnownFromHeartbeatsToo) {
-  Fit fit(1);
-  auto links = fit.started();
-  links[0]->progress(5);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  links[0].reset();
-  EXPECT_NE(fit.failure().find("at step 5"), std::string::npos) << fit.failure();
-}
-
-TEST(Death, UsersErrorArrivesUntouched) {
-  Fit fit(2);
-  const auto links = fit.started();
-  links[0]->failed(Error(ErrorKind::user, "column 'x' has a null in row 7"));
-  EXPECT_EQ(fit.failure(), "user: column 'x' has a null in row 7 [worker 0 (host 127.0.0.1, pid 100)]");
-  EXPECT_TRUE(soon([&] { return links[1]->aborted(); }));
-  links[1]->failed(Error(ErrorKind::aborted, "told to stop"));
-  EXPECT_EQ(fit.coordinator->failure()->kind(), ErrorKind::user);
-}
-
-TEST(Death, WhoLeavesBecauseItWasToldToIsNotBlamed) {
-  Fit fit(2);
-  auto links = fit.started();
-  links[1]->failed(Error(ErrorKind::world, "the disk is full"));
-  ASSERT_TRUE(soon([&] { return links[0]->aborted(); }));
-  links[0].reset();
-  EXPECT_EQ(fit.failure(), "world: worker 1 (host 127.0.0.1, pid 101) failed before the first step: the disk is full");
-}
-
-TEST(Death, LeavesNoResultToAskFor) {
-  Fit fit(1);
-  auto links = fit.started();
-  EXPECT_EQ(failure_of([&] { fit.coordinator->result(); }), "bug: asked for the result of a fit that has none");
-  links[0].reset();
-  EXPECT_NE(fit.failure().find("before the first step: the connection closed"), std::string::npos) << fit.failure();
-  EXPECT_EQ(failure_of([&] { fit.coordinator->result(); }), "bug: asked for the result of a fit that has none");
-}
-
 TEST(Abort, DriverStopsAllAndIsTheCause) {
   Fit fit(2);
   const auto links = fit.started();
   std::atomic<int> calls = 0;
-  links[0]->on_abort([&](const std::string& reason) {
+  links[0]->on_stop(fit.starts[0], [&](const std::string& reason) {
     EXPECT_EQ(reason, "the job was cancelled");
     ++calls;
   });
   fit.coordinator->abort("the job was cancelled");
   EXPECT_EQ(fit.failure(), "aborted: the job was cancelled");
   ASSERT_TRUE(soon([&] { return links[1]->aborted() && calls == 1; }));
-  links[0]->on_abort([&](const std::string&) { ++calls; });  // too late for the news, told at once
+  links[0]->on_stop(fit.starts[0], [&](const std::string&) { ++calls; });  // too late for the news, told at once
   EXPECT_TRUE(soon([&] { return calls == 2; }));
   EXPECT_EQ(failure_of([&] { links[1]->result({}, ""); }), "aborted: the job was cancelled");
   EXPECT_EQ(fit.worker(fit.hello(1, 99, 1))->admission().verdict, Verdict::finished);

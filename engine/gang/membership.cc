@@ -138,7 +138,8 @@ std::vector<int> in_need_of_rescue(TimePoint now, const Gang& gang, const Coordi
 std::string break_of(const Gang& gang) {
   if (const Member* lost = any_lost(gang)) return failure_of(*lost).what();
   for (const auto& [partition, member] : gang.members) {
-    if (!member.working && member.living()) return cat(who(member.hello), " left its generation: ", member.stumble);
+    if (member.working || !member.living()) continue;
+    return cat(who(member.hello), " left its generation", member.stumble.empty() ? "" : ": ", member.stumble);
   }
   return "";
 }
@@ -205,10 +206,16 @@ RosterEntry roster_entry(const Hello& hello) {
           .attempt = hello.attempt};
 }
 
+uint64_t newest_commit(const Gang& gang) {
+  uint64_t newest = 0;
+  for (const auto& [partition, member] : gang.members) newest = std::max(newest, member.commit);
+  return newest;
+}
+
 /// The start message of the next generation.
 Start form(const Gang& gang, const CoordinatorOptions& options) {
   Start start;
-  for (const auto& [partition, member] : gang.members) start.commit = std::max(start.commit, member.commit);
+  start.commit = newest_commit(gang);
   start.shards = all_shards(gang, options.shards);
   const bool any = std::ranges::any_of(start.shards, [](const ShardCount& shard) { return shard.rows > 0; });
   if (!any) fail_user("the DataFrame has no rows");
@@ -225,7 +232,7 @@ Decision end_with(const Error& failure) {
 }
 
 Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
-  if (gang.stumbles >= kMaxStumbles) {
+  if (stumbles(gang, newest_commit(gang)) >= kMaxStumbles) {
     return end_with({ErrorKind::world, cat("the workers cannot work together, in ", kMaxStumbles,
                                            " attempts; the last failed with: ", stumble_of(gang))});
   }
@@ -243,6 +250,20 @@ std::string who(const Hello& hello) {
   return cat("worker ", hello.partition, " (host ", hello.host, ", pid ", hello.pid, ")");
 }
 
+const char* name(Loss how) {
+  switch (how) {
+    case Loss::failed:
+      return "failed";
+    case Loss::vanished:
+      return "vanished";
+    case Loss::silent:
+      return "silent";
+    case Loss::replaced:
+      return "replaced";
+  }
+  return "?";
+}
+
 Lost lost_to(const Failed& failed, TimePoint now) {
   return {.how = Loss::failed, .kind = failed.kind, .cause = failed.text, .when = now};
 }
@@ -251,7 +272,7 @@ Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& opti
   if (gang.end || gang.aborted || gang.result_here) {
     return {.verdict = Verdict::finished, .reason = "the fit has ended"};
   }
-  if (hello.attempt < gang.oldest_attempt) {
+  if (hello.job < gang.job) {
     return {.verdict = Verdict::finished, .reason = "the Spark job of this attempt has ended"};
   }
   const auto member = gang.members.find(hello.partition);
@@ -305,17 +326,26 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   return decisions;
 }
 
-std::vector<int> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
-  std::vector<int> partitions;
-  if (options.heartbeat_timeout <= 0) return partitions;
+int stumbles(const Gang& gang, uint64_t commit) {
+  const bool stumbled = gang.generation > 0 && gang.losses == gang.losses_before && commit <= gang.commit_before;
+  return stumbled ? gang.stumbles + 1 : 0;
+}
+
+std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
+  std::vector<Missed> missed;
+  if (options.heartbeat_timeout <= 0) return missed;
   const Duration limit = from_seconds(options.heartbeat_timeout);
   const bool halt_is_late = gang.halted_at && now - *gang.halted_at > 3 * limit;
   for (const auto& [partition, member] : gang.members) {
-    const bool quiet = now - member.last_heard > limit;
-    const bool deaf = halt_is_late && member.working;
-    if (member.living() && (quiet || deaf)) partitions.push_back(partition);
+    if (!member.living()) continue;
+    if (now - member.last_heard > limit) {
+      missed.push_back({partition, cat("it gave no sign of life for ", options.heartbeat_timeout, " s")});
+    } else if (halt_is_late && member.working) {
+      missed.push_back(
+          {partition, cat("it was told to halt and has not within ", 3 * options.heartbeat_timeout, " s")});
+    }
   }
-  return partitions;
+  return missed;
 }
 
 }  // namespace stoker::gang

@@ -19,6 +19,7 @@ namespace stoker::gang {
 /// How a member was lost: by its own word, by the end of its connection, by its silence, or because its Spark job is
 /// started again.
 enum class Loss { failed, vanished, silent, replaced };
+const char* name(Loss how);
 
 struct Lost {
   Loss how = Loss::vanished;
@@ -59,13 +60,13 @@ struct Gang {
   std::optional<TimePoint> first_hello;  // of any attempt
   std::optional<TimePoint> halted_at;    // when the newest generation stopped running
   std::map<int, Member> members;         // by partition; a lost one stays until another takes its place
-  uint64_t oldest_attempt = 0;           // earlier ones belong to a job that has ended
+  int job = 0;                           // attempts of lower ones are over
   std::map<int, ShardCount> registered;  // by shard, as first told
   std::set<int> released;                // partitions of which Spark may believe that they are done
   int losses = 0;                        // so far
   int losses_before = 0;                 // when the newest generation began
   uint64_t commit_before = 0;            // likewise
-  int stumbles = 0;                      // generations in a row that ended without a loss and without a new commit
+  int stumbles = 0;                      // stumbles() when the newest generation began
   bool result_here = false;
   bool aborted = false;  // members have been told to stop
   std::optional<End> end;
@@ -100,8 +101,16 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
 /// A replay that brought other rows than were registered, in the user's words.
 std::optional<Error> changed_rows(const Member& member, const std::vector<ShardCount>& told, const Gang& gang);
 
+/// How many generations in a row have ended without a loss and without a new commit, if the next one would begin with
+/// `commit`.
+int stumbles(const Gang& gang, uint64_t commit);
+
+struct Missed {
+  int partition = 0;
+  std::string cause = {};
+};
 /// Living members that have said nothing for longer than the heartbeat's timeout, and those that were told to halt and
 /// have not for three times as long.
-std::vector<int> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
+std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
 }  // namespace stoker::gang

@@ -37,6 +37,33 @@ Gang gang_of(int n, int64_t rows = 5) {
   return gang;
 }
 
+Member newcomer(int partition, uint64_t attempt) {
+  return {
+      .hello = hello(partition, attempt), .last_heard = kNow, .shards = std::vector<ShardCount>{{partition, 5, {}}}};
+}
+
+/// In its first generation, all at work.
+Gang running(int n) {
+  Gang gang = gang_of(n);
+  gang.generation = 1;
+  gang.isa = 2;
+  gang.running = true;
+  for (auto& [partition, member] : gang.members) member.working = true;
+  return gang;
+}
+
+/// In its first generation, which has been halted for good; all have left it with this commit.
+Gang halted(int n, uint64_t commit) {
+  Gang gang = running(n);
+  gang.running = false;
+  gang.halted_at = kNow - seconds(1);
+  for (auto& [partition, member] : gang.members) {
+    member.working = false;
+    member.commit = commit;
+  }
+  return gang;
+}
+
 void lose(Gang& gang, int partition, Loss how, ErrorKind kind, const std::string& cause, TimePoint when = kNow) {
   gang.members.at(partition).lost = Lost{how, kind, cause, when};
 }
@@ -82,6 +109,45 @@ TEST(Admit, NobodyIsNeededAfterTheEnd) {
   gang.end = End{};
   EXPECT_EQ(admit(hello(1, 99), gang, options(2)).verdict, Verdict::finished);
   EXPECT_EQ(admit(hello(7), gang, options(2)).verdict, Verdict::finished);
+}
+
+TEST(Admit, NewerAttemptTakesALostMembersPlaceAndAnOlderNever) {
+  Gang gang = halted(2, 4);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "");
+  EXPECT_EQ(admit(hello(1, 12), gang, options(2)).verdict, Verdict::go);
+  for (const uint64_t old : {10, 11}) {
+    const Entry entry = admit(hello(1, old), gang, options(2));
+    EXPECT_EQ(entry.verdict, Verdict::duplicate);
+    EXPECT_EQ(entry.reason, cat("attempt ", old, " is not the newest"));
+  }
+}
+
+TEST(Admit, AttemptsOfAnEndedJobGoHome) {
+  Gang gang;
+  gang.job = 2;
+  Hello late = hello(0, 19);
+  late.job = 1;
+  EXPECT_EQ(admit(late, gang, options(1)).verdict, Verdict::finished);
+  late.job = 2;
+  EXPECT_EQ(admit(late, gang, options(1)).verdict, Verdict::go);
+}
+
+TEST(Admit, LevelOfTheFirstGenerationStaysForGood) {
+  Gang gang = halted(2, 4);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "");
+  Hello weak = hello(1, 99);
+  weak.isa = 1;
+  const Entry entry = admit(weak, gang, options(2));
+  EXPECT_EQ(entry.verdict, Verdict::refused);
+  EXPECT_EQ(entry.error->kind(), ErrorKind::world) << "another host may do";
+  EXPECT_EQ(entry.reason,
+            "worker 1 (host h, pid 101) can run at no more than instruction-set level avx2, but this fit began at "
+            "avx512");
+  gang.isa = 1;
+  weak.isa = weak.loaded_isa = 2;
+  EXPECT_EQ(admit(weak, gang, options(2)).reason,
+            "worker 1 (host h, pid 101) has libtorch loaded at instruction-set level avx512, but this fit began at "
+            "avx2");
 }
 
 TEST(Admit, PartitionOutOfRangeIsRefused) {
@@ -191,40 +257,127 @@ TEST(StartTimeout, CountsFromTheFirstTaskAndNotWithoutALimit) {
   EXPECT_EQ(failure(kNow + seconds(1000), slow_ingest, options(4)), "");
 }
 
-TEST(Loss, ClosedConnectionEndsTheFitAtOnce) {
-  Gang gang = gang_of(2);
+TEST(Loss, HaltsTheGenerationAndSaysWhy) {
+  Gang gang = running(2);
   gang.members.at(1).step = 17;
   lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
-  EXPECT_EQ(actions(kNow, gang, options(2)), (std::vector{Action::abort, Action::end}));
-  EXPECT_EQ(failure(kNow, gang, options(2)),
-            "world: worker 1 (host h, pid 101) was lost at step 17: the connection closed");
+  const auto decisions = decide(kNow, gang, options(2));
+  ASSERT_EQ(decisions.size(), 1u);
+  EXPECT_EQ(decisions[0].action, Action::halt);
+  EXPECT_EQ(decisions[0].reason, "worker 1 (host h, pid 101) was lost at step 17: the connection closed");
+}
+
+TEST(Loss, WorldsFailureAndObedienceAreNoReasonToEnd) {
+  for (const ErrorKind kind : {ErrorKind::world, ErrorKind::aborted}) {
+    Gang gang = running(2);
+    gang.members.at(0).lost = lost_to({kind, "the disk is full"}, kNow);
+    EXPECT_EQ(actions(kNow, gang, options(2)), std::vector{Action::halt});
+  }
 }
 
 TEST(Loss, UsersErrorKeepsItsTextInFront) {
-  Gang gang = gang_of(2);
+  Gang gang = running(2);
   gang.members.at(0).lost = lost_to({ErrorKind::user, "label 12 is out of range"}, kNow);
+  EXPECT_EQ(actions(kNow, gang, options(2)), (std::vector{Action::abort, Action::end}));
   EXPECT_EQ(failure(kNow, gang, options(2)), "user: label 12 is out of range [worker 0 (host h, pid 100)]");
 }
 
-TEST(Loss, EchoStopsTheOthersAtOnceButWaitsForTheCause) {
-  Gang gang = gang_of(3);
-  gang.members.at(0).lost = lost_to({ErrorKind::world, "rank 2 is gone"}, kNow);
-  EXPECT_EQ(actions(kNow, gang, options(3)), (std::vector{Action::abort}));
-  gang.aborted = true;
-  EXPECT_EQ(failure(kNow + milliseconds(100), gang, options(3)), "");
-  EXPECT_EQ(failure(kNow + milliseconds(200), gang, options(3)),
-            "world: worker 0 (host h, pid 100) failed before the first step: rank 2 is gone");
-  lose(gang, 2, Loss::vanished, ErrorKind::world, "the connection closed", kNow + milliseconds(5));
-  EXPECT_EQ(failure(kNow + milliseconds(5), gang, options(3)),
-            "world: worker 2 (host h, pid 102) was lost before the first step: the connection closed");
+TEST(Loss, BugEndsTheFitWhateverElseWasLostBefore) {
+  Gang gang = running(3);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed", kNow - seconds(1));
+  lose(gang, 0, Loss::failed, ErrorKind::bug, "a broken rule");
+  EXPECT_EQ(failure(kNow, gang, options(3)),
+            "bug: worker 0 (host h, pid 100) failed before the first step: a broken rule");
 }
 
-TEST(Loss, ObedienceIsNeverTheCause) {
-  Gang gang = gang_of(3);
-  gang.members.at(0).lost = lost_to({ErrorKind::aborted, "told to stop"}, kNow);
-  gang.members.at(1).lost = lost_to({ErrorKind::world, "disk full"}, kNow + milliseconds(50));
-  EXPECT_EQ(failure(kNow + seconds(1), gang, options(3)),
-            "world: worker 1 (host h, pid 101) failed before the first step: disk full");
+TEST(Loss, BeforeTheFirstGenerationWaitsForTheNextAttempt) {
+  Gang gang = gang_of(2);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_TRUE(decide(kNow, gang, options(2)).empty());
+  gang.members[1] = newcomer(1, 99);
+  EXPECT_EQ(actions(kNow, gang, options(2)), std::vector{Action::form});
+}
+
+TEST(Stumbles, OfThreeGenerationsEndTheFitButNotOneThatCameFurther) {
+  Gang gang = halted(2, 0);
+  gang.members.at(1).stumble = "rank 0 did not come";
+  gang.stumbles = 1;
+  EXPECT_EQ(failure(kNow, gang, options(2)), "");
+  gang.stumbles = 2;
+  EXPECT_EQ(failure(kNow, gang, options(2)),
+            "world: the workers cannot work together, in 3 attempts; the last failed with: worker 1 (host h, pid 101): "
+            "rank 0 did not come");
+  gang.members.at(0).commit = 1;
+  EXPECT_EQ(failure(kNow, gang, options(2)), "") << "it came further";
+  gang.members.at(0).commit = 0;
+  gang.losses = 1;
+  EXPECT_EQ(failure(kNow, gang, options(2)), "") << "somebody died, which is no stumble";
+}
+
+TEST(LossTimeout, SaysWhoWasLostAndNotReplaced) {
+  Gang gang = halted(2, 4);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  CoordinatorOptions two = options(2);
+  two.loss_timeout = 30;
+  EXPECT_EQ(failure(kNow + seconds(29), gang, two), "");
+  EXPECT_EQ(failure(kNow + seconds(30), gang, two),
+            "world: worker 1 (host h, pid 101) was lost before the first step: the connection closed; no other attempt "
+            "took its place within 30 s (lossTimeout)");
+  two.loss_timeout = 0;
+  EXPECT_EQ(failure(kNow + seconds(9999), gang, two), "");
+  two.loss_timeout = 30;
+  gang.members[1] = newcomer(1, 99);
+  EXPECT_EQ(failure(kNow + seconds(30), gang, two), "");
+}
+
+TEST(Again, NextGenerationWaitsForEveryPlaceRowsAndHalt) {
+  Gang gang = halted(3, 4);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "a place is empty";
+  gang.members[1] = newcomer(1, 99);
+  gang.members.at(1).shards.reset();
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "its rows are not in";
+  gang.members[1] = newcomer(1, 99);
+  gang.members.at(2).working = true;
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "a survivor has not halted";
+  gang.members.at(2).working = false;
+  EXPECT_EQ(actions(kNow, gang, options(3)), std::vector{Action::form});
+}
+
+TEST(Again, BeginsWithTheNewestCommitAndTheNewMember) {
+  Gang gang = halted(3, 4);
+  gang.members.at(2).commit = 5;
+  gang.losses = 1;
+  gang.members[1] = newcomer(1, 99);
+  const auto decisions = decide(kNow, gang, options(3));
+  ASSERT_EQ(decisions.size(), 1u);
+  const Start& start = *decisions[0].start;
+  EXPECT_EQ(std::tuple(start.commit, start.roster.generation, start.isa), std::tuple(5u, 2u, 2));
+  EXPECT_EQ(start.roster.members[1].attempt, 99u);
+}
+
+TEST(Again, SecondDeathWhileReformingWaitsAgain) {
+  Gang gang = halted(3, 4);
+  gang.members[1] = newcomer(1, 99);
+  lose(gang, 0, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty());
+  gang.members[0] = newcomer(0, 100);
+  EXPECT_EQ(decide(kNow, gang, options(3)).at(0).start->commit, 4u);
+}
+
+TEST(Again, StumbleHaltsTheOthersAndWaitsForTheDeathBehindIt) {
+  Gang gang = running(2);
+  gang.members.at(0).working = false;
+  gang.members.at(0).stumble = "rank 1 closed its connection";
+  EXPECT_EQ(decide(kNow, gang, options(2)).at(0).reason,
+            "worker 0 (host h, pid 100) left its generation: rank 1 closed its connection");
+  gang.running = false;
+  gang.halted_at = kNow;
+  gang.members.at(1).working = false;
+  EXPECT_TRUE(decide(kNow + milliseconds(99), gang, options(2)).empty()) << "it may be an echo";
+  EXPECT_EQ(actions(kNow + milliseconds(100), gang, options(2)), std::vector{Action::form});
+  gang.losses = 1;
+  EXPECT_EQ(actions(kNow + milliseconds(1), gang, options(2)), std::vector{Action::form}) << "the death is known";
 }
 
 TEST(Loss, AfterTheResultNoDeathMatters) {
@@ -247,10 +400,70 @@ TEST(Silence, OnlyTheLivingAreMissed) {
   gang.members.at(2).last_heard = kNow + seconds(5);
   lose(gang, 3, Loss::failed, ErrorKind::bug, "");
   EXPECT_TRUE(silent(kNow + seconds(10), gang, options(4)).empty());
-  EXPECT_EQ(silent(kNow + seconds(11), gang, options(4)), std::vector{0});
+  const auto missed = silent(kNow + seconds(11), gang, options(4));
+  ASSERT_EQ(missed.size(), 1u);
+  EXPECT_EQ(std::tuple(missed[0].partition, missed[0].cause), std::tuple(0, "it gave no sign of life for 10 s"));
   CoordinatorOptions patient = options(4);
   patient.heartbeat_timeout = 0;
   EXPECT_TRUE(silent(kNow + seconds(1000), gang, patient).empty());
+}
+
+TEST(Silence, HaltThatIsNotObeyedCountsToo) {
+  Gang gang = halted(2, 4);
+  gang.halted_at = kNow;
+  gang.members.at(1).working = true;
+  const auto talking = [&](TimePoint now) {
+    for (auto& [partition, member] : gang.members) member.last_heard = now;
+    return silent(now, gang, options(2));
+  };
+  EXPECT_TRUE(talking(kNow + seconds(30)).empty());
+  const auto missed = talking(kNow + seconds(31));
+  ASSERT_EQ(missed.size(), 1u);
+  EXPECT_EQ(std::tuple(missed[0].partition, missed[0].cause),
+            std::tuple(1, "it was told to halt and has not within 30 s"));
+}
+
+TEST(Rescue, IsForPlacesWhereSparkStartsNobody) {
+  Gang gang = halted(3, 4);
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "");
+  CoordinatorOptions three = options(3);
+  EXPECT_TRUE(decide(kNow + seconds(60), gang, three).empty()) << "off";
+  three.rescue_after = 20;
+  EXPECT_TRUE(decide(kNow + seconds(19), gang, three).empty());
+  EXPECT_EQ(decide(kNow + seconds(20), gang, three).at(0).partitions, std::vector{1});
+  gang.members.at(1).rescued = true;
+  EXPECT_TRUE(decide(kNow + seconds(20), gang, three).empty()) << "once";
+}
+
+TEST(Rescue, ComesAtOnceWhenADuplicateHasReturned) {
+  Gang gang = running(2);
+  gang.released.insert(1);
+  CoordinatorOptions two = options(2);
+  two.rescue_after = 20;
+  EXPECT_TRUE(decide(kNow, gang, two).empty()) << "the member lives";
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "");
+  EXPECT_EQ(actions(kNow, gang, two), (std::vector{Action::rescue, Action::halt}));
+}
+
+TEST(Replay, SameRowsInAnyOrderAreNoError) {
+  Gang gang;
+  gang.registered = {{0, {0, 5, {1, 2}}}};
+  EXPECT_FALSE(changed_rows(newcomer(0, 9), {{1, 3, {}}, {0, 5, {1, 2}}}, gang));
+}
+
+TEST(Replay, OtherRowsNameShardCauseAndCure) {
+  Gang gang;
+  gang.registered = {{3, {3, 5, {1, 2}}}};
+  const auto fewer = changed_rows(newcomer(1, 9), {{3, 4, {1, 2}}}, gang);
+  ASSERT_TRUE(fewer);
+  EXPECT_EQ(
+      cat(name(fewer->kind()), ": ", fewer->what()),
+      "user: worker 1 (host h, pid 101) read its rows again, and they are other rows than before (shard 3: 4 rows "
+      "now, 5 before): the DataFrame is not the same each time it is computed, for example because of rand(), "
+      "limit() or a sum of doubles after a shuffle; write it to a table or checkpoint() it before fit, or set "
+      "onChangedRows='continue'");
+  const auto changed = changed_rows(newcomer(1, 9), {{3, 5, {1, 3}}}, gang);
+  EXPECT_NE(std::string(changed->what()).find("(shard 3: 5 rows now, 5 before, changed)"), std::string::npos);
 }
 
 TEST(Decide, NothingAfterTheEnd) {

@@ -81,7 +81,13 @@ auto whole(ByteView bytes, Read read) {
 
 Bytes Hello::encode() const {
   Encoder out;
-  out.put(int32_t{partition}).put(attempt).put(int32_t{attempt_number}).put(host).put(pid).put(int32_t{peer_port});
+  out.put(int32_t{partition})
+      .put(attempt)
+      .put(int32_t{attempt_number})
+      .put(int32_t{job})
+      .put(host)
+      .put(pid)
+      .put(int32_t{peer_port});
   out.put(unix_name).put(torch_version).put(int32_t{isa}).put(int32_t{loaded_isa});
   return out.take();
 }
@@ -92,6 +98,7 @@ Hello Hello::decode(ByteView bytes) {
     hello.partition = in.get<int32_t>();
     hello.attempt = in.get<uint64_t>();
     hello.attempt_number = in.get<int32_t>();
+    hello.job = in.get<int32_t>();
     hello.host = in.text();
     hello.pid = in.get<int64_t>();
     hello.peer_port = in.get<int32_t>();
@@ -104,7 +111,7 @@ Hello Hello::decode(ByteView bytes) {
 }
 
 Bytes Admission::encode() const {
-  return Encoder().put(static_cast<uint8_t>(verdict)).put(reason).put(silence_limit).take();
+  return Encoder().put(static_cast<uint8_t>(verdict)).put(reason).put(silence_limit).put(int32_t{isa}).take();
 }
 
 Admission Admission::decode(ByteView bytes) {
@@ -113,6 +120,7 @@ Admission Admission::decode(ByteView bytes) {
     admission.verdict = get_enum(in, Verdict::refused);
     admission.reason = in.text();
     admission.silence_limit = in.get<double>();
+    admission.isa = in.get<int32_t>();
     return admission;
   });
 }

@@ -52,6 +52,7 @@ struct Hello {
   int partition = 0;     // Spark's partition id; the worker's rank-to-be
   uint64_t attempt = 0;  // taskAttemptId
   int attempt_number = 0;
+  int job = 0;  // number of the Spark job within the fit: a job that replaces one has a higher one
   std::string host = {};
   int64_t pid = 0;
   int peer_port = 0;
@@ -71,6 +72,7 @@ struct Admission {
   Verdict verdict = Verdict::go;
   std::string reason;
   double silence_limit = 0;  // seconds without a word of the coordinator after which the worker stops; <= 0: never
+  int isa = -1;              // level that the gang runs at already; -1: not known yet
 
   Bytes encode() const;
   static Admission decode(ByteView bytes);

@@ -22,6 +22,7 @@ Hello hello() {
   return {.partition = 3,
           .attempt = 1ull << 40,
           .attempt_number = 2,
+          .job = 3,
           .host = "host-a",
           .pid = 1ll << 33,
           .peer_port = 65535,
@@ -50,7 +51,7 @@ Start start() {
 
 TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(hello());
-  expect_round_trip(Admission{Admission::Verdict::refused, "why", 1.5});
+  expect_round_trip(Admission{Admission::Verdict::refused, "why", 1.5, 2});
   expect_round_trip(Ingesting{1ll << 40});
   expect_round_trip(Ingested{{{0, 5, {7, 8}}, {11, 0, {}}}});
   expect_round_trip(Ingested{});
@@ -74,6 +75,7 @@ TEST(Protocol, FieldsLandWhereTheyBelong) {
   const Hello h = Hello::decode(hello().encode());
   EXPECT_EQ(std::tuple(h.partition, h.attempt, h.attempt_number, h.host, h.pid),
             std::tuple(3, 1ull << 40, 2, "host-a", 1ll << 33));
+  EXPECT_EQ(h.job, 3);
   EXPECT_EQ(std::tuple(h.peer_port, h.unix_name, h.torch_version, h.isa, h.loaded_isa),
             std::tuple(65535, "stoker-x", "2.13.0", 2, -1));
   const Start s = Start::decode(start().encode());

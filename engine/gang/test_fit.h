@@ -2,6 +2,7 @@
 // Tests' words for a fit: a coordinator, and workers of it as threads with real sockets. One thread.
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/clock.h"
@@ -34,11 +35,11 @@ struct Fit {
   std::unique_ptr<WorkerLink> worker(const Hello& hello) const { return std::make_unique<WorkerLink>(link(), hello); }
 
   /// Workers of all partitions that have told one row a shard and have started.
-  std::vector<std::unique_ptr<WorkerLink>> started() const {
+  std::vector<std::unique_ptr<WorkerLink>> started() {
     std::vector<std::unique_ptr<WorkerLink>> links;
     for (int p = 0; p < options.workers; ++p) links.push_back(worker(hello(p, 10 + p)));
     for (int p = 0; p < options.workers; ++p) links[p]->ingested({{p, 1, {}}});
-    for (const auto& link : links) link->start();
+    for (const auto& link : links) starts.push_back(link->start());
     return links;
   }
 
@@ -62,10 +63,29 @@ struct Fit {
     }
     return all;
   }
+  /// "kind: text" of the first loss of this rank, once it is lost; "none" after ten seconds without one.
+  std::string loss(int rank) {
+    for (const Stopwatch watch; watch.elapsed() < 10; keep(coordinator->poll(0.05))) {
+      for (const Event& event : events) {
+        const auto json = nlohmann::json::parse(event.json);
+        if (event.kind == "failed" && json["rank"] == rank)
+          return cat(json["kind"].get<std::string>(), ": ", json["text"].get<std::string>());
+      }
+    }
+    return "none";
+  }
+  /// Whether an event of this kind comes within the time whose JSON has this text.
+  bool hears(const std::string& kind, const std::string& text, double within = 10) {
+    for (const Stopwatch watch; watch.elapsed() < within; keep(coordinator->poll(0.05))) {
+      if (told(kind).find(text) != std::string::npos) return true;
+    }
+    return false;
+  }
   void keep(std::vector<Event> more) { events.insert(events.end(), more.begin(), more.end()); }
 
   CoordinatorOptions options;
   std::unique_ptr<Coordinator> coordinator;
+  std::vector<Start> starts;  // of started(), by rank
   std::vector<Event> events;
 };
 

@@ -23,7 +23,7 @@ class WorkerLink {
   WorkerLink(const LinkOptions& options, Hello hello);
   ~WorkerLink();
   /// Ends the link; a worker that has told neither finished() nor failed(), and was not told to stop, counts as dead.
-  /// Wakes whoever waits, with Error(aborted). Idempotent; not from the callback of on_abort().
+  /// Wakes whoever waits, with Error(aborted). Idempotent; not from the callback of on_stop().
   void close();
 
   /// Waits for the coordinator's verdict; a speculative attempt may wait for the fit's end. A duplicate or finished
