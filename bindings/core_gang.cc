@@ -72,7 +72,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
 gang::Hello parse_hello(const nb::dict& dict) {
   gang::Hello h;
   Fields fields(dict);
-  fields.take("partition", h.partition).take("attempt", h.attempt).take("attempt_number", h.attempt_number);
+  fields.take("partition", h.partition).take("attempt", h.attempt).take("attempt_number", h.attempt_number).take("job", h.job);
   fields.take("host", h.host).take("pid", h.pid).take("peer_port", h.peer_port).take("unix_name", h.unix_name);
   fields.take("torch_version", h.torch_version).take("isa", h.isa).take("loaded_isa", h.loaded_isa);
   fields.done();
@@ -168,6 +168,9 @@ void bind_link(nb::module_& m) {
   nb::class_<WorkerLink>(m, "WorkerLink", "A worker's link to the coordinator; see engine/gang/worker_link.h.")
       .def("__init__", connect, "host"_a, "port"_a, "secret"_a, "hello"_a, "timeout"_a = 20.0)
       .def("admission", admission, released())
+      .def(
+          "isa", [](WorkerLink& self) { return self.admission().isa; }, released(),
+          "Instruction-set level that the gang runs at already; -1: not known yet.")
       .def("ingesting", &WorkerLink::ingesting, "rows"_a, released())
       .def("ingested", ingested, "shards"_a, released())
       .def("start", &WorkerLink::start, released())

@@ -1,17 +1,15 @@
-"""From a program's outputs to Spark's columns, and from Spark's arrays to a program's inputs."""
+"""From a program's outputs to Spark's columns."""
 
 import math
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pyspark.ml.linalg import DenseVector, VectorUDT
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField, StructType
 
-from stoker.errors import UserError
 from stoker.spark import compat
-from stoker.spark.infer import ROWS_AT_ONCE, Input, run
+from stoker.spark.infer import ROWS_AT_ONCE, run
 from stoker.spark.outputs import Classification, Values, scores, to_struct
 
 
@@ -54,31 +52,6 @@ def test_several_values_a_row_become_a_vector_and_one_a_double():
     assert struct.field(1).to_pylist()[1] == [6, 7, 8, 9, 10, 11]
 
 
-def lists(rows):
-    return pa.array(rows, pa.list_(pa.float32()))
-
-
-def test_arrays_are_read_in_the_model_s_shape():
-    read = Input("x", "float32", (2, 2)).read(lists([[1, 2, 3, 4], [5, 6, 7, 8]]))
-    assert read.shape == (2, 2, 2)
-    sliced = lists([[0, 0, 0, 0], [1, 2, 3, 4], [5, 6, 7, 8]])[1:2]
-    np.testing.assert_array_equal(Input("x", "float32", (4,)).read(sliced), [[1, 2, 3, 4]])
-
-
-def test_no_rows_are_read_too():
-    assert Input("x", "float32", (4,)).read(lists([])).shape == (0, 4)
-
-
-def test_nulls_and_rows_of_another_width_are_named():
-    column = Input("pixels", "float32", (2,))
-    with pytest.raises(UserError, match="column 'pixels' has a null; "):
-        column.read(lists([[1, 2], None]))
-    with pytest.raises(UserError, match="column 'pixels' has an array with a null element"):
-        column.read(lists([[1, None]]))
-    with pytest.raises(UserError, match="column 'pixels' has a row of 3 values; the model takes 2"):
-        column.read(lists([[1, 2], [1, 2, 3]]))
-
-
 class Doubler:
     """Stands for the engine: it says which rows it saw at once."""
 
@@ -104,7 +77,7 @@ OUT = StructType([StructField("vec", VectorUDT()), StructField("sum", DoubleType
 def add_up(batches):
     """A model of two inputs, in the form that append_outputs runs."""
     for a, b in batches:
-        left, right = (Input("x", "float32", shape).read(array) for shape, array in (((2,), a), ((), b)))
+        left, right = a.flatten().to_numpy().reshape(-1, 2), b.to_numpy()
         yield to_struct(Values(("vec", "sum"), (2, 1)), [left * 2, left.sum(axis=1) + right])
 
 

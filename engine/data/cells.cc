@@ -138,7 +138,7 @@ void Cells::locate(int64_t begin, int64_t count, std::vector<int64_t>& out) {
 
 /// Entry `i` of an array of lists.
 void Cells::walk(size_t level, const ArrowArray& array, int64_t i) {
-  if (!is_valid(array, i)) return emit(below(level), level == 0 ? kNullRow : kNull);
+  if (!is_valid(array, i)) return emit(below(level), null_at(level));
   const Level& kind = leaf_.type.levels[level];
   if (kind.kind == Kind::vector) return walk_vector(array, i);
   const Range range = range_of(kind, array, i);
@@ -147,6 +147,11 @@ void Cells::walk(size_t level, const ArrowArray& array, int64_t i) {
   const int64_t taken = std::min(have, want);
   walk_entries(level, array, range.begin, taken);
   emit((want - taken), kPadding);
+}
+
+int64_t Cells::null_at(size_t level) const {
+  if (field_.padded && field_.fill_missing) return kPadding;  // as an empty list
+  return level == 0 ? kNullRow : kNull;
 }
 
 void Cells::walk_entries(size_t level, const ArrowArray& array, int64_t begin, int64_t count) {

@@ -49,6 +49,7 @@ class Cells {
   void walk_vector(const ArrowArray& array, int64_t i);
   void walk_leaf(const ArrowArray& array, int64_t i);
   bool right_length(int64_t have, int64_t want);
+  int64_t null_at(size_t level) const;
   int64_t wanted(size_t level) const;
   int64_t below(size_t level) const;
   void emit(int64_t count, int64_t cell) { next_ = std::fill_n(next_, count, cell); }

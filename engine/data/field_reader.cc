@@ -15,7 +15,9 @@ using Kind = FieldSpec::Kind;
 const char* expected_of(const FieldSpec& field) {
   switch (field.kind) {
     case Kind::category:
-      return field.vocabulary->of_words() ? "strings" : "whole numbers";
+      return field.vocabulary->size() == 0  ? "strings or whole numbers"
+             : field.vocabulary->of_words() ? "strings"
+                                            : "whole numbers";
     case Kind::hash:
       return "strings or whole numbers";
     case Kind::part:
@@ -34,6 +36,7 @@ bool is_number(Leaf leaf) { return leaf <= Leaf::f64 || leaf == Leaf::decimal; }
 bool readable(const FieldSpec& field, Leaf leaf) {
   switch (field.kind) {
     case Kind::category:
+      if (field.vocabulary->size() == 0) return is_text(leaf) || is_whole(leaf);
       return field.vocabulary->of_words() ? is_text(leaf) : is_whole(leaf);
     case Kind::hash:
       return is_text(leaf) || is_whole(leaf);
@@ -250,7 +253,7 @@ void FieldReader::read_categories(std::vector<T>& out) {
     for (size_t i = 0; i < block_.size(); ++i)
       out[i] = block_[i] >= 0 ? static_cast<T>(id(block_[i])) : absent<T>(block_[i], i);
   };
-  if (known.of_words()) return fill([&](int64_t at) { return known.id(leaf.text(at)); });
+  if (is_text(leaf.type.leaf)) return fill([&](int64_t at) { return known.id(leaf.text(at)); });
   with_whole(leaf, [&](auto get) { fill([&](int64_t at) { return known.id(get(at)); }); });
 }
 

@@ -9,10 +9,12 @@ from stoker.errors import UserError
 from stoker.spark.outputs import KINDS
 
 _POSITIVE = ("batchSize", "epochs", "numWorkers", "numShards", "threads")
-_NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout")
+_NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout", "lossTimeout", "maxRestarts")
 _CHOICES = {
     "assign": ("hash", "partition"),
+    "onBadRow": ("error", "skip"),
     "onNaN": ("error", "continue"),
+    "onChangedRows": ("error", "continue"),
     "lossReduction": ("mean", "sum", "none"),
     "outputKind": ("auto", *KINDS),
 }

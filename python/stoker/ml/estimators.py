@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 
 from stoker import optimizer
 from stoker.errors import UserError
-from stoker.ml import compiling, layout, persist
+from stoker.ml import compiling, layout, learning, persist
 from stoker.ml.checks import check_model, check_params
 from stoker.ml.compiling import Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
@@ -42,9 +42,19 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         raise NotImplementedError
 
     def _fit(self, df: DataFrame) -> Any:
-        phases = Phases("compile")
+        phases = Phases("learn")
         check_params(self.value)
         check_output_columns(df, self)
+        return self._learnt(df)._fit_learnt(df, phases)
+
+    def _learnt(self, df: DataFrame) -> _StokerEstimator:
+        """This estimator with all that its declared inputs learn from the rows."""
+        if not self.value("inputs"):
+            return self
+        return self.copy({self.inputs: learning.complete(df, self.value("inputs"))})
+
+    def _fit_learnt(self, df: DataFrame, phases: Phases) -> Any:
+        phases.enter("compile")
         prepared, sources = self.prepare(df)
         fitted = fit(self, df, prepared, sources, self.optimizer_spec(prepared), phases)
         return self._make_model(fitted, prepared)

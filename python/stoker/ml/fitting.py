@@ -60,15 +60,28 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     ordered = prepared.sources(sources)
     if how.id_column:
         columns.type_of(df, how.id_column, "idCol")
-    rows = columns.place(df, ordered, how)
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
+    options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
-                       how.assign == "partition", estimator.gang_options)  # fmt: skip
+                       launch.Rules(value("maxRestarts"), value("lossTimeout")), how.assign == "partition",
+                       options)  # fmt: skip
     phases.enter("queue")
-    result = _run(rows, gang, make_progress(value("verbose"), value("epochs")), phases)
+    result = _run(rows_of(df, ordered, how), gang, make_progress(value("verbose"), value("epochs")), phases)
     phases.enter("finish")
     return _fitted(prepared.compiled, result, phases)
+
+
+def rows_of(df: DataFrame, sources: Sequence[Source], how: Placement) -> launch.Rows:
+    """Where the tasks' rows come from, for any number of workers."""
+
+    def whole(workers: int) -> DataFrame:
+        return columns.place(df, sources, replace(how, workers=workers))
+
+    def part(workers: int, partition: int) -> DataFrame:
+        return columns.place_part(df, sources, replace(how, workers=workers), partition)
+
+    return launch.Rows(df.sparkSession, whole, part if how.assign == "hash" else None)
 
 
 def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequence[Source], optimizer: dict[str, Any],
@@ -79,6 +92,7 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
         "optimizer": optimizer["options"],
         "groups": [optimizer["groups"].get(entry["name"], 0) for entry in compiled.train["parameters"]],
         "columns": [source.spec() for source in sources],
+        "on_bad_row": value("onBadRow"),
         "batch_size": value("batchSize"),
         "epochs": value("epochs"),
         "seed": value("seed"),
@@ -91,7 +105,7 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
     }
 
 
-def _run(rows: DataFrame, gang: launch.Gang, progress: Progress, phases: Phases) -> launch.Result:
+def _run(rows: launch.Rows, gang: launch.Gang, progress: Progress, phases: Phases) -> launch.Result:
     def observe(kind: str, data: dict[str, Any]) -> None:
         phases.after(kind)
         progress.event(kind, data)

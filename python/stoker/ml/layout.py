@@ -13,6 +13,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from stoker.errors import UserError
+from stoker.inputs import has_declared
+from stoker.ml import declared
 from stoker.program import TensorSpec
 from stoker.spark import columns
 from stoker.spark.columns import Source
@@ -32,9 +34,10 @@ def typed(source: Source, dtype: str) -> Source:
 
 
 def feature_columns(params: Any) -> dict[str, Source]:
-    """Input name to its columns; shape and dtype still open."""
+    """Input name to its columns, where they are named and not declared; shape and dtype still open."""
     if named := params.value("inputs"):
-        return {name: Source(name, _tuple(cols), f"inputs['{name}']") for name, cols in named.items()}
+        plain = {name: entry for name, entry in named.items() if not has_declared({name: entry})}
+        return {name: Source(name, _tuple(cols), f"inputs['{name}']") for name, cols in plain.items()}
     if many := params.value("featuresCols"):
         if params.isSet("featuresCol"):
             raise UserError("featuresCol and featuresCols are both set; set one of them")
@@ -42,8 +45,15 @@ def feature_columns(params: Any) -> dict[str, Source]:
     return {"features": Source("features", (params.getFeaturesCol(),), "featuresCol")}
 
 
+def declared_features(params: Any, df: DataFrame | None) -> dict[str, Source]:
+    """Inputs that are declared, and complete (stoker.inputs.learn)."""
+    types = params.value("inputTypes") or {}
+    return {name: declared.source(name, entry, df, types.get(name))
+            for name, entry in (params.value("inputs") or {}).items() if has_declared({name: entry})}  # fmt: skip
+
+
 def features(params: Any, df: DataFrame | None, module: Any) -> list[Source]:
-    found = []
+    found = list(declared_features(params, df).values())
     for named in feature_columns(params).values():
         if df is not None:
             columns.check_values(df, named)
@@ -54,17 +64,28 @@ def features(params: Any, df: DataFrame | None, module: Any) -> list[Source]:
 
 def features_of_program(params: Any, df: DataFrame | None, inputs: list[Mapping[str, Any]]) -> list[Source]:
     """The same for a program that exists already: it says shapes and dtypes."""
-    wanted = feature_columns(params)
+    wanted, made = feature_columns(params), declared_features(params, df)
     found = []
     for entry in inputs:
+        if entry["name"] in made:
+            found.append(_fitting(made[entry["name"]], entry))
+            continue
         if entry["name"] not in wanted:
-            raise UserError(f"the model has an input '{entry['name']}', but inputs names {', '.join(wanted)} only")
+            names = ", ".join([*wanted, *made])
+            raise UserError(f"the model has an input '{entry['name']}', but inputs names {names} only")
         source = replace(typed(wanted[entry["name"]], entry["dtype"]), shape=tuple(entry["shape"]))
         if df is not None:
             columns.check_values(df, source)
             _check_width(source, columns.known_width(df, source.columns, source.param))
         found.append(source)
     return found
+
+
+def _fitting(source: Source, entry: Mapping[str, Any]) -> Source:
+    if list(source.shape) != list(entry["shape"]):
+        raise UserError(f"{source.param}: a row is declared with shape {list(source.shape)}, but the model takes "
+                        f"{list(entry['shape'])}")  # fmt: skip
+    return replace(source, dtype=entry["dtype"])
 
 
 def label_columns(params: Any) -> dict[str, Source]:

@@ -23,7 +23,7 @@ from stoker.ml import layout, persist
 from stoker.ml.params import ClassifierOutputs, InputParams, KeywordParams, NamedTensors, with_accessors
 from stoker.program import Compiled
 from stoker.spark import columns, compat
-from stoker.spark.infer import Input, Scorer
+from stoker.spark.infer import Scorer
 from stoker.spark.outputs import Classification, Outputs, Values
 
 _TYPES = {"vector": VectorUDT, "double": DoubleType}
@@ -81,17 +81,19 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def _transform(self, df: DataFrame) -> DataFrame:
         check_output_columns(df, self)
         sources = layout.features_of_program(self, df, self._compiled.infer["inputs"])
-        scorer = self._made_scorer(tuple(Input(s.shown, s.dtype, s.shape) for s in sources))
+        inputs = columns.travelling(df, sources)
+        scorer = self._made_scorer(json.dumps([source.spec() for source in sources]), tuple(inputs))
         schema = StructType([StructField(name, _TYPES[kind](), False) for name, kind in scorer.outputs.fields()])
         if not schema.fields:
             return df
-        return compat.append_outputs(df, scorer, [columns.expression(df, s) for s in sources], schema)
+        return compat.append_outputs(df, scorer, list(inputs.values()), schema)
 
-    def _made_scorer(self, inputs: tuple[Input, ...]) -> Scorer:
+    def _made_scorer(self, specs: str, names: tuple[str, ...]) -> Scorer:
         outputs = self._outputs()
-        if self._scorer is None or (self._scorer.inputs, self._scorer.outputs) != (inputs, outputs):
+        wanted = (specs, names, outputs)
+        if self._scorer is None or (self._scorer.columns, self._scorer.names, self._scorer.outputs) != wanted:
             weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}
-            self._scorer = Scorer(json.dumps(self._compiled.infer), program.save_weights(weights), inputs, outputs)
+            self._scorer = Scorer(json.dumps(self._compiled.infer), program.save_weights(weights), *wanted)
             _ = self._scorer.digest  # computed here, once, rather than in each worker
         return self._scorer
 

@@ -18,6 +18,8 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from stoker.inputs import as_inputs
+
 C = TypeVar("C", bound=type)
 
 
@@ -91,6 +93,10 @@ def _names(value: Any) -> Any:
 class InputParams(HasFeaturesCol, KeywordParams):
     """Which columns are the model's input."""
 
+    inputs = _param("inputs", "what the model's inputs are made of, instead of featuresCol: by the name of forward's "
+                    "argument a column, a declaration of stoker.inputs, or a list of them", as_inputs)  # fmt: skip
+    inputTypes = _param("inputTypes", "dtypes of inputs by name, such as {'words': 'int64'} (default: float32)")
+
     featuresCols = _param("featuresCols", "numeric columns that are packed into one input, instead of featuresCol",
                           TypeConverters.toListString)  # fmt: skip
     inputShape = _param("inputShape", "shape of one row as the model wants it, such as [1, 28, 28]", _shape)
@@ -99,6 +105,8 @@ class InputParams(HasFeaturesCol, KeywordParams):
 class DataParams(InputParams, HasLabelCol, HasWeightCol):
     idCol = _param("idCol", "column that alone decides which shard a row goes to (default: all columns that are used)",
                    TypeConverters.toString)  # fmt: skip
+    onBadRow = _param("onBadRow", "what a row that cannot be read does: 'error', or 'skip', which leaves it out and "
+                      "counts it in history.skipped", TypeConverters.toString)  # fmt: skip
     assign = _param("assign", "how rows go to shards: 'hash' (one shuffle) or 'partition' (as they lie, no shuffle)",
                     TypeConverters.toString)  # fmt: skip
 
@@ -131,6 +139,12 @@ class GangParams(KeywordParams):
                           TypeConverters.toFloat)  # fmt: skip
     heartbeatTimeout = _param("heartbeatTimeout", "seconds without a sign of life until a worker counts as dead",
                               TypeConverters.toFloat)  # fmt: skip
+    lossTimeout = _param("lossTimeout", "seconds that the place of a lost worker may stay empty until the Spark job is "
+                         "started again; 0: no limit", TypeConverters.toFloat)  # fmt: skip
+    maxRestarts = _param("maxRestarts", "how often the Spark job is started again, from the newest committed step, when "
+                         "it fails as a whole after a worker was lost", TypeConverters.toInt)  # fmt: skip
+    onChangedRows = _param("onChangedRows", "what a restarted worker that reads other rows than before does: 'error', "
+                           "or 'continue', which marks the history as inexact", TypeConverters.toString)  # fmt: skip
     verbose = _param("verbose", "1: progress, 0: nothing", TypeConverters.toInt)
 
 
@@ -140,10 +154,8 @@ class ClassifierOutputs(HasProbabilityCol, HasRawPredictionCol, KeywordParams):
 
 
 class NamedTensors(KeywordParams):
-    """Several inputs, labels and outputs by name."""
+    """Several labels and outputs by name."""
 
-    inputs = _param("inputs", "forward's argument names to a column or a list of them, instead of featuresCol", _names)
-    inputTypes = _param("inputTypes", "dtypes of inputs by name, such as {'words': 'int64'} (default: float32)")
     labelCols = _param("labelCols", "label names to columns, or a list of columns, instead of labelCol", _names)
     labelTypes = _param("labelTypes", "dtypes of labels by name (default: by column, float32 or int64)")
     outputCols = _param("outputCols", "columns for the model's outputs, in their order (default: predictionCol for a "
@@ -152,6 +164,7 @@ class NamedTensors(KeywordParams):
 
 class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams):
     def _set_defaults(self) -> None:
-        self._setDefault(assign="hash", optimizer="adam", batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0,
-                         clipValue=0.0, onNaN="error", numWorkers=1, startTimeout=60.0, heartbeatTimeout=10.0,
+        self._setDefault(assign="hash", onBadRow="error", optimizer="adam", batchSize=256, epochs=1, seed=0,
+                         shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error", numWorkers=1, startTimeout=60.0,
+                         heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3, onChangedRows="error",
                          verbose=1)  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
+from stoker import inputs
 from stoker.errors import UserError
 from stoker.history import History
 from stoker.ml.compiling import Prepared
@@ -25,6 +26,7 @@ from stoker.program import Compiled
 FORMAT = "stoker-directory"
 VERSION = 1
 PART = 16 << 20  # bytes of one row
+INPUTS = "inputs.json"
 _NOT_JSON = ("model", "loss", "optimizer")
 
 
@@ -47,7 +49,7 @@ class ModelWriter(_Writer):
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         model = self.instance
         files = {**model.compiled.to_files(), "history.json": model.history.to_json().encode()}
-        return files, {"outputKind": model.output_kind}
+        return {**files, **_declared_inputs(model)}, {"outputKind": model.output_kind}
 
 
 class EstimatorWriter(_Writer):
@@ -56,12 +58,12 @@ class EstimatorWriter(_Writer):
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         estimator = self.instance
         if estimator.saved is None and estimator.value("model") is None:
-            return {}, {}
+            return _declared_inputs(estimator), {}
         prepared, _ = estimator.prepare(None)
         info = {"outputKind": prepared.output_kind, "labelRules": prepared.label_rules}
         if not isinstance(estimator.value("optimizer"), str) or estimator.saved_optimizer is not None:
             info["optimizer"] = estimator.optimizer_spec(prepared)
-        return prepared.compiled.to_files(), info
+        return {**prepared.compiled.to_files(), **_declared_inputs(estimator)}, info
 
 
 class StokerReader(MLReader):
@@ -76,6 +78,8 @@ class StokerReader(MLReader):
         instance = made(path, files, metadata)
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, metadata)
+        if INPUTS in files:
+            instance._set(inputs=inputs.from_json(json.loads(files[INPUTS])))
         return instance
 
     def _model(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
@@ -84,10 +88,16 @@ class StokerReader(MLReader):
 
     def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
         instance, info = self.cls(), metadata["stoker"]["info"]
-        if files:
+        if files.keys() - {INPUTS}:
             instance.saved = Prepared(compiled_of(path, files), info.get("outputKind"), info.get("labelRules", {}))
             instance.saved_optimizer = info.get("optimizer")
         return instance
+
+
+def _declared_inputs(instance: Any) -> dict[str, bytes]:
+    """Declarations with all that they learnt; a vocabulary is too long for a line of metadata."""
+    told = instance.value("inputs")
+    return {INPUTS: json.dumps(inputs.to_json(told)).encode()} if inputs.has_declared(told) else {}
 
 
 def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: bool) -> None:
@@ -195,6 +205,8 @@ def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:
     for name in _NOT_JSON:
         if name in kept and not isinstance(kept[name], str):
             del kept[name]
+    if inputs.has_declared(kept.get("inputs")):
+        del kept["inputs"]  # see _declared_inputs
     return kept
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +21,31 @@ _SQL_TYPE = {"float32": "float", "float64": "double", "int32": "int", "int64": "
 
 
 @dataclass(frozen=True)
+class Sent:
+    """Columns that travel as they are: one by itself, several of one type as an array. With a zone, a timestamp travels
+    as the microseconds that the zone's clock shows."""
+
+    columns: tuple[str, ...]
+    zone: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The same for the same columns, and fit for Arrow's readers, who stumble over dots."""
+        return "raw_" + hashlib.sha256(repr((self.columns, self.zone)).encode()).hexdigest()[:16]
+
+    def expression(self, df: DataFrame) -> Column:
+        names = [sql_name(df, name) for name in self.columns]
+        if len(names) > 1:
+            return F.expr(f"array({', '.join(names)})")
+        if self.zone is not None:
+            return F.unix_micros(F.from_utc_timestamp(F.expr(names[0]), self.zone))
+        return F.expr(names[0])
+
+
+@dataclass(frozen=True)
 class Source:
-    """One input of the program and the user's columns that fill it; several columns are packed into one array."""
+    """One input of the program and the user's columns that fill it: either packed and cast in the JVM, or sent as they
+    are and read by declared fields in the engine."""
 
     name: str
     columns: tuple[str, ...]
@@ -29,6 +53,8 @@ class Source:
     dtype: str = "float32"
     shape: tuple[int, ...] = ()  # of one row; empty for a scalar
     rules: dict[str, Any] = field(default_factory=dict)  # more fields of the engine's ColumnSpec
+    fields: tuple[dict[str, Any], ...] = ()  # the engine's FieldSpecs, of declared inputs
+    sent: tuple[Sent, ...] = ()  # for the fields
 
     @property
     def shown(self) -> str:
@@ -36,7 +62,8 @@ class Source:
 
     def spec(self) -> dict[str, Any]:
         """The engine's ColumnSpec."""
-        return {"name": self.name, "shown": self.shown, "dtype": self.dtype, "shape": list(self.shape), **self.rules}
+        told = {"name": self.name, "shown": self.shown, "dtype": self.dtype, "shape": list(self.shape), **self.rules}
+        return {**told, "fields": list(self.fields)} if self.fields else told
 
 
 def type_of(df: DataFrame, name: str, param: str) -> DataType:
@@ -50,10 +77,10 @@ def type_of(df: DataFrame, name: str, param: str) -> DataType:
 
 
 def column(df: DataFrame, name: str) -> Column:
-    return F.col(_sql_name(df, name))
+    return F.col(sql_name(df, name))
 
 
-def _sql_name(df: DataFrame, name: str) -> str:
+def sql_name(df: DataFrame, name: str) -> str:
     exact = any(_same(df, known, name) for known in df.columns)
     return _quoted(name) if exact else name
 
@@ -108,10 +135,21 @@ def check_scalar(df: DataFrame, name: str, param: str, hint: str = "") -> None:
         raise UserError(f"{param}: column '{name}' has type {kind.simpleString()}; it must be a numeric type{hint}")
 
 
+def travelling(df: DataFrame, sources: Iterable[Source]) -> dict[str, Column]:
+    """By name, the columns that the tasks read for the sources, each once."""
+    found = {}
+    for source in sources:
+        if source.fields:
+            found.update({sent.name: sent for sent in source.sent})
+        else:
+            found[source.name] = source
+    return {name: one.expression(df) if isinstance(one, Sent) else expression(df, one) for name, one in found.items()}
+
+
 def expression(df: DataFrame, source: Source) -> Column:
     """The source as one column in a type that the engine stores without a further cast."""
     if len(source.columns) > 1:
-        casts = [f"cast({_sql_name(df, name)} as {_SQL_TYPE[source.dtype]})" for name in source.columns]
+        casts = [f"cast({sql_name(df, name)} as {_SQL_TYPE[source.dtype]})" for name in source.columns]
         return F.expr(f"array({', '.join(casts)})")  # one text: each Column made from Python is a call into the JVM
     (name,) = source.columns
     kind = type_of(df, name, source.param)
@@ -162,21 +200,38 @@ def owner_of(shard: int, workers: int, shards: int) -> int:
 
 
 def place(df: DataFrame, sources: Sequence[Source], how: Placement) -> DataFrame:
-    """The sources' columns, under the sources' names, in one partition per worker, with SHARD where a worker owns
+    """The columns that travel for the sources, in one partition per worker, with SHARD where a worker owns
     several shards."""
-    values = [expression(df, source).alias(source.name) for source in sources]
+    named = travelling(df, sources)
+    values = [value.alias(name) for name, value in named.items()]
     if how.assign == "partition":
         return df.select(*values)
     if how.shards == 1:
         return df.select(*values).repartition(1)
+    marked, owner = _marked(df, named, how)
+    placed = compat.place_by_id(marked, how.workers, owner)
+    return placed.drop(SHARD) if how.shards == how.workers else placed
+
+
+def place_part(df: DataFrame, sources: Sequence[Source], how: Placement, worker: int) -> DataFrame:
+    """What place() gives to one worker, in one partition."""
+    if how.shards == 1:
+        return place(df, sources, how)
+    marked, owner = _marked(df, travelling(df, sources), how)
+    placed = marked.where(owner == worker).repartition(1)
+    return placed.drop(SHARD) if how.shards == how.workers else placed
+
+
+def _marked(df: DataFrame, named: dict[str, Column], how: Placement) -> tuple[DataFrame, Column]:
+    """The travelling columns with SHARD, and the number of the worker that owns it."""
+    values = [value.alias(name) for name, value in named.items()]
     if how.id_column:
         marked = df.select(*values, _shard([column(df, how.id_column)], how.shards))
     else:
-        marked = df.select(*values).select("*", _shard([F.col(_quoted(source.name)) for source in sources], how.shards))
+        marked = df.select(*values).select("*", _shard([F.col(_quoted(name)) for name in named], how.shards))
     if how.shards == how.workers:
-        return compat.place_by_id(marked, how.workers, F.col(SHARD)).drop(SHARD)
-    owner = F.floor(((F.col(SHARD) + 1) * how.workers - 1) / how.shards).cast("int")
-    return compat.place_by_id(marked, how.workers, owner)
+        return marked, F.col(SHARD)
+    return marked, F.floor(((F.col(SHARD) + 1) * how.workers - 1) / how.shards).cast("int")
 
 
 def _shard(keys: Sequence[Column], shards: int) -> Column:

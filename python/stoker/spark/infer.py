@@ -12,41 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from stoker.errors import UserError
+from stoker.engine import core
 from stoker.spark.outputs import Outputs, to_struct
 
 ROWS_AT_ONCE = 1024  # bounds the memory of activations
 KEPT_MODELS = 4
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of the program, and the user's name of it for messages."""
-
-    shown: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    def read(self, array: Any) -> np.ndarray:
-        """[rows, *shape] without a copy. Nulls and rows of another width are errors."""
-        if array.null_count:
-            raise UserError(f"column '{self.shown}' has a null; the model needs a value in every row")
-        if hasattr(array, "offsets"):
-            array = self._flattened(array)
-        values = array.to_numpy(zero_copy_only=False).astype(self.dtype, copy=False)
-        return values.reshape(-1, *self.shape)
-
-    def _flattened(self, lists: Any) -> Any:
-        offsets = lists.offsets.to_numpy()
-        width = int(np.prod(self.shape))
-        wrong = np.flatnonzero(np.diff(offsets) != width)
-        if len(wrong):
-            got = int(offsets[wrong[0] + 1] - offsets[wrong[0]])
-            raise UserError(f"column '{self.shown}' has a row of {got} values; the model takes {width}")
-        values = lists.values[offsets[0] : offsets[-1]]
-        if values.null_count:
-            raise UserError(f"column '{self.shown}' has an array with a null element")
-        return values
 
 
 @dataclass(frozen=True)
@@ -55,18 +25,28 @@ class Scorer:
 
     program: str  # the inference program's JSON
     weights: bytes  # safetensors
-    inputs: tuple[Input, ...]
+    columns: str  # the engine's ColumnSpecs of the inputs, as JSON
+    names: tuple[str, ...]  # of the columns that come in
     outputs: Outputs
 
     def __call__(self, batches: Iterator[tuple]) -> Iterator[Any]:
-        engine = loaded(self)
+        import pyarrow as pa
+
+        engine, reader = loaded(self), core().TensorReader(self.columns, partition())
         for arrays in batches:
-            read = [wanted.read(array) for wanted, array in zip(self.inputs, arrays)]
+            read = reader.read(pa.RecordBatch.from_arrays(list(arrays), list(self.names)))
             yield to_struct(self.outputs, run(engine, read))
 
     @cached_property
     def digest(self) -> str:
         return hashlib.sha256(self.program.encode() + self.weights).hexdigest()
+
+
+def partition() -> int:
+    from pyspark import TaskContext
+
+    task = TaskContext.get()
+    return task.partitionId() if task is not None else 0
 
 
 def run(engine: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:

@@ -9,22 +9,21 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-import threading
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.util import inheritable_thread_target
 
 from stoker import errors
 from stoker.spark import slots
+from stoker.spark.job import SparkJob
+from stoker.spark.supervise import GRACE, Move, Rules, Situation, next_move
 from stoker.spark.task import Job, make_task
 
 POLL = 0.1  # seconds; also how soon Ctrl-C is heard
-GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark job that it belongs to
+RESCUE_AFTER = 15.0  # seconds that Spark gets to start a lost worker again
 HOST_SETTING = "spark.stoker.driver.host"
 
 
@@ -39,6 +38,7 @@ class Gang:
     start_timeout: float = 60
     heartbeat_timeout: float = 10
     torch_version: str = ""  # others are refused
+    rules: Rules = Rules()
     exact_partitions: bool = False  # the rows come as they lie, so their partitions must be as many as the workers
     options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
 
@@ -55,53 +55,49 @@ class Address:
     bind: str  # a number of this machine
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Where the tasks' rows come from."""
+
+    session: SparkSession
+    whole: Callable[[int], DataFrame]  # for so many workers: one partition each
+    part: Callable[[int, int], DataFrame] | None = None  # of so many workers, one worker's rows, in one partition
+
+
 Observer = Callable[[str, dict[str, Any]], None]
 """Called with each event's kind and particulars, in order."""
 
 
-def run_gang(rows: DataFrame, gang: Gang, observe: Observer) -> Result:
-    """Trains on `rows`, one partition a worker. Raises what ended the fit if it did not come to a result."""
-    spark = rows.sparkSession
-    conf = slots.conf_of(spark)
+def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
+    """Trains on `rows`. Raises what ended the fit if it did not come to a result."""
+    conf = slots.conf_of(rows.session)
     capacity = slots.max_slots(conf)
     slots.check_enough(gang.workers, capacity)
     with slots.queue_of(conf).lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, address_of_driver(spark, conf), capacity, observe)
+        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, observe)
 
 
-def _run(rows: DataFrame, gang: Gang, address: Address, capacity: int | None, observe: Observer) -> Result:
+def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, observe: Observer) -> Result:
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)
     coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
     try:
-        task = make_task(Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec))
-        job = SparkJob(rows.sparkSession, lambda: rows.mapInArrow(task, "extra int").collect())
-        if not gang.exact_partitions:
-            observe("reading", {})
+        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec)
+        supervisor = Supervisor(coordinator, rows, gang, task, observe)
         try:
-            _Watch(coordinator, job, gang, observe).run()
+            supervisor.run()
             weights, history = coordinator.result()
-            _check_partitions(job, gang)
+            supervisor.check_partitions()
         except BaseException as error:
             coordinator.abort(_reason(error))
             raise
         finally:
-            job.end(GRACE)
-        return Result(weights, json.loads(history))
+            supervisor.end()
+        return Result(weights, {**json.loads(history), **supervisor.story()})
     finally:
         coordinator.close()
-
-
-def _check_partitions(job: SparkJob, gang: Gang) -> None:
-    """Where the partitions are the shards there may be more of them than slots: they come after the fit has ended."""
-    if gang.exact_partitions:
-        job.join(None)
-    if job.rows:
-        raise errors.UserError(
-            f"the DataFrame has more partitions than numWorkers ({gang.workers}); repartition it, or use assign='hash'"
-        )
 
 
 def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
@@ -112,6 +108,8 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
         "shards": gang.shards,
         "start_timeout": gang.start_timeout,
         "heartbeat_timeout": gang.heartbeat_timeout,
+        "loss_timeout": 0,  # the driver's to judge
+        "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
         "initial": gang.weights,
         "torch_version": gang.torch_version,
@@ -119,88 +117,126 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
     }
 
 
-class _Watch:
-    """Follows one fit until its result is there; raises when it failed or its job ended without a result."""
+class Supervisor:
+    """Follows one fit until its result is there, and keeps Spark jobs running for it. Raises when the fit failed or
+    cannot come to a result. Used by one thread."""
 
-    def __init__(self, coordinator: Any, job: SparkJob, gang: Gang, observe: Observer) -> None:
-        self._coordinator, self._job, self._gang, self._observe = coordinator, job, gang, observe
+    def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, observe: Observer) -> None:
+        self._coordinator, self._rows, self._gang, self._task, self._observe = coordinator, rows, gang, task, observe
+        self._situation = Situation()
         self._admitted = 0
-        self._left_at: float | None = None
+        self._deaths: list[dict[str, Any]] = []
+        self._rescues = 0
+        self._jobs = [self._start()]
 
     def run(self) -> None:
         while not self._coordinator.done():
             self._drain(POLL)
-            if self._job.ended():
-                self._left_at = self._left_at or time.monotonic()
-                if time.monotonic() - self._left_at > GRACE and not self._coordinator.done():
-                    raise self._why_no_result()
+            self._look_at_jobs()
+            move = next_move(time.monotonic(), self._situation, self._gang.rules)
+            if not self._coordinator.done():
+                self._carry_out(move)
         self._drain(0)
         if (failure := self._coordinator.failure()) is not None:
             kind, text = failure
             raise errors.from_engine(kind, text + self._hint())
+
+    def check_partitions(self) -> None:
+        """Where the partitions are the shards there may be more of them than slots: they come after the fit has
+        ended."""
+        if self._gang.exact_partitions:
+            self._jobs[0].join(None)
+        if any(job.rows for job in self._jobs):
+            raise errors.UserError(
+                f"the DataFrame has more partitions than numWorkers ({self._gang.workers}); repartition it, or use "
+                "assign='hash'"
+            )
+
+    def end(self) -> None:
+        until = time.monotonic() + GRACE
+        for job in self._jobs:
+            job.end(max(until - time.monotonic(), 0.02))
+
+    def story(self) -> dict[str, Any]:
+        """What the history tells of deaths."""
+        return {"deaths": self._deaths, "rescues": self._rescues, "restarts": self._situation.causes}
+
+    def _start(self) -> SparkJob:
+        if not self._gang.exact_partitions:
+            self._observe("reading", {})
+        rows, task = self._rows.whole(self._task.workers), make_task(self._task)
+        return SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect())
+
+    def _rescue(self, partition: int) -> None:
+        if self._rows.part is None:
+            return
+        self._rescues += 1
+        rows = self._rows.part(self._task.workers, partition)
+        task = make_task(replace(self._task, partition=partition))
+        self._jobs.append(SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect()))
+
+    def _look_at_jobs(self) -> None:
+        main = self._jobs[0]  # a rescue that fails leaves its place empty, nothing else
+        over = main.ended() and (main.error is not None or all(job.ended() for job in self._jobs))
+        if over and self._situation.ended_at is None:
+            self._situation.ended_at, self._situation.error = time.monotonic(), main.error
+
+    def _carry_out(self, move: Move) -> None:
+        if move.kind == "give up":
+            raise self._why(move.reason)
+        if move.kind == "restart":
+            self._restart(move)
+
+    def _restart(self, move: Move) -> None:
+        self._observe("restart", {"text": move.reason})
+        for job in self._jobs:
+            job.cancel()
+        time.sleep(move.delay)
+        workers = self._workers_that_fit()
+        number = self._coordinator.restart(workers, "the Spark job is started again")
+        self.end()
+        self._drain(0)
+        self._situation.restarted(move.reason)
+        self._task = replace(self._task, workers=workers, number=number)
+        self._jobs = [self._start()]
+
+    def _workers_that_fit(self) -> int:
+        """Without the places that stayed empty, if that is why; where the partitions are the shards, all."""
+        if self._gang.exact_partitions or self._situation.error is not None:
+            return self._task.workers
+        return max(self._task.workers - len(self._situation.missing), 1)
 
     def _hint(self) -> str:
         if not self._gang.exact_partitions or self._admitted >= self._gang.workers:
             return ""
         return f". With assign='partition' the DataFrame must have numWorkers ({self._gang.workers}) partitions"
 
-    def _why_no_result(self) -> errors.StokerError:
-        if self._job.error is not None:
-            error = errors.WorldError(f"the Spark job of this fit ended: {_first_lines(self._job.error)}")
-            error.__cause__ = self._job.error
-            return error
-        if not self._admitted:  # Spark runs no task for a DataFrame that it knows to be empty
+    def _why(self, reason: str) -> errors.StokerError:
+        situation = self._situation
+        if not self._admitted and situation.error is None:  # Spark runs no task for a DataFrame known to be empty
             return errors.UserError("the DataFrame has no rows")
-        return errors.WorldError("the Spark job of this fit ended, but no result came" + self._hint())
+        before = [f"{i + 1}. {cause}" for i, cause in enumerate(situation.causes)]
+        if before:
+            reason += f". The fit had been started again {len(before)} times (maxRestarts) after: {'; '.join(before)}"
+        error = errors.WorldError(reason + self._hint())
+        error.__cause__ = situation.error
+        return error
 
     def _drain(self, timeout: float) -> None:
-        for kind, data in self._coordinator.poll(timeout):
+        for kind, text in self._coordinator.poll(timeout):
+            data = json.loads(text) if text else {}
+            self._situation.after(kind, data, time.monotonic())
             self._admitted += kind == "admitted"
-            self._observe(kind, json.loads(data) if data else {})
+            if kind == "failed" and data["how"] != "replaced":
+                self._deaths.append(data)
+            if kind == "rescue":
+                for partition in data["partitions"]:
+                    self._rescue(partition)
+            self._observe(kind, data)
 
 
 def _reason(error: BaseException) -> str:
     return "interrupted on the driver" if isinstance(error, KeyboardInterrupt) else f"the fit failed: {error}"
-
-
-class SparkJob:
-    """A Spark job in a thread of its own, which begins at once. Used by the thread that made it."""
-
-    def __init__(self, spark: SparkSession, run: Callable[[], Any]) -> None:
-        self._spark = spark
-        self._tag = f"stoker-{uuid.uuid4().hex}"
-        self.error: BaseException | None = None
-        self.rows: list[Any] = []
-        target = inheritable_thread_target(spark)(lambda: self._run(run))
-        self._thread = threading.Thread(target=target, name=self._tag, daemon=True)
-        self._thread.start()
-
-    def _run(self, run: Callable[[], Any]) -> None:
-        self._spark.addTag(self._tag)
-        try:
-            self.rows = run()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self._spark.removeTag(self._tag)
-
-    def ended(self) -> bool:
-        return not self._thread.is_alive()
-
-    def join(self, timeout: float | None) -> None:
-        self._thread.join(timeout)
-
-    def end(self, patience: float) -> None:
-        """Gives the tasks `patience` seconds to return, then cancels the job."""
-        self.join(patience / 2)
-        if not self.ended():
-            self._spark.interruptTag(self._tag)
-            self.join(patience / 2)
-
-
-def _first_lines(error: BaseException, lines: int = 3) -> str:
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(said[:lines]) or type(error).__name__
 
 
 def address_of_driver(spark: SparkSession, conf: slots.Conf) -> Address:

@@ -28,14 +28,20 @@ class Job:
     workers: int
     shards: int
     spec: str  # engine/train/spec.h
+    number: int = 0  # of the Spark job within the fit
+    partition: int | None = None  # where the task stands for this one of another job
     connect_timeout: float = 20
+
+
+def partition_of(job: Job) -> int:
+    return context().partitionId() if job.partition is None else job.partition
 
 
 def make_task(job: Job) -> Callable[[Iterator[Any]], Iterator[Any]]:
     def task(batches: Iterator[Any]) -> Iterator[Any]:
         run(job, batches)
-        if context().partitionId() >= job.workers:
-            yield extra_partition(context().partitionId())
+        if partition_of(job) >= job.workers:
+            yield extra_partition(partition_of(job))
 
     return task
 
@@ -48,7 +54,7 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     coordinator = socket.gethostbyname(job.host)
     address = own_address(coordinator, job.port)
     listeners = core.Listeners(address)
-    about = hello(engine, job, listeners, address)
+    about = hello(job, engine, listeners, address)
     link = core.WorkerLink(coordinator, job.port, job.secret, about, job.connect_timeout)
     try:
         verdict, reason = link.admission()
@@ -66,7 +72,7 @@ def run(job: Job, batches: Iterator[Any]) -> None:
 
 
 def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
-    partition = context().partitionId()
+    partition = partition_of(job)
     owned = owned_shards(partition, job.workers, job.shards)
     store = ingest(engine.core(), link, json.loads(job.spec)["columns"], owned, partition, batches)
     link.ingested(store.shard_rows())
@@ -89,15 +95,16 @@ def owned_shards(rank: int, workers: int, shards: int) -> list[int]:
     return list(range(rank * shards // workers, (rank + 1) * shards // workers))
 
 
-def hello(engine: Any, job: Job, listeners: Any, address: str) -> dict[str, Any]:
+def hello(job: Job, engine: Any, listeners: Any, address: str) -> dict[str, Any]:
     task, about = context(), engine.describe()
     begin = json.loads(job.spec).get("checkpoint", {}).get("resume")
     if begin is not None:  # at the level that the checkpoint was made at
         about["isa"] = min(about["isa"], begin["isa"])
     return {
-        "partition": task.partitionId(),
+        "partition": partition_of(job),
         "attempt": task.taskAttemptId(),
         "attempt_number": task.attemptNumber(),
+        "job": job.number,
         "host": address,
         "pid": os.getpid(),
         "peer_port": listeners.port,

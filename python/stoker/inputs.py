@@ -1,0 +1,297 @@
+"""How columns become the model's inputs: a small vocabulary of declarations for the estimators' parameter `inputs`.
+
+    inputs={"numbers": [Numeric("distance", standardise=True), Numeric("temp", nulls="mask")],
+            "codes": [Category("carrier"), Hashed("tailnum", 1000)]}
+
+Each name is an argument of the model's forward. A list is packed into one tensor [rows, values], a declaration alone
+keeps its own shape. docs/inputs.md tells it all. What is learnt from the rows (vocabularies, means) is filled into the
+declarations: a declaration that has everything is complete, and `learn` completes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from stoker.errors import UserError
+
+NULLS = ("error", "fill", "mask")
+PARTS = {"year": 0, "month": 12, "day": 31, "weekday": 7, "yearday": 366, "hour": 24, "minute": 60, "second": 60}
+CLOCK_PARTS = ("hour", "minute", "second")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What all declarations share. Immutable."""
+
+    column: str
+
+    @classmethod
+    def each(cls, *columns: str, **settings: Any) -> list[Any]:
+        """The same for several columns, as a list to be put into a pack."""
+        return [cls(column, **settings) for column in columns]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str) or not self.column:
+            raise UserError(f"{type(self).__name__} takes the name of a column, not {self.column!r}")
+        nulls = getattr(self, "nulls", "error")
+        if nulls not in NULLS:
+            raise UserError(f"{self}: nulls must be one of {', '.join(map(repr, NULLS))}, not {nulls!r}")
+        self._check()
+
+    def _check(self) -> None:
+        """Raises UserError for settings that make no sense."""
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.column!r})"
+
+
+@dataclass(frozen=True)
+class Numeric(Declared):
+    """A number, boolean or decimal. NaN counts as null.
+
+    standardise: (value - mean) / scale, both learnt. fill: stands in for nulls (default: the mean where it is known,
+    else 0). lossy: digits that float32 cannot keep may be lost.
+    """
+
+    standardise: bool = False
+    nulls: str = "error"
+    fill: float | None = None
+    lossy: bool = False
+    mean: float | None = None
+    scale: float | None = None
+
+    def _check(self) -> None:
+        if self.fill is not None and not math.isfinite(self.fill):
+            raise UserError(f"{self}: fill must be a finite number, not {self.fill}")
+        if (self.mean is None) != (self.scale is None) or self.scale == 0:
+            raise UserError(f"{self}: mean and scale come together, and scale is not 0")
+
+
+@dataclass(frozen=True)
+class Category(Declared):
+    """A string, whole number or boolean by its number in a vocabulary: 1, 2, ...; 0 for values that are not in it.
+
+    The vocabulary is given or learnt, the most frequent value first: values that occur at least minCount times, at
+    most maxSize of them. fill: the value that stands in for nulls (default: none, which gives 0).
+    """
+
+    vocabulary: Sequence[str] | Sequence[int] | None = None
+    minCount: int = 1
+    maxSize: int | None = None
+    nulls: str = "error"
+    fill: str | int | None = None
+
+    def _check(self) -> None:
+        if self.vocabulary is None:
+            return
+        kinds = {type(value) for value in self.vocabulary}
+        if not kinds <= {str} and not kinds <= {int}:
+            raise UserError(f"{self}: a vocabulary holds strings, or whole numbers, and no others")
+        if len(set(self.vocabulary)) < len(self.vocabulary):
+            raise UserError(f"{self}: the vocabulary holds a value twice")
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, with 0: what an Embedding needs."""
+        if self.vocabulary is None:
+            raise UserError(f"{self} has no vocabulary yet: stoker.inputs.learn(df, inputs) gives declarations that do")
+        return len(self.vocabulary) + 1
+
+
+@dataclass(frozen=True)
+class Hashed(Declared):
+    """A string or whole number by a hash of its content: 1 to buckets - 1; 0 for nulls where they are filled."""
+
+    buckets: int
+    nulls: str = "error"
+
+    def _check(self) -> None:
+        if self.buckets < 2:
+            raise UserError(f"{self}: buckets must be at least 2, not {self.buckets}")
+
+    @property
+    def size(self) -> int:
+        return self.buckets
+
+
+@dataclass(frozen=True)
+class DateParts(Declared):
+    """Parts of a date or timestamp as numbers: year, month (1-12), day, weekday (Monday is 0), yearday (1-366), hour,
+    minute, second. cyclic: each as a sine and a cosine. zone: whose clock is read (default: the session's at fit)."""
+
+    parts: Sequence[str] = ("month", "day", "weekday")
+    cyclic: bool = False
+    nulls: str = "error"
+    zone: str | None = None
+
+    def _check(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or not self.parts:
+            raise UserError(f"{self}: parts are some of {', '.join(PARTS)}; {unknown or 'none'} given")
+        if self.cyclic and "year" in self.parts:
+            raise UserError(f"{self}: the year is not cyclic; declare it apart")
+
+
+@dataclass(frozen=True)
+class Array(Declared):
+    """Arrays, nested arrays, vectors or bytes of a fixed shape (default: the first row's).
+
+    stored="uint8" keeps a byte per value; the model sees each value times `unit`, such as 1/255. fill and lossy: as of
+    Numeric.
+    """
+
+    shape: Sequence[int] | None = None
+    stored: str | None = None
+    unit: float = 1.0
+    nulls: str = "error"
+    fill: float = 0.0
+    lossy: bool = False
+
+    def _check(self) -> None:
+        if self.shape is not None:
+            object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+            if not self.shape or min(self.shape) < 1:
+                raise UserError(f"{self}: a shape has at least one size, and each is at least 1: {list(self.shape)}")
+        if self.stored not in (None, "uint8"):
+            raise UserError(f"{self}: stored is 'uint8' or left out, not {self.stored!r}")
+
+
+@dataclass(frozen=True)
+class Padded(Declared):
+    """Arrays of any length, cut or padded to `length`. `of` says what the elements are: a Numeric, Category or Hashed
+    of the same column. A null array counts as an empty one unless its nulls are an error."""
+
+    of: Any
+    length: int
+    pad: int | float = 0
+
+    def __init__(self, of: Any, length: int, pad: int | float = 0) -> None:
+        if not isinstance(of, (Numeric, Category, Hashed)):
+            raise UserError(f"Padded takes a Numeric, Category or Hashed of the arrays' elements, not {of!r}")
+        for name, value in (("of", of), ("length", length), ("pad", pad), ("column", getattr(of, "column", None))):
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
+    def _check(self) -> None:
+        if self.length < 1:
+            raise UserError(f"{self}: length must be at least 1, not {self.length}")
+
+    @property
+    def nulls(self) -> str:
+        return self.of.nulls
+
+
+@dataclass(frozen=True)
+class Present(Declared):
+    """1 where a declaration's column has a value, 0 where it is null or padded: a mask of the same shape."""
+
+    of: Any = None
+
+    def __init__(self, of: Any) -> None:
+        object.__setattr__(self, "of", None if isinstance(of, str) else of)
+        object.__setattr__(self, "column", of if isinstance(of, str) else getattr(of, "column", None))
+        self.__post_init__()
+
+
+_KINDS: dict[str, type] = {c.__name__: c for c in (Numeric, Category, Hashed, DateParts, Array, Padded, Present)}
+
+Item = str | Declared
+Inputs = Mapping[str, Item | Sequence[Item]]
+
+
+def learn(df: Any, inputs: Any) -> dict[str, Any]:
+    """The inputs with everything that `df` tells filled in: vocabularies, means, shapes. At most one pass over the
+    rows."""
+    from stoker.ml.learning import complete
+
+    return complete(df, as_inputs(inputs))
+
+
+def sizes(entry: Any) -> list[int]:
+    """For each value of a row of complete declarations, how many numbers it takes: what its Embedding needs."""
+    return [size for item in items_of(entry) for size in _sizes(item)]
+
+
+def _sizes(item: Any) -> list[int]:
+    if isinstance(item, DateParts) and not item.cyclic and "year" not in item.parts:
+        return [PARTS[part] + (part in ("month", "day", "yearday")) for part in item.parts]
+    if isinstance(item, (Category, Hashed)):
+        return [item.size]
+    raise UserError(f"{item} is no number of a few: an Embedding takes Category, Hashed and DateParts")
+
+
+def width(entry: Any) -> int:
+    """Values of a row of complete declarations, masks among them."""
+    from stoker.ml import declared
+
+    return math.prod(declared.source("it", entry, None).shape)
+
+
+def as_inputs(value: Any) -> dict[str, Any]:
+    """By name, packs as flat lists. A bare list is the input 'features'."""
+    named = value if isinstance(value, Mapping) else {"features": value}
+    return {str(name): _item_or_pack(name, entry) for name, entry in named.items()}
+
+
+def _item_or_pack(name: str, entry: Any) -> Any:
+    if isinstance(entry, (str, Declared)):
+        return entry
+    pack = list(_flat(entry)) if isinstance(entry, Sequence) else []
+    if not pack or not all(isinstance(item, (str, Declared)) for item in pack):
+        raise UserError(f"inputs['{name}'] takes a column, a declaration such as Numeric('x'), or a list of them; "
+                        f"not {entry!r}")  # fmt: skip
+    return pack
+
+
+def _flat(items: Sequence[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, Sequence) and not isinstance(item, str):
+            yield from _flat(item)
+        else:
+            yield item
+
+
+def items_of(entry: Any) -> list[Item]:
+    return entry if isinstance(entry, list) else [entry]
+
+
+def has_declared(inputs: Any) -> bool:
+    """Whether there is anything but names of columns."""
+    return any(isinstance(item, Declared) for entry in (inputs or {}).values() for item in items_of(entry))
+
+
+def to_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [_item_json(item) for item in entry] if isinstance(entry, list) else _item_json(entry)
+            for name, entry in inputs.items()}  # fmt: skip
+
+
+def from_json(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [_item_of(item) for item in entry] if isinstance(entry, list) else _item_of(entry)
+            for name, entry in told.items()}  # fmt: skip
+
+
+def _item_json(item: Any) -> Any:
+    if not isinstance(item, Declared):
+        return item
+    told = {field.name: getattr(item, field.name) for field in fields(item)}
+    told = {name: _item_json(value) if isinstance(value, Declared) else value for name, value in told.items()}
+    return {"declare": type(item).__name__, **told}
+
+
+def _item_of(told: Any) -> Any:
+    if not isinstance(told, Mapping):
+        return told
+    kind = _KINDS.get(told["declare"])
+    if kind is None:
+        raise UserError(f"this version of Stoker knows no declaration '{told['declare']}'")
+    settings = {name: _item_of(value) for name, value in told.items() if name != "declare"}
+    if kind is Padded:
+        settings.pop("column")
+    if kind is Present:
+        return Present(settings["of"] or settings["column"])
+    return kind(**settings)

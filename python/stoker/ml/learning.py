@@ -1,0 +1,223 @@
+"""What declared inputs learn from the rows: vocabularies and statistics, all of them in one pass of Spark SQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BinaryType, BooleanType, StringType
+
+from stoker.errors import UserError
+from stoker.inputs import Array, Category, Declared, Numeric, Padded, Present, has_declared, items_of
+from stoker.ml import declared, kinds
+from stoker.spark import columns
+
+LIMIT = 100_000  # values of a vocabulary that nobody limited
+_TOGETHER = 8  # numbers whose statistics share a row of the pass
+_NOTHING = [(None, None)] * _TOGETHER  # of a DataFrame without rows
+_BITS = 16  # of a statistic that are kept: Spark's order of adding shows only far below
+
+
+def complete(df: DataFrame, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs with everything that `df` tells. Inputs of plain numeric columns stay as they are."""
+    resolved = {name: _resolved(df, name, entry) for name, entry in inputs.items()}
+    learnt = _learn(df, list(dict.fromkeys(_learners(resolved))))
+    return {name: _mapped(entry, lambda item: _filled_in(item, learnt)) for name, entry in resolved.items()}
+
+
+def _mapped(entry: Any, change: Any) -> Any:
+    return [change(item) for item in entry] if isinstance(entry, list) else change(entry)
+
+
+def _resolved(df: DataFrame, name: str, entry: Any) -> Any:
+    where = f"inputs['{name}']"
+    if not has_declared({name: entry}) and all(_is_plain(df, column, where) for column in items_of(entry)):
+        return entry
+    zone = df.sparkSession.conf.get("spark.sql.session.timeZone")
+    named = _mapped(entry, lambda i: i if isinstance(i, Declared) else kinds.default_of(df, i, where))
+    for item in items_of(named):
+        kinds.check_type(df, item, where)
+    return _mapped(named, lambda i: _with_shape(df, declared.with_zone(i, zone), where))
+
+
+def _is_plain(df: DataFrame, column: str, where: str) -> bool:
+    kind = columns.type_of(df, column, where)
+    return columns.is_scalar(kind) or columns.is_array(kind) or columns.is_vector(kind)
+
+
+def _with_shape(df: DataFrame, item: Declared, where: str) -> Declared:
+    if isinstance(item, Present) and isinstance(item.of, Declared):
+        return Present(_with_shape(df, item.of, where))
+    if not isinstance(item, Array) or item.shape is not None:
+        return item
+    kind = columns.type_of(df, item.column, where)
+    if isinstance(kind, BinaryType):
+        raise UserError(f"{where}: {item}: binary columns do not tell their shape: give shape=[...]")
+    width = columns.known_width(df, [item.column], where)
+    return replace(item, shape=(width,) if width else _first_shape(df, item.column, kind))
+
+
+def _first_shape(df: DataFrame, name: str, kind: Any) -> tuple[int, ...]:
+    """The sizes of the first row that has a value: a Spark job."""
+    value = columns.column(df, name)
+    if columns.is_vector(kind):
+        value, kind = columns.vector_to_array(value), ArrayType(BooleanType())
+    sizes = []
+    inner = value
+    while isinstance(kind, ArrayType):
+        sizes.append(F.size(inner))
+        inner, kind = inner.getItem(0), kind.elementType
+    first = df.where(value.isNotNull()).select(*sizes).first()
+    if first is None:
+        raise UserError(f"the DataFrame has no rows with a value in '{name}'")
+    return tuple(first)
+
+
+def _learners(inputs: Mapping[str, Any]) -> Iterator[Declared]:
+    """Declarations, as a whole, that wait for a vocabulary or for statistics."""
+    for entry in inputs.values():
+        for item in items_of(entry):
+            whole = item.of if isinstance(item, Present) and item.of is not None else item
+            inner = whole.of if isinstance(whole, Padded) else whole
+            if isinstance(inner, Category) and inner.vocabulary is None:
+                yield whole
+            if isinstance(inner, Numeric) and inner.standardise and inner.mean is None:
+                yield whole
+
+
+def _filled_in(item: Any, learnt: Mapping[Declared, Declared]) -> Any:
+    if isinstance(item, Present) and item.of is not None:
+        return Present(_filled_in(item.of, learnt))
+    return learnt.get(item, item)
+
+
+def _learn(df: DataFrame, learners: Sequence[Declared]) -> dict[Declared, Declared]:
+    if not learners:
+        return {}
+    numbers = [item for item in learners if isinstance(_inner(item), Numeric)]
+    if padded := [item for item in numbers if isinstance(item, Padded)]:
+        raise UserError(f"{padded[0]}: elements of padded arrays are not standardised; give mean and scale")
+    categories = [item for item in learners if isinstance(_inner(item), Category)]
+    found = _pass(df, numbers, categories)
+    learnt = {item: _with_vocabulary(df, item, found.get(i, {})) for i, item in enumerate(categories)}
+    for n, item in enumerate(numbers):
+        mean, deviation = found.get(-1 - n // _TOGETHER, _NOTHING)[n % _TOGETHER]
+        learnt[item] = _with_statistics(item, mean, deviation)
+    return learnt
+
+
+def _inner(item: Declared) -> Any:
+    return item.of if isinstance(item, Padded) else item
+
+
+def _with_inner(item: Declared, inner: Declared) -> Declared:
+    return Padded(inner, item.length, item.pad) if isinstance(item, Padded) else inner
+
+
+def _with_statistics(item: Numeric, mean: float | None, deviation: float | None) -> Numeric:
+    if mean is None:
+        raise UserError(f"{item}: the column has no values to learn a mean from")
+    mean, scale = rounded(mean, deviation)
+    return replace(item, mean=mean, scale=scale)
+
+
+def rounded(mean: float, deviation: float) -> tuple[float, float]:
+    """To so few bits that the last digits of sums, which depend on the order of adding, do not show."""
+    if deviation <= abs(mean) * 1e-9:  # a constant column
+        return _to_grid(mean, abs(mean) * 2.0**-_BITS), 1.0
+    grid = deviation * 2.0**-_BITS
+    return _to_grid(mean, grid), _to_grid(deviation, grid)
+
+
+def _to_grid(value: float, step: float) -> float:
+    """The nearest multiple of a power of two at most `step`."""
+    if step == 0:
+        return 0.0
+    unit = 2.0 ** math.floor(math.log2(step))
+    return round(value / unit) * unit
+
+
+def _with_vocabulary(df: DataFrame, item: Declared, counts: Mapping[str, int]) -> Declared:
+    category = _inner(item)
+    if category.maxSize is None and len(counts) > LIMIT:
+        raise UserError(f"{category}: the column has more than {LIMIT:,} different values, which is the limit of a "
+                        f"vocabulary: set maxSize (keeps the most frequent) or minCount, or use Hashed")  # fmt: skip
+    ordered = sorted(counts, key=lambda word: (-counts[word], word.encode()))[: category.maxSize]
+    kind = _value_type(df, item)
+    words = ordered if isinstance(kind, StringType) else [int(word) for word in ordered]
+    return _with_inner(item, replace(category, vocabulary=tuple(words)))
+
+
+def _value_type(df: DataFrame, item: Declared) -> Any:
+    kind = columns.type_of(df, item.column, "inputs")
+    return kind.elementType if isinstance(item, Padded) else kind
+
+
+def _pass(df: DataFrame, numbers: Sequence[Declared], categories: Sequence[Declared]) -> dict[int, Any]:
+    """By category i: {value: count}; by -1 - j: (mean, deviation) of each of the j-th eight numbers.
+
+    Every row is cut into one small row per category and per eight numbers, and these are counted and averaged by
+    (which, value): one shuffle of partial sums.
+    """
+    pieces = [_of_category(df, i, item) for i, item in enumerate(categories)]
+    pieces += [_of_numbers(df, -1 - n // _TOGETHER, numbers[n : n + _TOGETHER])
+               for n in range(0, len(numbers), _TOGETHER)]  # fmt: skip
+    cut = df.select(F.expr(f"inline(concat({', '.join(pieces)}))"))
+    means = [made for i in range(_TOGETHER)
+             for made in (F.avg(f"v{i}").alias(f"m{i}"), F.stddev_pop(f"v{i}").alias(f"d{i}"))]  # fmt: skip
+    sums = cut.groupBy("which", "word").agg(F.count(F.lit(1)).alias("n"), *means)
+    table = sums.where(_worth(categories)).withColumn("place", F.expr(_PLACE)).where(_within(categories)).toArrow()
+    return _by_number(table.to_pydict())
+
+
+_PLACE = "row_number() over (partition by which order by n desc, word)"
+
+
+def _by_number(table: Mapping[str, list]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for i, which in enumerate(table["which"]):
+        if which >= 0:
+            found.setdefault(which, {})[table["word"][i]] = table["n"][i]
+        else:
+            found[which] = [(table[f"m{k}"][i], table[f"d{k}"][i]) for k in range(_TOGETHER)]
+    return found
+
+
+def _worth(categories: Sequence[Declared]) -> str:
+    """Values that occur often enough; nulls are none."""
+    least = " ".join(f"when {i} then {_inner(item).minCount}" for i, item in enumerate(categories))
+    return f"which < 0 or (word is not null and n >= case which {least or 'when 0 then 1'} end)"
+
+
+def _within(categories: Sequence[Declared]) -> str:
+    most = " ".join(f"when {i} then {_inner(item).maxSize or LIMIT + 1}" for i, item in enumerate(categories))
+    return f"which < 0 or place <= case which {most or 'when 0 then 1'} end"
+
+
+def _of_category(df: DataFrame, i: int, item: Declared) -> str:
+    name = columns.sql_name(df, item.column)
+    boolean = isinstance(_value_type(df, item), BooleanType)
+    word = "cast(cast({} as int) as string)" if boolean else "cast({} as string)"
+    empty = ", ".join(f"'v{k}', cast(null as double)" for k in range(_TOGETHER))
+    row = f"named_struct('which', {i}, 'word', {word}, {empty})"
+    if isinstance(item, Padded):
+        return f"coalesce(transform({name}, x -> {row.format('x')}), array())"
+    return f"array({row.format(name)})"
+
+
+def _of_numbers(df: DataFrame, which: int, items: Sequence[Declared]) -> str:
+    names = [_finite(columns.sql_name(df, item.column)) for item in items]
+    names += ["cast(null as double)"] * (_TOGETHER - len(names))
+    values = ", ".join(f"'v{k}', {name}" for k, name in enumerate(names))
+    return f"array(named_struct('which', {which}, 'word', cast(null as string), {values}))"
+
+
+def _finite(name: str) -> str:
+    text = f"cast({name} as double)"
+    for odd in ("NaN", "Infinity", "-Infinity"):
+        text = f"nullif({text}, double('{odd}'))"
+    return text

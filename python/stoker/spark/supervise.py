@@ -1,0 +1,98 @@
+"""What the driver does about the Spark jobs of a fit while the coordinator's gang trains. Pure, with the clock passed in.
+
+A lost worker is started again by Spark where Spark does that (retries of a task). Where it does not, the driver does:
+by a *rescue*, a job for the rows of the missing places, or, when a job has failed as a whole or a place stays empty for
+too long, by a *restart*: another job for everybody, which goes on from the newest commit that is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoker.spark.job import first_lines, was_cancelled
+
+SETTLE = 0.2  # seconds, where the cause is known to be a lost worker
+GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark job that it belongs to
+
+
+@dataclass(frozen=True)
+class Rules:
+    max_restarts: int = 3
+    loss_timeout: float = 60  # seconds a place may stay empty; 0: no limit
+    backoff: float = 0.5  # seconds before the second restart, doubled for each one after it
+
+
+@dataclass
+class Situation:
+    """What is known of the jobs and the places. Times are seconds of one steady clock."""
+
+    living: set[int] = field(default_factory=set)
+    missing: dict[int, float] = field(default_factory=dict)  # place to the time of its loss
+    losses: int = 0  # since the newest job began
+    ended_at: float | None = None  # of all jobs
+    error: BaseException | None = None  # of a job
+    restarts: int = 0
+    causes: list[str] = field(default_factory=list)  # why each job was given up
+    last_loss: str = ""
+
+    def after(self, event: str, data: dict[str, Any], now: float) -> None:
+        """Takes in what the coordinator tells."""
+        rank = data.get("rank")
+        if event == "admitted":
+            self.living.add(rank)
+            self.missing.pop(rank, None)
+        elif event == "failed" and data["how"] == "replaced":
+            self.living.discard(rank)
+        elif event == "failed":
+            self.living.discard(rank)
+            self.missing.setdefault(rank, now)
+            self.losses += 1
+            verb = "failed" if data["how"] == "failed" else "was lost"
+            who = f"worker {rank} (host {data['host']}, pid {data['pid']})"
+            self.last_loss = f"{who} {verb} {_when(data)}: {data['text']}"
+        elif event == "finished":
+            self.living.discard(rank)
+
+    def restarted(self, cause: str) -> None:
+        self.living, self.missing, self.losses, self.ended_at, self.error = set(), {}, 0, None, None
+        self.restarts += 1
+        self.causes.append(cause)
+
+
+@dataclass(frozen=True)
+class Move:
+    kind: str  # "wait", "restart" or "give up"
+    reason: str = ""
+    delay: float = 0.0  # seconds before a restart
+
+
+def next_move(now: float, s: Situation, rules: Rules) -> Move:
+    why = _why_hopeless(now, s, rules)
+    if why is None:
+        return Move("wait")
+    if s.error is not None and (was_cancelled(s.error) or not s.losses):
+        return Move("give up", why)
+    if s.losses and s.restarts < rules.max_restarts:
+        return Move("restart", why, 0.0 if s.restarts == 0 else rules.backoff * 2 ** (s.restarts - 1))
+    return Move("give up", why)
+
+
+def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
+    """Why no result can be expected of the jobs that there are."""
+    patience = SETTLE if s.losses else GRACE
+    if s.ended_at is not None and now - s.ended_at > patience:
+        if s.error is not None:
+            cause = f"{s.last_loss}; " if s.losses else ""
+            return f"{cause}the Spark job of this fit ended: {first_lines(s.error)[:400]}"
+        if not s.living:
+            cause = f"{s.last_loss}; " if s.losses else ""
+            return f"{cause}the Spark job of this fit ended, but no result came"
+    late = [place for place, since in s.missing.items() if 0 < rules.loss_timeout <= now - since]
+    if late:
+        return f"{s.last_loss}; no other attempt took its place within {rules.loss_timeout:g} s (lossTimeout)"
+    return None
+
+
+def _when(data: dict[str, Any]) -> str:
+    return "before the first step" if data["step"] < 0 else f"at step {data['step']}"
