@@ -45,6 +45,7 @@ class Course:
         self.begin = found.newest
         if self.begin is not None:
             self._check(self.begin)
+        self._begun = {} if self.begin is None else {"resumed_from": self.begin.step}
         self._keeper = Keeper(self._storage, self._about, wish.keep, found, warn)
 
     def _check(self, begin: Whole) -> None:
@@ -76,6 +77,11 @@ class Course:
         }
         return asked if self.begin is None else {**asked, "resume": resume_spec(self.begin)}
 
+    def spec_of_restart(self) -> dict[str, Any]:
+        """The same for another job of this fit, where the newest checkpoint may be one of its own."""
+        self.begin = search(self._storage, self._warn).newest
+        return self.spec()
+
     def event(self, data: dict[str, Any]) -> None:
         self._keeper.event(data)
 
@@ -85,8 +91,7 @@ class Course:
 
     def history(self) -> dict[str, Any]:
         """What the fit's history says of them."""
-        begun = {} if self.begin is None else {"resumed_from": self.begin.step}
-        return {**begun, "checkpoints": self._keeper.records}
+        return {**self._begun, "checkpoints": self._keeper.records}
 
 
 def resume_spec(begin: Whole) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from stoker.errors import UserError
 from stoker.spark.outputs import KINDS
 
-_POSITIVE = ("batchSize", "epochs", "numWorkers", "numShards", "threads")
+_POSITIVE = ("batchSize", "epochs", "numWorkers", "numShards", "threads", "checkpointInterval", "checkpointKeep")
 _NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout", "lossTimeout", "maxRestarts")
 _CHOICES = {
     "assign": ("hash", "partition"),
@@ -17,6 +17,7 @@ _CHOICES = {
     "onChangedRows": ("error", "continue"),
     "lossReduction": ("mean", "sum", "none"),
     "outputKind": ("auto", *KINDS),
+    "checkpointUnit": ("epochs", "steps", "seconds"),
 }
 
 

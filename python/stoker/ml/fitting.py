@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from stoker import engine, program
+from stoker.checkpoint.course import Course, Wish
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
@@ -61,15 +62,28 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     if how.id_column:
         columns.type_of(df, how.id_column, "idCol")
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
+    course = course_of(value, spec, prepared.compiled)
+    if course is not None:
+        spec["checkpoint"] = course.spec()
     options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        launch.Rules(value("maxRestarts"), value("lossTimeout")), how.assign == "partition",
-                       options)  # fmt: skip
+                       options, course)  # fmt: skip
     phases.enter("queue")
     result = _run(rows_of(df, ordered, how), gang, make_progress(value("verbose"), value("epochs")), phases)
     phases.enter("finish")
+    if course is not None:
+        result.history.update(course.history())
     return _fitted(prepared.compiled, result, phases)
+
+
+def course_of(value: Callable[[str], Any], spec: dict[str, Any], compiled: Compiled) -> Course | None:
+    """The checkpoints that the parameters ask for."""
+    if value("checkpointDir") is None:
+        return None
+    wish = Wish(value("checkpointDir"), value("checkpointInterval"), value("checkpointUnit"), value("checkpointKeep"))
+    return Course(wish, spec, compiled.weights, engine.torch_version(), lambda text: warnings.warn(text, stacklevel=2))
 
 
 def rows_of(df: DataFrame, sources: Sequence[Source], how: Placement) -> launch.Rows:

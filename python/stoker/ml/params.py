@@ -148,6 +148,17 @@ class GangParams(KeywordParams):
     verbose = _param("verbose", "1: progress, 0: nothing", TypeConverters.toInt)
 
 
+class CheckpointParams(KeywordParams):
+    checkpointDir = _param("checkpointDir", "where checkpoints are kept: a folder that driver and workers share, or a "
+                           "URL that fsspec knows; fit goes on from the newest one there (default: none are made)",
+                           TypeConverters.toString)  # fmt: skip
+    checkpointInterval = _param("checkpointInterval", "from one checkpoint to the next, in checkpointUnit; the end of "
+                                "the fit always makes one", TypeConverters.toInt)  # fmt: skip
+    checkpointUnit = _param("checkpointUnit", "what checkpointInterval counts: 'epochs', 'steps' or 'seconds'",
+                            TypeConverters.toString)  # fmt: skip
+    checkpointKeep = _param("checkpointKeep", "how many checkpoints stay; older ones are removed", TypeConverters.toInt)
+
+
 class ClassifierOutputs(HasProbabilityCol, HasRawPredictionCol, KeywordParams):
     outputKind = _param("outputKind", "what the model gives: 'auto', 'logits', 'probabilities' or 'logProbabilities'",
                         TypeConverters.toString)  # fmt: skip
@@ -162,9 +173,9 @@ class NamedTensors(KeywordParams):
                         "single one, else the outputs' names)", TypeConverters.toListString)  # fmt: skip
 
 
-class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams):
+class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams, CheckpointParams):
     def _set_defaults(self) -> None:
         self._setDefault(assign="hash", onBadRow="error", optimizer="adam", batchSize=256, epochs=1, seed=0,
                          shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error", numWorkers=1, startTimeout=60.0,
                          heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3, onChangedRows="error",
-                         verbose=1)  # fmt: skip
+                         verbose=1, checkpointInterval=1, checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

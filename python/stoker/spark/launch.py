@@ -17,6 +17,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
+from stoker.checkpoint.course import Course
 from stoker.spark import slots
 from stoker.spark.job import SparkJob
 from stoker.spark.supervise import GRACE, Move, Rules, Situation, next_move
@@ -41,6 +42,7 @@ class Gang:
     rules: Rules = Rules()
     exact_partitions: bool = False  # the rows come as they lie, so their partitions must be as many as the workers
     options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
+    checkpoints: Course | None = None  # none are made
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,14 @@ class Supervisor:
         if (failure := self._coordinator.failure()) is not None:
             kind, text = failure
             raise errors.from_engine(kind, text + self._hint())
+        self._await_checkpoints()
+
+    def _await_checkpoints(self) -> None:
+        """The last one may still be on its way to the disk while there are tasks that write it."""
+        course = self._gang.checkpoints
+        while course is not None and not course.settled() and not all(job.ended() for job in self._jobs):
+            self._drain(POLL)
+        self._drain(0)
 
     def check_partitions(self) -> None:
         """Where the partitions are the shards there may be more of them than slots: they come after the fit has
@@ -197,8 +207,14 @@ class Supervisor:
         self.end()
         self._drain(0)
         self._situation.restarted(move.reason)
-        self._task = replace(self._task, workers=workers, number=number)
+        self._task = replace(self._task, workers=workers, number=number, spec=self._spec_of_restart())
         self._jobs = [self._start()]
+
+    def _spec_of_restart(self) -> str:
+        """Begins with the newest checkpoint by now, if no committed state is left."""
+        if self._gang.checkpoints is None:
+            return self._gang.spec
+        return json.dumps({**json.loads(self._gang.spec), "checkpoint": self._gang.checkpoints.spec_of_restart()})
 
     def _workers_that_fit(self) -> int:
         """Without the places that stayed empty, if that is why; where the partitions are the shards, all."""
@@ -232,6 +248,8 @@ class Supervisor:
             if kind == "rescue":
                 for partition in data["partitions"]:
                     self._rescue(partition)
+            if kind == "checkpoint":
+                self._gang.checkpoints.event(data)
             self._observe(kind, data)
 
 
