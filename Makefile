@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan lint format tidy wheel bench-fit bench-step bench-collective clean
+.PHONY: help setup build demo test test-asan test-tsan lint format tidy wheel bench-fit bench-step bench-collective bench-recovery clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -43,6 +43,9 @@ bench-step: build ## one worker's step against PyTorch eager
 
 bench-collective: build ## sums between processes of one host against gloo
 	@$(VENV_PYTHON) bench/collective.py $(BENCH)
+
+bench-recovery: build ## what readiness for deaths costs, and coming back from them
+	@$(VENV_PYTHON) bench/recovery.py $(BENCH)
 
 clean: ## what was built; .venv and the cached data set stay
 	@rm -rf build dist python/stoker/lib python/stoker/*.so

@@ -1,0 +1,103 @@
+"""What it costs to be ready for deaths, and to come back from them.
+
+Run: make bench-recovery, or with BENCH="checkpoint-stall" for one case and --quick for few runs, whose figures say
+little about the bars. Both sides run in turn in one session; medians count.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+
+import report
+import sides
+from stoker import StokerClassifier
+from stoker.history import History
+from tasks import LEARNING_RATE, TASKS, Task, large_network
+
+EVERY = 5  # steps from one checkpoint to the next
+SOON = 1.2  # times a copy
+
+
+@dataclass
+class Bench:
+    repeats: int
+    spark: SparkSession | None = None
+
+    def session(self) -> SparkSession:
+        self.spark = self.spark or sides.session(2)
+        return self.spark
+
+
+def fit(task: Task, rows: DataFrame, epochs: int, **settings: Any) -> History:
+    estimator = StokerClassifier(
+        model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
+        batchSize=task.batch, epochs=epochs, numWorkers=2, verbose=0, **settings,
+    )  # fmt: skip
+    return estimator.fit(rows).history
+
+
+def checkpointed(task: Task, rows: DataFrame, epochs: int) -> History:
+    with tempfile.TemporaryDirectory() as folder:
+        return fit(task, rows, epochs, checkpointDir=folder, checkpointInterval=EVERY, checkpointUnit="steps",
+                   checkpointKeep=1)  # fmt: skip
+
+
+def copy_seconds(size: int) -> float:
+    """Of one memcpy by one thread, from memory to memory that were both used before."""
+    source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
+    start = time.perf_counter()
+    np.copyto(target, source)
+    return time.perf_counter() - start
+
+
+def checkpoint_stall(bench: Bench) -> None:
+    """25 million parameters with Adam, two workers of one host: how long training stands still for a checkpoint."""
+    task = replace(TASKS["mnist"], network=large_network, batch=512, parquet=lambda _: TASKS["mnist"].parquet("test"))
+    rows = sides.read_rows(bench.session(), task)
+    stalls, copies, epochs = [], [], {"with": [], "without": []}
+    for _ in range(bench.repeats):
+        for name, run in (("with", checkpointed), ("without", fit)):
+            history = run(task, rows, epochs=2)
+            epochs[name] += [epoch["seconds"] for epoch in history]
+            made = [record for record in history.info.get("checkpoints", []) if "error" not in record]
+            stalls += [record["stall"] for record in made]
+            copies += [copy_seconds(record["bytes"]) for record in made]
+    tell_epochs(len(stalls), epochs)
+    stall, copy = median(stalls), median(copies)
+    report.row("recovery", "checkpoint-stall", stall, copy, "memcpy", "s", copy / stall, 1 / SOON, stall <= SOON * copy)
+
+
+def tell_epochs(made: int, epochs: dict[str, list[float]]) -> None:
+    told = ", ".join(f"{median(seconds):.2f} s {name}" for name, seconds in epochs.items())
+    print(f"checkpoint-stall: {made} checkpoints; an epoch of 20 steps took {told} checkpoints written beside it")
+
+
+CASES: dict[str, Callable[[Bench], None]] = {
+    "checkpoint-stall": checkpoint_stall,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="one run of each side")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each side (default: 5)")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    bench = Bench(1 if options.quick else options.repeats)
+    for name, run in CASES.items():
+        if not options.cases or name in options.cases:
+            run(bench)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
