@@ -18,6 +18,11 @@ class History(list):
         """Seconds of the fit by phase, as the driver saw them; they sum to the whole."""
         return self.info.get("phases", {})
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Rows that were left out because of onBadRow='skip', by reason."""
+        return self.info.get("skipped", {})
+
     @classmethod
     def from_json(cls, text: str) -> "History":
         whole = json.loads(text)

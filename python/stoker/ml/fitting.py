@@ -16,6 +16,7 @@ from stoker.checkpoint.course import Course, Wish
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
+from stoker.ml.skipping import SkipCounts
 from stoker.program import Compiled
 from stoker.progress import Progress, make_progress
 from stoker.spark import columns, launch, slots
@@ -71,8 +72,10 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
                        launch.Rules(value("maxRestarts"), value("lossTimeout")), how.assign == "partition",
                        options, course)  # fmt: skip
     phases.enter("queue")
-    result = _run(rows_of(df, ordered, how), gang, make_progress(value("verbose"), value("epochs")), phases)
+    progress = SkipCounts(make_progress(value("verbose"), value("epochs")))
+    result = _run(rows_of(df, ordered, how), gang, progress, phases)
     phases.enter("finish")
+    result.history["skipped"] = progress.total()
     if course is not None:
         result.history.update(course.history())
     return _fitted(prepared.compiled, result, phases)

@@ -10,9 +10,9 @@ from typing import Any
 SAY_EVERY = 0.5  # seconds between reports of the rows read so far
 
 
-def ingest(core: Any, link: Any, columns: list[dict], shards: list[int], partition: int, batches: Iterator[Any]) -> Any:
-    """A sealed store of the shards' rows."""
-    store = core.ColumnStore(json.dumps(columns), shards, partition)
+def ingest(core: Any, link: Any, spec: dict, shards: list[int], partition: int, batches: Iterator[Any]) -> Any:
+    """A sealed store of the shards' rows. `spec` is engine/train/spec.h's."""
+    store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip")
     said = time.monotonic()
     for batch in batches:
         store.append(batch)

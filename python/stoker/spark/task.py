@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,10 +74,14 @@ def run(job: Job, batches: Iterator[Any]) -> None:
 
 def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
     partition = partition_of(job)
+    if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
+        threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
     owned = owned_shards(partition, job.workers, job.shards)
-    store = ingest(engine.core(), link, json.loads(job.spec)["columns"], owned, partition, batches)
+    store = ingest(engine.core(), link, json.loads(job.spec), owned, partition, from_spark(batches))
     link.ingested(store.shard_rows())
     start = link.start()
+    if skipped := store.skipped():
+        link.metrics(json.dumps({"skipped": skipped}))
     torch = engine.load_torch(isa=start.isa)
     torch.train(link, listeners, store, start, job.spec, storage_of(job))
 
@@ -89,6 +94,16 @@ def storage_of(job: Job) -> Any:
     from stoker.checkpoint.storage import open_storage
 
     return open_storage(asked["place"])
+
+
+def from_spark(batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches; an end of the pipe that is no end of the rows is Spark's failure and not one of the rows."""
+    from stoker.errors import WorldError
+
+    try:
+        yield from batches
+    except Exception as error:
+        raise WorldError(f"the rows stopped coming from Spark: {type(error).__name__}: {error}") from error
 
 
 def owned_shards(rank: int, workers: int, shards: int) -> list[int]:
