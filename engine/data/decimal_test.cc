@@ -1,0 +1,38 @@
+#include "data/decimal.h"
+
+#include <gtest/gtest.h>
+
+namespace stoker::data {
+namespace {
+
+Int128 power(int exponent) {
+  Int128 value = 1;
+  for (int i = 0; i < exponent; ++i) value *= 10;
+  return value;
+}
+
+TEST(Decimal, TextPutsThePointWhereTheScaleSays) {
+  EXPECT_EQ((Decimal{12345, 2}).text(), "123.45");
+  EXPECT_EQ((Decimal{-5, 3}).text(), "-0.005");
+  EXPECT_EQ((Decimal{0, 0}).text(), "0");
+  EXPECT_EQ((Decimal{7, -2}).text(), "700");
+}
+
+TEST(Decimal, ValueIsTheNearestDouble) {
+  EXPECT_EQ((Decimal{1, 1}).value(), 0.1);
+  EXPECT_EQ((Decimal{-314, 2}).value(), -3.14);
+  EXPECT_EQ((Decimal{power(37), 0}).value(), 1e37);      // beyond 2^53
+  EXPECT_EQ((Decimal{power(20) + 1, 20}).value(), 1.0);  // 1.00000000000000000001
+  EXPECT_EQ((Decimal{123456789012345678, 17}).value(), 1.23456789012345678);
+}
+
+TEST(Decimal, DigitsAreKeptOrTold) {
+  EXPECT_TRUE(keeps_digits({1234567, 2}, 12345.67f));
+  EXPECT_FALSE(keeps_digits({1234567891, 2}, 12345678.91f));
+  EXPECT_TRUE(keeps_digits({1234567891, 2}, 12345678.91));
+  EXPECT_TRUE(keeps_digits({power(30), 28}, 100.0));  // zeros at the end are no digits
+  EXPECT_FALSE(keeps_digits({power(20) + 1, 20}, 1.0));
+}
+
+}  // namespace
+}  // namespace stoker::data
