@@ -24,11 +24,11 @@ ARROWS = {
     "program": {"optim"},
     "data": set(),
     "optim": {"collective"},
-    "sync": {"optim", "collective"},
+    "sync": {"net", "shm", "optim", "collective"},
     "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "data", "optim", "sync"},
     "observe": set(),
 }
-TORCH_FOLDERS = {"program", "sync", "train"}
+TORCH_FOLDERS = {"program", "train"}
 TORCH_FILES = re.compile(r"^data/gather[^/]*$")
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
