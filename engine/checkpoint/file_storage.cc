@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "checkpoint/storage.h"
 
 namespace stoker::checkpoint {
@@ -75,7 +76,11 @@ void make_folders(const fs::path& folder) {
 
 void write_whole(const fs::path& path, std::span<const ByteView> pieces) {
   File file(path, O_WRONLY | O_CREAT | O_TRUNC);
-  for (const auto& piece : pieces) file.write(piece);
+  for (const auto& piece : pieces) {
+    file.write(piece);
+    fault::point("checkpoint-write");
+  }
+  fault::point("checkpoint-sync");
   file.sync();
   file.close();
 }
@@ -95,11 +100,13 @@ class FileStorage final : public Storage {
     const fs::path written = temporary(path);
     try {
       write_whole(written, pieces);
+      fault::point("checkpoint-rename");
       if (::rename(written.c_str(), path.c_str()) != 0) fail_errno("cannot write " + path.string());
     } catch (const Error&) {
       ::unlink(written.c_str());  // its room is what others may lack
       throw;
     }
+    fault::point("checkpoint-renamed");
     sync_folder(path.parent_path());
   }
 

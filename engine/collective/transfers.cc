@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/fault.h"
+
 namespace stoker::collective {
 namespace {
 
@@ -37,7 +39,10 @@ Transfers::Frame Transfers::make(const FrameHeader& header, Bytes head) {
 }
 
 void Transfers::send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload) {
-  Frame frame = make(header, encode(header));
+  Bytes head = encode(header);
+  fault::frame("peer", head);
+  if (head.empty()) return;
+  Frame frame = make(header, std::move(head));
   size_t bytes = 0;
   for (const ByteView part : payload) {
     frame.parts.push_back({const_cast<std::byte*>(part.data()), part.size()});

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/fault.h"
 #include "data/arrow_reader.h"
 #include "data/content_order.h"
 #include "data/row_memory.h"
@@ -79,6 +80,7 @@ struct ColumnStore::Impl {
 ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition, OnBadRow on_bad_row) {
   STOKER_CHECK(!columns.empty());
   STOKER_CHECK(shards.size() < 65536 && std::is_sorted(shards.begin(), shards.end()));
+  fault::point("ingest-begin");
   impl_ = std::make_unique<Impl>(std::move(columns), std::move(shards), partition, on_bad_row);
 }
 
@@ -92,6 +94,7 @@ void ColumnStore::append(const ArrowArray& batch, const ArrowSchema& schema) {
   Faults faults({s.partition, s.seen}, batch.length, s.skip);
   auto readers = s.reader.open(batch, schema, faults);
   s.hashes.resize(s.rows + batch.length);
+  fault::point("ingest");
   s.memory.reserve((s.rows + batch.length) * s.reader.stride());
   s.rows += s.store(readers, faults, batch.length, shard_numbers);
   s.hashes.resize(s.rows);
@@ -180,6 +183,7 @@ void ColumnStore::seal() {
   s.hashes = {};
   s.shard_of = {};
   s.sealed = true;
+  fault::point("ingest-end");
 }
 
 int64_t ColumnStore::rows() const { return impl_->rows; }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/fault.h"
 #include "net/handshake.h"
 #include "net/io_loop.h"
 #include "net/unix.h"
@@ -248,6 +249,7 @@ void WorkerLink::Impl::send_result(ByteView bytes) {
     }
     const size_t size = std::min(bytes.size(), kChunk);
     send(Kind::result_chunk, bytes.first(size));
+    fault::point("result-chunk");
     bytes = bytes.subspan(size);
   }
 }
@@ -322,7 +324,10 @@ void WorkerLink::await_home() {
   impl_->wait([&] { return impl_->home; }, true);
 }
 
-void WorkerLink::finished() { impl_->leave(Kind::finished, {}); }
+void WorkerLink::finished() {
+  fault::point("finished");
+  impl_->leave(Kind::finished, {});
+}
 
 void WorkerLink::failed(const Error& error) {
   impl_->leave(Kind::failed, Failed{error.kind(), std::string(error.what()).substr(0, kMaxText)}.encode());

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fault.h"
+
 namespace stoker::net {
 namespace {
 
@@ -16,6 +18,7 @@ Bytes encode_frame(uint16_t kind, uint64_t generation, ByteView body, size_t max
   out.put(kMagic).put(kind).put(uint16_t{0}).put(static_cast<uint32_t>(body.size())).put(generation);
   Bytes bytes = out.take();
   bytes.insert(bytes.end(), body.begin(), body.end());
+  fault::frame("link", bytes);
   return bytes;
 }
 

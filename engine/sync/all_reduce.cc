@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 namespace stoker::sync {
 
@@ -42,8 +43,15 @@ void AllReduce::put(int shard, const Scalars& s) {
   sum_->put(shard);
 }
 
+void AllReduce::publish() {
+  fault::point("partials", step());
+  sum_->publish();
+}
+
 Scalars AllReduce::exchange() {
+  fault::point("exchange", step());
   sum_->exchange();
+  fault::point("exchanged", step());
   const auto t = sum_->totals();
   return totals_ = {t[0], t[1], t[2], t[3]};
 }
@@ -62,6 +70,7 @@ float AllReduce::clip(float scale, StepTimes& times) {
     optim::block_norms(e, sum_->sum({e.begin, e.end}), scale, norms + e.begin / optim::kBlock);
   });
   times.update += watch.restart();
+  fault::point("norms", step());
   group_.arrive(Phase::norms, next_);
   group_.await(Phase::norms, next_);
   times.wait += watch.restart();
@@ -97,7 +106,10 @@ void AllReduce::update_weights(Extent range, float scale) {
 
 void AllReduce::update(Extent range, float scale) {
   const int64_t weights = arena_.floats();
-  in_chunks(common(range, {0, weights}), [&](Extent e) { update_weights(e, scale); });
+  in_chunks(common(range, {0, weights}), [&](Extent e) {
+    update_weights(e, scale);
+    fault::point("slice", step());
+  });
   in_chunks(common(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
     const float* sum = sum_->sum({e.begin, e.end});
     std::copy(sum + e.begin, sum + e.end, state_.weights(static_cast<int>(next_ % 2)) + e.begin);
@@ -117,8 +129,10 @@ void AllReduce::commit(bool mean, StepTimes& times) {
     state_.write_record({next_, options_.generation, options_.members, next_ - 1});
   }
   times.update += watch.restart();
+  fault::point("written", step());
   group_.arrive(Phase::slices, next_);
   group_.await(Phase::slices, next_);
+  fault::point("flip", step());
   state_.flip(next_);
   times.wait += watch.restart();
 }

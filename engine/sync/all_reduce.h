@@ -39,7 +39,7 @@ class AllReduce {
   float* partial() { return sum_->next(); }
   void put(int shard, const Scalars& scalars);
   /// My partials stand; something else may be done before exchange().
-  void publish() { sum_->publish(); }
+  void publish();
   /// Totals over all shards: my partials stand, and everybody's do. The same on every rank; nothing is changed yet, so
   /// a caller that does not like them may stop here.
   Scalars exchange();
@@ -47,6 +47,7 @@ class AllReduce {
   void commit(bool mean, StepTimes& times);
 
  private:
+  int64_t step() const { return static_cast<int64_t>(next_ - 1); }
   float gradient_scale(bool mean) const;
   float clip(float scale, StepTimes& times);
   void update(optim::Extent range, float scale);

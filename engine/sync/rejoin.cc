@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/fault.h"
 #include "collective/hosts.h"
 #include "net/socket.h"
 
@@ -37,6 +38,7 @@ shm::Segment memory_of(const Found& found, const StateLayout& layout) {
 std::unique_ptr<HostState> share_on_host(Group& group, const StateLayout& layout, const Found& found) {
   const Choice choice = choose(tell_neighbours(group, found.state ? found.state->committed() : 0));
   const bool holder = group.local_rank() == choice.source;
+  fault::point(holder ? "hand-out" : "take-over");
   shm::Segment mine = holder && choice.commit > 0 ? memory_of(found, layout) : shm::Segment();
   auto state =
       std::make_unique<HostState>(layout, group.host_segment(HostState::bytes(layout), choice.source, std::move(mine)));
@@ -62,6 +64,7 @@ void share_between_hosts(Group& group, HostState& state) {
   const Choice choice = choose(commits);
   if (choice.commit == 0) return;
   check_equal(words, choice);
+  fault::point("between-hosts");
   collective::copy_between_hosts(group, choice.source, choice.needy, state.pieces(static_cast<int>(choice.commit % 2)));
   state.write_record({choice.commit, 0, 0, choice.commit - 1});
   state.flip(choice.commit);
@@ -81,6 +84,7 @@ Choice choose(const std::vector<uint64_t>& commits) {
 std::unique_ptr<HostState> rejoin(Group& group, const StateLayout& layout, const Found& found) {
   auto state = share_on_host(group, layout, found);
   if (group.hosts() > 1 && group.local_rank() == 0) share_between_hosts(group, *state);
+  fault::point("handed-out");
   group.arrive(Phase::sums, 0);
   group.await(Phase::sums, 0);
   return state;

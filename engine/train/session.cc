@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <stop_token>
 
+#include "base/fault.h"
 #include "collective/tree.h"
 #include "net/unix.h"
 
@@ -69,6 +70,7 @@ void Session::work(const gang::Start& start) {
   } leave{*this};
   join(*group, start);
   run(*group, start);
+  fault::point("result");
   if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
   link_.await_home();
 }
@@ -153,6 +155,7 @@ void Session::run_step(Feed& feed, const data::Plan& plan, uint64_t done) {
   trainer_->step(
       what, [&](int shard) { return feed.micro_batch(step, shard); }, [&] { feed.prefetch(step + 1); },
       history_->phases());
+  fault::point("flipped", static_cast<int64_t>(done) + 1);
   link_.progress(static_cast<int64_t>(done) + 1);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/fault.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
 
@@ -113,6 +114,7 @@ void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::T
   std::fill_n(buffers, buffers_.floats(), 0.0f);
   const int set = static_cast<int>(state_->committed() % 2);
   state_->count_run();
+  fault::point("forward", static_cast<int64_t>(state_->committed()));
   const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
   const auto s = step_->run(set, inputs, gradient, buffers, key);
   const float share = static_cast<float>(static_cast<double>(inputs.at(0).size(0)) / spec.rows);
