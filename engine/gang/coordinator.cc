@@ -9,8 +9,8 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "gang/membership.h"
 #include "gang/result_inbox.h"
+#include "gang/transitions.h"
 #include "net/io_loop.h"
 #include "net/unix.h"
 
@@ -24,7 +24,6 @@ using net::Frame;
 /// One authenticated connection, from its opening to its end.
 struct Session {
   std::optional<Hello> hello;
-  bool member = false;
   bool parked = false;
   std::optional<ResultInbox> inbox;
 };
@@ -46,12 +45,6 @@ net::Fd open_segment(const std::string& unix_name, const Held& held) {
   if (!fd || ::fstat(fd.get(), &info) != 0 || static_cast<uint64_t>(info.st_size) != held.bytes) return {};
   if (::pread(fd.get(), &nonce, sizeof(nonce), 0) != sizeof(nonce) || nonce != held.nonce) return {};
   return fd;
-}
-
-/// Messages that speak of a generation's work, and are void once it is over.
-bool of_generation(Kind kind) {
-  return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
-         kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest;
 }
 
 net::LoopOptions loop_options(const CoordinatorOptions& options) {
@@ -85,7 +78,6 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_result(ConnectionId id, Session& session);
   void take_finished(ConnectionId id, Member& member);
   void take_failed(ConnectionId id, Member& member, const Failed& failed);
-  void take_halted(Member& member, Halted message);
   void take_holding(Member& member, const Holding& message);
   void take_digest(Member& member, const StateDigest& message);
   void lose(Member& member, Lost lost);
@@ -97,13 +89,14 @@ struct Coordinator::Impl : net::LoopHandler {
   void begin(Start start);
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
-  void fence(const Member& member);
+  void tell_fenced(const Member& member);
   void restart(int workers, const std::string& reason);
   void tell_abort(const std::string& reason);
   void end(const std::optional<Error>& failure);
   void answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason);
   void event(const std::string& kind, const Json& json);
 
+  Member* member_of(const Session& session) { return session.hello ? gang::member_of(gang, *session.hello) : nullptr; }
   template <typename Message>
   void send(ConnectionId id, const Message& message) {
     loop->send(id, static_cast<uint16_t>(Message::kKind), gang.generation, message.encode());
@@ -111,7 +104,7 @@ struct Coordinator::Impl : net::LoopHandler {
   template <typename Message>
   void send_members(const Message& message) {
     for (const auto& [id, session] : sessions) {
-      if (session.member) send(id, message);
+      if (member_of(session)) send(id, message);
     }
   }
 
@@ -172,9 +165,9 @@ void Coordinator::Impl::closed(ConnectionId id, const std::string& reason) {
   const std::lock_guard lock(mutex);
   const Session session = std::move(sessions.at(id));
   sessions.erase(id);
-  if (!loop || !session.member) return;
-  Member& member = gang.members.at(session.hello->partition);
-  if (member.living()) lose(member, {.how = Loss::vanished, .cause = reason, .when = Clock::now()});
+  if (!loop) return;
+  Member* member = member_of(session);
+  if (member && member->living()) lose(*member, {.how = Loss::vanished, .cause = reason, .when = Clock::now()});
   act();
 }
 
@@ -192,45 +185,37 @@ void Coordinator::Impl::tick(TimePoint now) {
   act();
 }
 
-/// While this process stood still nobody could be heard.
 void Coordinator::Impl::forgive_own_absence(TimePoint now) {
   const Duration gap = now - last_tick;
   last_tick = now;
   if (gap < std::max<Duration>(from_seconds(options.heartbeat), std::chrono::milliseconds(500))) return;
-  for (auto& [partition, member] : gang.members) member.last_heard += gap;
+  on_own_absence(gang, gap);
 }
 
 void Coordinator::Impl::take(ConnectionId id, Session& session, const Frame& frame) {
   const auto kind = static_cast<Kind>(frame.kind);
-  if (frame.generation > gang.generation) fail_world("a message of generation ", frame.generation, ", not begun yet");
+  const bool late = is_void(kind, frame.generation, gang);
   if ((kind == Kind::hello) == session.hello.has_value()) fail_world("a message out of turn, kind ", frame.kind);
   if (kind == Kind::hello) return take_hello(id, session, Hello::decode(frame.body));
-  if (!session.member) return take_from_outsider(id, kind);
-  if (of_generation(kind) && gang.generation == 0) fail_world("a message before the start, kind ", frame.kind);
-  if (of_generation(kind) && frame.generation < gang.generation) return;
-  Member& member = gang.members.at(session.hello->partition);
-  member.last_heard = Clock::now();
-  take_from_member(id, session, member, frame);
+  Member* member = member_of(session);
+  if (!member) return take_from_outsider(id, kind);
+  member->last_heard = Clock::now();
+  if (!late) take_from_member(id, session, *member, frame);
 }
 
 void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hello& hello) {
-  const auto now = Clock::now();
   const Entry entry = admit(hello, gang, options);
+  on_hello(gang, hello, entry, Clock::now());
   session.hello = hello;
   session.parked = entry.park;
-  if (!gang.first_hello) gang.first_hello = now;
   if (!entry.park) answer(id, entry.verdict, entry.reason);
   if (entry.verdict != Admission::Verdict::go) {
     Json json = about(hello);
     json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
     event("log", json);
-    if (entry.verdict == Admission::Verdict::duplicate) gang.released.insert(hello.partition);
     if (entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
     return;
   }
-  session.member = true;
-  gang.released.erase(hello.partition);
-  gang.members[hello.partition] = {.hello = hello, .last_heard = now};
   Json json = about(hello);
   json.update({{"attempt_number", hello.attempt_number}, {"torch", hello.torch_version}, {"isa", hello.isa}});
   event("admitted", json);
@@ -254,7 +239,7 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
     case Kind::metrics:
       return take_metrics(member, frame.body);
     case Kind::halted:
-      return take_halted(member, Halted::decode(frame.body));
+      return on_halted(member, Halted::decode(frame.body));
     case Kind::holding:
       return take_holding(member, Holding::decode(frame.body));
     case Kind::digest:
@@ -280,16 +265,12 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
 }
 
 void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
-  if (member.shards) fail_world("the rows were told twice");
+  const auto changed = on_ingested(gang, member, std::move(message.shards));
   int64_t rows = 0;
-  for (const ShardCount& shard : message.shards) rows += shard.rows;
-  event("ingested", {{"rank", member.hello.partition}, {"rows", rows}, {"shards", message.shards.size()}});
-  if (const auto changed = changed_rows(member, message.shards, gang)) {
-    if (!options.allow_changed_rows) return end(*changed);
-    event("inexact", {{"rank", member.hello.partition}, {"text", changed->what()}});
-  }
-  for (const ShardCount& shard : message.shards) gang.registered[shard.shard] = shard;
-  member.shards = std::move(message.shards);
+  for (const ShardCount& shard : *member.shards) rows += shard.rows;
+  event("ingested", {{"rank", member.hello.partition}, {"rows", rows}, {"shards", member.shards->size()}});
+  if (changed && !options.allow_changed_rows) end(*changed);
+  if (changed) event("inexact", {{"rank", member.hello.partition}, {"text", changed->what()}});
 }
 
 void Coordinator::Impl::send_piece(ConnectionId id, const Fetch& fetch) {
@@ -327,12 +308,6 @@ void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
   event("result", {{"rank", session.hello->partition}, {"bytes", weights.size()}, {"digest", hex(inbox.digest())}});
 }
 
-void Coordinator::Impl::take_halted(Member& member, Halted message) {
-  member.working = false;
-  member.commit = message.commit;
-  member.stumble = std::move(message.cause);
-}
-
 /// In a host's first word of a generation. An older segment is of no use any more.
 void Coordinator::Impl::take_holding(Member& member, const Holding& message) {
   net::Fd fd = open_segment(member.hello.unix_name, message.held);
@@ -368,19 +343,14 @@ void Coordinator::Impl::lose(Member& member, Lost lost) {
   json.update({{"kind", name(lost.kind)}, {"how", name(lost.how)}, {"text", lost.cause}, {"step", member.step}});
   event("failed", json);
   const bool unheard = lost.how == Loss::vanished || lost.how == Loss::silent;
-  member.lost = std::move(lost);
-  member.working = false;
-  ++gang.losses;
-  fence(member);
+  on_loss(gang, member, std::move(lost));
+  if (member.lost->how != Loss::failed) tell_fenced(member);
   if (unheard) end_process(member);
 }
 
-/// What its connection may still bring is a stranger's word from now on.
-void Coordinator::Impl::fence(const Member& member) {
-  for (auto& [id, session] : sessions) {
-    if (!session.member || session.hello->attempt != member.hello.attempt) continue;
-    session.member = false;
-    if (member.lost->how != Loss::failed) send(id, Abort{member.lost->cause});
+void Coordinator::Impl::tell_fenced(const Member& member) {
+  for (const auto& [id, session] : sessions) {
+    if (session.hello && session.hello->attempt == member.hello.attempt) send(id, Abort{member.lost->cause});
   }
 }
 
@@ -393,7 +363,7 @@ void Coordinator::Impl::end_process(const Member& member) {
   if (member.lost->how != Loss::silent) return;
   if (!held_fd) net::end_process_behind(name, kKillTime);
   for (const auto& [id, session] : sessions) {
-    if (session.member && session.hello->host == member.hello.host) send(id, Kill{name});
+    if (member_of(session) && session.hello->host == member.hello.host) send(id, Kill{name});
   }
 }
 
@@ -431,17 +401,7 @@ void Coordinator::Impl::begin(Start start) {
   start.initial = options.initial.size();
   start.initial_digest = hash128(options.initial);
   if (held_fd) start.held = held;
-  gang.stumbles = stumbles(gang, start.commit);
-  gang.losses_before = gang.losses;
-  gang.commit_before = start.commit;
-  gang.generation = start.roster.generation;
-  gang.isa = start.isa;
-  gang.running = true;
-  gang.halted_at.reset();
-  for (auto& [partition, member] : gang.members) {
-    member.working = true;
-    member.stumble.clear();
-  }
+  on_start(gang, start);
   send_members(start);
   int64_t rows = 0;
   for (const ShardCount& shard : start.shards) rows += shard.rows;
@@ -454,10 +414,10 @@ void Coordinator::Impl::begin(Start start) {
 }
 
 void Coordinator::Impl::halt(const std::string& reason) {
-  gang.running = false;
-  gang.halted_at = Clock::now();
+  on_halt(gang, Clock::now());
   for (const auto& [id, session] : sessions) {
-    if (session.member && gang.members.at(session.hello->partition).working) send(id, Halt{reason});
+    const Member* member = member_of(session);
+    if (member && member->working) send(id, Halt{reason});
   }
   event("halted", {{"generation", gang.generation}, {"text", reason}});
 }
@@ -477,10 +437,7 @@ void Coordinator::Impl::restart(int workers, const std::string& reason) {
     if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, reason);
   }
   if (gang.running) halt(reason);
-  ++gang.job;
-  gang.members.clear();
-  gang.released.clear();
-  gang.first_hello.reset();
+  on_restart(gang);
   options.workers = workers;
 }
 
@@ -495,7 +452,7 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
   news = true;
   if (failure) tell_abort(failure->what());
   for (const auto& [id, session] : sessions) {
-    if (!failure && session.member) loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
+    if (!failure && member_of(session)) loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
   }
   for (auto& [id, session] : sessions) {
     if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, "the fit has ended");

@@ -1,0 +1,87 @@
+#include "gang/transitions.h"
+
+namespace stoker::gang {
+namespace {
+
+/// Messages that speak of a generation's work, and are void once it is over.
+bool of_generation(Kind kind) {
+  return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
+         kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest;
+}
+
+}  // namespace
+
+Member* member_of(Gang& gang, const Hello& hello) {
+  const auto found = gang.members.find(hello.partition);
+  if (found == gang.members.end()) return nullptr;
+  Member& member = found->second;
+  return member.hello.attempt == hello.attempt && !member.lost ? &member : nullptr;
+}
+
+void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now) {
+  if (!gang.first_hello) gang.first_hello = now;
+  if (entry.verdict == Admission::Verdict::duplicate) gang.released.insert(hello.partition);
+  if (entry.verdict != Admission::Verdict::go) return;
+  gang.released.erase(hello.partition);
+  gang.members[hello.partition] = {.hello = hello, .last_heard = now};
+}
+
+bool is_void(Kind kind, uint64_t generation, const Gang& gang) {
+  if (generation > gang.generation) fail_world("a message of generation ", generation, ", not begun yet");
+  if (!of_generation(kind)) return false;
+  if (gang.generation == 0) fail_world("a message before the start, kind ", static_cast<int>(kind));
+  return generation < gang.generation;
+}
+
+std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards) {
+  if (member.shards) fail_world("the rows were told twice");
+  const auto changed = changed_rows(member, shards, gang);
+  for (const ShardCount& shard : shards) gang.registered[shard.shard] = shard;
+  member.shards = std::move(shards);
+  return changed;
+}
+
+void on_halted(Member& member, Halted message) {
+  member.working = false;
+  member.commit = message.commit;
+  member.stumble = std::move(message.cause);
+}
+
+void on_loss(Gang& gang, Member& member, Lost lost) {
+  member.lost = std::move(lost);
+  member.working = false;
+  ++gang.losses;
+}
+
+void on_own_absence(Gang& gang, Duration gap) {
+  for (auto& [partition, member] : gang.members) member.last_heard += gap;
+  if (gang.halted_at) *gang.halted_at += gap;
+}
+
+void on_start(Gang& gang, const Start& start) {
+  gang.stumbles = stumbles(gang, start.commit);
+  gang.losses_before = gang.losses;
+  gang.commit_before = start.commit;
+  gang.generation = start.roster.generation;
+  gang.isa = start.isa;
+  gang.running = true;
+  gang.halted_at.reset();
+  for (auto& [partition, member] : gang.members) {
+    member.working = true;
+    member.stumble.clear();
+  }
+}
+
+void on_halt(Gang& gang, TimePoint now) {
+  gang.running = false;
+  gang.halted_at = now;
+}
+
+void on_restart(Gang& gang) {
+  ++gang.job;
+  gang.members.clear();
+  gang.released.clear();
+  gang.first_hello.reset();
+}
+
+}  // namespace stoker::gang

@@ -1,0 +1,29 @@
+#pragma once
+// What messages and decisions make of a Gang. Pure like membership.h: the coordinator and the simulator both go these
+// ways and no other, so what the simulator proves is true of the coordinator. Not thread-safe.
+#include "gang/membership.h"
+
+namespace stoker::gang {
+
+/// The member for which this attempt speaks; nullptr for one that was not admitted or is fenced: from its loss on, what
+/// its connection may still bring is a stranger's word.
+Member* member_of(Gang& gang, const Hello& hello);
+
+/// Puts admit()'s answer into effect.
+void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now);
+/// Whether a message of this kind, sent in this generation, is void because its generation is over. Throws Error(world)
+/// for one that cannot be.
+bool is_void(Kind kind, uint64_t generation, const Gang& gang);
+/// Returns the replay's error, if it brought other rows. Throws Error(world) when rows are told twice.
+std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards);
+void on_halted(Member& member, Halted message);
+void on_loss(Gang& gang, Member& member, Lost lost);
+/// While the coordinator itself stood still nobody could be heard.
+void on_own_absence(Gang& gang, Duration gap);
+
+/// The next generation begins, the newest one must halt, or another Spark job takes all places.
+void on_start(Gang& gang, const Start& start);
+void on_halt(Gang& gang, TimePoint now);
+void on_restart(Gang& gang);
+
+}  // namespace stoker::gang
