@@ -263,7 +263,7 @@ def address_of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
         return Address("127.0.0.1", "127.0.0.1")
     if told := conf(HOST_SETTING):
         return Address(told, socket.gethostbyname(told))
-    if hasattr(spark, "client"):  # Spark Connect: this process is not Spark's driver
+    if type(spark).__module__.startswith("pyspark.sql.connect"):  # then this process is not Spark's driver
         own = _address_towards(spark.client.host)
         return Address(own, own)
     host = conf("spark.driver.host") or "127.0.0.1"
