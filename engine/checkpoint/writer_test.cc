@@ -35,7 +35,10 @@ struct WriterTest : testing::Test {
     writer.write(commit, {state}, part, of);
   }
   std::unique_ptr<Writer> make(uint64_t bytes) {
-    auto writer = std::make_unique<Writer>(storage, [this](const Outcome& o) { outcomes.push_back(o); });
+    auto writer = std::make_unique<Writer>(storage, [this](const Outcome& o) {
+      const std::lock_guard lock(storage->mutex);
+      outcomes.push_back(o);
+    });
     writer->reserve(bytes);
     return writer;
   }
