@@ -9,6 +9,7 @@ void bind_gang(nanobind::module_& m);
 void bind_collective(nanobind::module_& m);
 void bind_checkpoint(nanobind::module_& m);
 void bind_data(nanobind::module_& m);
+void bind_deal(nanobind::module_& m);
 void bind_optim(nanobind::module_& m);
 
 }  // namespace stoker

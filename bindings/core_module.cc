@@ -7,5 +7,6 @@ NB_MODULE(_core, m) {
   stoker::bind_collective(m);
   stoker::bind_checkpoint(m);
   stoker::bind_data(m);
+  stoker::bind_deal(m);
   stoker::bind_optim(m);
 }

@@ -19,7 +19,7 @@ from stoker.ml.compiling import Prepared
 from stoker.ml.skipping import SkipCounts
 from stoker.program import Compiled
 from stoker.progress import Progress, make_progress
-from stoker.spark import columns, launch, slots
+from stoker.spark import columns, launch, scan, slots
 from stoker.spark.columns import Placement, Source
 
 # "reading": Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
@@ -66,6 +66,9 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     course = course_of(value, spec, prepared.compiled)
     if course is not None:
         spec["checkpoint"] = course.spec()
+    found, told = scan.look(df, ordered, how, value("directScan"))
+    if found is not None:
+        spec["scan"] = found.spec()
     options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
@@ -73,9 +76,10 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
                        options, course)  # fmt: skip
     phases.enter("queue")
     progress = SkipCounts(make_progress(value("verbose"), value("epochs")))
-    result = _run(rows_of(df, ordered, how), gang, progress, phases)
+    rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession)
+    result = _run(rows, gang, progress, phases)
     phases.enter("finish")
-    result.history["skipped"] = progress.total()
+    result.history.update(skipped=progress.total(), ingest=told)
     if course is not None:
         result.history.update(course.history())
     return _fitted(prepared.compiled, result, phases)
@@ -89,8 +93,14 @@ def course_of(value: Callable[[str], Any], spec: dict[str, Any], compiled: Compi
     return Course(wish, spec, compiled.weights, engine.torch_version(), lambda text: warnings.warn(text, stacklevel=2))
 
 
-def rows_of(df: DataFrame, sources: Sequence[Source], how: Placement) -> launch.Rows:
-    """Where the tasks' rows come from, for any number of workers."""
+def no_rows(session: SparkSession) -> launch.Rows:
+    """For tasks that read files."""
+    return launch.Rows(session, lambda workers: session.range(0, workers, 1, workers),
+                       lambda workers, partition: session.range(0, 1, 1, 1))  # fmt: skip
+
+
+def piped_rows(df: DataFrame, sources: Sequence[Source], how: Placement) -> launch.Rows:
+    """Rows that Spark brings, for any number of workers."""
 
     def whole(workers: int) -> DataFrame:
         return columns.place(df, sources, replace(how, workers=workers))

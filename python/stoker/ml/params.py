@@ -109,6 +109,8 @@ class DataParams(InputParams, HasLabelCol, HasWeightCol):
                       "counts it in history.skipped", TypeConverters.toString)  # fmt: skip
     assign = _param("assign", "how rows go to shards: 'hash' (one shuffle) or 'partition' (as they lie, no shuffle)",
                     TypeConverters.toString)  # fmt: skip
+    directScan = _param("directScan", "whether workers may read Parquet files by themselves where the DataFrame is a "
+                        "plain scan of them; the result is the same bits", TypeConverters.toBoolean)  # fmt: skip
 
 
 class ModuleParams(KeywordParams):
@@ -175,7 +177,8 @@ class NamedTensors(KeywordParams):
 
 class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams, CheckpointParams):
     def _set_defaults(self) -> None:
-        self._setDefault(assign="hash", onBadRow="error", optimizer="adam", batchSize=256, epochs=1, seed=0,
-                         shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error", numWorkers=1, startTimeout=60.0,
-                         heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3, onChangedRows="error",
-                         verbose=1, checkpointInterval=1, checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip
+        self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", batchSize=256, epochs=1,
+                         seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error", numWorkers=1,
+                         startTimeout=60.0, heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3,
+                         onChangedRows="error", verbose=1, checkpointInterval=1, checkpointUnit="epochs",
+                         checkpointKeep=2)  # fmt: skip

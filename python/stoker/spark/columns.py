@@ -157,10 +157,21 @@ def expression(df: DataFrame, source: Source) -> Column:
         return _from_vector(column(df, name), source.dtype)
     if isinstance(kind, ArrayType):
         return column(df, name).cast(f"array<{_SQL_TYPE[source.dtype]}>")
-    if source.rules.get("integral"):
-        return column(df, name).cast("bigint" if is_whole(kind) else "double")
-    scalar = _cast(df, name, source.dtype)
-    return F.array(scalar) if source.shape else scalar
+    scalar = column(df, name).cast(crossing_type(source, kind))
+    return F.array(scalar) if is_packed(source, kind) else scalar
+
+
+def crossing_type(source: Source, kind: DataType) -> str:
+    """The SQL type of the source's numbers, `kind` being that of its first column."""
+    if len(source.columns) == 1 and is_scalar(kind) and source.rules.get("integral"):
+        return "bigint" if is_whole(kind) else "double"
+    return _SQL_TYPE[source.dtype]
+
+
+def is_packed(source: Source, kind: DataType) -> bool:
+    """Whether scalar columns become one array."""
+    lone = bool(source.shape) and not source.rules.get("integral")
+    return len(source.columns) > 1 or (is_scalar(kind) and lone)
 
 
 def known_width(df: DataFrame, columns: Sequence[str], param: str) -> int | None:
@@ -236,10 +247,6 @@ def _marked(df: DataFrame, named: dict[str, Column], how: Placement) -> tuple[Da
 
 def _shard(keys: Sequence[Column], shards: int) -> Column:
     return F.pmod(F.xxhash64(*keys), F.lit(shards)).cast("int").alias(SHARD)
-
-
-def _cast(df: DataFrame, name: str, dtype: str) -> Column:
-    return column(df, name).cast(_SQL_TYPE[dtype])
 
 
 def _from_vector(vector: Column, dtype: str) -> Column:

@@ -1,7 +1,8 @@
-"""How a task's rows come into the engine's column store."""
+"""How a task's rows come into the engine's column store: through Spark's pipe, or read from the files by itself."""
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -10,14 +11,30 @@ from typing import Any
 SAY_EVERY = 0.5  # seconds between reports of the rows read so far
 
 
-def ingest(core: Any, link: Any, spec: dict, shards: list[int], partition: int, batches: Iterator[Any]) -> Any:
-    """A sealed store of the shards' rows. `spec` is engine/train/spec.h's."""
+def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partition: int, piped: Iterator[Any]) -> Any:
+    """A sealed store of the shards' rows. `spec` is the fit's; with "scan" in it the rows are not those of the pipe."""
     store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip")
+    scan = spec.get("scan")
+    batches = piped if scan is None else scanned(scan, spec["threads"])
+    put = store.append if scan is None else functools.partial(dealer(core, scan, shards).deal_into, store)
     said = time.monotonic()
     for batch in batches:
-        store.append(batch)
+        put(batch)
         if time.monotonic() - said >= SAY_EVERY:
             link.ingesting(store.rows())
             said = time.monotonic()
     store.seal()
     return store
+
+
+def dealer(core: Any, scan: dict[str, Any], shards: list[int]) -> Any:
+    return core.Dealer(json.dumps(scan["deal"]), shards)
+
+
+def scanned(scan: dict[str, Any], threads: int) -> Iterator[Any]:
+    """Batches of all the files of python/stoker/spark/scan.py."""
+    from stoker.spark import parquet
+
+    for file in scan["files"]:
+        identity = parquet.Identity(file["size"], file["footer"])
+        yield from parquet.batches(file["path"], identity, scan["columns"], scan["batch_rows"], threads)

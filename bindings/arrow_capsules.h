@@ -1,0 +1,28 @@
+#pragma once
+// A record batch through the Arrow PyCapsule protocol. The capsules release what they hold when they die: nothing is
+// moved out of them.
+#include <nanobind/nanobind.h>
+
+#include "data/arrow_abi.h"
+
+namespace stoker {
+
+struct ArrowCapsules {
+  /// `batch` has __arrow_c_array__.
+  explicit ArrowCapsules(nanobind::handle batch)
+      : pair(nanobind::cast<nanobind::tuple>(batch.attr("__arrow_c_array__")())) {}
+  const ArrowSchema& schema() const { return contents<ArrowSchema>(0, "arrow_schema"); }
+  const ArrowArray& array() const { return contents<ArrowArray>(1, "arrow_array"); }
+
+ private:
+  template <typename T>
+  const T& contents(int index, const char* name) const {
+    void* held = PyCapsule_GetPointer(nanobind::object(pair[index]).ptr(), name);
+    if (held == nullptr) throw nanobind::python_error();
+    return *static_cast<const T*>(held);
+  }
+
+  nanobind::tuple pair;
+};
+
+}  // namespace stoker

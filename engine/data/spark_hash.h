@@ -1,0 +1,62 @@
+#pragma once
+// Spark's xxhash64(c1, c2, ...): each value is hashed with the hash so far as its seed, an array is its elements in
+// turn, a null changes nothing, -0.0 counts as 0.0 and all NaNs as one. Pure functions.
+#include <bit>
+#include <cstdint>
+#include <span>
+
+namespace stoker::data {
+
+constexpr uint64_t kSparkHashSeed = 42;
+
+namespace xxh64 {
+constexpr uint64_t kPrime1 = 0x9E3779B185EBCA87;
+constexpr uint64_t kPrime2 = 0xC2B2AE3D27D4EB4F;
+constexpr uint64_t kPrime3 = 0x165667B19E3779F9;
+constexpr uint64_t kPrime4 = 0x85EBCA77C2B2AE63;
+constexpr uint64_t kPrime5 = 0x27D4EB2F165667C5;
+
+inline uint64_t avalanche(uint64_t h) {
+  h = (h ^ h >> 33) * kPrime2;
+  h = (h ^ h >> 29) * kPrime3;
+  return h ^ h >> 32;
+}
+}  // namespace xxh64
+
+/// XXH64 of 4 bytes: bytes, shorts, ints, dates and booleans.
+inline uint64_t spark_hash(int32_t value, uint64_t seed) {
+  using namespace xxh64;
+  const uint64_t h = (seed + kPrime5 + 4) ^ static_cast<uint32_t>(value) * kPrime1;
+  return avalanche(std::rotl(h, 23) * kPrime2 + kPrime3);
+}
+inline uint64_t spark_hash(int16_t value, uint64_t seed) { return spark_hash(int32_t{value}, seed); }
+inline uint64_t spark_hash(int8_t value, uint64_t seed) { return spark_hash(int32_t{value}, seed); }
+inline uint64_t spark_hash(bool value, uint64_t seed) { return spark_hash(int32_t{value}, seed); }
+
+/// XXH64 of 8 bytes: bigints, timestamps, unscaled decimals of up to 18 digits.
+inline uint64_t spark_hash(int64_t value, uint64_t seed) {
+  using namespace xxh64;
+  const uint64_t h = (seed + kPrime5 + 8) ^ std::rotl(static_cast<uint64_t>(value) * kPrime2, 31) * kPrime1;
+  return avalanche(std::rotl(h, 27) * kPrime1 + kPrime4);
+}
+
+inline uint64_t spark_hash(float value, uint64_t seed) {
+  if (value != value) return spark_hash(int32_t{0x7fc00000}, seed);
+  return spark_hash(std::bit_cast<int32_t>(value == 0 ? 0.0f : value), seed);
+}
+
+inline uint64_t spark_hash(double value, uint64_t seed) {
+  if (value != value) return spark_hash(int64_t{0x7ff8000000000000}, seed);
+  return spark_hash(std::bit_cast<int64_t>(value == 0 ? 0.0 : value), seed);
+}
+
+/// Strings and binaries.
+uint64_t spark_hash(std::span<const std::byte> bytes, uint64_t seed);
+
+/// pmod(hash, shards), the hash being signed.
+inline int shard_of_hash(uint64_t hash, int shards) {
+  const auto rest = static_cast<int>(static_cast<int64_t>(hash) % shards);
+  return rest < 0 ? rest + shards : rest;
+}
+
+}  // namespace stoker::data

@@ -1,0 +1,207 @@
+"""When workers read the DataFrame's Parquet files by themselves, instead of getting rows through a shuffle and a pipe.
+
+That is done where Spark's plan proves that the rows are those of the files, and where columns, types and files are of
+kinds that are known to give the same bits; everything else is refused with the reason, and goes through the pipe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import types as T
+
+from stoker.spark import columns, parquet, plan, slots
+from stoker.spark.columns import Placement, Source
+from stoker.spark.plan import Refused
+
+MAX_WORKERS = 4  # each reads all rows, so the work that is saved goes down with every worker
+MAX_FILES = 256  # the driver reads every footer
+_BATCH_BYTES = 4 << 20
+_CONFIGURED = (  # what makes Spark read other rows or columns than those that stand in the files
+    "spark.sql.files.ignoreCorruptFiles",
+    "spark.sql.files.ignoreMissingFiles",
+    "spark.sql.parquet.fieldId.read.enabled",
+)
+_ARROW = {
+    T.BooleanType(): pa.bool_(),
+    T.ByteType(): pa.int8(),
+    T.ShortType(): pa.int16(),
+    T.IntegerType(): pa.int32(),
+    T.LongType(): pa.int64(),
+    T.FloatType(): pa.float32(),
+    T.DoubleType(): pa.float64(),
+    T.StringType(): pa.string(),
+    T.BinaryType(): pa.binary(),
+}
+_WHOLE = {"smallint": 16, "int": 32, "bigint": 64}
+_BITS = {T.BooleanType(): 1, T.ByteType(): 8, T.ShortType(): 16, T.IntegerType(): 32, T.LongType(): 64}
+_NUMBERS = {*_BITS, T.FloatType(), T.DoubleType()}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a worker must know to read its rows."""
+
+    files: tuple[tuple[str, parquet.Identity], ...]
+    columns: tuple[str, ...]  # of the files
+    deal: dict[str, Any]  # engine/data/deal.h
+    batch_rows: int
+
+    def spec(self) -> dict[str, Any]:
+        files = [{"path": path, **asdict(identity)} for path, identity in self.files]
+        return {"files": files, "columns": self.columns, "deal": self.deal, "batch_rows": self.batch_rows}
+
+
+def look(df: DataFrame, sources: Sequence[Source], how: Placement,
+         allowed: bool) -> tuple[Scan | None, dict[str, Any]]:  # fmt: skip
+    """The scan, if there may be one, and what the history tells of it."""
+    try:
+        if not allowed:
+            raise Refused("directScan is off")
+        found = find(df, sources, how)
+    except Refused as why:
+        return None, {"by": "pipe", "because": str(why)}
+    return found, {"by": "scan", "files": len(found.files)}
+
+
+def find(df: DataFrame, sources: Sequence[Source], how: Placement) -> Scan:
+    """How workers can read what columns.place() would give. Raises Refused."""
+    _check_session(df, how)
+    names = [_resolved(df, name) for source in sources for name in source.columns]
+    id_name = _resolved(df, how.id_column) if how.id_column else None
+    wanted = [*names, *([id_name] if id_name else [])]
+    kinds = {field.name: field.dataType for field in df.schema.fields}
+    crossings = [_crossing(source, [_resolved(df, name) for name in source.columns], kinds) for source in sources]
+    if id_name:
+        _check_id(id_name, kinds[id_name])
+    try:
+        found = plan.file_columns(df, wanted)
+        paths = [_path(uri) for uri in df.inputFiles()]
+    except PySparkException as error:
+        raise Refused(f"its plan cannot be looked at ({type(error).__name__})") from None
+    files = _identities(paths, {found[name]: kinds[name] for name in wanted})
+    for crossing in crossings:
+        crossing["columns"] = [found[name] for name in crossing["columns"]]
+    deal = {"columns": crossings, "shards": how.shards, "id": found[id_name] if id_name else ""}
+    return Scan(files, tuple(dict.fromkeys(found.values())), deal, _batch_rows(sources))
+
+
+def _check_session(df: DataFrame, how: Placement) -> None:
+    if how.assign != "hash":
+        raise Refused(f"assign is '{how.assign}'")
+    if how.workers > MAX_WORKERS:
+        raise Refused(f"numWorkers is above {MAX_WORKERS}, and each worker would read all rows")
+    conf = slots.conf_of(df.sparkSession)
+    for key in _CONFIGURED:
+        if (conf(key) or "false").lower() != "false":
+            raise Refused(f"{key} is set")
+    if type(df.sparkSession).__module__.startswith("pyspark.sql.connect") and not slots.is_local(conf):
+        raise Refused("this is a client of Spark Connect, which does not see the cluster's files")
+
+
+def _resolved(df: DataFrame, name: str) -> str:
+    if df.columns.count(name) != 1:
+        raise Refused(f"'{name}' is not exactly the name of one of its columns")
+    return name
+
+
+def _crossing(source: Source, names: list[str], kinds: dict[str, T.DataType]) -> dict[str, Any]:
+    """As columns.expression() has Spark do it."""
+    if source != Source(source.name, source.columns, source.param, source.dtype, source.shape, source.rules):
+        raise Refused(f"'{source.shown}' is more than plain numbers")
+    to, packed = columns.crossing_type(source, kinds[names[0]]), columns.is_packed(source, kinds[names[0]])
+    for name in names:
+        _check_cast(name, kinds[name], to, packed)
+    return {"name": source.name, "type": to, "columns": names, "packed": packed}
+
+
+def _check_cast(name: str, kind: T.DataType, to: str, packed: bool) -> None:
+    """Casts that neither fail nor depend on spark.sql.ansi.enabled."""
+    inner = kind.elementType if isinstance(kind, T.ArrayType) and not packed else kind
+    if inner not in _NUMBERS:
+        raise Refused(f"column '{name}' has type {kind.simpleString()}")
+    if to in _WHOLE and _BITS.get(inner, math.inf) > _WHOLE[to]:
+        raise Refused(f"column '{name}' of type {kind.simpleString()} is cast to {to}")
+
+
+def _check_id(name: str, kind: T.DataType) -> None:
+    decimal = isinstance(kind, T.DecimalType) and kind.precision <= 18
+    if not decimal and kind not in _ARROW:
+        raise Refused(f"idCol '{name}' has type {kind.simpleString()}")
+
+
+def _path(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc:
+        raise Refused(f"its files are at {parts.scheme}:, not in a file system that every worker sees")
+    return unquote(parts.path)
+
+
+def _identities(paths: list[str], kinds: dict[str, T.DataType]) -> tuple[tuple[str, parquet.Identity], ...]:
+    if not paths:
+        raise Refused("it has no files")
+    if len(paths) > MAX_FILES:
+        raise Refused(f"it has more than {MAX_FILES} files")
+    found, rows = [], 0
+    for path in sorted(paths):
+        _check_folders(path, kinds)
+        try:
+            with parquet.opened(path) as (file, identity):
+                _check_footer(path, file, kinds)
+        except (OSError, pa.ArrowException) as error:
+            raise Refused(f"{path} cannot be read ({type(error).__name__})") from None
+        found.append((path, identity))
+        rows += file.metadata.num_rows
+    if rows == 0:
+        raise Refused("it has no rows")
+    return tuple(found)
+
+
+def _check_folders(path: str, kinds: dict[str, T.DataType]) -> None:
+    """Columns that come from folders' names win over those in the files."""
+    partitioned = {unquote(part.split("=")[0]).lower() for part in path.split("/")[:-1] if "=" in part}
+    for name in kinds:
+        if name.lower() in partitioned:
+            raise Refused(f"column '{name}' is part of the files' paths")
+
+
+def _check_footer(path: str, file: Any, kinds: dict[str, T.DataType]) -> None:
+    schema, metadata = file.schema_arrow, file.metadata
+    known = [name.lower() for name in schema.names]
+    for name, kind in kinds.items():
+        if "." in name or name not in schema.names or known.count(name.lower()) != 1:
+            raise Refused(f"{path} has no column of its own that is named exactly '{name}'")
+        if not _same_type(schema.field(name).type, kind) or not _same_levels(metadata, name, kind):
+            raise Refused(f"column '{name}' is stored as {schema.field(name).type} in {path}, not as "
+                          f"{kind.simpleString()}")  # fmt: skip
+    for codec in parquet.codecs(metadata) - {"UNCOMPRESSED"}:
+        if not pa.Codec.is_available(codec.lower()):
+            raise Refused(f"{path} is compressed by {codec}")
+
+
+def _same_type(stored: pa.DataType, kind: T.DataType) -> bool:
+    if isinstance(kind, T.ArrayType):
+        return pa.types.is_list(stored) and stored.value_type == _ARROW[kind.elementType]
+    if isinstance(kind, T.DecimalType):
+        return stored == pa.decimal128(kind.precision, kind.scale)
+    return stored == _ARROW[kind]
+
+
+def _same_levels(metadata: Any, name: str, kind: T.DataType) -> bool:
+    """Lists in the form of today's standard: older ones are told apart by rules that readers differ in."""
+    paths = parquet.leaf_paths(metadata, name)
+    if isinstance(kind, T.ArrayType):
+        return paths in ([f"{name}.list.element"], [f"{name}.list.item"])
+    return paths == [name]
+
+
+def _batch_rows(sources: Sequence[Source]) -> int:
+    row_bytes = sum(8 * math.prod(source.shape) for source in sources)
+    return max(64, min(65536, _BATCH_BYTES // row_bytes))
