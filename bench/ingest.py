@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,8 @@ from pyspark.sql import DataFrame
 
 import report
 import sides
+from stoker.inputs import Hashed, Numeric
+from stoker.ml import declared
 from stoker.ml.fitting import no_rows
 from stoker.spark import scan
 from stoker.spark.columns import Placement, Source
@@ -31,7 +34,7 @@ from tasks import mnist_data
 ROWS = 2_000_000
 GROUP = 100_000
 WORKERS = 2
-MIXED = ("int8", "int16", "int32", "int64", "float32", "float64", "bool", "int32")
+MIXED = ("int8", "int16", "int32", "int64", "int32", "bool", "string", "string")
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,13 @@ class Case:
     def names(self) -> tuple[str, ...]:
         return tuple(f"c{i}" for i in range(len(self.dtypes)))
 
-    def sources(self) -> list[Source]:
-        return [Source("features", self.names, "featuresCols", "float32", (len(self.names),))]
+    def sources(self, df: DataFrame) -> list[Source]:
+        """Plain numbers, or with strings among them declared ones."""
+        if "string" not in self.dtypes:
+            return [Source("features", self.names, "featuresCols", "float32", (len(self.names),))]
+        items = [Hashed(name, 1000) if dtype == "string" else Numeric(name, lossy=True)
+                 for name, dtype in zip(self.names, self.dtypes)]  # fmt: skip
+        return [declared.source("features", items, df)]
 
 
 CASES = {
@@ -55,12 +63,17 @@ CASES = {
 
 def group(case: Case, draw: np.random.Generator) -> pa.Table:
     """Rows as data often are: some columns of many values, some of few."""
-    columns = {}
-    for i, (name, dtype) in enumerate(zip(case.names, case.dtypes)):
-        spread = 1000.0 ** (i % 3)
-        columns[name] = (draw.standard_normal(GROUP, dtype=np.float32) * spread).astype(dtype) if "int" not in dtype \
-            else draw.integers(0, min(spread + 2, np.iinfo(dtype).max), GROUP).astype(dtype)  # fmt: skip
-    return pa.table(columns)
+    return pa.table({name: values(dtype, 1000 ** (1 + i % 3), draw)
+                     for i, (name, dtype) in enumerate(zip(case.names, case.dtypes))})  # fmt: skip
+
+
+def values(dtype: str, spread: int, draw: np.random.Generator) -> Any:
+    if dtype == "float32":
+        return draw.standard_normal(GROUP, dtype=np.float32)
+    if dtype == "string":
+        return pa.array(f"value {number}" for number in draw.integers(0, min(spread, 10**6), GROUP))
+    most = 1 if dtype == "bool" else np.iinfo(dtype).max
+    return draw.integers(0, min(spread, most), GROUP, endpoint=True).astype(dtype)
 
 
 def files(name: str) -> Path:
@@ -106,10 +119,11 @@ def seconds(job: Callable[[], DataFrame]) -> float:
 
 
 def ours(df: DataFrame, case: Case) -> DataFrame:
-    found, told = scan.look(df, case.sources(), Placement(WORKERS, WORKERS), True)
+    sources = case.sources(df)
+    found, told = scan.look(df, sources, Placement(WORKERS, WORKERS), True)
     assert found is not None, told
     spec = {
-        "columns": [source.spec() for source in case.sources()],
+        "columns": [source.spec() for source in sources],
         "threads": 1,
         "on_bad_row": "error",
         "scan": found.spec(),

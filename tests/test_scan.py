@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,8 @@ from torch import nn
 
 from stoker import StokerClassifier
 from stoker.errors import WorldError
+from stoker.inputs import Category, DateParts, Hashed, Numeric, Padded, Present
+from stoker.ml import declared
 from stoker.ml.fitting import no_rows
 from stoker.spark import columns, parquet, scan
 from stoker.spark.columns import Placement, Source
@@ -127,6 +130,21 @@ def test_so_they_are_for_any_number_of_workers_and_shards(df, how):
     both_ways(df, CASES["mixed numbers"], how)
 
 
+def declared_inputs(df, *items):
+    return [declared.source("features", list(items), df), label()]
+
+
+def test_declared_inputs_are_those_of_the_pipe(df):
+    items = [
+        *Numeric.each("f1", "f2", "f4", nulls="mask"), *Numeric.each("i8"), *Numeric.each("i16", "i32", lossy=True),
+        Numeric("b"), *Numeric.each("b", "b"), Numeric("i64", lossy=True), Category("key", vocabulary=["key 1"]),
+        Category("i8", vocabulary=[-1, 5, 7]), Hashed("key", 50), Hashed("i64", 300), Hashed("b", 9),
+        Padded(Numeric("doubles"), 5), Present("f4"), Present("key"),
+    ]  # fmt: skip
+    both_ways(df, declared_inputs(df, *items), TWO)
+    both_ways(df, declared_inputs(df, *items), Placement(1, 3))
+
+
 @pytest.mark.parametrize("name", ["key", "i64", "d", "b", "f4"])
 def test_an_id_alone_decides_the_shard(df, name):
     both_ways(df, CASES["an array"], Placement(2, 7, id_column=name))
@@ -212,8 +230,17 @@ def test_what_the_fit_asks_for_is_refused(df):
 
 
 def test_sources_of_a_kind_that_is_not_known_here_are_refused(df):
-    declared = Source("features", ("key",), "inputs", fields=({"column": "raw"},))
-    assert refusal(df, [declared, label()]) == "'key' is more than plain numbers"
+    @dataclass(frozen=True)
+    class Newer(Source):
+        more: bool = True
+
+    assert refusal(df, [Newer("features", ("key",), "inputs"), label()]) == \
+        "'key' is of a kind that only the pipe brings"  # fmt: skip
+
+
+def test_declared_inputs_of_other_types_are_refused(spark, df):
+    dated = df.withColumn("day", F.current_date())
+    assert refusal(dated, declared_inputs(dated, DateParts("day", ["month"]))) == "column 'day' has type date"
 
 
 @pytest.mark.parametrize("key", scan._CONFIGURED)

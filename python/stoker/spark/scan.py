@@ -74,22 +74,22 @@ def look(df: DataFrame, sources: Sequence[Source], how: Placement,
 def find(df: DataFrame, sources: Sequence[Source], how: Placement) -> Scan:
     """How workers can read what columns.place() would give. Raises Refused."""
     _check_session(df, how)
-    names = [_resolved(df, name) for source in sources for name in source.columns]
-    id_name = _resolved(df, how.id_column) if how.id_column else None
-    wanted = [*names, *([id_name] if id_name else [])]
     kinds = {field.name: field.dataType for field in df.schema.fields}
-    crossings = [_crossing(source, [_resolved(df, name) for name in source.columns], kinds) for source in sources]
-    if id_name:
-        _check_id(id_name, kinds[id_name])
+    crossings = {entry["name"]: entry for source in sources for entry in _crossings(df, source, kinds)}
+    wanted = dict.fromkeys(name for entry in crossings.values() for name in entry["columns"])
+    if how.id_column:
+        _check_id(_checked(df, how.id_column), kinds[how.id_column])
+        wanted[how.id_column] = None
     try:
-        found = plan.file_columns(df, wanted)
+        found = plan.file_columns(df, list(wanted))
         paths = [_path(uri) for uri in df.inputFiles()]
     except PySparkException as error:
         raise Refused(f"its plan cannot be looked at ({type(error).__name__})") from None
     files = _identities(paths, {found[name]: kinds[name] for name in wanted})
-    for crossing in crossings:
-        crossing["columns"] = [found[name] for name in crossing["columns"]]
-    deal = {"columns": crossings, "shards": how.shards, "id": found[id_name] if id_name else ""}
+    for entry in crossings.values():
+        entry["columns"] = [found[name] for name in entry["columns"]]
+    id_name = found[how.id_column] if how.id_column else ""
+    deal = {"columns": list(crossings.values()), "shards": how.shards, "id": id_name}
     return Scan(files, tuple(dict.fromkeys(found.values())), deal, _batch_rows(sources))
 
 
@@ -106,20 +106,39 @@ def _check_session(df: DataFrame, how: Placement) -> None:
         raise Refused("this is a client of Spark Connect, which does not see the cluster's files")
 
 
-def _resolved(df: DataFrame, name: str) -> str:
+def _checked(df: DataFrame, name: str) -> str:
     if df.columns.count(name) != 1:
         raise Refused(f"'{name}' is not exactly the name of one of its columns")
     return name
 
 
-def _crossing(source: Source, names: list[str], kinds: dict[str, T.DataType]) -> dict[str, Any]:
-    """As columns.expression() has Spark do it."""
-    if source != Source(source.name, source.columns, source.param, source.dtype, source.shape, source.rules):
-        raise Refused(f"'{source.shown}' is more than plain numbers")
+def _crossings(df: DataFrame, source: Source, kinds: dict[str, T.DataType]) -> list[dict[str, Any]]:
+    """What columns.travelling() has Spark send for a source, by the engine's Crossing."""
+    if source != Source(source.name, source.columns, source.param, source.dtype, source.shape, source.rules,
+                        source.fields, source.sent):  # fmt: skip
+        raise Refused(f"'{source.shown}' is of a kind that only the pipe brings")
+    if source.fields:
+        return [_as_is(sent.name, [_checked(df, name) for name in sent.columns], sent.zone, kinds)
+                for sent in source.sent]  # fmt: skip
+    names = [_checked(df, name) for name in source.columns]
     to, packed = columns.crossing_type(source, kinds[names[0]]), columns.is_packed(source, kinds[names[0]])
     for name in names:
         _check_cast(name, kinds[name], to, packed)
-    return {"name": source.name, "type": to, "columns": names, "packed": packed}
+    return [{"name": source.name, "type": to, "columns": names, "packed": packed}]
+
+
+def _as_is(name: str, names: list[str], zone: str | None, kinds: dict[str, T.DataType]) -> dict[str, Any]:
+    """As columns.Sent has Spark send it. Packed booleans and bytes become shorts, the same numbers."""
+    packed = len(names) > 1
+    for column in names:
+        kind = kinds[column]
+        inner = kind.elementType if isinstance(kind, T.ArrayType) and not packed else kind
+        lone_text = kind in (T.StringType(), T.BinaryType()) and not packed
+        if zone is not None or not (inner in _NUMBERS or lone_text):
+            raise Refused(f"column '{column}' has type {kind.simpleString()}")
+    to = kinds[names[0]].simpleString() if packed else ""
+    return {"name": name, "type": {"boolean": "smallint", "tinyint": "smallint"}.get(to, to), "columns": names,
+            "packed": packed}  # fmt: skip
 
 
 def _check_cast(name: str, kind: T.DataType, to: str, packed: bool) -> None:
