@@ -8,7 +8,8 @@ from typing import Any
 from stoker.errors import UserError
 from stoker.spark.outputs import KINDS
 
-_POSITIVE = ("batchSize", "epochs", "numWorkers", "numShards", "threads", "checkpointInterval", "checkpointKeep")
+_POSITIVE = ("batchSize", "epochs", "numWorkers", "minWorkers", "numShards", "threads", "checkpointInterval",
+             "checkpointKeep")  # fmt: skip
 _NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout", "lossTimeout", "maxRestarts")
 _CHOICES = {
     "assign": ("hash", "partition"),
@@ -45,6 +46,10 @@ def _check_gang(value: Callable[[str], Any]) -> None:
     workers, shards = value("numWorkers"), shards_of(value)
     if shards < workers:
         raise UserError(f"numShards ({shards}) must not be smaller than numWorkers ({workers}): a worker owns shards")
+    if value("minWorkers") is not None and value("minWorkers") > workers:
+        raise UserError(f"minWorkers ({value('minWorkers')}) must not be larger than numWorkers ({workers})")
+    if value("assign") == "partition" and (value("minWorkers") or workers) != workers:
+        raise UserError("assign='partition' makes each partition a shard with its own worker: leave minWorkers out")
     if value("assign") == "partition" and shards != workers:
         raise UserError(
             f"assign='partition' makes each partition a shard with a worker of its own, so numShards ({shards}) must "

@@ -69,11 +69,11 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     found, told = scan.look(df, ordered, how, value("directScan"))
     if found is not None:
         spec["scan"] = found.spec()
+    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"))
     options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
-                       launch.Rules(value("maxRestarts"), value("lossTimeout")), how.assign == "partition",
-                       options, course)  # fmt: skip
+                       rules, how.assign == "partition", options, course)  # fmt: skip
     phases.enter("queue")
     progress = SkipCounts(make_progress(value("verbose"), value("epochs")))
     rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession)

@@ -134,6 +134,8 @@ class TrainParams(HasSeed, KeywordParams):
 
 class GangParams(KeywordParams):
     numWorkers = _param("numWorkers", "Spark tasks that train together", TypeConverters.toInt)
+    minWorkers = _param("minWorkers", "with how many workers a fit may begin when no more of them can be had; the "
+                        "model is the same for a given numShards (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
     numShards = _param("numShards", "parts that the rows are cut into; for a given number the result is the same bits "
                        "whatever numWorkers is (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
     threads = _param("threads", "threads of one worker's operators (default: spark.task.cpus)", TypeConverters.toInt)
@@ -143,8 +145,8 @@ class GangParams(KeywordParams):
                               TypeConverters.toFloat)  # fmt: skip
     lossTimeout = _param("lossTimeout", "seconds that the place of a lost worker may stay empty until the Spark job is "
                          "started again; 0: no limit", TypeConverters.toFloat)  # fmt: skip
-    maxRestarts = _param("maxRestarts", "how often the Spark job is started again, from the newest committed step, when "
-                         "it fails as a whole after a worker was lost", TypeConverters.toInt)  # fmt: skip
+    maxRestarts = _param("maxRestarts", "how often the Spark job is started again, from the newest committed step, "
+                         "when it fails as a whole after a worker was lost", TypeConverters.toInt)  # fmt: skip
     onChangedRows = _param("onChangedRows", "what a restarted worker that reads other rows than before does: 'error', "
                            "or 'continue', which marks the history as inexact", TypeConverters.toString)  # fmt: skip
     verbose = _param("verbose", "1: progress, 0: nothing", TypeConverters.toInt)

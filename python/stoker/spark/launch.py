@@ -39,7 +39,7 @@ class Gang:
     start_timeout: float = 60
     heartbeat_timeout: float = 10
     torch_version: str = ""  # others are refused
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     exact_partitions: bool = False  # the rows come as they lie, so their partitions must be as many as the workers
     options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
     checkpoints: Course | None = None  # none are made
@@ -74,7 +74,9 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     """Trains on `rows`. Raises what ended the fit if it did not come to a result."""
     conf = slots.conf_of(rows.session)
     capacity = slots.max_slots(conf)
-    slots.check_enough(gang.workers, capacity)
+    fewest = gang.rules.min_workers or gang.workers
+    slots.check_enough(fewest, capacity)
+    gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
     with slots.queue_of(conf).lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
         return _run(rows, gang, address_of_driver(rows.session, conf), capacity, observe)
@@ -125,7 +127,7 @@ class Supervisor:
 
     def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, observe: Observer) -> None:
         self._coordinator, self._rows, self._gang, self._task, self._observe = coordinator, rows, gang, task, observe
-        self._situation = Situation()
+        self._situation = Situation(workers=task.workers)
         self._admitted = 0
         self._deaths: list[dict[str, Any]] = []
         self._rescues = 0
@@ -195,18 +197,21 @@ class Supervisor:
         if move.kind == "give up":
             raise self._why(move.reason)
         if move.kind == "restart":
-            self._restart(move)
+            self._situation.restarted(move.reason)
+            # where the partitions are the shards there is one number of workers only
+            self._begin_again(move, self._task.workers if self._gang.exact_partitions else move.workers)
+        if move.kind == "shrink":
+            self._begin_again(move, move.workers)
 
-    def _restart(self, move: Move) -> None:
-        self._observe("restart", {"text": move.reason})
+    def _begin_again(self, move: Move, workers: int) -> None:
+        self._observe(move.kind, {"text": move.reason})
         for job in self._jobs:
             job.cancel()
         time.sleep(move.delay)
-        workers = self._workers_that_fit()
         number = self._coordinator.restart(workers, "the Spark job is started again")
         self.end()
         self._drain(0)
-        self._situation.restarted(move.reason)
+        self._situation.begin_again(workers)
         self._task = replace(self._task, workers=workers, number=number, spec=self._spec_of_restart())
         self._jobs = [self._start()]
 
@@ -215,12 +220,6 @@ class Supervisor:
         if self._gang.checkpoints is None:
             return self._gang.spec
         return json.dumps({**json.loads(self._gang.spec), "checkpoint": self._gang.checkpoints.spec_of_restart()})
-
-    def _workers_that_fit(self) -> int:
-        """Without the places that stayed empty, if that is why; where the partitions are the shards, all."""
-        if self._gang.exact_partitions or self._situation.error is not None:
-            return self._task.workers
-        return max(self._task.workers - len(self._situation.missing), 1)
 
     def _hint(self) -> str:
         if not self._gang.exact_partitions or self._admitted >= self._gang.workers:

@@ -1,8 +1,9 @@
-"""What the driver does about the Spark jobs of a fit while the coordinator's gang trains. Pure, with the clock passed in.
+"""What the driver does about the Spark jobs of a fit while its gang trains. Pure, with the clock passed in.
 
 A lost worker is started again by Spark where Spark does that (retries of a task). Where it does not, the driver does:
 by a *rescue*, a job for the rows of the missing places, or, when a job has failed as a whole or a place stays empty for
-too long, by a *restart*: another job for everybody, which goes on from the newest commit that is left.
+too long, by a *restart*: another job for everybody, which goes on from the newest commit that is left. Where fewer
+workers than wished may train and no more of them come, the job begins anew with those that there are: it *shrinks*.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 from stoker.spark.job import first_lines, was_cancelled
 
 SETTLE = 0.2  # seconds, where the cause is known to be a lost worker
+LATE = 5.0  # seconds without another worker after which a gang that may be smaller begins
 GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark job that it belongs to
 
 
 @dataclass(frozen=True)
 class Rules:
+    min_workers: int | None = None  # with how many a fit may begin; None: all
     max_restarts: int = 3
     loss_timeout: float = 60  # seconds a place may stay empty; 0: no limit
     backoff: float = 0.5  # seconds before the second restart, doubled for each one after it
@@ -27,7 +30,10 @@ class Rules:
 class Situation:
     """What is known of the jobs and the places. Times are seconds of one steady clock."""
 
+    workers: int = 1  # places of the newest job
     living: set[int] = field(default_factory=set)
+    came_at: float = 0  # the newest worker
+    started: bool = False  # has the newest job's gang formed?
     missing: dict[int, float] = field(default_factory=dict)  # place to the time of its loss
     losses: int = 0  # since the newest job began
     ended_at: float | None = None  # of all jobs
@@ -41,6 +47,7 @@ class Situation:
         rank = data.get("rank")
         if event == "admitted":
             self.living.add(rank)
+            self.came_at = now
             self.missing.pop(rank, None)
         elif event == "failed" and data["how"] == "replaced":
             self.living.discard(rank)
@@ -53,29 +60,46 @@ class Situation:
             self.last_loss = f"{who} {verb} {_when(data)}: {data['text']}"
         elif event == "finished":
             self.living.discard(rank)
+        elif event == "started":
+            self.started = True
+
+    def begin_again(self, workers: int) -> None:
+        """Another job takes the place of those that there are."""
+        self.living, self.missing, self.losses, self.ended_at, self.error = set(), {}, 0, None, None
+        self.workers, self.started = workers, False
 
     def restarted(self, cause: str) -> None:
-        self.living, self.missing, self.losses, self.ended_at, self.error = set(), {}, 0, None, None
         self.restarts += 1
         self.causes.append(cause)
 
 
 @dataclass(frozen=True)
 class Move:
-    kind: str  # "wait", "restart" or "give up"
+    kind: str  # "wait", "restart", "shrink" or "give up"
     reason: str = ""
+    workers: int = 0  # of the next job
     delay: float = 0.0  # seconds before a restart
 
 
 def next_move(now: float, s: Situation, rules: Rules) -> Move:
     why = _why_hopeless(now, s, rules)
     if why is None:
-        return Move("wait")
+        return _shrink(now, s, rules) or Move("wait")
     if s.error is not None and (was_cancelled(s.error) or not s.losses):
         return Move("give up", why)
     if s.losses and s.restarts < rules.max_restarts:
-        return Move("restart", why, 0.0 if s.restarts == 0 else rules.backoff * 2 ** (s.restarts - 1))
+        delay = 0.0 if s.restarts == 0 else rules.backoff * 2 ** (s.restarts - 1)
+        stayed_empty = 0 if s.error is not None else len(s.missing)
+        return Move("restart", why, max(s.workers - stayed_empty, 1), delay)
     return Move("give up", why)
+
+
+def _shrink(now: float, s: Situation, rules: Rules) -> Move | None:
+    few = len(s.living)
+    enough = rules.min_workers is not None and rules.min_workers <= few < s.workers
+    if s.started or s.losses or not enough or now - s.came_at < LATE:
+        return None
+    return Move("shrink", f"{few} of {s.workers} workers have come, and minWorkers is {rules.min_workers}", few)
 
 
 def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
