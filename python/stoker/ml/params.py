@@ -134,8 +134,9 @@ class TrainParams(HasSeed, KeywordParams):
 
 class GangParams(KeywordParams):
     numWorkers = _param("numWorkers", "Spark tasks that train together", TypeConverters.toInt)
-    minWorkers = _param("minWorkers", "with how many workers a fit may begin when no more of them can be had; the "
-                        "model is the same for a given numShards (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
+    minWorkers = _param("minWorkers", "with how many workers a fit may begin when no more of them can be had; for a "
+                        "given numShards the model is the same (default: numWorkers)",
+                        TypeConverters.toInt)  # fmt: skip
     numShards = _param("numShards", "parts that the rows are cut into; for a given number the result is the same bits "
                        "whatever numWorkers is (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
     threads = _param("threads", "threads of one worker's operators (default: spark.task.cpus)", TypeConverters.toInt)
