@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from local_gang import LocalFit, Variables, deal, job_of
+from local_gang import LocalFit, deal, job_of
 from stoker import program
 from stoker.engine import core
 from stoker.spark import task as spark_task
@@ -65,7 +65,8 @@ class FaultyGang:
                  "initial": program.save_weights(self.fit.compiled.weights), **self.options}  # fmt: skip
         self.coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, **asked})
         self.job = job_of(self.fit, self.coordinator.port, secret, self.workers)
-        self.context = multiprocessing.get_context("spawn")
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["faulty_gang"])  # a newcomer is there at once, as Spark's workers are
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.attempts: list[list[Attempt]] = [[] for _ in range(self.workers)]
         self.next_attempt = 1
@@ -84,8 +85,7 @@ class FaultyGang:
         environment = self.environment(partition, number)
         ids = (partition, self.next_attempt, number)
         process = self.context.Process(target=work, args=(self.job, ids, rows, environment), daemon=True)
-        with Variables(environment):
-            process.start()
+        process.start()
         self.next_attempt += 1
         self.attempts[partition].append(Attempt(partition, number, process))
 
@@ -133,6 +133,7 @@ class FaultyGang:
 
 def work(job: spark_task.Job, ids: tuple[int, int, int], rows: list[Any], environment: dict[str, str]) -> None:
     partition, attempt, number = ids
+    os.environ.update(environment)  # the engine is loaded after it
     spark_task.context = lambda: SimpleNamespace(
         partitionId=lambda: partition, taskAttemptId=lambda: attempt, attemptNumber=lambda: number
     )

@@ -35,8 +35,8 @@ class LocalFit:
 
     def spec(self) -> str:
         spec = {"program": self.compiled.train, "optimizer": self.optimizer, "columns": self.columns,
-                "on_bad_row": "error", "batch_size": 32, "epochs": 2, "seed": 7, "shuffle": True, "shards": self.shards,
-                "threads": 1, **self.more}  # fmt: skip
+                "on_bad_row": "error", "batch_size": 32, "epochs": 2, "seed": 7, "shuffle": True,
+                "shards": self.shards, "threads": 1, **self.more}  # fmt: skip
         return json.dumps(spec)
 
 
