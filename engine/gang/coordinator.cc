@@ -343,7 +343,12 @@ void Coordinator::Impl::lose(Member& member, Lost lost) {
   json.update({{"kind", name(lost.kind)}, {"how", name(lost.how)}, {"text", lost.cause}, {"step", member.step}});
   event("failed", json);
   const bool unheard = lost.how == Loss::vanished || lost.how == Loss::silent;
+  const double patience = gang.patience;
   on_loss(gang, member, std::move(lost));
+  if (gang.patience > patience) {
+    event("log", {{"text", cat(who(member.hello), " was silent at this step before: from now on silence counts after ",
+                               options.heartbeat_timeout * gang.patience, " s")}});
+  }
   if (member.lost->how != Loss::failed) tell_fenced(member);
   if (unheard) end_process(member);
 }
@@ -461,7 +466,7 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
 }
 
 void Coordinator::Impl::answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason) {
-  send(id, Admission{verdict, reason, options.heartbeat_timeout / 2, gang.isa});
+  send(id, Admission{verdict, reason, options.heartbeat_timeout * gang.patience / 2, gang.isa});
 }
 
 void Coordinator::Impl::event(const std::string& kind, const Json& json) {

@@ -334,15 +334,15 @@ int stumbles(const Gang& gang, uint64_t commit) {
 std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   std::vector<Missed> missed;
   if (options.heartbeat_timeout <= 0) return missed;
-  const Duration limit = from_seconds(options.heartbeat_timeout);
+  const double patience = options.heartbeat_timeout * gang.patience;
+  const Duration limit = from_seconds(patience);
   const bool halt_is_late = gang.halted_at && now - *gang.halted_at > 3 * limit;
   for (const auto& [partition, member] : gang.members) {
     if (!member.living()) continue;
     if (now - member.last_heard > limit) {
-      missed.push_back({partition, cat("it gave no sign of life for ", options.heartbeat_timeout, " s")});
+      missed.push_back({partition, cat("it gave no sign of life for ", patience, " s")});
     } else if (halt_is_late && member.working) {
-      missed.push_back(
-          {partition, cat("it was told to halt and has not within ", 3 * options.heartbeat_timeout, " s")});
+      missed.push_back({partition, cat("it was told to halt and has not within ", 3 * patience, " s")});
     }
   }
   return missed;

@@ -67,6 +67,8 @@ struct Gang {
   int losses_before = 0;                 // when the newest generation began
   uint64_t commit_before = 0;            // likewise
   int stumbles = 0;                      // stumbles() when the newest generation began
+  std::map<int, int64_t> silent_at;      // by partition: the gang's step when its member was last lost to silence
+  double patience = 1;                   // times the heartbeat's timeout
   bool result_here = false;
   bool aborted = false;  // members have been told to stop
   std::optional<End> end;

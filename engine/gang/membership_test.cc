@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "gang/transitions.h"
+
 namespace stoker::gang {
 namespace {
 
@@ -471,6 +473,24 @@ TEST(Decide, NothingAfterTheEnd) {
   gang.end = End{};
   lose(gang, 0, Loss::failed, ErrorKind::bug, "late");
   EXPECT_TRUE(decide(kNow, gang, options(2)).empty());
+}
+
+TEST(Silence, TwiceAtOneStepDoublesTheTimeout) {
+  Gang gang = gang_of(2);
+  gang.members.at(0).step = 7;
+  const Lost silence{.how = Loss::silent, .cause = "", .when = kNow};
+  on_loss(gang, gang.members.at(1), silence);
+  EXPECT_EQ(gang.patience, 1);
+  on_loss(gang, gang.members.at(1), {.how = Loss::vanished, .cause = "", .when = kNow});
+  EXPECT_EQ(gang.patience, 1) << "a death is no silence";
+  on_loss(gang, gang.members.at(1), silence);
+  EXPECT_EQ(gang.patience, 2);
+  gang.members.at(0).step = 8;
+  on_loss(gang, gang.members.at(1), silence);
+  EXPECT_EQ(gang.patience, 2) << "another step";
+  gang.members.at(1).lost.reset();
+  EXPECT_TRUE(silent(kNow + seconds(19), gang, options(2)).empty());
+  EXPECT_EQ(silent(kNow + seconds(21), gang, options(2)).size(), 2u);
 }
 
 }  // namespace stoker::gang

@@ -9,6 +9,15 @@ bool of_generation(Kind kind) {
          kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest;
 }
 
+/// A worker that is silent again where it was before may just be slow there.
+void grow_patience(Gang& gang, const Member& member) {
+  int64_t step = -1;
+  for (const auto& [partition, other] : gang.members) step = std::max(step, other.step);
+  const auto [before, first] = gang.silent_at.try_emplace(member.hello.partition, step);
+  if (!first && before->second == step) gang.patience *= 2;
+  before->second = step;
+}
+
 }  // namespace
 
 Member* member_of(Gang& gang, const Hello& hello) {
@@ -48,6 +57,7 @@ void on_halted(Member& member, Halted message) {
 }
 
 void on_loss(Gang& gang, Member& member, Lost lost) {
+  if (lost.how == Loss::silent) grow_patience(gang, member);
   member.lost = std::move(lost);
   member.working = false;
   ++gang.losses;
