@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from stoker.inputs import Array, Category, DateParts, Hashed, Numeric, Padded, Present
+from stoker.inputs import Array, Category, DateParts, Numeric, Padded, Present
 
 EPOCH = datetime.date(1970, 1, 1)
 
@@ -85,4 +85,3 @@ def present(item, value):
 _CELLS = {
     Numeric: numeric, Category: category, DateParts: date_parts, Array: array, Padded: padded, Present: present,
 }  # fmt: skip
-HASHED = Hashed  # has no slow twin: its tests are about what a hash must do

@@ -254,6 +254,12 @@ def test_a_vocabulary_beyond_its_limit_is_told_with_the_cure(spark, monkeypatch)
     assert len(learn(many, {"x": Category("c", maxSize=5)})["x"].vocabulary) == 5
 
 
+def test_an_embedding_that_is_too_small_is_told_before_any_row_is_read(df):
+    small = {**INPUTS, "codes": [Category("word", ["w0", "w1", "w2"]), *INPUTS["codes"][1:]]}
+    with pytest.raises(UserError, match=r"index out of range.*stoker.inputs.sizes tells"):
+        estimator(learn(df, small)).setInputs(learn(df, INPUTS)).fit(df)
+
+
 def test_no_rows_to_learn_from(spark):
     none = spark.createDataFrame([], "c double")
     with pytest.raises(UserError, match=r"Numeric\('c'\): the column has no values to learn a mean from"):

@@ -9,6 +9,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import SparkSession
 from conftest import blobs, table
 from stoker import StokerClassificationModel, StokerClassifier, UserError
+from stoker.inputs import Category, Numeric
 
 spark = SparkSession.builder.remote("local[2]").getOrCreate()
 df = table(spark, *blobs(300))
@@ -28,6 +29,11 @@ rows = StokerClassificationModel.load(path + "/m").transform(df).collect()
 assert np.mean([r.prediction == r.label for r in rows]) > 0.9
 Pipeline(stages=[estimator]).fit(df).write().overwrite().save(path + "/p")
 assert len(PipelineModel.load(path + "/p").transform(df).collect()) == 300
+words = df.selectExpr("concat('w', label) as word", "if(label = 0, null, label) as holed", "label")
+declared = [Category("word"), Numeric("holed", standardise=True, nulls="mask")]
+declared = estimator.copy({estimator.inputs: {"input": declared}, estimator.model: torch.nn.Linear(3, 3)}).fit(words)
+assert declared.getInputs()["input"][0].size == 4, declared.getInputs()
+assert len(declared.transform(words).collect()) == 300
 try:
     estimator.copy({estimator.numWorkers: 3}).fit(df)
     raise SystemExit("three workers on two slots")

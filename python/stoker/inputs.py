@@ -19,6 +19,7 @@ from stoker.errors import UserError
 
 NULLS = ("error", "fill", "mask")
 PARTS = {"year": 0, "month": 12, "day": 31, "weekday": 7, "yearday": 366, "hour": 24, "minute": 60, "second": 60}
+COUNTED_FROM_ONE = ("month", "day", "yearday")
 CLOCK_PARTS = ("hour", "minute", "second")
 
 
@@ -219,7 +220,7 @@ def sizes(entry: Any) -> list[int]:
 
 def _sizes(item: Any) -> list[int]:
     if isinstance(item, DateParts) and not item.cyclic and "year" not in item.parts:
-        return [PARTS[part] + (part in ("month", "day", "yearday")) for part in item.parts]
+        return [PARTS[part] + (part in COUNTED_FROM_ONE) for part in item.parts]
     if isinstance(item, (Category, Hashed)):
         return [item.size]
     raise UserError(f"{item} is no number of a few: an Embedding takes Category, Hashed and DateParts")

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from stoker.errors import UserError
+from stoker.ml.declared import largest
 from stoker.ml.layout import spec_of
 from stoker.program import Compiled
 from stoker.spark.columns import Source
@@ -41,7 +42,8 @@ class Prepared:
 
 
 class Probe:
-    """The model's outputs for two rows of zeros, found out when first asked; the module stays as it is."""
+    """The model's outputs for a row of zeros and one of the largest numbers that are declared, found out when first
+    asked; the module stays as it is."""
 
     def __init__(self, module: Any, inputs: Sequence[Source]) -> None:
         self._module, self._inputs = module, inputs
@@ -54,12 +56,18 @@ class Probe:
 
         module = copy.deepcopy(self._module).cpu().eval()
         rows = {s.name: torch.zeros((2, *s.shape), dtype=getattr(torch, s.dtype)) for s in self._inputs}
+        for source in self._inputs:
+            if source.fields and source.dtype == "int64":
+                rows[source.name][1] = torch.tensor(largest(source)).reshape(source.shape)
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 outputs = structure.leaves(structure.call(module, rows))
         except Exception as error:
             shapes = ", ".join(f"{s.shown}: {list(s.shape)}" for s in self._inputs)
-            raise UserError(f"the model does not run on rows of shape {shapes}: {error}") from error
+            hint = (
+                "; stoker.inputs.sizes tells how many rows an Embedding needs" if "out of range" in str(error) else ""
+            )
+            raise UserError(f"the model does not run on rows of shape {shapes}: {error}{hint}") from error
         return [tuple(tensor.shape[1:]) for _, tensor in outputs]
 
     def only_size(self) -> int | None:

@@ -12,7 +12,19 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, DataType, TimestampType
 
 from stoker.errors import UserError
-from stoker.inputs import PARTS, Array, Category, DateParts, Declared, Hashed, Numeric, Padded, Present, items_of
+from stoker.inputs import (
+    COUNTED_FROM_ONE,
+    PARTS,
+    Array,
+    Category,
+    DateParts,
+    Declared,
+    Hashed,
+    Numeric,
+    Padded,
+    Present,
+    items_of,
+)
 from stoker.ml.kinds import check_type, default_of
 from stoker.spark import columns
 from stoker.spark.columns import Sent, Source
@@ -44,6 +56,20 @@ def width_of(field: Field) -> int:
     if field["kind"] == "part":
         return sum(len(part["table"][0]) if "table" in part else 1 for part in field["parts"])
     return math.prod(field.get("shape", ()))
+
+
+def largest(source: Source) -> list[int]:
+    """The largest number that each value of a row can be."""
+    return [value for field in source.fields for value in _largest(field)]
+
+
+def _largest(field: Field) -> list[int]:
+    if field["kind"] == "part":
+        return [9999 if part == "year" else PARTS[part] - (part not in COUNTED_FROM_ONE)
+                for part in (told["part"] for told in field["parts"])]  # fmt: skip
+    known = len(field.get("words", field.get("numbers", ())))
+    top = {"category": known, "hash": field.get("buckets", 0) - 1, "present": 1}.get(field["kind"], 0)
+    return [max(top, int(field.get("pad", 0)))] * width_of(field)
 
 
 def _own_shape(item: Declared) -> tuple[int, ...]:
