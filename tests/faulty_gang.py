@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import multiprocessing
 import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,13 +61,16 @@ class FaultyGang:
     options: dict[str, Any] = field(default_factory=dict)
     restart_delay: float = 0.0
     timeout: float = 120
+    host: str = "127.0.0.1"  # of the coordinator
+    namespace: str = ""  # where the coordinator is; a worker's is in its environment
 
     def run(self) -> Outcome:
         secret = secrets.token_bytes(32)
         asked = {"workers": self.workers, "shards": self.fit.shards, "start_timeout": 60,
                  "initial": program.save_weights(self.fit.compiled.weights), **self.options}  # fmt: skip
-        self.coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, **asked})
-        self.job = job_of(self.fit, self.coordinator.port, secret, self.workers)
+        with inside(self.namespace):
+            self.coordinator = core().Coordinator({"bind_host": self.host, "secret": secret, **asked})
+        self.job = replace(job_of(self.fit, self.coordinator.port, secret, self.workers), host=self.host)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["faulty_gang"])  # a newcomer is there at once, as Spark's workers are
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -131,10 +137,33 @@ class FaultyGang:
                 attempt.process.kill()
 
 
+NAMESPACE = "STOKER_TEST_NAMESPACE"
+
+
+@contextlib.contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """This thread, and those that it begins, are in a network namespace; "" changes nothing."""
+    if not namespace:
+        yield
+        return
+    with Path("/proc/thread-self/ns/net").open() as before, Path(f"/run/netns/{namespace}").open() as wanted:
+        enter(wanted.fileno())
+        try:
+            yield
+        finally:
+            enter(before.fileno())
+
+
+def enter(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0x40000000) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
 def work(job: spark_task.Job, ids: tuple[int, int, int], rows: list[Any], environment: dict[str, str]) -> None:
     partition, attempt, number = ids
     os.environ.update(environment)  # the engine is loaded after it
     spark_task.context = lambda: SimpleNamespace(
         partitionId=lambda: partition, taskAttemptId=lambda: attempt, attemptNumber=lambda: number
     )
-    spark_task.run(job, iter(rows))
+    with inside(environment.get(NAMESPACE, "")):
+        spark_task.run(job, iter(rows))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from faulty_gang import NAMESPACE, FaultyGang
+from test_exact import make_fit, without_times
+
 RANK = Path(__file__).with_name("two_hosts_rank.py")
 SHARDS = 12
 
@@ -90,3 +93,31 @@ def test_sums_over_two_hosts_have_the_bits_of_one_host(hosts):
         assert len(blocks_of(two)) == 5 * 10
         assert all(len(digests) == 1 for digests in blocks_of(two).values())
         assert blocks_of(two) == blocks_of(one)
+
+
+class KillAt:
+    """Kills each (rank, epoch) once, when rank 0 tells that its epoch has come."""
+
+    def __init__(self, *kills: tuple[int, int]) -> None:
+        self.left = list(kills)
+
+    def __call__(self, gang: FaultyGang, kind: str, data: dict) -> None:
+        while kind == "metrics" and self.left and data["epoch"] >= self.left[0][1]:
+            gang.kill(self.left.pop(0)[0])
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [[], [(1, 2)], [(0, 2)], [(2, 2), (3, 2)], [(0, 2), (1, 2)], [(1, 2), (2, 3), (0, 4)]],
+    ids=["nobody", "one", "first", "a-whole-host", "the-driver-s-host", "one-after-another"],
+)
+def test_a_gang_over_two_hosts_comes_back_from_deaths_to_the_same_bits(hosts, kills):
+    fit = make_fit("mlp", shards=4, rows=600, epochs=6, batch_size=16)
+    wanted = without_times(FaultyGang(fit, 1).run().history)
+    places = {partition: {NAMESPACE: hosts[partition // 2][0]} for partition in range(4)}
+    gang = FaultyGang(fit, 4, on_event=KillAt(*kills), environment=lambda partition, _: places[partition],
+                      namespace=hosts[0][0], host=hosts[0][1])  # fmt: skip
+    outcome = gang.run()
+    assert without_times(outcome.history) == wanted
+    assert len(outcome.told("failed")) == len(kills)
+    assert outcome.history["epochs"][-1]["bytes_sent"] > 0

@@ -131,6 +131,7 @@ class Supervisor:
         self._admitted = 0
         self._deaths: list[dict[str, Any]] = []
         self._rescues = 0
+        self._inexact: list[str] = []
         self._jobs = [self._start()]
 
     def run(self) -> None:
@@ -171,7 +172,8 @@ class Supervisor:
 
     def story(self) -> dict[str, Any]:
         """What the history tells of deaths."""
-        return {"deaths": self._deaths, "rescues": self._rescues, "restarts": self._situation.causes}
+        return {"deaths": self._deaths, "rescues": self._rescues, "restarts": self._situation.causes,
+                "inexact": self._inexact}  # fmt: skip
 
     def _start(self) -> SparkJob:
         if not self._gang.exact_partitions:
@@ -244,6 +246,8 @@ class Supervisor:
             self._admitted += kind == "admitted"
             if kind == "failed" and data["how"] != "replaced":
                 self._deaths.append(data)
+            if kind == "inexact":
+                self._inexact.append(data["text"])
             if kind == "rescue":
                 for partition in data["partitions"]:
                     self._rescue(partition)
