@@ -1,0 +1,46 @@
+"""A schedule carried out on a gang of processes without Spark."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from faults.killer import Killer
+from faults.schedule import Schedule
+from faulty_gang import FaultyGang
+from local_gang import LocalFit, run
+
+HEARTBEAT = {"heartbeat": 0.1, "heartbeat_timeout": 2.0}
+
+
+def outcome(history: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same with deaths and without, and the ledger."""
+    losses = [(epoch["loss"], epoch["accuracy"], epoch["rows"]) for epoch in history["epochs"]]
+    return {"digest": history["digest"], "losses": losses, "micro_batches": history["micro_batches"]}
+
+
+def undisturbed(fit: LocalFit, workers: int) -> dict[str, Any]:
+    return outcome(run(fit, workers)[1])
+
+
+def carry_out(schedule: Schedule, fit: LocalFit, **options: Any) -> tuple[Killer, dict[str, Any]]:
+    """The account and the outcome."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        killer = Killer(schedule, log)
+        gang = FaultyGang(
+            fit, schedule.workers, on_event=lambda _, kind, data: killer.event(kind, data),
+            environment=lambda place, attempt: variables(schedule, log, place, attempt),
+            options={**HEARTBEAT, "force_tcp": schedule.tcp, "peer_timeout": 3.0, **options}, timeout=60,
+        )  # fmt: skip
+        try:
+            return killer, outcome(gang.run().history)
+        finally:
+            killer.end()
+
+
+def variables(schedule: Schedule, log: Path, place: int, attempt: int) -> dict[str, str]:
+    entries = schedule.environment(place, attempt)
+    return {"STOKER_FAULTS": entries, "STOKER_FAULTS_LOG": os.fspath(log)} if entries else {}

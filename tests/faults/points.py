@@ -1,0 +1,49 @@
+"""The named points of the engine (engine/base/fault.h) and what a fit needs so that a worker passes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    where: str
+    steps: bool = False  # it is passed at each step, with the step's number; else occasions are counted
+    attempt: int = 0  # the first attempt of a place that passes it where it can hurt
+    workers: int = 1  # at least
+    rank: int | None = None  # only this one passes it
+    tcp: bool = False  # only between hosts
+    checkpoints: bool = False
+    ways: tuple[str, ...] = ("die", "freeze", "slow:400")
+    occasions: int = 1  # the first so many are worth hitting
+
+
+POINTS = [
+    Point("ingest-begin", "before the first row"),
+    Point("ingest", "a batch is read, half stored", occasions=2),
+    Point("ingest-end", "all rows are stored, nobody knows"),
+    Point("forward", "a micro-batch begins", steps=True),
+    Point("partials", "gradients are there, not published", steps=True),
+    Point("exchange", "published, peers' not awaited", steps=True),
+    Point("exchanged", "all partials stand", steps=True),
+    Point("norms", "norms of the own slice are written", steps=True),
+    Point("slice", "inside the write of the own slice", steps=True),
+    Point("written", "the slice is written, its flag is not", steps=True),
+    Point("flip", "all slices stand, the commit is not flipped", steps=True),
+    Point("flipped", "flipped, and not announced", steps=True),
+    Point("hand-out", "the one with the state is about to hand it out", ways=("die", "slow:400")),
+    Point("take-over", "about to map the state", attempt=1, workers=2),
+    Point("handed-out", "mapped, not everybody knows", attempt=1),
+    Point("between-hosts", "before the state's copy to another host", attempt=1, workers=2, tcp=True),
+    Point("result", "trained, nothing sent"),
+    Point("result-chunk", "a part of the model is sent", rank=0),
+    Point("finished", "the model is home, the worker has not said farewell", ways=("die", "slow:400")),
+    Point("link", "a frame to the coordinator", ways=("corrupt",), occasions=6),
+    Point("peer", "a frame to another host", workers=2, tcp=True, ways=("corrupt", "drop"), occasions=40),
+    Point("checkpoint-write", "inside the write of a part", checkpoints=True, occasions=4),
+    Point("checkpoint-sync", "written, not synced", checkpoints=True, occasions=2),
+    Point("checkpoint-rename", "synced, not renamed", checkpoints=True, occasions=2),
+    Point("checkpoint-renamed", "renamed, the folder is not synced", checkpoints=True, occasions=2),
+]
+BY_NAME = {point.name: point for point in POINTS}
