@@ -68,6 +68,7 @@ def both(entry, rows, types, cuts=(), dtype=None):
     batches = [batch.slice(a, b - a) for a, b in itertools.pairwise(edges)]
     one, other = stored(spec, batches), read(spec, batches)
     np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one, stored(spec, [batch]), err_msg="depends on how batches are cut")
     assert one.dtype == other.dtype == spec["dtype"]
     return one
 

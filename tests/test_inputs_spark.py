@@ -144,6 +144,25 @@ def test_transform_sees_what_training_saw(df, model):
         np.testing.assert_array_equal(tensor, store.gather(i, np.arange(600, dtype=np.uint32)))
 
 
+def test_a_saved_estimator_keeps_its_declarations(df, model, tmp_path):
+    told = estimator(learn(df, INPUTS), numWorkers=2)
+    told.write().save(str(tmp_path / "estimator"))
+    loaded = StokerClassifier.load(str(tmp_path / "estimator"))
+    assert loaded.getInputs() == told.getInputs()
+    again = loaded.fit(df)
+    for name, weights in model.compiled.weights.items():
+        np.testing.assert_array_equal(again.compiled.weights[name], weights, err_msg=name)
+
+
+def test_spark_4_0_without_arrow_udfs_predicts_the_same(df, model, monkeypatch):
+    wanted = model.transform(df).select("id", "probability").orderBy("id").collect()
+    monkeypatch.delattr(F, "arrow_udf")
+    assert model.transform(df).select("id", "probability").orderBy("id").collect() == wanted
+    broken = df.coalesce(1).withColumn("word", F.when(F.col("id") != 507, F.col("word")))
+    with pytest.raises(Exception, match="column 'word', partition 0, row 507: is null"):
+        model.transform(broken.repartition(1).sortWithinPartitions("id")).collect()
+
+
 def test_clocks_are_read_in_the_zone_of_the_fit(spark):
     rows = spark.range(1).select(F.lit("2020-07-01 20:30:00Z").cast("timestamp").alias("t"))
     item = DateParts("t", ["day", "hour", "minute"])

@@ -94,8 +94,15 @@ def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
     plain = carried.toDF(*[f"c{i}" for i in range(len(carried.columns))])  # mapInArrow stumbles over dots in names
 
     def predict(batches):  # type: ignore[no-untyped-def]
-        for batch in batches:
-            (out,) = run(iter([tuple(batch.columns[kept:])]))
+        under_way = []
+
+        def inputs():  # type: ignore[no-untyped-def]
+            for batch in batches:
+                under_way.append(batch)
+                yield tuple(batch.columns[kept:])
+
+        for out in run(inputs()):
+            batch = under_way.pop()
             yield pa.RecordBatch.from_arrays([*batch.columns[:kept], *out.flatten()], names=names)
 
     whole = plain.mapInArrow(predict, StructType([*df.schema.fields, *crossing(outputs).fields]))
