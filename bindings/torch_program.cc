@@ -106,7 +106,7 @@ nb::dict TrainProgram::run(const Arrays& tensors, const std::vector<Array>& inpu
   auto buffers_out = at::zeros({buffers_.floats()});
   const auto batch = to_tensors(inputs);
 
-  const auto step = program::make_executor(program_, weights_, named);
+  const auto step = program::make_step(program_, weights_, named);
   step->bind(0, weights.mutable_data_ptr<float>(), buffers.mutable_data_ptr<float>(), counts.data());
   program::StepScalars scalars;
   {

@@ -62,6 +62,15 @@ float* DirectSum::next() {
   return top();
 }
 
+OwnFold DirectSum::own_fold() {
+  STOKER_CHECK(done_ == 0);
+  OwnFold fold{steps_, {}};
+  int left = 0;
+  for (const FoldStep& step : steps_) left += 1 - step.merges;
+  for (int i = 0; i < left; ++i) fold.partials.push_back(slot(i));
+  return fold;
+}
+
 std::span<double> DirectSum::scalars(int shard) {
   STOKER_CHECK(owner_of(shard, group_.size(), options_.shards) == group_.rank());
   return {scalars_at(shard), static_cast<size_t>(options_.scalars)};

@@ -7,7 +7,6 @@
 // between begin() and exchange().
 #include <functional>
 
-#include "collective/partials.h"
 #include "collective/shard_sum.h"
 
 namespace stoker::collective {
@@ -18,6 +17,8 @@ class DirectSum : public ShardSum {
   void begin(uint64_t step, const ShardSet& present) override;
   float* next() override;
   std::span<double> scalars(int shard) override;
+  OwnFold own_fold() override;
+  void put_all() override { done_ = steps_.size(); }
   void put(int shard) override;
   void publish() override;
   std::vector<double> totals() const override { return totals_; }
@@ -53,7 +54,8 @@ class DirectSum : public ShardSum {
   bool begun_ = false;
 
  private:
-  float* top() const { return slots_[group_.local_rank()] + static_cast<int64_t>(height_) * options_.floats; }
+  float* slot(int height) const { return slots_[group_.local_rank()] + static_cast<int64_t>(height) * options_.floats; }
+  float* top() const { return slot(height_); }
 
   std::vector<float*> slots_;  // by local rank
   double* scalars_;

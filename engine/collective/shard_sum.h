@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "collective/group.h"
+#include "collective/partials.h"
 #include "collective/sum_program.h"
 #include "collective/tree.h"
 
@@ -30,6 +31,12 @@ struct ShardSumOptions {
   int scalars = 0;       // doubles per shard
 };
 
+/// How a rank's shards become its partials.
+struct OwnFold {
+  std::vector<FoldStep> steps;
+  std::vector<float*> partials;  // 64-byte aligned, contents undefined
+};
+
 class ShardSum {
  public:
   virtual ~ShardSum() = default;
@@ -38,6 +45,10 @@ class ShardSum {
   virtual float* next() = 0;
   /// The scalars of an owned shard, to be filled before put().
   virtual std::span<double> scalars(int shard) = 0;
+  /// Instead of next() and put() for each shard: who fills all vectors together may fold them too. On a stack, the
+  /// vectors of `steps` in their order; what is left goes to `partials`, then put_all().
+  virtual OwnFold own_fold() = 0;
+  virtual void put_all() = 0;
   /// The vector of next() is shard `shard`'s; it is folded with the siblings that are complete.
   virtual void put(int shard) = 0;
   /// My partials stand: peers on this host may go on while I do something else before exchange(). May be left out.

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
 
 #include "collective/partials.h"
@@ -81,6 +83,22 @@ void fill_mine(Group& group, ShardSum& sum, const ShardSumOptions& options, uint
   }
 }
 
+/// The same by a fold of my own.
+void fill_together(Group& group, ShardSum& sum, const ShardSumOptions& options, uint64_t step) {
+  const OwnFold fold = sum.own_fold();
+  std::vector<std::vector<float>> stack;
+  for (const auto& [shard, merges] : fold.steps) {
+    auto c = contribution(shard, step, options.floats);
+    std::ranges::copy(c.scalars, sum.scalars(shard).begin());
+    for (int i = 0; i < merges; ++i, stack.pop_back())
+      std::ranges::transform(stack.back(), c.floats, c.floats.begin(), std::plus());
+    stack.push_back(std::move(c.floats));
+  }
+  ASSERT_EQ(stack.size(), fold.partials.size()) << "rank " << group.rank();
+  for (size_t i = 0; i < stack.size(); ++i) std::ranges::copy(stack[i], fold.partials[i]);
+  sum.put_all();
+}
+
 template <typename T>
 bool same_bits(const T* a, const T* b, int64_t n) {
   return std::memcmp(a, b, static_cast<size_t>(n) * sizeof(T)) == 0;
@@ -90,7 +108,7 @@ bool same_bits(const T* a, const T* b, int64_t n) {
 void run_step(Group& group, ShardSum& sum, const ShardSumOptions& options, uint64_t step) {
   const ShardSet present = present_in(step, options.shards);
   sum.begin(step, present);
-  fill_mine(group, sum, options, step, present);
+  step % 2 ? fill_together(group, sum, options, step) : fill_mine(group, sum, options, step, present);
   sum.exchange();
   const Expected want = expected(step, present, options.floats);
   ASSERT_TRUE(same_bits(sum.totals().data(), want.totals.data(), kScalars)) << "totals of step " << step;

@@ -36,8 +36,18 @@ Arena::Arena(std::vector<ParameterSpec> parameters) : parameters_(std::move(para
   if (!groups_.empty()) groups_.back().end = floats_;
 }
 
-Extent slice(int64_t blocks, int rank, int size) {
-  return {blocks * rank / size * kBlock, blocks * (rank + 1) / size * kBlock};
+std::vector<Extent> Arena::padding() const {
+  std::vector<Extent> used = extents_;
+  std::sort(used.begin(), used.end(),
+            [](Extent a, Extent b) { return a.begin < b.begin || (a.begin == b.begin && a.end < b.end); });
+  std::vector<Extent> padding;
+  int64_t end = 0;
+  for (const Extent extent : used) {
+    if (extent.begin > end) padding.push_back({end, extent.begin});
+    end = extent.end;
+  }
+  if (floats_ > end) padding.push_back({end, floats_});
+  return padding;
 }
 
 }  // namespace stoker::optim

@@ -38,6 +38,8 @@ class Arena {
   /// Where group g lies, padding included; groups follow each other without gaps and cover the arena.
   Extent group(int g) const { return groups_[g]; }
   int groups() const { return static_cast<int>(groups_.size()); }
+  /// What lies between parameters and after them, ascending.
+  std::vector<Extent> padding() const;
 
  private:
   std::vector<ParameterSpec> parameters_;
@@ -45,8 +47,5 @@ class Arena {
   std::vector<Extent> groups_;
   int64_t floats_ = 0;
 };
-
-/// The part of the arena that rank `rank` of `size` sums and updates: whole blocks, as even as can be.
-Extent slice(int64_t blocks, int rank, int size);
 
 }  // namespace stoker::optim

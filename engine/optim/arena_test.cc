@@ -33,20 +33,15 @@ TEST(Arena, NoParametersNoFloats) {
   EXPECT_EQ(arena.groups(), 0);
 }
 
-TEST(Slice, RanksShareAllBlocksEvenly) {
-  for (const int64_t blocks : {0, 1, 2, 7, 100}) {
-    for (int size = 1; size < 9; ++size) {
-      int64_t next = 0;
-      for (int rank = 0; rank < size; ++rank) {
-        const Extent mine = slice(blocks, rank, size);
-        EXPECT_EQ(mine.begin, next);
-        EXPECT_LE(mine.size(), (blocks / size + 1) * kBlock);
-        EXPECT_GE(mine.size(), blocks / size * kBlock);
-        next = mine.end;
-      }
-      EXPECT_EQ(next, blocks * kBlock);
-    }
-  }
+TEST(Arena, PaddingIsAllThatNoParameterHolds) {
+  const Arena arena({{"a", {3, 5}, 1}, {"b", {16}, 0}, {"c", {}, 1}, {"d", {0, 4}, 0}});
+  std::vector<int> holders(arena.floats(), 0);
+  const auto count = [&](Extent e) {
+    for (int64_t i = e.begin; i < e.end; ++i) ++holders[i];
+  };
+  for (int i = 0; i < 4; ++i) count(arena.extent(i));
+  for (const Extent gap : arena.padding()) count(gap);
+  EXPECT_EQ(holders, std::vector<int>(arena.floats(), 1));
 }
 
 }  // namespace

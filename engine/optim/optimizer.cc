@@ -11,27 +11,11 @@ namespace {
 
 Extent overlap(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
 
-/// What lies between parameters, ascending.
-std::vector<Extent> padding_of(const Arena& arena) {
-  std::vector<Extent> used;
-  for (size_t i = 0; i < arena.parameters().size(); ++i) used.push_back(arena.extent(static_cast<int>(i)));
-  std::sort(used.begin(), used.end(),
-            [](Extent a, Extent b) { return a.begin < b.begin || (a.begin == b.begin && a.end < b.end); });
-  std::vector<Extent> padding;
-  int64_t end = 0;
-  for (const Extent extent : used) {
-    if (extent.begin > end) padding.push_back({end, extent.begin});
-    end = extent.end;
-  }
-  if (arena.floats() > end) padding.push_back({end, arena.floats()});
-  return padding;
-}
-
 /// Cuts a range into groups and keeps padding zero, whatever the gradient's scale and eps make of it.
 class GroupedOptimizer : public Optimizer {
  public:
   GroupedOptimizer(const OptimizerOptions& options, const Arena& arena, Isa isa)
-      : groups_(options.groups), kernels_(kernels(isa)), padding_(padding_of(arena)) {
+      : groups_(options.groups), kernels_(kernels(isa)), padding_(arena.padding()) {
     STOKER_CHECK(arena.groups() <= static_cast<int>(groups_.size()));
     for (int g = 0; g < arena.groups(); ++g) extents_.push_back(arena.group(g));
   }

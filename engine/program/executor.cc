@@ -2,17 +2,17 @@
 
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
-#include <torch/csrc/autograd/engine.h>
 
 #include <cstring>
 
 #include "base/error.h"
+#include "program/chain.h"
 #include "program/dtypes.h"
 #include "program/landing.h"
 #include "program/linear.h"
+#include "program/loss.h"
 #include "program/memory.h"
 #include "program/plan.h"
-#include "program/scalars.h"
 #include "program/weights.h"
 
 namespace stoker::program {
@@ -36,10 +36,7 @@ class Executor final : public Step {
     const int64_t* counts = nullptr;
   };
 
-  void fill_inputs(const std::vector<at::Tensor>& inputs);
   void fill_buffers(const Set& set, float* buffers_out);
-  StepScalars scalars(int64_t rows) const;
-  void backward();
 
   const Program program_;
   const optim::Arena& arena_;
@@ -49,7 +46,6 @@ class Executor final : public Step {
   std::vector<IValue> constants_;
   Set sets_[2];
   std::vector<int64_t> counts_;  // this run's own
-  const at::Tensor one_ = at::ones({});
   Slots slots_;
   std::atomic<uint64_t> operators_run_{0};
 };
@@ -78,24 +74,17 @@ StepScalars Executor::run(int set, const std::vector<at::Tensor>& inputs, float*
                           const RandomKey& key) {
   const at::AutoGradMode with_gradients(true);
   const at::DisableRecordFunctionGuard no_profiler;
-  fill_inputs(inputs);
+  fill_inputs(program_, inputs, slots_);
   for (size_t i = 0; i < program_.parameters.size(); ++i) slots_[program_.parameters[i].slot] = sets_[set].leaves[i];
   for (size_t i = 0; i < constants_.size(); ++i) slots_[program_.constants[i].slot] = constants_[i];
   fill_buffers(sets_[set], buffers_out);
   plan_.run(slots_, key, operators_run_);
-  const auto result = scalars(inputs.empty() ? 0 : inputs.front().size(0));
+  const auto result = loss_scalars(program_, slots_, inputs.empty() ? 0 : inputs.front().size(0));
   landing_.begin(gradient);
-  backward();
+  backward(program_, slots_);
   landing_.finish();
   std::fill(slots_.begin(), slots_.end(), IValue());
   return result;
-}
-
-void Executor::fill_inputs(const std::vector<at::Tensor>& inputs) {
-  if (inputs.size() != program_.inputs.size()) {
-    fail_user("the program has ", program_.inputs.size(), " inputs, and ", inputs.size(), " are given");
-  }
-  for (size_t i = 0; i < inputs.size(); ++i) slots_[program_.inputs[i].slot] = inputs[i];
 }
 
 void Executor::fill_buffers(const Set& set, float* buffers_out) {
@@ -111,33 +100,6 @@ void Executor::fill_buffers(const Set& set, float* buffers_out) {
       count += elements(b.shape);
     }
   }
-}
-
-StepScalars Executor::scalars(int64_t rows) const try {
-  const auto& loss = program_.loss;
-  StepScalars out;
-  out.numerator = single_number(slots_[loss.numerator]);
-  out.denominator =
-      loss.denominator == -1 ? static_cast<double>(rows) * loss.per_row : single_number(slots_[loss.denominator]);
-  if (const auto& m = program_.metric) {
-    const auto* weight = m->weight == -1 ? nullptr : &slots_[m->weight].toTensor();
-    const auto sums = measure(m->kind, slots_[m->output].toTensor(), slots_[m->label].toTensor(), weight);
-    out.correct = sums.correct;
-    out.counted = sums.counted;
-  }
-  return out;
-} catch (...) {
-  rethrow_as_error("loss and metric");
-}
-
-void Executor::backward() try {
-  const auto& loss = slots_[program_.loss.numerator].toTensor();
-  if (!loss.requires_grad()) return;
-  torch::autograd::Engine::get_default_engine().execute({torch::autograd::impl::gradient_edge(loss)},
-                                                        {loss.dim() ? at::ones_like(loss) : one_}, /*keep_graph=*/false,
-                                                        /*create_graph=*/false, /*accumulate_grad=*/true);
-} catch (...) {
-  rethrow_as_error("the backward pass");
 }
 
 }  // namespace
@@ -170,6 +132,11 @@ int64_t count_numbers(const Program& program) {
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
   keep_freed_memory();
   return std::make_unique<Executor>(program, arena, constants);
+}
+
+std::unique_ptr<Step> make_step(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
+  auto chain = make_chain(program, arena, constants);
+  return chain ? std::move(chain) : make_executor(program, arena, constants);
 }
 
 }  // namespace stoker::program

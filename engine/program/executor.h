@@ -22,4 +22,7 @@ int64_t count_numbers(const Program& program);
 /// Throws Error(user) where the program or a constant does not fit.
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants);
 
+/// The fastest Step for the program: make_chain() where that fits, else make_executor().
+std::unique_ptr<Step> make_step(const Program& program, const optim::Arena& arena, const SafeTensors& constants);
+
 }  // namespace stoker::program

@@ -116,7 +116,9 @@ TEST(Executor, LinearLayerOverSequencesEqualsAutograd) {
     const auto wanted = biased ? at::linear(x, weight, bias) : at::linear(x, weight);
     const auto gradients = torch::autograd::grad({wanted.tanh().sum()}, {weight, bias}, {}, {}, false, true);
     EXPECT_TRUE(at::allclose(bench.gradient_of("weight"), gradients[0]));
-    if (biased) EXPECT_TRUE(at::allclose(bench.gradient_of("bias"), gradients[1]));
+    if (biased) {
+      EXPECT_TRUE(at::allclose(bench.gradient_of("bias"), gradients[1]));
+    }
   }
 }
 

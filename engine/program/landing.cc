@@ -37,17 +37,8 @@ struct Landing::End : Node {
   int parameter_;
 };
 
-Landing::Landing(const optim::Arena& arena) : arena_(arena), landed_(arena.parameters().size(), false) {
-  std::vector<optim::Extent> extents;
-  for (size_t i = 0; i < landed_.size(); ++i) extents.push_back(arena.extent(i));
-  std::ranges::sort(extents, {}, &optim::Extent::begin);
-  int64_t end = 0;
-  for (const auto& extent : extents) {
-    if (end < extent.begin) padding_.push_back({end, extent.begin});
-    end = std::max(end, extent.end);
-  }
-  padding_.push_back({end, arena.floats()});
-}
+Landing::Landing(const optim::Arena& arena)
+    : arena_(arena), padding_(arena.padding()), landed_(arena.parameters().size(), false) {}
 
 at::Tensor Landing::leaf(int parameter, float* weights) {
   const auto& spec = arena_.parameters()[parameter];

@@ -30,7 +30,7 @@ class Landing {
   struct End;
 
   const optim::Arena& arena_;
-  std::vector<optim::Extent> padding_;
+  const std::vector<optim::Extent> padding_;
   std::map<float*, std::vector<at::Tensor>> places_;  // by the few addresses that gradients have
   const std::vector<at::Tensor>* current_ = nullptr;
   float* gradient_ = nullptr;

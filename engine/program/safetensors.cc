@@ -114,9 +114,9 @@ Bytes write_safetensors(std::vector<NamedTensor> tensors, const std::map<std::st
   }
   auto text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  Bytes out;
-  out.reserve(8 + text.size() + offset);
-  const auto append = [&](ByteView part) { out.insert(out.end(), part.begin(), part.end()); };
+  Bytes out(8 + text.size() + offset);
+  auto end = out.begin();
+  const auto append = [&](ByteView part) { end = std::ranges::copy(part, end).out; };
   const uint64_t length = text.size();
   append(std::as_bytes(std::span(&length, 1)));
   append(as_bytes(text));

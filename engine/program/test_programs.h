@@ -100,7 +100,8 @@ inline Bytes to_safetensors(const Tensors& tensors) {
 /// A training program with memory of its own: what a worker has, without the worker.
 class Bench {
  public:
-  Bench(const Json& json, const Tensors& tensors)
+  using Make = decltype(&make_executor);
+  Bench(const Json& json, const Tensors& tensors, Make make = make_executor)
       : program_(parse_program(json.dump())),
         arena_(weight_arena(program_)),
         buffer_arena_(buffer_arena(program_)),
@@ -110,7 +111,7 @@ class Bench {
         buffers_out(at::zeros(buffer_arena_.floats())),
         counts(count_numbers(program_)) {
     const auto bytes = to_safetensors(tensors);
-    step_ = make_executor(program_, arena_, SafeTensors(bytes, "tensors"));
+    step_ = make(program_, arena_, SafeTensors(bytes, "tensors"));
     for (int i = 0; i < static_cast<int>(arena_.parameters().size()); ++i) {
       part(arena_, weights, i).copy_(tensors.at(arena_.parameters()[i].name));
     }

@@ -36,16 +36,25 @@ void AllReduce::begin(const std::vector<bool>& present) {
   sum_->begin(next_, present);
 }
 
-void AllReduce::put(int shard, const Scalars& s) {
+void AllReduce::put_scalars(int shard, const Scalars& s) {
   const auto out = sum_->scalars(shard);
   const double values[] = {s.numerator, s.denominator, s.correct, s.counted};
   std::copy(std::begin(values), std::end(values), out.begin());
+}
+
+void AllReduce::put(int shard, const Scalars& scalars) {
+  put_scalars(shard, scalars);
   sum_->put(shard);
 }
 
 void AllReduce::publish() {
   fault::point("partials", step());
   sum_->publish();
+}
+
+void AllReduce::put_all(const std::vector<int>& shards, const std::vector<Scalars>& scalars) {
+  for (size_t i = 0; i < shards.size(); ++i) put_scalars(shards[i], scalars[i]);
+  sum_->put_all();
 }
 
 Scalars AllReduce::exchange() {

@@ -38,6 +38,9 @@ class AllReduce {
   /// Where the next owned shard's gradient goes, followed by its float buffers times its share of the step's rows.
   float* partial() { return sum_->next(); }
   void put(int shard, const Scalars& scalars);
+  /// Instead of these two for each shard, for who computes the gradients of all of them together: see ShardSum.
+  collective::OwnFold own_fold() { return sum_->own_fold(); }
+  void put_all(const std::vector<int>& shards, const std::vector<Scalars>& scalars);
   /// My partials stand; something else may be done before exchange().
   void publish();
   /// Totals over all shards: my partials stand, and everybody's do. The same on every rank; nothing is changed yet, so
@@ -48,6 +51,7 @@ class AllReduce {
 
  private:
   int64_t step() const { return static_cast<int64_t>(next_ - 1); }
+  void put_scalars(int shard, const Scalars& scalars);
   float gradient_scale(bool mean) const;
   float clip(float scale, StepTimes& times);
   void update(optim::Extent range, float scale);

@@ -62,7 +62,7 @@ Trainer::Trainer(const TrainSpec& spec, Bytes initial)
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       layout_(layout(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
-  step_ = program::make_executor(program_, arena_, program::SafeTensors(initial_, "the initial weights"));
+  step_ = program::make_step(program_, arena_, program::SafeTensors(initial_, "the initial weights"));
 }
 
 Trainer::~Trainer() = default;
@@ -122,6 +122,38 @@ void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::T
   reduce_->put(shard, {s.numerator, s.denominator, s.correct, s.counted});
 }
 
+void Trainer::run_apart(const std::vector<int>& shards, const StepSpec& spec,
+                        const std::function<std::vector<at::Tensor>(int)>& inputs, PhaseTimes& times) {
+  Stopwatch watch;
+  for (const int shard : shards) {
+    const auto batch = inputs(shard);
+    times.gather += watch.restart();
+    run_shard(shard, spec, batch);
+    times.compute += watch.restart();
+  }
+}
+
+void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
+                           const std::function<std::vector<at::Tensor>(int)>& inputs, PhaseTimes& times) {
+  Stopwatch watch;
+  std::vector<program::MicroBatch> batches;
+  for (const int shard : shards) {
+    batches.push_back({inputs(shard), {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
+    state_->count_run();
+    fault::point("forward", static_cast<int64_t>(state_->committed()));
+  }
+  times.gather += watch.restart();
+  const auto fold = reduce_->own_fold();
+  program::GradientStack gradients{{}, fold.partials};
+  for (const auto& step : fold.steps) gradients.merges.push_back(step.merges);
+  const int set = static_cast<int>(state_->committed() % 2);
+  std::vector<sync::Scalars> scalars;
+  for (const auto& s : step_->run_together(set, batches, gradients))
+    scalars.push_back({s.numerator, s.denominator, s.correct, s.counted});
+  reduce_->put_all(shards, scalars);
+  times.compute += watch.restart();
+}
+
 void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) const {
   if (spec_.on_nan == OnNaN::proceed || std::isfinite(totals.numerator)) return;
   fail_user("the loss became ", totals.numerator, " in epoch ", spec.epoch + 1, ", step ", spec.step + 1,
@@ -146,13 +178,11 @@ void Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Ten
   const auto owned = collective::owned_shards(group_->rank(), group_->size(), spec_.shards);
   Stopwatch watch;
   reduce_->begin(spec.present);
-  for (int shard = owned.lo; shard < owned.hi; ++shard) {
-    if (!spec.present[shard]) continue;
-    const auto batch = inputs(shard);
-    times.gather += watch.restart();
-    run_shard(shard, spec, batch);
-    times.compute += watch.restart();
-  }
+  std::vector<int> shards;
+  for (int shard = owned.lo; shard < owned.hi; ++shard)
+    if (spec.present[shard]) shards.push_back(shard);
+  step_->runs_together() ? run_together(shards, spec, inputs, times) : run_apart(shards, spec, inputs, times);
+  watch.restart();
   reduce_->publish();
   meanwhile();
   times.gather += watch.restart();

@@ -73,6 +73,10 @@ class Trainer {
   uint64_t load_initial();
   void write_totals(const StepSpec& spec, const sync::Scalars& totals);
   void run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
+  void run_apart(const std::vector<int>& shards, const StepSpec& spec,
+                 const std::function<std::vector<at::Tensor>(int shard)>& inputs, PhaseTimes& times);
+  void run_together(const std::vector<int>& shards, const StepSpec& spec,
+                    const std::function<std::vector<at::Tensor>(int shard)>& inputs, PhaseTimes& times);
   void check_finite(const StepSpec& spec, const sync::Scalars& totals) const;
 
   const TrainSpec& spec_;

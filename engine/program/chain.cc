@@ -1,0 +1,133 @@
+#include "program/chain.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/record_function.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/level.h"
+#include "program/dense_layers.h"
+#include "program/loss.h"
+#include "program/plan.h"
+#include "program/weights.h"
+
+namespace stoker::program {
+namespace {
+
+using c10::IValue;
+
+Level libtorch_level() {
+  const auto capability = at::get_cpu_capability();
+  return capability == "AVX512" ? Level::avx512 : capability == "AVX2" ? Level::avx2 : Level::baseline;
+}
+
+class Chain final : public Step {
+ public:
+  Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constants, const DenseKernels& kernels);
+
+  void bind(int set, float* weights, float* buffers, int64_t* counts) override { weights_[set] = weights; }
+  StepScalars run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
+                  const RandomKey& key) override {
+    return run_together(set, {{inputs, key}}, {{0}, {gradient}}).front();
+  }
+  bool runs_together() const override { return true; }
+  std::vector<StepScalars> run_together(int set, const std::vector<MicroBatch>& batches,
+                                        const GradientStack& gradients) override;
+  uint64_t operators_run() const override { return operators_run_.load(std::memory_order_relaxed); }
+
+ private:
+  at::Tensor features(const MicroBatch& batch) const;
+  std::vector<int64_t> output_shape(const at::Tensor& features) const;
+  StepScalars run_head(size_t number, const MicroBatch& batch, const at::Tensor& features);
+
+  const Trunk trunk_;
+  const optim::Arena& arena_;
+  const std::vector<optim::Extent> padding_;
+  DenseLayers layers_;
+  const Plan plan_;  // of the head
+  std::vector<IValue> constants_;
+  const float* weights_[2] = {};
+  Slots slots_;
+  std::atomic<uint64_t> operators_run_{0};
+};
+
+Chain::Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constants, const DenseKernels& kernels)
+    : trunk_(std::move(trunk)),
+      arena_(arena),
+      padding_(arena.padding()),
+      layers_(trunk_.layers, arena, kernels),
+      plan_(trunk_.head),
+      slots_(trunk_.head.slots) {
+  for (const auto& c : trunk_.head.constants) {
+    constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape).clone());
+  }
+}
+
+std::vector<StepScalars> Chain::run_together(int set, const std::vector<MicroBatch>& batches,
+                                             const GradientStack& gradients) {
+  if (batches.empty()) return {};
+  const at::AutoGradMode with_gradients(true);
+  const at::DisableRecordFunctionGuard no_profiler;
+  std::vector<at::Tensor> features;
+  std::vector<FeatureRows> rows;
+  for (const auto& batch : batches) {
+    features.push_back(this->features(batch));
+    rows.push_back({features.back().const_data_ptr<float>(), features.back().numel() / trunk_.layers[0].in});
+  }
+  layers_.forward(std::move(rows), weights_[set]);
+  operators_run_.fetch_add(trunk_.layers.size(), std::memory_order_relaxed);
+  std::vector<StepScalars> scalars;
+  for (size_t i = 0; i < batches.size(); ++i) scalars.push_back(run_head(i, batches[i], features[i]));
+  layers_.backward(gradients);
+  for (float* vector : gradients.vectors)
+    for (const auto gap : padding_) std::fill(vector + gap.begin, vector + gap.end, 0.0F);
+  return scalars;
+}
+
+at::Tensor Chain::features(const MicroBatch& batch) const {
+  if (batch.inputs.size() != trunk_.head.inputs.size()) {
+    fail_user("the program has ", trunk_.head.inputs.size(), " inputs, and ", batch.inputs.size(), " are given");
+  }
+  const auto& x = batch.inputs[trunk_.input];
+  const auto in = trunk_.layers[0].in;
+  if (x.dim() == 0 || x.size(-1) != in || x.scalar_type() != at::kFloat) {
+    fail_user(trunk_.where, " (aten.linear.default): input ", trunk_.head.inputs[trunk_.input].name, " needs rows of ",
+              in, " float32, and is ", x.sizes(), " of ", x.scalar_type());
+  }
+  return x.contiguous();
+}
+
+std::vector<int64_t> Chain::output_shape(const at::Tensor& features) const {
+  auto shape = features.sizes().vec();
+  shape.back() = trunk_.layers.back().out;
+  return shape;
+}
+
+StepScalars Chain::run_head(size_t number, const MicroBatch& batch, const at::Tensor& features) {
+  fill_inputs(trunk_.head, batch.inputs, slots_);
+  for (size_t i = 0; i < constants_.size(); ++i) slots_[trunk_.head.constants[i].slot] = constants_[i];
+  auto output = at::from_blob(layers_.output(number), output_shape(features), at::kFloat).set_requires_grad(true);
+  slots_[trunk_.output] = output;
+  plan_.run(slots_, batch.key, operators_run_);
+  const auto scalars = loss_scalars(trunk_.head, slots_, batch.inputs.front().size(0));
+  const auto gradient = backward(trunk_.head, slots_, {torch::autograd::impl::gradient_edge(output)})[0];
+  std::fill(slots_.begin(), slots_.end(), IValue());
+  auto place = at::from_blob(layers_.output_gradient(number), output.sizes(), at::kFloat);
+  gradient.defined() ? place.copy_(gradient) : place.zero_();
+  return scalars;
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_chain(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
+  const auto* kernels = dense_kernels(static_cast<int>(libtorch_level()));
+  if (!kernels || at::get_num_threads() > 1) return nullptr;
+  auto trunk = find_trunk(program);
+  return trunk ? std::make_unique<Chain>(std::move(*trunk), arena, constants, *kernels) : nullptr;
+}
+
+}  // namespace stoker::program

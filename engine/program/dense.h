@@ -1,0 +1,69 @@
+#pragma once
+// Matrix products for layers whose weights fit into the second-level cache, compiled once per instruction set from
+// dense.inc. Weights are not packed, so few rows cost no more each than many.
+//
+// The bits of an element depend on the terms of its own sum only, which are added in one fixed order, never on how many
+// rows or columns there are beside it: rows may be computed together or apart.
+//
+// Files that are compiled for more than the base instruction set include this header only: inline functions of library
+// headers would be compiled for that set too, and the linker might keep those copies for everybody.
+#include <cstdint>
+
+namespace stoker::program {
+
+/// y(m, n) = sum over k of x(m, k) w(n, k). All three are dense, row by row.
+struct RowProduct {
+  const float* x;
+  const float* w;
+  float* y;
+  int64_t rows, in, out;
+};
+
+/// A summand of a folded product: sum over p of a(i, p) b(p, j), with a at [i * a_row + p * a_step] and b at
+/// [p * b_row + j]. It is put on a stack of matrices, of which the topmost two are then added `merges` times.
+struct FoldTerm {
+  const float* a;
+  const float* b;
+  int64_t depth;  // p < depth; 0 gives zeros
+  int merges;
+};
+
+/// What is on the stack after all terms, bottom up, goes to outs[0], outs[1], ...: element (i, j) to [i * out_row + j].
+/// The stack is never higher than out_count + kFoldStack.
+struct FoldedProduct {
+  int64_t rows = 0, columns = 0;
+  int64_t a_row = 0, a_step = 0, b_row = 0, out_row = 0;
+  const FoldTerm* terms = nullptr;
+  int term_count = 0;
+  float* const* outs = nullptr;
+  int out_count = 0;
+  float* scratch = nullptr;  // (kFoldStrip + rows) * (depth of all terms) floats, 64-byte aligned
+};
+inline constexpr int kFoldStack = 32;
+inline constexpr int64_t kFoldStrip = 32;
+
+/// y(m, n) += bias[n] where there is one; then max(y, 0) if asked. NaN stays.
+struct RowFinish {
+  float* y;
+  const float* bias;
+  int64_t rows, out;
+  bool relu;
+};
+
+struct DenseKernels {
+  void (*product)(const RowProduct&);
+  void (*fold)(const FoldedProduct&);
+  void (*finish)(const RowFinish&);
+  /// gradient = 0 where y <= 0, for the n elements.
+  void (*relu_backward)(float* gradient, const float* y, int64_t n);
+};
+
+/// For a level as base/level.h numbers them, none for the lowest. REQUIRES: the CPU has it.
+const DenseKernels* dense_kernels(int level);
+
+#ifdef __x86_64__
+extern const DenseKernels kAvx2Dense;
+extern const DenseKernels kAvx512Dense;
+#endif
+
+}  // namespace stoker::program

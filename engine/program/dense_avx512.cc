@@ -1,0 +1,52 @@
+#ifdef __x86_64__
+#include <immintrin.h>
+
+#include "program/dense.h"
+
+namespace stoker::program {
+namespace {
+
+struct V {
+  using T = __m512;
+  using Mask = __mmask16;
+  static constexpr int kLanes = 16;
+  static constexpr int kFoldRows = 14, kFoldVectors = 2;
+  static constexpr int kProductRows = 6, kProductColumns = 4;
+
+  static T zero() { return _mm512_setzero_ps(); }
+  static T all_of(float x) { return _mm512_set1_ps(x); }
+  static T add(T a, T b) { return _mm512_add_ps(a, b); }
+  static T fma(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
+  static T positive(T x) { return _mm512_max_ps(zero(), x); }
+  static T where_positive(T x, T value) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_NLE_UQ), value);
+  }
+  static Mask first(int64_t n) { return static_cast<Mask>((1u << n) - 1); }
+  static T load(const float* at) { return _mm512_loadu_ps(at); }
+  static T load(const float* at, Mask mask) { return _mm512_maskz_loadu_ps(mask, at); }
+  static void store(float* at, T x) { _mm512_storeu_ps(at, x); }
+  static void store(float* at, T x, Mask mask) { _mm512_mask_storeu_ps(at, mask, x); }
+
+  /// In each 128 bits: the sums over those of a, b, c and d.
+  static T sum_quarters(T a, T b, T c, T d) {
+    const T ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const T cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  }
+  template <int kCount>
+  static void sum_each(const T* x, float* out) {
+    const T q = sum_quarters(x[0], x[kCount > 1 ? 1 : 0], x[kCount > 2 ? 2 : 0], x[kCount > 3 ? 3 : 0]);
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(q), _mm512_extractf32x8_ps(q, 1));
+    const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    alignas(16) float all[4];
+    _mm_store_ps(all, sums);
+    for (int i = 0; i < kCount; ++i) out[i] = all[i];
+  }
+};
+
+}  // namespace
+}  // namespace stoker::program
+
+#define STOKER_DENSE kAvx512Dense
+#include "program/dense.inc"
+#endif

@@ -1,0 +1,146 @@
+#include "program/dense.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "base/level.h"
+
+namespace stoker::program {
+namespace {
+
+using Floats = std::vector<float>;
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+/// Of magnitudes whose sum depends on the order.
+Floats draw(int64_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  Floats out(n);
+  for (auto& x : out) x = std::ldexp(static_cast<float>(random() % 2001) - 1000, static_cast<int>(random() % 12) - 16);
+  return out;
+}
+
+void expect_near(float value, double exact, double magnitude) { EXPECT_NEAR(value, exact, 1e-6 * (1 + magnitude)); }
+
+/// Every instruction set that this machine has kernels for.
+class Dense : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    if (GetParam() > static_cast<int>(best_level())) GTEST_SKIP() << "this machine has no such instructions";
+    kernels = dense_kernels(GetParam());
+  }
+  const DenseKernels* kernels = nullptr;
+
+  Floats product(const Floats& x, const Floats& w, int64_t in) const {
+    const int64_t rows = x.size() / in, out = w.size() / in;
+    Floats y(rows * out, kNaN);
+    kernels->product({x.data(), w.data(), y.data(), rows, in, out});
+    return y;
+  }
+
+  /// d w of y = x w^T, by micro-batches of so many rows.
+  std::vector<Floats> weight_gradient(const Floats& dy, const Floats& x, int64_t out, int64_t in,
+                                      const std::vector<int64_t>& rows, const std::vector<int>& merges,
+                                      int left) const {
+    std::vector<FoldTerm> terms;
+    int64_t row = 0;
+    for (size_t i = 0; i < rows.size(); row += rows[i++])
+      terms.push_back({dy.data() + row * out, x.data() + row * in, rows[i], merges[i]});
+    std::vector<Floats> sums(left, Floats(out * in, kNaN));
+    std::vector<float*> outs;
+    for (auto& sum : sums) outs.push_back(sum.data());
+    Floats scratch((kFoldStrip + out) * row + 1);
+    kernels->fold(
+        {out, in, 1, out, in, in, terms.data(), static_cast<int>(terms.size()), outs.data(), left, scratch.data()});
+    return sums;
+  }
+};
+
+TEST_P(Dense, ProductOfAnyShape) {
+  for (const int64_t in : {1, 7, 16, 30, 100})
+    for (const int64_t rows : {1, 5, 21})
+      for (const int64_t out : {1, 4, 10, 33}) {
+        const auto x = draw(rows * in, 1), w = draw(out * in, 2);
+        const auto y = product(x, w, in);
+        for (int64_t m = 0; m < rows; ++m)
+          for (int64_t n = 0; n < out; ++n) {
+            double sum = 0, magnitude = 0;
+            for (int64_t k = 0; k < in; ++k) {
+              const double term = double{x[m * in + k]} * w[n * in + k];
+              sum += term, magnitude += std::abs(term);
+            }
+            expect_near(y[m * out + n], sum, magnitude);
+          }
+      }
+}
+
+TEST_P(Dense, BlocksOfWideLayersLeaveNothingOut) {
+  const int64_t in = 2048, out = 71, rows = 2;
+  const auto y = product(Floats(rows * in, 1), Floats(out * in, 0.5), in);
+  EXPECT_EQ(y, Floats(rows * out, 1024));
+}
+
+TEST_P(Dense, RowsDoNotDependOnTheirNeighbours) {
+  const int64_t in = 100, out = 37, rows = 29;
+  const auto x = draw(rows * in, 3), w = draw(out * in, 4);
+  const auto together = product(x, w, in);
+  for (int64_t first = 0, count = 1; first < rows; first += count, ++count) {
+    count = std::min(count, rows - first);
+    const auto apart = product(Floats(x.begin() + first * in, x.begin() + (first + count) * in), w, in);
+    EXPECT_EQ(apart, Floats(together.begin() + first * out, together.begin() + (first + count) * out));
+  }
+}
+
+TEST_P(Dense, FoldEqualsItsTermsSummedApart) {
+  const int64_t out = 33, in = 70;
+  const std::vector<int64_t> rows{3, 1, 4, 0, 5, 2};
+  const auto dy = draw(15 * out, 5), x = draw(15 * in, 6);
+  const auto folded = weight_gradient(dy, x, out, in, rows, {0, 1, 0, 2, 0, 1}, 2);
+  std::vector<Floats> parts;
+  int64_t row = 0;
+  for (const int64_t n : rows) {
+    const Floats a(dy.begin() + row * out, dy.begin() + (row + n) * out);
+    const Floats b(x.begin() + row * in, x.begin() + (row + n) * in);
+    parts.push_back(weight_gradient(a, b, out, in, {n}, {0}, 1)[0]);
+    row += n;
+  }
+  for (int64_t i = 0; i < out * in; ++i) {
+    EXPECT_EQ(folded[0][i], (parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]));
+    EXPECT_EQ(folded[1][i], parts[4][i] + parts[5][i]);
+  }
+}
+
+TEST_P(Dense, FoldOfAStackThatGrowsAboveItsResults) {
+  const int64_t out = 5, in = 40;
+  const auto dy = draw(5 * out, 7), x = draw(5 * in, 8);
+  const auto folded = weight_gradient(dy, x, out, in, {1, 1, 1, 1, 1}, {0, 0, 0, 0, 4}, 1)[0];
+  for (int64_t i = 0; i < out * in; ++i) {
+    float sum = 0;
+    for (int64_t m = 5; m-- > 0;) sum = dy[m * out + i / in] * x[m * in + i % in] + sum;
+    EXPECT_EQ(folded[i], sum);
+  }
+}
+
+TEST_P(Dense, GradientOfNoRowsIsZero) { EXPECT_EQ(weight_gradient({}, {}, 3, 20, {0}, {0}, 1)[0], Floats(60, 0)); }
+
+TEST_P(Dense, BiasThenReluKeepsNaN) {
+  Floats y{-1, 2, kNaN, 0.5};
+  const Floats bias{-1, 1};
+  kernels->finish({y.data(), bias.data(), 2, 2, true});
+  EXPECT_EQ(y[0], 0);
+  EXPECT_EQ(y[1], 3);
+  EXPECT_TRUE(std::isnan(y[2]));
+  EXPECT_EQ(y[3], 1.5);
+  Floats gradient{5, 6, 7, 8};
+  kernels->relu_backward(gradient.data(), y.data(), 4);
+  EXPECT_EQ(gradient, (Floats{0, 6, 7, 8}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, Dense, testing::Values(static_cast<int>(Level::avx2), static_cast<int>(Level::avx512)),
+                         [](const auto& level) { return name(static_cast<Level>(level.param)); });
+
+}  // namespace
+}  // namespace stoker::program

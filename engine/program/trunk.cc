@@ -1,0 +1,130 @@
+#include "program/trunk.h"
+
+#include <algorithm>
+
+namespace stoker::program {
+namespace {
+
+// A layer's weights stay in the second-level cache, a few rows of its input in the first.
+constexpr int64_t kMostWeights = 384 * 1024;
+constexpr int64_t kMostInputs = 2048;
+
+template <typename Items>
+int find_slot(const Items& items, int slot) {
+  const auto found = std::ranges::find(items, slot, [](const auto& item) { return item.slot; });
+  return found == items.end() ? -1 : static_cast<int>(found - items.begin());
+}
+
+std::vector<int> slots_of(const Node& node) {
+  std::vector<int> slots;
+  for (const auto& argument : node.args) std::ranges::copy(slots_in(argument), std::back_inserter(slots));
+  for (const auto& [name, argument] : node.kwargs) std::ranges::copy(slots_in(argument), std::back_inserter(slots));
+  return slots;
+}
+
+/// How often each slot is read, by nodes and at the end.
+std::vector<int> count_reads(const Program& program) {
+  std::vector<int> reads(program.slots, 0);
+  const auto read = [&](int slot) {
+    if (slot != -1) ++reads[slot];
+  };
+  for (const auto& node : program.nodes) std::ranges::for_each(slots_of(node), read);
+  for (const auto& output : program.outputs) read(output.slot);
+  read(program.loss.numerator);
+  read(program.loss.denominator);
+  if (const auto& m = program.metric) {
+    for (const int slot : {m->output, m->label, m->weight}) read(slot);
+  }
+  return reads;
+}
+
+int slot_argument(const Node& node, size_t i) {
+  if (i >= node.args.size() || !node.args[i].is_object() || !node.args[i].contains("slot")) return -1;
+  return node.args[i]["slot"].get<int>();
+}
+
+class Finder {
+ public:
+  explicit Finder(const Program& program) : program_(program), reads_(count_reads(program)) {}
+
+  std::optional<Trunk> find() {
+    if (!program_.train || !program_.buffers.empty()) return std::nullopt;
+    for (size_t i = 0; i < program_.nodes.size() && layers_.empty(); ++i) follow(i);
+    if (layers_.empty() || parameters_ != program_.parameters.size()) return std::nullopt;
+    return Trunk{input_, program_.nodes[taken_[0]].where, layers_, slot_, head()};
+  }
+
+ private:
+  /// Takes node i and what follows it in the chain, if it is a layer over an input.
+  void follow(size_t i) {
+    const int input = find_slot(program_.inputs, slot_argument(program_.nodes[i], 0));
+    if (input == -1 || program_.inputs[input].dtype != "float32" || !take_layer(i)) return;
+    input_ = input;
+    for (std::optional<size_t> next; (next = only_reader()) && (take_relu(*next) || take_layer(*next));) {
+    }
+  }
+
+  std::optional<size_t> only_reader() const {
+    if (reads_[slot_] != 1) return std::nullopt;
+    for (size_t i = 0; i < program_.nodes.size(); ++i)
+      if (slot_argument(program_.nodes[i], 0) == slot_) return i;
+    return std::nullopt;
+  }
+
+  bool take_relu(size_t i) {
+    const auto& node = program_.nodes[i];
+    if (node.op != "aten.relu.default" || layers_.back().relu) return false;
+    layers_.back().relu = true;
+    return take(i);
+  }
+
+  bool take_layer(size_t i) {
+    const auto& node = program_.nodes[i];
+    if (node.op != "aten.linear.default" || !node.kwargs.empty() || node.args.size() < 2) return false;
+    const bool biased = node.args.size() > 2 && !node.args[2].is_null();
+    DenseLayer layer{own_parameter(node, 1), biased ? own_parameter(node, 2) : -1};
+    if (layer.weight == -1 || (biased && layer.bias == -1)) return false;
+    const auto& shape = program_.parameters[layer.weight].shape;
+    layer.out = shape[0], layer.in = shape[1];
+    if (layer.in * layer.out > kMostWeights || layer.in > kMostInputs || layer.in * layer.out == 0) return false;
+    layers_.push_back(layer);
+    parameters_ += biased ? 2 : 1;
+    return take(i);
+  }
+
+  /// The number of the parameter that this argument, and nobody else, reads.
+  int own_parameter(const Node& node, size_t argument) const {
+    const int slot = slot_argument(node, argument);
+    const int parameter = find_slot(program_.parameters, slot);
+    return parameter != -1 && reads_[slot] == 1 ? parameter : -1;
+  }
+
+  bool take(size_t i) {
+    taken_.push_back(i);
+    slot_ = program_.nodes[i].out[0];
+    return true;
+  }
+
+  Program head() const {
+    Program head = program_;
+    head.parameters.clear();
+    head.nodes.clear();
+    for (size_t i = 0; i < program_.nodes.size(); ++i)
+      if (std::ranges::find(taken_, i) == taken_.end()) head.nodes.push_back(program_.nodes[i]);
+    return head;
+  }
+
+  const Program& program_;
+  const std::vector<int> reads_;
+  int input_ = 0;
+  int slot_ = -1;  // where the chain has come to
+  std::vector<DenseLayer> layers_;
+  size_t parameters_ = 0;  // in layers_
+  std::vector<size_t> taken_;
+};
+
+}  // namespace
+
+std::optional<Trunk> find_trunk(const Program& program) { return Finder(program).find(); }
+
+}  // namespace stoker::program

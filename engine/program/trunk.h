@@ -1,0 +1,33 @@
+#pragma once
+// The part of a training program that is a plain chain of linear layers, from a feature input on. Multi-layer
+// perceptrons and autoencoders are little else.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "program/format.h"
+
+namespace stoker::program {
+
+struct DenseLayer {
+  int weight = -1;  // parameter numbers; bias -1 where there is none
+  int bias = -1;
+  int64_t in = 0;
+  int64_t out = 0;
+  bool relu = false;  // after it
+};
+
+struct Trunk {
+  int input = 0;      // its number among the program's inputs
+  std::string where;  // the first layer's place in the user's model
+  std::vector<DenseLayer> layers;
+  int output = 0;  // slot
+  /// The program without the chain's nodes and parameters; it reads `output`.
+  Program head;
+};
+
+/// None unless the chain holds every parameter, each once, nothing reads what lies inside of it, there are no buffers,
+/// and its layers are small enough for the kernels of dense.h.
+std::optional<Trunk> find_trunk(const Program& program);
+
+}  // namespace stoker::program
