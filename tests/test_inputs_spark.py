@@ -243,6 +243,7 @@ def test_a_bad_value_is_named_with_its_place_and_what_allows_it(spark, rows, kin
     with pytest.raises(UserError, match=words) as caught:
         fit_one(frame, item, assign="partition")
     assert "column 'c', partition 0, row 1: " in str(caught.value)
+    assert "; onBadRow='skip' leaves such rows out" in str(caught.value)
 
 
 @pytest.mark.parametrize(

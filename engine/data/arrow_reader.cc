@@ -64,7 +64,8 @@ ArrowReader::ArrowReader(const ColumnSpec& spec, const ArrowSchema& schema, cons
 }
 
 void ArrowReader::fail(int64_t row, const std::string& what) const {
-  fail_user("column '", spec_.shown, "', partition ", place_.partition, ", row ", place_.first_row + row, ": ", what);
+  fail_user("column '", spec_.shown, "', partition ", place_.partition, ", row ", place_.first_row + row, ": ", what,
+            place_.row_cure);
 }
 
 void ArrowReader::check_type(const ArrowSchema& schema) const {

@@ -18,6 +18,7 @@ namespace stoker::data {
 namespace {
 
 constexpr char kShardColumn[] = "__shard";
+constexpr char kRowCure[] = "; onBadRow='skip' leaves such rows out";
 constexpr int64_t kMaxRows = std::numeric_limits<uint32_t>::max();
 constexpr size_t kBlockBytes = 128 << 10;  // read, stored and hashed while in cache
 
@@ -91,7 +92,7 @@ void ColumnStore::append(const ArrowArray& batch, const ArrowSchema& schema) {
   STOKER_CHECK(!s.sealed);
   s.check(batch, schema);
   const auto shard_numbers = s.read_shards(batch, schema);
-  Faults faults({s.partition, s.seen}, batch.length, s.skip);
+  Faults faults({s.partition, s.seen, kRowCure}, batch.length, s.skip);
   auto readers = s.reader.open(batch, schema, faults);
   s.hashes.resize(s.rows + batch.length);
   fault::point("ingest");

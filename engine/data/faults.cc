@@ -8,7 +8,7 @@ void Faults::add(int64_t row, const std::string& column, const char* reason, con
                  const std::string& cure) {
   if (!skip_) {
     fail_user("column '", column, "', partition ", place_.partition, ", row ", place_.first_row + row, ": ", what,
-              cure.empty() ? "" : "; ", cure);
+              cure.empty() ? "" : "; ", cure, place_.row_cure);
   }
   bad_.resize(rows_);
   if (bad_[row]) return;

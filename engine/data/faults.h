@@ -10,7 +10,8 @@ namespace stoker::data {
 /// Where a batch lies, for messages.
 struct BatchPlace {
   int partition = 0;
-  int64_t first_row = 0;  // counted from the partition's start
+  int64_t first_row = 0;      // counted from the partition's start
+  const char* row_cure = "";  // what else a user can do about one bad row
 };
 
 /// The faults of one batch. Not thread-safe.

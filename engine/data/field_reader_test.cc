@@ -81,7 +81,7 @@ std::string complaint(const ColumnSpec& spec, const testing::ColumnPtr& rows) {
     stored<float>(spec, rows);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::user);
-    return error.what();
+    return testing::without_row_cure(error.what());
   }
   return "no error";
 }
