@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest clean
+.PHONY: help setup build demo test test-asan test-tsan test-faults lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -21,6 +21,9 @@ test: build ## every check: arrows, C++ tests (also under sanitizers), Python an
 
 test-asan test-tsan: setup
 	@scripts/sanitize.sh $(@:test-%=%)
+
+test-faults: build ## deaths of every kind: the protocol's simulator, and faults planted in it
+	@. .venv/env.sh && tests/simulator/run.sh
 
 lint: setup ## ruff, clang-format, include arrows
 	@scripts/lint.sh

@@ -72,15 +72,6 @@ void share_between_hosts(Group& group, HostState& state) {
 
 }  // namespace
 
-Choice choose(const std::vector<uint64_t>& commits) {
-  Choice choice;
-  choice.source = static_cast<int>(std::ranges::max_element(commits) - commits.begin());
-  choice.commit = commits[choice.source];
-  for (int i = 0; i < static_cast<int>(commits.size()); ++i)
-    if (commits[i] < choice.commit) choice.needy.push_back(i);
-  return choice;
-}
-
 std::unique_ptr<HostState> rejoin(Group& group, const StateLayout& layout, const Found& found) {
   auto state = share_on_host(group, layout, found);
   if (group.hosts() > 1 && group.local_rank() == 0) share_between_hosts(group, *state);

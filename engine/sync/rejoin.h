@@ -8,17 +8,10 @@
 #include <optional>
 
 #include "collective/group.h"
+#include "sync/choose.h"
 #include "sync/state.h"
 
 namespace stoker::sync {
-
-/// Which of the numbers that parties told of their states wins. Pure.
-struct Choice {
-  int source = 0;          // the first with the newest commit
-  uint64_t commit = 0;     // 0: nobody has a state
-  std::vector<int> needy;  // those with an older one or none
-};
-Choice choose(const std::vector<uint64_t>& commits);
 
 /// What this rank brings; it stays as it is, so that nothing is lost when the group breaks meanwhile.
 struct Found {

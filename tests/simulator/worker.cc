@@ -1,0 +1,503 @@
+// A worker's process: its control link, its part in a generation, and the training thread's way through joining and
+// steps. Models of gang/worker_link.cc, train/session.cc, sync/rejoin.cc and sync/all_reduce.cc.
+#include <algorithm>
+
+#include "world.h"
+
+namespace stoker::simulator {
+
+using gang::Kind;
+using gang::Member;
+using Verdict = gang::Admission::Verdict;
+
+namespace {
+
+enum Phase : int { told, shared, initial, partials, sums, slices };
+
+/// The part of `count` things that local rank `i` of `n` has.
+std::pair<int, int> part(int count, int i, int n) { return {i * count / n, (i + 1) * count / n}; }
+
+}  // namespace
+
+/// Happens in the process: later while it is frozen, never once it is dead.
+void World::in_process(int p, double seconds, std::function<void()> what) {
+  timeline_.in(seconds, [this, p, what = std::move(what)]() mutable {
+    Process& process = *processes_[p];
+    if (!process.alive || over_) return;
+    if (process.frozen) return process.missed.push_back(std::move(what));
+    what();
+  });
+}
+
+/// Happens in the training thread, unless it has left what it was at.
+void World::in_thread(int p, double seconds, std::function<void()> what) {
+  in_process(p, seconds, [this, p, life = processes_[p]->life, what = std::move(what)] {
+    if (processes_[p]->life == life) what();
+  });
+}
+
+void World::connect(int p) {
+  Process& process = *processes_[p];
+  process.connected = true;
+  process.heard = timeline_.now();
+  process.up_until = timeline_.now() + from_seconds(delay());
+  in_coordinator(process.up_until, [this, p] {
+    sessions_[p] = false;
+    take_hello(p);
+    act();
+  });
+}
+
+void World::told_verdict(int p, Verdict verdict) {
+  if (verdict != Verdict::go) {
+    processes_[p]->alive = false;
+    sessions_.erase(p);
+    return task_ends(p, true);
+  }
+  in_thread(p, chance_.between(0.02, 0.2), [this, p] {
+    std::vector<gang::ShardCount> shards;
+    const auto [from, to] = part(plan_.shards, processes_[p]->hello.partition, options_.workers);
+    if (processes_[p]->hello.job != gang_.job) return;
+    for (int s = from; s < to; ++s) shards.push_back({s, 1, {}});
+    to_coordinator(p, Kind::ingested, gang_.generation, [this, shards](Member& member) {
+      require(!gang::on_ingested(gang_, member, shards), "the same rows were called changed");
+    });
+  });
+}
+
+void World::told_halt(int p, uint64_t generation) {
+  Process& process = *processes_[p];
+  if (!process.work || process.work->number != generation) return;
+  process.halt = true;
+  stop_if_waiting(p);
+}
+
+void World::told_abort(int p) {
+  processes_[p]->aborted = true;
+  stop_if_waiting(p);
+}
+
+/// A training thread that waits is woken at once; one that does not will see at its next wait.
+void World::stop_if_waiting(int p) {
+  Process& process = *processes_[p];
+  if (process.work && !process.awaits) return;
+  if (process.work) leave(p, process.broken.value_or(""));
+  if (!process.aborted || !process.alive) return;
+  ++process.life;
+  in_process(p, 0.001, [this, p] { die(p); });
+}
+
+/// The end of a process, in whatever way: its connections close.
+void World::die(int p) {
+  Process& process = *processes_[p];
+  if (!process.alive) return;
+  if (process.work) leave(p, "", true);
+  process.alive = false;
+  process.up_until = std::max(process.up_until, timeline_.now() + from_seconds(delay())) + Duration(1);
+  in_coordinator(process.up_until, [this, p] { lost_connection(p); });
+  task_ends(p, false);
+}
+
+/// Whether it is certain that the process runs no more; on another host nobody can see.
+bool World::kill(int p, int by_host) {
+  Process& process = *processes_[p];
+  if (!process.alive || process.host != by_host) return true;
+  if (process.unkillable) return false;
+  die(p);
+  return true;
+}
+
+void World::start_work(int p, std::shared_ptr<Generation> generation) {
+  Process& process = *processes_[p];
+  process.work = std::move(generation);
+  process.broken.reset();
+  process.halt = false;
+  const auto& attempts = process.work->attempts;
+  process.rank = static_cast<int>(std::ranges::find(attempts, p) - attempts.begin());
+  const auto& ranks = region(process).ranks;
+  process.local = static_cast<int>(std::ranges::find(ranks, process.rank) - ranks.begin());
+  for (const int other : attempts) {
+    if (other != p && !processes_[other]->alive) process.broken = "a peer did not come";
+  }
+  meet(p);
+}
+
+void World::await(int p, std::function<bool()> holds, std::function<void()> then) {
+  Process& process = *processes_[p];
+  process.awaits = std::move(holds);
+  process.then = std::move(then);
+  if (process.halt || process.aborted || process.broken) return stop_if_waiting(p);
+  poke({p});
+}
+
+void World::poke(const std::vector<int>& processes) {
+  for (const int p : processes) {
+    Process& process = *processes_[p];
+    if (!process.awaits || !process.awaits()) continue;
+    process.awaits = {};
+    in_thread(p, chance_.between(0.00001, 0.0005), std::exchange(process.then, {}));
+  }
+}
+
+void World::poke_region(Process& process) {
+  std::vector<int> neighbours;
+  for (const int rank : region(process).ranks) {
+    const int p = process_at(*process.work, rank);
+    if (processes_[p]->work == process.work) neighbours.push_back(p);
+  }
+  poke(neighbours);
+}
+
+/// The training thread has left its generation; peers see its connections close, the coordinator is told.
+void World::leave(int p, const std::string& cause, bool died) {
+  Process& process = *processes_[p];
+  const auto generation = std::exchange(process.work, {});
+  process.awaits = {};
+  process.then = {};
+  ++process.life;
+  for (const int other : generation->attempts) {
+    if (other == p || processes_[other]->work != generation) continue;
+    in_process(other, 0.03 + delay(), [this, other, generation = generation] {
+      Process& peer = *processes_[other];
+      if (peer.work != generation || peer.broken) return;
+      peer.broken = "a peer is gone";
+      stop_if_waiting(other);
+    });
+  }
+  if (died || process.aborted) return;
+  const uint64_t commit = process.state ? process.state->commit : 0;
+  to_coordinator(p, Kind::halted, generation->number, [commit, cause](Member& member) {
+    gang::on_halted(member, {commit, cause});
+  });
+}
+
+/// The training thread passes a point, at which it may be struck.
+void World::at(Point point, int p, std::function<void()> then) {
+  Process& process = *processes_[p];
+  if (process.trap != point) return in_thread(p, chance_.between(0.00001, 0.001), std::move(then));
+  process.trap = Point::none;
+  ++tally_.struck[static_cast<int>(point)];
+  if (process.trap_seconds == 0) return die(p);
+  freeze(p, process.trap_seconds);
+  in_thread(p, 0, std::move(then));
+}
+
+// Joining
+
+void World::arrive(int p, int phase, uint64_t step) {
+  Process& process = *processes_[p];
+  Region& mine = region(process);
+  if (++mine.arrived[phase][step] == static_cast<int>(mine.ranks.size())) poke_region(process);
+}
+
+bool World::reached(Process& process, int phase, uint64_t step) {
+  Region& mine = region(process);
+  return mine.arrived[phase][step] == static_cast<int>(mine.ranks.size());
+}
+
+void World::meet(int p) {
+  Process& process = *processes_[p];
+  const auto generation = process.work;
+  ++generation->formed;
+  const int size = static_cast<int>(generation->attempts.size());
+  const auto then = [this, p] {
+    Process& me = *processes_[p];
+    const gang::Start& start = me.work->start;
+    if (!me.state && start.commit == 0 && me.work->held && me.host == 0) {
+      me.state = me.work->held;
+      me.adopted = true;
+    }
+    region(me).numbers[me.local] = me.state ? me.state->commit : 0;
+    arrive(p, told, 0);
+    await(
+        p, [this, p] { return reached(*processes_[p], told, 0); },
+        [this, p] { at(Point::met, p, [this, p] { hand_out(p); }); });
+  };
+  if (generation->formed == size) poke(generation->attempts);
+  await(
+      p, [generation, size] { return generation->formed == size; }, then);
+  if (generation->formed == size) poke(generation->attempts);
+}
+
+/// Whether those who shared memory with this worker are in the new gang, or dead for certain.
+bool World::undisturbed(int p) {
+  Process& process = *processes_[p];
+  return std::ranges::all_of(process.neighbours, [&](int old) {
+    return std::ranges::count(process.work->attempts, old) > 0 || kill(old, process.host);
+  });
+}
+
+/// Looked at from above: no living process that is not of this generation is at work in the process's memory.
+bool World::nobody_else_works_in(int p) const {
+  const Process& me = *processes_[p];
+  return std::ranges::none_of(processes_, [&](const auto& other) {
+    return other->alive && other->work && other->work != me.work && other->state == me.state;
+  });
+}
+
+void World::hand_out(int p) {
+  Process& process = *processes_[p];
+  Region& mine = region(process);
+  const bool safe = undisturbed(p) && !process.adopted;
+  for (const int rank : mine.ranks) process.neighbours.push_back(process_at(*process.work, rank));
+  const sync::Choice choice = sync::choose(mine.numbers);
+  if (process.local == choice.source) {
+    if (choice.commit == 0) {
+      mine.memory = std::make_shared<Memory>();
+    } else if (safe) {
+      mine.memory = process.state;
+      require(nobody_else_works_in(p), "memory is kept although a process that may write into it lives");
+      ++tally_.kept;
+    } else {
+      mine.memory = std::make_shared<Memory>();
+      mine.memory->commit = process.state->commit;
+      ++(process.adopted ? tally_.adopted : tally_.copied);
+      mine.memory->sets[choice.commit % 2] = process.state->sets[choice.commit % 2];
+    }
+    mine.memory->generation = std::max(mine.memory->generation, process.work->number);
+  }
+  if (process.local == choice.source) poke_region(process);
+  await(
+      p, [&mine] { return mine.memory != nullptr; },
+      [this, p] { at(Point::handed_out, p, [this, p] { tell_hosts(p); }); });
+}
+
+/// First ranks of hosts tell what they have.
+void World::tell_hosts(int p) {
+  Process& process = *processes_[p];
+  const auto generation = process.work;
+  const int hosts = static_cast<int>(generation->regions.size());
+  if (process.local != 0 || hosts == 1) return come_together(p);
+  const int me = generation->host_of[process.rank];
+  const Memory& memory = *region(process).memory;
+  const std::pair word{memory.commit, digest_of(memory.sets[memory.commit % 2])};
+  generation->words[me][me] = word;
+  for (int h = 0; h < hosts; ++h) {
+    if (h != me) to_host(generation, h, [generation, h, me, word] { generation->words[h][me] = word; });
+  }
+  await(
+      p, [generation, me, hosts] { return static_cast<int>(generation->words[me].size()) == hosts; },
+      [this, p] { choose_host(p); });
+}
+
+/// Those in need are given the newest.
+void World::choose_host(int p) {
+  Process& process = *processes_[p];
+  const auto generation = process.work;
+  const int me = generation->host_of[process.rank];
+  std::vector<uint64_t> commits;
+  for (const auto& [host, word] : generation->words[me]) commits.push_back(word.first);
+  const sync::Choice choice = sync::choose(commits);
+  if (choice.commit == 0) return come_together(p);
+  for (const auto& [host, word] : generation->words[me]) {
+    require(word.first != choice.commit || word.second == generation->words[me][choice.source].second,
+            "hosts have different weights of commit ", choice.commit);
+  }
+  if (me == choice.source) {
+    const Blocks& blocks = region(process).memory->sets[choice.commit % 2];
+    for (const int needy : choice.needy) {
+      to_host(generation, needy, [generation, needy, commit = choice.commit, blocks] {
+        generation->states[needy] = {commit, blocks};
+      });
+    }
+  }
+  if (std::ranges::count(choice.needy, me) == 0) return come_together(p);
+  await(
+      p, [generation, me] { return generation->states.contains(me); }, [this, p] { load_from_host(p); });
+}
+
+void World::load_from_host(int p) {
+  Process& process = *processes_[p];
+  Memory& memory = *region(process).memory;
+  const auto [commit, blocks] = process.work->states[process.work->host_of[process.rank]];
+  Blocks& set = memory.sets[commit % 2];
+  std::copy_n(blocks.begin(), kBlocks / 2, set.begin());
+  if (plan_.disasters > 0 && chance_.hits(0.3)) process.trap = Point::between_hosts;  // else it were rare
+  at(Point::between_hosts, p, [this, p, &memory, &set, commit = commit, blocks = blocks] {
+    std::copy_n(blocks.begin() + kBlocks / 2, kBlocks / 2, set.begin() + kBlocks / 2);
+    memory.commit = commit;
+    come_together(p);
+  });
+}
+
+void World::come_together(int p) {
+  arrive(p, shared, 0);
+  await(
+      p, [this, p] { return reached(*processes_[p], shared, 0); },
+      [this, p] { at(Point::joined, p, [this, p] { joined(p); }); });
+}
+
+/// What the first rank of a host is sent arrives whatever that process does.
+void World::to_host(const std::shared_ptr<Generation>& generation, int host, std::function<void()> arrives) {
+  const int to = process_at(*generation, generation->regions[host].ranks[0]);
+  timeline_.in(delay(), [this, generation, to, arrives = std::move(arrives)] {
+    arrives();
+    if (processes_[to]->work == generation) poke({to});
+  });
+}
+
+void World::joined(int p) {
+  Process& process = *processes_[p];
+  process.state = region(process).memory;
+  process.adopted = false;
+  process.neighbours.clear();
+  for (const int rank : region(process).ranks) process.neighbours.push_back(process_at(*process.work, rank));
+  const uint64_t commit = process.state->commit;
+  require(commit >= process.work->start.commit, "commit ", process.work->start.commit, " was there, but ", commit,
+          " was chosen");
+  if (commit > 0) {
+    require(process.state->sets[commit % 2] == truth_.at(commit), "a generation begins with wrong weights of commit ",
+            commit);
+  }
+  if (process.local == 0 && process.host == 0) {
+    to_coordinator(p, Kind::holding, process.work->number, [this, memory = process.state](Member&) { held_ = memory; });
+  }
+  if (commit == 0) return load_initial(p);
+  step(p);
+}
+
+void World::load_initial(int p) {
+  Process& process = *processes_[p];
+  if (process.local == 0) {
+    for (int b = 0; b < kBlocks; ++b) process.state->sets[1][b] = initial_block(b);
+  }
+  arrive(p, initial, 1);
+  await(
+      p, [this, p] { return reached(*processes_[p], initial, 1); },
+      [this, p] {
+        flip(p, 1);
+        step(p);
+      });
+}
+
+// A step
+
+void World::step(int p) {
+  Process& process = *processes_[p];
+  const uint64_t commit = process.state->commit + 1;
+  if (commit > plan_.steps + 1) return deliver(p);
+  const uint64_t weights = digest_of(process.state->sets[(commit - 1) % 2]);
+  in_thread(p, chance_.between(0.002, 0.04), [this, p, commit, weights] { put_partials(p, commit, weights); });
+}
+
+void World::put_partials(int p, uint64_t commit, uint64_t weights) {
+  Process& process = *processes_[p];
+  Region& mine = region(process);
+  const auto [from, to] = part(plan_.shards, process.rank, static_cast<int>(process.work->attempts.size()));
+  for (int s = from; s < to; ++s) {
+    mine.partials[s] = partial_of(weights, commit, s);
+    mine.made_for[s] = commit;
+    mine.made_by[s] = p;
+  }
+  arrive(p, partials, commit);
+  await(
+      p, [this, p, commit] { return reached(*processes_[p], partials, commit); },
+      [this, p, commit] { at(Point::partials, p, [this, p, commit] { exchange(p, commit); }); });
+}
+
+/// The first rank sums the partials of its host and gives the sum to the other hosts.
+void World::exchange(int p, uint64_t commit) {
+  Process& process = *processes_[p];
+  const auto generation = process.work;
+  const int hosts = static_cast<int>(generation->regions.size()), me = generation->host_of[process.rank];
+  if (process.local != 0) return sums_stand(p, commit);
+  const uint64_t sum = sum_of_host(process, commit);
+  generation->sums[{me, commit}][me] = sum;
+  for (int h = 0; h < hosts; ++h) {
+    if (h == me) continue;
+    to_host(generation, h, [generation, h, me, commit, sum] { generation->sums[{h, commit}][me] = sum; });
+  }
+  const auto add_all = [this, p, generation, me, commit] {
+    uint64_t total = 0;
+    for (const auto& [host, sum] : generation->sums[{me, commit}]) total += sum;
+    region(*processes_[p]).sum = total;
+    sums_stand(p, commit);
+  };
+  await(
+      p,
+      [generation, me, commit, hosts] {
+        return static_cast<int>(generation->sums[{me, commit}].size()) == hosts;
+      },
+      add_all);
+}
+
+uint64_t World::sum_of_host(Process& process, uint64_t commit) {
+  const Region& mine = region(process);
+  uint64_t sum = 0;
+  for (int s = 0; s < plan_.shards; ++s) {
+    if (mine.made_by[s] < 0) continue;
+    require(mine.made_for[s] == commit, "a partial of step ", mine.made_for[s], " was summed in step ", commit);
+    require(std::ranges::count(process.work->attempts, mine.made_by[s]) == 1, "a fenced attempt contributed");
+    sum += mine.partials[s];
+  }
+  return sum;
+}
+
+void World::sums_stand(int p, uint64_t commit) {
+  arrive(p, sums, commit);
+  await(
+      p, [this, p, commit] { return reached(*processes_[p], sums, commit); },
+      [this, p, commit] { at(Point::sums, p, [this, p, commit] { update(p, commit); }); });
+}
+
+void World::update(int p, uint64_t commit) {
+  Process& process = *processes_[p];
+  const auto [from, to] = part(kBlocks, process.local, static_cast<int>(region(process).ranks.size()));
+  const int middle = (from + to) / 2;
+  const uint64_t sum = region(process).sum;
+  write(p, commit, from, middle, sum);
+  at(Point::middle_of_slice, p, [this, p, commit, middle, to = to, sum] {
+    write(p, commit, middle, to, sum);
+    arrive(p, slices, commit);
+    const auto flip_and_go_on = [this, p, commit] {
+      flip(p, commit);
+      at(Point::flipped, p, [this, p] { step(p); });
+    };
+    await(
+        p, [this, p, commit] { return reached(*processes_[p], slices, commit); },
+        [this, p, flip_and_go_on] { at(Point::before_flip, p, flip_and_go_on); });
+  });
+}
+
+void World::write(int p, uint64_t commit, int from, int to, uint64_t sum) {
+  Process& process = *processes_[p];
+  Memory& memory = *process.state;
+  tally_.zombies += process.work->number < gang_.generation;
+  require(memory.generation <= process.work->number, "a process of generation ", process.work->number,
+          " wrote into memory of generation ", memory.generation);
+  const Blocks& old = memory.sets[(commit - 1) % 2];
+  for (int b = from; b < to; ++b) memory.sets[commit % 2][b] = updated_block(old[b], commit, sum);
+}
+
+void World::flip(int p, uint64_t commit) {
+  Process& process = *processes_[p];
+  Memory& memory = *process.state;
+  require(memory.generation <= process.work->number, "a process of generation ", process.work->number,
+          " flipped memory of generation ", memory.generation);
+  require(commit == memory.commit || commit == memory.commit + 1, "commit ", memory.commit, " was followed by ",
+          commit);
+  tally_.commits += memory.commit != commit;
+  memory.commit = commit;
+  require(memory.sets[commit % 2] == truth_.at(commit), "commit ", commit, " was made with other weights");
+}
+
+/// The first rank's result goes home; the fit ends with it.
+void World::deliver(int p) {
+  Process& process = *processes_[p];
+  if (process.rank == 0) {
+    const uint64_t commit = process.state->commit;
+    to_coordinator(
+        p, Kind::result_chunk, process.work->number,
+        [this, commit, p, number = process.work->number, blocks = process.state->sets[commit % 2]](Member& m) {
+          require(number == gang_.generation, "a result of an older generation was taken");
+          require(m.working, "a result of a member that had left was taken");
+          require(commit == plan_.steps + 1, "the result came after ", commit - 1, " steps");
+          require(blocks == truth_.at(commit), "the result has other weights");
+          gang_.result_here = true;
+        });
+  }
+  await(
+      p, [] { return false; }, [] {});
+}
+
+}  // namespace stoker::simulator

@@ -1,0 +1,200 @@
+#pragma once
+// One fit in virtual time: coordinator, workers, hosts' memory, network, Spark's tasks and everything that can befall
+// them. The coordinator decides by the engine's own functions (gang/membership.h, gang/transitions.h, sync/choose.h);
+// workers and memory are models of train/session.h, sync/rejoin.h and sync/all_reduce.h, kept as close to their order
+// of events as words allow. Sums between hosts are modelled as an exchange of the hosts' partials.
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "gang/transitions.h"
+#include "memory.h"
+#include "sync/choose.h"
+#include "timeline.h"
+
+namespace stoker::simulator {
+
+struct Plan {
+  int workers = 2;
+  int hosts = 1;
+  int shards = 2;
+  uint64_t steps = 4;
+  int disasters = 3;      // of all kinds
+  double pace = 1;        // seconds between them, about
+  double unkillable = 0;  // share of processes whose end cannot be proven
+};
+
+/// Where a process can be struck.
+enum class Point {
+  none,
+  met,
+  handed_out,
+  between_hosts,
+  joined,
+  partials,
+  sums,
+  middle_of_slice,
+  before_flip,
+  flipped,
+  count
+};
+
+/// What has happened, so that one sees that it did.
+struct Tally {
+  int64_t fits = 0, generations = 0, commits = 0, disasters = 0, zombies = 0, kept = 0, copied = 0, adopted = 0;
+  int64_t struck[static_cast<int>(Point::count)] = {};
+};
+
+/// Ranks of one host in one generation, and the memory that only they share.
+struct Region {
+  std::vector<int> ranks;                          // ascending
+  std::vector<uint64_t> numbers;                   // told to neighbours, by local rank
+  std::shared_ptr<Memory> memory;                  // as the holder hands it out
+  std::vector<uint64_t> partials;                  // by shard
+  std::vector<uint64_t> made_for;                  // by shard: the commit
+  std::vector<int> made_by;                        // by shard: the attempt
+  uint64_t sum = 0;                                // of all hosts
+  std::map<int, std::map<uint64_t, int>> arrived;  // by phase and step: ranks
+};
+
+struct Generation {
+  uint64_t number = 0;
+  gang::Start start;
+  std::vector<int> attempts;  // by rank
+  std::vector<int> host_of;   // by rank, an index of regions
+  std::vector<Region> regions;
+  int formed = 0;
+  std::map<std::pair<int, uint64_t>, std::map<int, uint64_t>> sums;   // (to host, commit): by host
+  std::map<int, std::map<int, std::pair<uint64_t, uint64_t>>> words;  // to host: by host: commit, digest
+  std::map<int, std::pair<uint64_t, Blocks>> states;                  // to host
+  std::shared_ptr<Memory> held;  // what the coordinator holds, for those on its host
+};
+
+/// One attempt's process: an I/O thread that always hears, and a training thread.
+struct Process {
+  gang::Hello hello;
+  int host = 0;
+  bool alive = true, frozen = false, unkillable = false;
+  bool connected = false;                    // to the coordinator
+  std::deque<std::function<void()>> missed;  // while frozen
+  TimePoint up_until{}, down_until{};        // arrival of the last message each way
+  // training thread
+  uint64_t life = 0;  // grows when the thread leaves what it was at
+  std::shared_ptr<Generation> work;
+  int rank = 0, local = 0;
+  std::shared_ptr<Memory> state;
+  bool adopted = false;
+  std::vector<int> neighbours;
+  std::function<bool()> awaits;
+  std::function<void()> then;
+  std::optional<std::string> broken;  // what it saw of its generation
+  bool halt = false;                  // told
+  bool aborted = false;
+  bool begun = false;  // rows are in
+  TimePoint heard{};
+  Point trap = Point::none;  // where it will be struck
+  double trap_seconds = 0;   // frozen for so long; 0: dies
+};
+
+class World {
+ public:
+  World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally);
+  /// Lives to the end of the fit. Throws Violation.
+  void run();
+
+ private:
+  // network
+  double delay() { return chance_.between(0.0002, chance_.hits(0.02) ? 0.03 : 0.002); }
+  void in_process(int p, double seconds, std::function<void()> what);
+  void in_thread(int p, double seconds, std::function<void()> what);
+  void to_coordinator(int p, gang::Kind kind, uint64_t generation, std::function<void(gang::Member&)> take);
+  void to_worker(int p, std::function<void()> take);
+  void in_coordinator(TimePoint when, std::function<void()> what);
+  // coordinator
+  void tick();
+  void take_hello(int p);
+  void hang_up(int p, bool told);
+  void lost_connection(int p);
+  void lose(gang::Member& member, gang::Lost lost);
+  void end_process(const gang::Member& member);
+  void act();
+  void carry_out(const gang::Decision& decision);
+  void begin(gang::Start start);
+  void halt();
+  void restart();
+  void end(const std::optional<Error>& failure);
+  int process_of(const gang::Hello& hello) const { return static_cast<int>(hello.attempt); }
+  // Spark
+  int launch(int partition, int attempt_number, double seconds);
+  void task_ends(int p, bool success);
+  bool runs(int partition) const;
+  // worker
+  void connect(int p);
+  void told_verdict(int p, gang::Admission::Verdict verdict);
+  void told_halt(int p, uint64_t generation);
+  void told_abort(int p);
+  void stop_if_waiting(int p);
+  bool kill(int p, int by_host);
+  void die(int p);
+  void start_work(int p, std::shared_ptr<Generation> generation);
+  void await(int p, std::function<bool()> holds, std::function<void()> then);
+  void poke(const std::vector<int>& processes);
+  void poke_region(Process& process);
+  void leave(int p, const std::string& cause, bool died = false);
+  void at(Point point, int p, std::function<void()> then);
+  // training
+  Region& region(Process& process) { return process.work->regions[process.work->host_of[process.rank]]; }
+  int process_at(const Generation& generation, int rank) const { return generation.attempts[rank]; }
+  void arrive(int p, int phase, uint64_t step);
+  bool reached(Process& process, int phase, uint64_t step);
+  bool undisturbed(int p);
+  bool nobody_else_works_in(int p) const;
+  void meet(int p);
+  void hand_out(int p);
+  void tell_hosts(int p);
+  void choose_host(int p);
+  void load_from_host(int p);
+  void come_together(int p);
+  void to_host(const std::shared_ptr<Generation>& generation, int host, std::function<void()> arrives);
+  void joined(int p);
+  void load_initial(int p);
+  void step(int p);
+  void put_partials(int p, uint64_t commit, uint64_t weights);
+  void exchange(int p, uint64_t commit);
+  uint64_t sum_of_host(Process& process, uint64_t commit);
+  void sums_stand(int p, uint64_t commit);
+  void update(int p, uint64_t commit);
+  void write(int p, uint64_t commit, int from, int to, uint64_t sum);
+  void flip(int p, uint64_t commit);
+  void deliver(int p);
+  // disasters
+  void plan_disaster();
+  void straggler(int p);
+  void disaster();
+  double freeze_time();
+  void freeze(int p, double seconds);
+  void wake(int p);
+  void workers_miss_coordinator();
+  int any_process();
+
+  Plan plan_;
+  Chance& chance_;
+  Timeline& timeline_;
+  Tally& tally_;
+  Truth truth_;
+  std::vector<std::unique_ptr<Process>> processes_;  // by attempt
+  std::map<int, bool> done_;                         // partitions that Spark holds for done
+  std::map<int, uint64_t> newest_;                   // by partition: the attempt that holds the place or held it last
+
+  gang::CoordinatorOptions options_;
+  gang::Gang gang_;
+  std::map<int, bool> sessions_;  // open ones by process: parked?
+  std::shared_ptr<Memory> held_;
+  TimePoint absent_until_{}, last_tick_{}, next_ping_{};
+  TimePoint calm_since_{};
+  bool over_ = false;
+};
+
+}  // namespace stoker::simulator
