@@ -185,6 +185,7 @@ void bind_link(nb::module_& m) {
           },
           "kind"_a, "text"_a, released())
       .def("aborted", &WorkerLink::aborted, released())
+      .def("lost", &WorkerLink::lost, released())
       .def("abort_reason", &WorkerLink::abort_reason, released())
       .def("close", &WorkerLink::close, released());
 }

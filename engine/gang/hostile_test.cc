@@ -219,6 +219,7 @@ TEST(Frozen, CoordinatorThatIsSilentStopsTheWorker) {
   WorkerLink link({"127.0.0.1", net::local_port(listener.get()), secret, 5}, {});
   coordinator.join();
   EXPECT_EQ(failure_of([&] { link.start(); }), "aborted: the coordinator has been silent for too long");
+  EXPECT_TRUE(link.lost());
 }
 
 }  // namespace stoker::gang

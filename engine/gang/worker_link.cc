@@ -49,7 +49,7 @@ struct WorkerLink::Impl : net::LoopHandler {
 
   void take(const Frame& frame);
   void take_start(const Frame& frame);
-  void abort(const std::string& reason);
+  void abort(const std::string& reason, bool told);
   void call_back();
   std::optional<std::string> stopped() const;
   void leave(Kind kind, const Bytes& body);
@@ -78,6 +78,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::optional<Hash128> stored;
   std::optional<Bytes> piece;  // of the initial weights, asked for and not yet taken
   std::optional<std::string> abort_reason;
+  bool lost = false;  // it is the link's end that aborted
   std::function<void(const std::string&)> callback;
   bool leaving = false;  // finished or failed has been said
   bool gone = false;     // the connection has ended, or the farewell is here
@@ -121,7 +122,7 @@ void WorkerLink::Impl::received(ConnectionId, Frame frame) {
   if (static_cast<Kind>(frame.kind) == Kind::halt) call_back();
   if (static_cast<Kind>(frame.kind) == Kind::kill)
     net::end_process_behind(Kill::decode(frame.body).unix_name, kKillTime);
-  if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason);
+  if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason, true);
   if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step});
 }
 
@@ -167,7 +168,7 @@ void WorkerLink::Impl::take_start(const Frame& frame) {
 }
 
 void WorkerLink::Impl::closed(ConnectionId, const std::string& reason) {
-  abort("the connection to the coordinator was lost: " + reason);
+  abort("the connection to the coordinator was lost: " + reason, false);
   const std::lock_guard lock(mutex);
   gone = true;
   changed.notify_all();
@@ -187,14 +188,15 @@ void WorkerLink::Impl::tick(TimePoint now) {
     const double limit = admission && admission->verdict == Admission::Verdict::go ? admission->silence_limit : 0;
     if (limit <= 0 || leaving || now - last_heard < from_seconds(limit)) return;
   }
-  abort("the coordinator has been silent for too long");
+  abort("the coordinator has been silent for too long", false);
 }
 
-void WorkerLink::Impl::abort(const std::string& reason) {
+void WorkerLink::Impl::abort(const std::string& reason, bool told) {
   {
     const std::lock_guard lock(mutex);
     if (abort_reason || leaving) return;
     abort_reason = reason;
+    lost = !told;
     changed.notify_all();
   }
   call_back();
@@ -343,6 +345,11 @@ void WorkerLink::on_stop(const Start& start, std::function<void(const std::strin
 bool WorkerLink::aborted() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->abort_reason.has_value();
+}
+
+bool WorkerLink::lost() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->lost;
 }
 
 std::string WorkerLink::abort_reason() const {

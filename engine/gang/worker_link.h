@@ -65,6 +65,9 @@ class WorkerLink {
   /// finished() or failed(). The callback may run once more after the generation's end.
   void on_stop(const Start& start, std::function<void(const std::string& reason)> callback);
   bool aborted() const;
+  /// Aborted because the link ended or the coordinator fell silent, not because it said so: the fit may go on
+  /// elsewhere, and another attempt may serve it.
+  bool lost() const;
   std::string abort_reason() const;
 
  private:

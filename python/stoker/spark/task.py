@@ -66,7 +66,7 @@ def run(job: Job, batches: Iterator[Any]) -> None:
             link.finished()
     except BaseException as error:
         tell(link, error)
-        if kind_of(error) == "world" or not isinstance(error, Exception):
+        if kind_of(error) == "world" or link.lost() or not isinstance(error, Exception):
             raise
     finally:
         link.close()
