@@ -14,7 +14,7 @@ Plan plan_of(Chance& chance, int min_workers, int max_workers) {
   plan.hosts = plan.workers > 100 ? chance.number(4, 20) : chance.hits(0.5) ? 1 : chance.number(2, 4);
   plan.shards = plan.workers + (plan.workers > 100 ? 0 : chance.number(0, plan.workers));
   plan.steps = static_cast<uint64_t>(chance.number(1, 60));
-  plan.disasters = chance.hits(0.1) ? 0 : chance.number(1, 12);
+  plan.disasters = chance.hits(0.1) ? 0 : plan.workers > 100 ? chance.number(20, 60) : chance.number(1, 12);
   plan.pace = chance.hits(0.5) ? 0.3 : chance.hits(0.5) ? 1 : 6;
   plan.unkillable = chance.hits(0.5) ? 0 : 0.7;
   return plan;
