@@ -244,8 +244,8 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
-// metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with the driver: nobody is needed any
-// more) has no body. finished and farewell (the coordinator's answer to finished
-// and failed: the worker may close now) have no body.
+// metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with the driver: nobody is
+// needed any more) has no body. finished and farewell (the coordinator's answer to finished and failed: the worker may
+// close now) have no body.
 
 }  // namespace stoker::gang
