@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="first", type=int, default=0, help="first seed")
     parser.add_argument("--to", type=int, default=200, help="seed after the last one")
-    parser.add_argument("--out", type=Path, default=Path("build/faults.jsonl"), help="a JSON line for each schedule")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "build/faults.jsonl", help="a JSON line for each schedule")
     parser.add_argument("--resume", action="store_true", help="leave out the seeds that are in --out already")
     parser.add_argument("--summary", type=Path, nargs="+", help="only add up these files")
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def records_of(seeds: list[int]) -> Iterator[dict[str, Any]]:
 
 def record_of(schedule: Schedule, killer: Killer, result: dict[str, Any] | Exception, reference: dict[str, Any],
               seconds: float) -> dict[str, Any]:  # fmt: skip
-    from faults.spark import SHARDS
+    from faults.models import SHARDS
 
     if isinstance(result, Exception):
         wrong = [f"{type(result).__name__}: {result}"]

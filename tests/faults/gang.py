@@ -10,7 +10,7 @@ from typing import Any
 from faults.killer import Killer
 from faults.schedule import Schedule
 from faulty_gang import FaultyGang
-from local_gang import LocalFit, run
+from local_gang import LocalFit
 
 HEARTBEAT = {"heartbeat": 0.1, "heartbeat_timeout": 2.0}
 
@@ -22,7 +22,7 @@ def outcome(history: dict[str, Any]) -> dict[str, Any]:
 
 
 def undisturbed(fit: LocalFit, workers: int) -> dict[str, Any]:
-    return outcome(run(fit, workers)[1])
+    return outcome(FaultyGang(fit, workers).run().history)
 
 
 def carry_out(schedule: Schedule, fit: LocalFit, **options: Any) -> tuple[Killer, dict[str, Any]]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
 from faults.killer import Killer
+from faults.models import SHAPES, SHARDS, draw_rows, network
 from faults.schedule import Schedule
 from stoker import StokerClassifier
 from stoker.ml import fitting
 from stoker.spark import launch
 from stoker.spark.task import Job, context, make_task, partition_of
 
-ROWS, BATCH, EPOCHS, SHARDS = 600, 48, 30, 4
+ROWS, BATCH, EPOCHS = 600, 48, 30
 STEPS = EPOCHS * -(-ROWS // BATCH)
 HEARTBEAT = {"heartbeat": 0.1}
 HEARTBEAT_TIMEOUT = 3.0
@@ -40,29 +40,14 @@ def session(master: str = "local[4,20]") -> SparkSession:
 def rows(spark: SparkSession) -> DataFrame:
     from conftest import table
 
-    random = np.random.default_rng(5)
-    labels = random.integers(0, 5, ROWS)
-    centres = random.normal(0, 1, (5, 64))
-    features = (centres[labels] + random.normal(0, 1, (ROWS, 64))).astype(np.float32)
+    features, labels = draw_rows(ROWS)
     return table(spark, features, labels).cache()
 
 
-def network(model: str) -> Any:
-    import torch
-    from torch import nn
-
-    torch.manual_seed(3)
-    if model == "mlp":
-        return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 5))
-    convolution = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*convolution, nn.Flatten(), nn.Dropout(0.3), nn.Linear(8 * 16, 5))
-
-
 def estimator(model: str, workers: int, **more: Any) -> StokerClassifier:
-    shape = {"inputShape": [1, 8, 8]} if model == "cnn" else {}
     return StokerClassifier(
         model=network(model), numWorkers=workers, numShards=SHARDS, batchSize=BATCH, epochs=EPOCHS, clipNorm=0.5,
-        learningRate=2e-3, heartbeatTimeout=HEARTBEAT_TIMEOUT, verbose=0, **shape, **more,
+        learningRate=2e-3, heartbeatTimeout=HEARTBEAT_TIMEOUT, verbose=0, inputShape=list(SHAPES[model]), **more,
     )  # fmt: skip
 
 
