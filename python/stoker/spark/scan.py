@@ -23,7 +23,7 @@ from stoker.spark.plan import Refused
 
 MAX_WORKERS = 4  # each reads all rows, so the work that is saved goes down with every worker
 MAX_FILES = 256  # the driver reads every footer
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 2 << 20  # of tensors: batches that stay in cache
 _CONFIGURED = (  # what makes Spark read other rows or columns than those that stand in the files
     "spark.sql.files.ignoreCorruptFiles",
     "spark.sql.files.ignoreMissingFiles",
