@@ -22,8 +22,9 @@ test: build ## every check: arrows, C++ tests (also under sanitizers), Python an
 test-asan test-tsan: setup
 	@scripts/sanitize.sh $(@:test-%=%)
 
-test-faults: build ## deaths of every kind: the protocol's simulator, and faults planted in it
+test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, 200 schedules in Spark (FAULTS="--to 20")
 	@. .venv/env.sh && tests/simulator/run.sh
+	@$(VENV_PYTHON) tests/faults $(FAULTS)
 
 lint: setup ## ruff, clang-format, include arrows
 	@scripts/lint.sh

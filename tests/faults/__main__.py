@@ -15,16 +15,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from faults import account, report
 from faults.killer import Killer
 from faults.schedule import Schedule, draw
+
+OUT = Path(__file__).parents[2] / "build/faults.jsonl"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="first", type=int, default=0, help="first seed")
     parser.add_argument("--to", type=int, default=200, help="seed after the last one")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "build/faults.jsonl", help="a JSON line for each schedule")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=OUT,
+        help="a JSON line for each schedule",
+    )
     parser.add_argument("--resume", action="store_true", help="leave out the seeds that are in --out already")
     parser.add_argument("--summary", type=Path, nargs="+", help="only add up these files")
     options = parser.parse_args()

@@ -1,0 +1,103 @@
+"""What the driver does about Spark jobs, decided without Spark."""
+
+from __future__ import annotations
+
+import pytest
+
+from stoker.spark.supervise import GRACE, SETTLE, Rules, Situation, next_move
+
+LOST = {"rank": 1, "host": "a", "pid": 7, "how": "vanished", "step": 12, "text": "the connection closed"}
+FAILED = RuntimeError("Job aborted due to stage failure\n  at somewhere")
+
+
+def situation(*events, **more):
+    s = Situation(**more)
+    for at, (kind, data) in enumerate(events):
+        s.after(kind, data, float(at))
+    return s
+
+
+def admitted(rank):
+    return ("admitted", {"rank": rank})
+
+
+def lost(**more):
+    return ("failed", {**LOST, **more})
+
+
+def test_nothing_is_done_while_spark_starts_a_lost_worker_again():
+    assert next_move(5.0, situation(admitted(0), admitted(1), lost()), Rules(loss_timeout=60)).kind == "wait"
+
+
+def test_a_place_that_stays_empty_is_a_reason_to_start_again():
+    s = situation(admitted(0), admitted(1), lost())
+    assert next_move(61.9, s, Rules(loss_timeout=60)).kind == "wait"
+    move = next_move(62.0, s, Rules(loss_timeout=60))
+    assert move.kind == "restart"
+    assert move.reason == ("worker 1 (host a, pid 7) was lost at step 12: the connection closed; "
+                           "no other attempt took its place within 60 s (lossTimeout)")  # fmt: skip
+
+
+def test_a_place_that_is_filled_again_is_not_late():
+    s = situation(admitted(0), admitted(1), lost(), admitted(1))
+    assert next_move(1000.0, s, Rules(loss_timeout=60)).kind == "wait"
+
+
+def test_without_a_limit_places_may_stay_empty():
+    assert next_move(1e9, situation(admitted(1), lost()), Rules(loss_timeout=0)).kind == "wait"
+
+
+def test_a_job_that_failed_after_a_death_is_started_again():
+    s = situation(admitted(1), lost(), ended_at=10.0, error=FAILED)
+    assert next_move(10.0 + SETTLE, s, Rules()).kind == "wait"
+    move = next_move(10.01 + SETTLE, s, Rules())
+    assert (move.kind, move.delay) == ("restart", 0.0)
+    assert "Job aborted due to stage failure" in move.reason
+    assert "pid 7" in move.reason
+
+
+def test_a_job_that_failed_without_a_death_is_not():
+    s = situation(admitted(1), ended_at=10.0, error=FAILED)
+    assert next_move(10.5, s, Rules()).kind == "wait"  # the cause may be on its way
+    assert next_move(10.1 + GRACE, s, Rules()).kind == "give up"
+
+
+@pytest.mark.parametrize("text", ["Job 3 cancelled by the user", "[OPERATION_CANCELED] canceled"])
+def test_what_somebody_has_cancelled_stays_so(text):
+    s = situation(admitted(1), lost(), ended_at=10.0, error=RuntimeError(text))
+    assert next_move(11.0, s, Rules()).kind == "give up"
+
+
+def test_restarts_wait_longer_each_time_and_come_to_an_end():
+    s, delays = situation(), []
+    for _ in range(3):
+        s.after(*lost(), now=0.0)
+        s.ended_at, s.error = 0.0, FAILED
+        move = next_move(1.0, s, Rules(max_restarts=3, backoff=0.5))
+        assert move.kind == "restart"
+        delays.append(move.delay)
+        s.restarted(move.reason)
+        s.begin_again(move.workers)
+    assert delays == [0.0, 0.5, 1.0]
+    assert len(s.causes) == 3
+    assert next_move(2.0, s, Rules()).kind == "wait"
+    s.after(*lost(), now=0.0)
+    s.ended_at, s.error = 0.0, FAILED
+    assert next_move(1.0, s, Rules(max_restarts=3)).kind == "give up"
+
+
+def test_the_next_job_leaves_out_places_that_stayed_empty_and_only_those():
+    s = situation(admitted(0), admitted(1), admitted(2), lost(), workers=3)
+    assert next_move(100.0, s, Rules()).workers == 2
+    s.ended_at, s.error = 50.0, FAILED
+    assert next_move(100.0, s, Rules()).workers == 3
+
+
+def test_a_worker_that_the_driver_replaced_is_no_loss():
+    s = situation(admitted(0), admitted(1), lost(how="replaced"))
+    assert (s.losses, s.missing, s.living) == (0, {}, {0})
+
+
+def test_a_job_that_ends_early_with_living_workers_is_waited_for():
+    assert next_move(100.0, situation(admitted(0), ended_at=10.0), Rules()).kind == "wait"
+    assert next_move(100.0, situation(ended_at=10.0), Rules()).kind == "give up"
