@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
+import kills
 import report
 import sides
+import transaction
 from stoker import StokerClassifier
 from stoker.history import History
 from tasks import LEARNING_RATE, TASKS, Task, large_network
 
 EVERY = 5  # steps from one checkpoint to the next
 SOON = 1.2  # times a copy
+KILLS_PER_REPEAT, PAIRS_PER_REPEAT = 4, 8
 
 
 @dataclass
@@ -79,8 +82,18 @@ def tell_epochs(made: int, epochs: dict[str, list[float]]) -> None:
     print(f"checkpoint-stall: {made} checkpoints; an epoch of 20 steps took {told} checkpoints written beside it")
 
 
+def kill(bench: Bench) -> None:
+    """Spark starts a failed task again only where its master allows that."""
+    if bench.spark is not None:
+        bench.spark.stop()
+    bench.spark = sides.session("2,20")
+    kills.kill(bench.spark, bench.repeats * KILLS_PER_REPEAT)
+
+
 CASES: dict[str, Callable[[Bench], None]] = {
     "checkpoint-stall": checkpoint_stall,
+    "kill": kill,
+    "cost": lambda bench: transaction.cost(bench.repeats * PAIRS_PER_REPEAT),
 }
 
 

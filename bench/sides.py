@@ -27,7 +27,7 @@ class Run:
     phases: dict[str, float] = field(default_factory=dict)
 
 
-def session(cores: int) -> SparkSession:
+def session(cores: int | str) -> SparkSession:
     builder = SparkSession.builder.master(f"local[{cores}]").appName("bench").config("spark.driver.memory", "3g")
     spark = builder.config("spark.ui.enabled", False).config("spark.ui.showConsoleProgress", False).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")

@@ -34,13 +34,14 @@ void bind_train(nb::module_& m) {
         "checkpoints where the spec names no folder.");
   m.def(
       "bench_steps",
-      [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps) {
+      [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps,
+         bool in_place) {
         const auto raw = view(weights);
         const auto tensors = to_tensors(inputs);
         nb::gil_scoped_release released;
-        return train::bench_steps(spec, raw, tensors, steps);
+        return train::bench_steps(spec, raw, tensors, steps, in_place);
       },
-      "spec"_a, "weights"_a, "inputs"_a, "steps"_a,
+      "spec"_a, "weights"_a, "inputs"_a, "steps"_a, "in_place"_a = false,
       "Median seconds of one step (forward, backward, optimizer, commit) of a world of one on fixed inputs.");
 }
 

@@ -1,10 +1,14 @@
 """The peer that Spark ships: TorchDistributor's processes, DDP over gloo, fused Adam, rows from Parquet.
 
 Run by TorchDistributor (torchrun) as: ddp.py '{"task": ..., "epochs": ..., "parquet": folder, "weights": file,
-"times": file}'. Each rank keeps its share of the rows in memory; rank 0 leaves the weights and the seconds.
+"times": file}'. Each rank keeps its share of the rows in memory; rank 0 leaves the weights and the seconds. With
+"die_at" the last rank kills itself after that step; with "mark_at" rank 0 ends the training after it; both leave the
+time in the file "mark".
 """
 
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,14 +30,31 @@ def load_share(task: tasks.Task, folder: str) -> tuple[torch.Tensor, torch.Tenso
     return tasks.to_tensors(tasks.to_arrays(table.slice(dist.get_rank() * share, share), task))
 
 
-def train(task: tasks.Task, epochs: int, x: torch.Tensor, y: torch.Tensor) -> torch.nn.Module:
+def is_over(options: dict, step: int) -> bool:
+    """Whether nobody is interested in what follows."""
+    last = dist.get_world_size() - 1
+    if step == options.get("die_at") and dist.get_rank() == last:
+        Path(options["mark"]).write_text(str(time.time()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    if step != options.get("mark_at"):
+        return False
+    if dist.get_rank() == 0:
+        Path(options["mark"]).write_text(str(time.time()))
+    return True
+
+
+def train(task: tasks.Task, options: dict, x: torch.Tensor, y: torch.Tensor) -> torch.nn.Module:
     network, loss = DistributedDataParallel(task.network()), task.loss()
     optimizer = torch.optim.Adam(network.parameters(), lr=tasks.LEARNING_RATE, fused=True)
-    for _ in range(epochs):
+    step = 0
+    for _ in range(options["epochs"]):
         for rows in torch.randperm(len(x)).split(task.batch // dist.get_world_size()):
             optimizer.zero_grad()
             loss(network(x[rows]), y[rows]).backward()
             optimizer.step()
+            step += 1
+            if is_over(options, step):
+                return network.module
     return network.module
 
 
@@ -45,7 +66,7 @@ def main() -> None:
     x, y = load_share(task, options["parquet"])
     dist.barrier()
     loaded = time.perf_counter()
-    network = train(task, options["epochs"], x, y)
+    network = train(task, options, x, y)
     dist.barrier()
     trained = time.perf_counter()
     if dist.get_rank() == 0:

@@ -96,7 +96,7 @@ const float* AllReduce::clamped(Extent range, const float* sum, float scale) {
 }
 
 void AllReduce::update_weights(Extent range, float scale) {
-  const int from = static_cast<int>((next_ - 1) % 2), to = static_cast<int>(next_ % 2);
+  const int from = old_set(), to = new_set();
   optim::UpdateBuffers b;
   b.gradient = sum_->sum({range.begin, range.end});
   b.gradient_scale = scale;
@@ -121,7 +121,7 @@ void AllReduce::update(Extent range, float scale) {
   });
   in_chunks(common(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
     const float* sum = sum_->sum({e.begin, e.end});
-    std::copy(sum + e.begin, sum + e.end, state_.weights(static_cast<int>(next_ % 2)) + e.begin);
+    std::copy(sum + e.begin, sum + e.end, state_.weights(new_set()) + e.begin);
   });
 }
 
@@ -132,12 +132,13 @@ void AllReduce::commit(bool mean, StepTimes& times) {
   const auto slice = sum_->slice();
   update({slice.begin, slice.end}, scale);
   if (group_.local_rank() == 0) {
-    const int64_t* old = state_.counts(static_cast<int>((next_ - 1) % 2));
-    int64_t* fresh = state_.counts(static_cast<int>(next_ % 2));
+    const int64_t* old = state_.counts(old_set());
+    int64_t* fresh = state_.counts(new_set());
     for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + 1;
     state_.write_record({next_, options_.generation, options_.members, next_ - 1});
   }
   times.update += watch.restart();
+  if (options_.in_place) return state_.flip(next_ + 1);  // the same set again
   fault::point("written", step());
   group_.arrive(Phase::slices, next_);
   group_.await(Phase::slices, next_);

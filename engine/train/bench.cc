@@ -7,8 +7,10 @@
 
 namespace stoker::train {
 
-double bench_steps(const std::string& json, ByteView weights, const std::vector<at::Tensor>& inputs, int64_t steps) {
-  const TrainSpec spec = parse_spec(json);
+double bench_steps(const std::string& json, ByteView weights, const std::vector<at::Tensor>& inputs, int64_t steps,
+                   bool in_place) {
+  TrainSpec spec = parse_spec(json);
+  spec.in_place = in_place;
   collective::Listeners listeners("127.0.0.1");
   collective::Roster roster;
   roster.members.resize(1);

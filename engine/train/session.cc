@@ -123,6 +123,7 @@ void Session::run(collective::Group& group, const gang::Start& start) {
   const sync::HostState& state = trainer_->state();
   if (checkpoints_) checkpoints_->enter(group, start, state, steps);
   bool begun = false;  // an epoch, in this generation
+  bool told = false;   // that it goes on
   while (state.committed() - 1 < steps * spec_.epochs) {
     const uint64_t done = state.committed() - 1;
     if (!begun || done % steps == 0) {
@@ -136,7 +137,7 @@ void Session::run(collective::Group& group, const gang::Start& start) {
     run_step(feed, plan, done);
     if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = (done + 1) % steps == 0;
-    report(plan, group.rank(), epoch_ends);
+    report(plan, group.rank(), epoch_ends || !std::exchange(told, true));
     if (epoch_ends) end_epoch(group);
   }
   history_->catch_up(state.finished());

@@ -26,6 +26,7 @@ struct TrainSpec {
   int threads = 1;                           // "threads": intra-op threads of every worker
   double clip_norm = 0;                      // "clip_norm": 0 is off
   double clip_value = 0;                     // "clip_value": 0 is off
+  bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error" or "continue"
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
 };

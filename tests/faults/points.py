@@ -21,7 +21,7 @@ class Point:
 
 POINTS = [
     Point("ingest-begin", "before the first row"),
-    Point("ingest", "a batch is read, half stored", occasions=2),
+    Point("ingest", "a batch is read, half stored"),
     Point("ingest-end", "all rows are stored, nobody knows"),
     Point("forward", "a micro-batch begins", steps=True),
     Point("partials", "gradients are there, not published", steps=True),
@@ -41,7 +41,7 @@ POINTS = [
     Point("finished", "the model is home, the worker has not said farewell", ways=("die", "slow:400")),
     Point("link", "a frame to the coordinator", ways=("corrupt",), occasions=6),
     Point("peer", "a frame to another host", workers=2, tcp=True, ways=("corrupt", "drop"), occasions=40),
-    Point("checkpoint-write", "inside the write of a part", checkpoints=True, occasions=4),
+    Point("checkpoint-write", "inside the write of a part", checkpoints=True, occasions=2),
     Point("checkpoint-sync", "written, not synced", checkpoints=True, occasions=2),
     Point("checkpoint-rename", "synced, not renamed", checkpoints=True, occasions=2),
     Point("checkpoint-renamed", "renamed, the folder is not synced", checkpoints=True, occasions=2),

@@ -1,0 +1,107 @@
+"""Kill to the next committed step, for `make bench-recovery`: ours, and what a user of TorchDistributor waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest import mock
+
+from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import DataFrame, SparkSession
+
+import report
+import sides
+from stoker import StokerClassifier
+from stoker.ml import fitting
+from tasks import LEARNING_RATE, TASKS, Task
+
+SOON, SOON_95 = 2.0, 4.0  # seconds
+BETTER = 3.0  # times
+PEER_RUNS = 3
+EPOCHS = 4
+
+
+class Assassin:
+    """Kills one worker a fit, and notes how long it takes until a step is committed again."""
+
+    def __init__(self, rank: int, delay: float) -> None:
+        self.rank, self.delay = rank, delay
+        self.pids: dict[int, int] = {}
+        self.killed = self.again = self.step = 0.0
+        self.started = False
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if kind == "admitted":
+            self.pids[data["rank"]] = data["pid"]
+        if kind == "started":
+            self.started = self.killed > 0
+        if kind == "metrics" and not self.killed and data["epoch"] == 2:
+            time.sleep(self.delay)
+            os.kill(self.pids[self.rank], signal.SIGKILL)
+            self.killed, self.step = time.monotonic(), data["step"]
+        elif kind == "metrics" and self.started and not self.again:
+            self.again = now
+
+    def close(self) -> None:
+        pass
+
+
+def one_kill(task: Task, rows: DataFrame, dice: random.Random) -> tuple[float, int]:
+    """Seconds, and the step that the worker had told of."""
+    assassin = Assassin(dice.randrange(2), dice.uniform(0, 0.2))
+    estimator = StokerClassifier(
+        model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
+        batchSize=task.batch, epochs=EPOCHS, numWorkers=2, verbose=0,
+    )  # fmt: skip
+    with mock.patch.object(fitting, "make_progress", lambda *_: assassin):
+        history = estimator.fit(rows).history
+    assert len(history.info["deaths"]) == 1
+    return assassin.again - assassin.killed, int(assassin.step)
+
+
+def peer_rerun(task: Task, rows: DataFrame, step: int) -> float:
+    """Seconds from the death of one of TorchDistributor's processes until its user's second run is at that step."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: f"{folder}/{name}" for name in ("parquet", "weights", "times", "mark")}
+        options = {"task": task.name, "epochs": EPOCHS, **files}
+
+        def run(**more: int) -> float:
+            distributor = TorchDistributor(num_processes=2, local_mode=False, use_gpu=False)
+            distributor.run(str(sides.PEERS / "ddp.py"), json.dumps({**options, **more}))
+
+        rows.write.parquet(files["parquet"])
+        with contextlib.suppress(Exception):
+            run(die_at=step)
+        died = float(Path(files["mark"]).read_text())
+        run(mark_at=step)
+        return float(Path(files["mark"]).read_text()) - died
+
+
+def kill(spark: SparkSession, kills: int) -> None:
+    """MNIST, two workers in local[2,20], rows replayed from Parquet."""
+    task, dice = TASKS["mnist"], random.Random(11)
+    rows = sides.read_rows(spark, task)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours = [one_kill(task, rows, dice) for _ in range(kills)]
+    seconds = sorted(s for s, _ in ours)
+    middle, late = median(seconds), seconds[min(round(0.95 * len(seconds)), len(seconds) - 1)]
+    step = round(median(step for _, step in ours))
+    peer = median(peer_rerun(task, rows, step) for _ in range(min(PEER_RUNS, kills)))
+    print(f"kill: {len(seconds)} kills, median {middle:.2f} s, p95 {late:.2f} s, all {seconds[0]:.2f} to "
+          f"{seconds[-1]:.2f} s; TorchDistributor is at step {step} again after {peer:.2f} s")  # fmt: skip
+    report.row(
+        "recovery", "kill", middle, peer, "TorchDistributor", "s", peer / middle, BETTER, peer >= BETTER * middle
+    )
+    report.row("recovery", "kill-median", middle, SOON, "bar", "s", SOON / middle, 1, middle <= SOON)
+    report.row("recovery", "kill-p95", late, SOON_95, "bar", "s", SOON_95 / late, 1, late <= SOON_95)
