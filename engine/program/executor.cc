@@ -130,11 +130,11 @@ int64_t count_numbers(const Program& program) {
 }
 
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
-  keep_freed_memory();
   return std::make_unique<Executor>(program, arena, constants);
 }
 
 std::unique_ptr<Step> make_step(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
+  keep_freed_memory();
   auto chain = make_chain(program, arena, constants);
   return chain ? std::move(chain) : make_executor(program, arena, constants);
 }
