@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 
 #include "bindings/bindings.h"
+#include "bindings/bytes.h"
 #include "checkpoint/part.h"
 #include "checkpoint/storage.h"
 
@@ -11,8 +12,6 @@ using namespace nb::literals;
 
 namespace stoker {
 namespace {
-
-ByteView view(const nb::bytes& bytes) { return {static_cast<const std::byte*>(bytes.data()), bytes.size()}; }
 
 nb::dict check_part(const nb::bytes& whole) {
   checkpoint::PartHead head;
@@ -30,7 +29,7 @@ nb::bytes make_part(uint64_t commit, uint64_t begin, const nb::bytes& payload) {
   const ByteView bytes = view(payload);
   Bytes part = encode(checkpoint::make_head(commit, {begin, begin + bytes.size()}, bytes));
   part.insert(part.end(), bytes.begin(), bytes.end());
-  return nb::bytes(part.data(), part.size());
+  return to_python(part);
 }
 
 void put_file(const std::string& folder, const std::string& name, const nb::bytes& bytes) {

@@ -11,8 +11,8 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "bindings/arrow_capsules.h"
 #include "bindings/bindings.h"
-#include "data/arrow_abi.h"
 #include "data/column_store.h"
 #include "data/plan.h"
 #include "data/row_reader.h"
@@ -26,18 +26,10 @@ using data::ColumnStore;
 using data::DType;
 using RowNumbers = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-template <typename T>
-T& capsule_contents(nb::handle capsule, const char* name) {
-  void* contents = PyCapsule_GetPointer(capsule.ptr(), name);
-  if (contents == nullptr) throw nb::python_error();
-  return *static_cast<T*>(contents);
-}
-
-/// The capsules release what they hold when they die: nothing is moved out of them.
 void append(ColumnStore& store, nb::object batch) {
-  const auto pair = nb::cast<nb::tuple>(batch.attr("__arrow_c_array__")());
-  const auto& schema = capsule_contents<ArrowSchema>(pair[0], "arrow_schema");
-  const auto& array = capsule_contents<ArrowArray>(pair[1], "arrow_array");
+  const ArrowCapsules capsules(batch);
+  const ArrowSchema& schema = capsules.schema();
+  const ArrowArray& array = capsules.array();
   nb::gil_scoped_release released;
   store.append(array, schema);
 }
@@ -119,9 +111,9 @@ class TensorReader {
       : reader_(data::parse_columns(columns)), partition_(partition) {}
 
   std::vector<nb::ndarray<nb::numpy>> read(nb::object batch) {
-    const auto pair = nb::cast<nb::tuple>(batch.attr("__arrow_c_array__")());
-    const auto& schema = capsule_contents<ArrowSchema>(pair[0], "arrow_schema");
-    const auto& array = capsule_contents<ArrowArray>(pair[1], "arrow_array");
+    const ArrowCapsules capsules(batch);
+    const ArrowSchema& schema = capsules.schema();
+    const ArrowArray& array = capsules.array();
     std::vector<std::unique_ptr<std::byte[]>> tensors;
     {
       nb::gil_scoped_release released;

@@ -10,6 +10,7 @@
 
 #include "base/level.h"
 #include "bindings/bindings.h"
+#include "bindings/bytes.h"
 #include "gang/coordinator.h"
 #include "gang/worker_link.h"
 
@@ -26,9 +27,7 @@ using gang::WorkerLink;
 using released = nb::call_guard<nb::gil_scoped_release>;
 using Shards = std::vector<std::tuple<int, int64_t, uint64_t, uint64_t>>;  // shard, rows, digest's high and low half
 
-ByteView view(const nb::bytes& bytes) { return {static_cast<const std::byte*>(bytes.data()), bytes.size()}; }
 Bytes copy(const nb::bytes& bytes) { return {view(bytes).begin(), view(bytes).end()}; }
-nb::bytes to_python(ByteView bytes) { return nb::bytes(bytes.data(), bytes.size()); }
 
 /// Takes entries out of a dict; those that nobody took are a mistake.
 class Fields {
@@ -72,7 +71,10 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
 gang::Hello parse_hello(const nb::dict& dict) {
   gang::Hello h;
   Fields fields(dict);
-  fields.take("partition", h.partition).take("attempt", h.attempt).take("attempt_number", h.attempt_number).take("job", h.job);
+  fields.take("partition", h.partition)
+      .take("attempt", h.attempt)
+      .take("attempt_number", h.attempt_number)
+      .take("job", h.job);
   fields.take("host", h.host).take("pid", h.pid).take("peer_port", h.peer_port).take("unix_name", h.unix_name);
   fields.take("torch_version", h.torch_version).take("isa", h.isa).take("loaded_isa", h.loaded_isa);
   fields.done();

@@ -3,6 +3,7 @@
 // Python knows.
 #include <nanobind/nanobind.h>
 
+#include "bindings/bytes.h"
 #include "checkpoint/storage.h"
 
 namespace stoker {
@@ -16,7 +17,7 @@ class PythonStorage final : public checkpoint::Storage {
     const nanobind::gil_scoped_acquire acquired;
     translated([&] {
       nanobind::list views;
-      for (const ByteView piece : pieces) views.append(view(piece));
+      for (const ByteView piece : pieces) views.append(memoryview(piece));
       storage_.attr("put")(name, views);
     });
   }
@@ -26,15 +27,15 @@ class PythonStorage final : public checkpoint::Storage {
     Bytes whole;
     translated([&] {
       const auto bytes = nanobind::cast<nanobind::bytes>(storage_.attr("get")(name));
-      const auto* data = static_cast<const std::byte*>(bytes.data());
-      whole.assign(data, data + bytes.size());
+      const ByteView held = view(bytes);
+      whole.assign(held.begin(), held.end());
     });
     return whole;
   }
 
  private:
   /// Python's own memoryview: nothing is copied on the way.
-  static nanobind::object view(ByteView piece) {
+  static nanobind::object memoryview(ByteView piece) {
     auto* data = const_cast<char*>(reinterpret_cast<const char*>(piece.data()));
     return nanobind::steal(PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(piece.size()), PyBUF_READ));
   }

@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "bindings/bytes.h"
 #include "bindings/python_storage.h"
 #include "bindings/torch_bindings.h"
 #include "train/bench.h"
@@ -15,8 +16,6 @@ using namespace nb::literals;
 namespace stoker {
 
 namespace {
-
-ByteView view(const nb::bytes& bytes) { return {static_cast<const std::byte*>(bytes.data()), bytes.size()}; }
 
 void train_worker(gang::WorkerLink& link, collective::Listeners& listeners, const data::ColumnStore& store,
                   const gang::Start& start, const std::string& spec, const nb::object& storage) {

@@ -1,7 +1,6 @@
 #pragma once
 // What the first ranks of the hosts say to each other while a group begins. Called by the first rank of every host, in
 // the same order; a world of one host needs no connection. Throws as Group::await does.
-#include <functional>
 #include <span>
 #include <vector>
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "data/arrow_bits.h"
 #include "data/convert.h"
 
 namespace stoker::data {
@@ -16,7 +17,7 @@ int64_t first_unset(const uint8_t* bits, int64_t begin, int64_t count) {
     const int64_t at = begin + i;
     if (at % 8 == 0 && count - i >= 8 && bits[at / 8] == 0xff) {
       i += 8;
-    } else if (bits[at / 8] >> (at % 8) & 1) {
+    } else if (is_set(bits, at)) {
       ++i;
     } else {
       break;
@@ -63,10 +64,7 @@ ArrowReader::ArrowReader(const ColumnSpec& spec, const ArrowSchema& schema, cons
   if (rows_ > 0) descend(array, first);
 }
 
-void ArrowReader::fail(int64_t row, const std::string& what) const {
-  fail_user("column '", spec_.shown, "', partition ", place_.partition, ", row ", place_.first_row + row, ": ", what,
-            place_.row_cure);
-}
+void ArrowReader::fail(int64_t row, const std::string& what) const { fail_row(place_, row, spec_.shown, what); }
 
 void ArrowReader::check_type(const ArrowSchema& schema) const {
   const auto type = number_type(schema);
@@ -74,8 +72,7 @@ void ArrowReader::check_type(const ArrowSchema& schema) const {
   const bool fits =
       levels == spec_.shape.size() || (levels == 1 && !spec_.shape.empty()) || (levels == 0 && per_row_ == 1);
   if (type && fits) return;
-  fail_user("column '", spec_.shown, "', partition ", place_.partition, ": has type ", spark_type(schema),
-            ", expected ", expected_type(spec_));
+  fail_type(place_, spec_.shown, spark_type(schema), expected_type(spec_));
 }
 
 void ArrowReader::descend(const ArrowArray& array, int64_t first) {
@@ -97,9 +94,8 @@ void ArrowReader::descend(const ArrowArray& array, int64_t first) {
 
 void ArrowReader::check_nulls(const ArrowArray& array, int64_t begin, int64_t count, int64_t per_row,
                               const char* what) const {
-  const auto* valid = static_cast<const uint8_t*>(array.buffers[0]);
-  if (valid == nullptr || array.null_count == 0) return;
-  const int64_t null = first_unset(valid, begin, count);
+  if (!has_nulls(array)) return;
+  const int64_t null = first_unset(static_cast<const uint8_t*>(array.buffers[0]), begin, count);
   if (null == count) return;
   fail(null / per_row, per_row == 1 ? what : cat(what, " (element ", null % per_row, ")"));
 }
@@ -159,20 +155,7 @@ void ArrowReader::read(int64_t begin, int64_t count, std::byte* out, size_t stri
 
 template <typename S>
 void ArrowReader::read_from(const S* values, int64_t begin, int64_t count, std::byte* out, size_t stride) {
-  switch (spec_.dtype) {
-    case DType::f32:
-      return read_as<S, float>(values, begin, count, out, stride);
-    case DType::f64:
-      return read_as<S, double>(values, begin, count, out, stride);
-    case DType::i32:
-      return read_as<S, int32_t>(values, begin, count, out, stride);
-    case DType::i64:
-      return read_as<S, int64_t>(values, begin, count, out, stride);
-    case DType::u8:
-      return read_as<S, uint8_t>(values, begin, count, out, stride);
-    case DType::u16:
-      return read_as<S, uint16_t>(values, begin, count, out, stride);
-  }
+  with_dtype(spec_.dtype, [&]<typename T>(T) { read_as<S, T>(values, begin, count, out, stride); });
 }
 
 template <typename S, typename T>
@@ -202,11 +185,9 @@ void ArrowReader::read_as(const S* values, int64_t begin, int64_t count, std::by
 }
 
 void ArrowReader::widen_bits(int64_t begin, int64_t count) {
-  const auto* bits = static_cast<const uint8_t*>(values_);
   const int64_t first = leaf_begin_ + begin * per_row_;
   widened_.resize(count * per_row_);
-  for (int64_t i = 0; i < count * per_row_; ++i)
-    widened_[i] = std::byte(bits[(first + i) / 8] >> ((first + i) % 8) & 1);
+  for (int64_t i = 0; i < count * per_row_; ++i) widened_[i] = std::byte(is_set(values_, first + i));
 }
 
 void ArrowReader::widen_halves(int64_t begin, int64_t count) {

@@ -4,17 +4,12 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "data/arrow_bits.h"
 
 namespace stoker::data {
 namespace {
 
 using Kind = Level::Kind;
-
-bool is_set(const void* bits, int64_t i) { return static_cast<const uint8_t*>(bits)[i / 8] >> (i % 8) & 1; }
-
-bool has_nulls(const ArrowArray& array) {
-  return array.n_buffers > 0 && array.buffers[0] != nullptr && array.null_count != 0;
-}
 
 /// `i` counts from the array's own offset.
 bool is_valid(const ArrowArray& array, int64_t i) {
@@ -77,7 +72,7 @@ Cells::Cells(const FieldSpec& field, const ArrowSchema& schema, const ArrowArray
     : field_(field), array_(array), first_(first), faults_(faults) {
   const bool text = field.kind == FieldSpec::Kind::category || field.kind == FieldSpec::Kind::hash;
   const auto type = cell_type(schema, text ? Bytes::as_text : Bytes::as_numbers);
-  if (!type) faults.fail_type(field.shown[0], spark_type(schema), expected);
+  if (!type) fail_type(faults.place(), field.shown[0], spark_type(schema), expected);
   leaf_.type = *type;
   check_shape(schema, expected);
   if (array.length > 0) find_leaf(array);
@@ -91,7 +86,7 @@ void Cells::check_shape(const ArrowSchema& schema, const char* expected) const {
   if (fits) return;
   std::string shape = field_.shape.empty() ? "" : " in an array";
   if (!field_.padded && !field_.shape.empty()) shape += cat(" of ", field_.cells());
-  faults_.fail_type(field_.shown[0], spark_type(schema), expected + shape);
+  fail_type(faults_.place(), field_.shown[0], spark_type(schema), expected + shape);
 }
 
 void Cells::find_leaf(const ArrowArray& array) {

@@ -16,6 +16,25 @@ size_t size_of(DType dtype);
 const char* name(DType dtype);
 DType parse_dtype(const std::string& name);  // "float32", "float64", "int32", "int64", "uint8", "uint16"
 
+/// Calls `f` with a value of the dtype's C++ type.
+template <typename F>
+void with_dtype(DType dtype, F f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::i32:
+      return f(int32_t{});
+    case DType::i64:
+      return f(int64_t{});
+    case DType::u8:
+      return f(uint8_t{});
+    case DType::u16:
+      return f(uint16_t{});
+  }
+}
+
 /// Some values of an input's row, all from one Arrow column and read in one way. Null and NaN are missing values.
 struct FieldSpec {
   enum class Kind {

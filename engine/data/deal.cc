@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "data/row_reader.h"
 #include "data/source_column.h"
 #include "data/spark_hash.h"
 
@@ -17,9 +18,9 @@ using Rows = std::vector<uint32_t>;
 using Hashes = std::vector<uint64_t>;
 
 SourceColumn find(const ArrowArray& batch, const ArrowSchema& schema, const std::string& name) {
-  for (int64_t i = 0; i < schema.n_children; ++i)
-    if (schema.children[i]->name == name) return {*schema.children[i], *batch.children[i], batch.offset};
-  fail_bug("the batch has no column '", name, "'");
+  const int i = find_child(schema, name);
+  if (i < 0) fail_bug("the batch has no column '", name, "'");
+  return {*schema.children[i], *batch.children[i], batch.offset};
 }
 
 // What a row's hash takes up of a column.

@@ -14,17 +14,21 @@ struct BatchPlace {
   const char* row_cure = "";  // what else a user can do about one bad row
 };
 
+/// Error(user) "column 'x', partition 3, row 7: <what>[<the place's cure>]"; `row` counts within the batch.
+[[noreturn]] void fail_row(const BatchPlace& place, int64_t row, const std::string& column, const std::string& what);
+/// The column as a whole does not fit, which no skipping of rows cures.
+[[noreturn]] void fail_type(const BatchPlace& place, const std::string& column, const std::string& type,
+                            const std::string& expected);
+
 /// The faults of one batch. Not thread-safe.
 class Faults {
  public:
   Faults(BatchPlace place, int64_t rows, bool skip) : place_(place), rows_(rows), skip_(skip) {}
 
-  /// `row` of the batch has a fault: "column 'x', partition 3, row 7: <what>[; <cure>]" as Error(user), or one more row
-  /// that is left out for `reason`. A row counts once.
+  /// `row` of the batch has a fault: fail_row() with "<what>[; <cure>]", or one more row that is left out for `reason`.
+  /// A row counts once.
   void add(int64_t row, const std::string& column, const char* reason, const std::string& what,
            const std::string& cure = "");
-  /// The column as a whole does not fit, which no skipping of rows cures.
-  [[noreturn]] void fail_type(const std::string& column, const std::string& type, const std::string& expected) const;
 
   bool skip() const { return skip_; }
   bool any() const { return !bad_.empty(); }

@@ -99,24 +99,6 @@ void with_whole(const LeafView& leaf, F f) {
 
 int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
-template <typename F>
-void with_dtype(DType dtype, F f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::u8:
-      return f(uint8_t{});
-    case DType::u16:
-      return f(uint16_t{});
-  }
-}
-
 }  // namespace
 
 ColumnSpec dense_spec(const ColumnSpec& column, const FieldSpec& field) {
@@ -144,7 +126,7 @@ FieldReader::FieldReader(const FieldSpec& field, const ColumnSpec& dense, const 
   if (strict) return;
   cells_.emplace(field, schema, array, first, expected_of(field), faults);
   if (!readable(field, cells_->leaf().type.leaf)) {
-    faults.fail_type(field.shown[0], spark_type(schema), expected_of(field));
+    fail_type(faults.place(), field.shown[0], spark_type(schema), expected_of(field));
   }
 }
 

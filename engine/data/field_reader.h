@@ -58,7 +58,6 @@ class FieldReader {
   int64_t per_row_;             // cells
   int64_t begin_ = 0;           // of the block under way
   std::vector<int64_t> block_;  // its cells
-  std::vector<std::byte> scratch_;
 };
 
 /// The rules by which a field without policies would be read.

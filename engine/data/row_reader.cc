@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "data/arrow_abi.h"
+#include "data/arrow_bits.h"
 #include "data/widen.h"
 
 namespace stoker::data {
@@ -25,7 +25,7 @@ std::string child_names(const ArrowSchema& schema) {
 
 void check_batch(const ArrowArray& batch, const ArrowSchema& schema) {
   if (std::string_view(schema.format) != "+s") fail_bug("not a record batch: Arrow format '", schema.format, "'");
-  if (batch.null_count != 0 && batch.buffers[0] != nullptr) fail_bug("a record batch has no null rows of its own");
+  if (has_nulls(batch)) fail_bug("a record batch has no null rows of its own");
 }
 
 int find_child(const ArrowSchema& schema, const std::string& name) {

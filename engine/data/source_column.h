@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "data/arrow_abi.h"
+#include "data/arrow_bits.h"
 
 namespace stoker::data {
 
@@ -19,10 +19,8 @@ struct SourceColumn {
   SourceColumn(const ArrowSchema& s, const ArrowArray& a, int64_t offset)
       : format(s.format), array(&a), schema(&s), first(a.offset + offset) {}
 
-  bool has_nulls() const { return array->null_count != 0 && array->buffers[0] != nullptr; }
-  bool valid(int64_t row) const {
-    return !has_nulls() || bit(static_cast<const uint8_t*>(array->buffers[0]), first + row);
-  }
+  bool has_nulls() const { return data::has_nulls(*array); }
+  bool valid(int64_t row) const { return !has_nulls() || is_set(array->buffers[0], first + row); }
   template <typename T>
   const T* buffer(int index) const {
     return static_cast<const T*>(array->buffers[index]);
@@ -37,8 +35,6 @@ struct SourceColumn {
     const bool wide = format == "+L" || is_large_text();
     return wide ? buffer<int64_t>(1)[first + row] : buffer<int32_t>(1)[first + row];
   }
-
-  static bool bit(const uint8_t* bits, int64_t at) { return bits[at / 8] >> (at % 8) & 1; }
 };
 
 /// Calls `f` with a function from row to value, in the column's own type.
@@ -54,9 +50,8 @@ void with_values(const SourceColumn& column, F f) {
   if (column.format == "s") return plain(int16_t{});
   if (column.format == "c") return plain(int8_t{});
   if (column.format == "b") {
-    return f([bits = column.buffer<uint8_t>(1), first = column.first](int64_t row) {
-      return SourceColumn::bit(bits, first + row);
-    });
+    return f(
+        [bits = column.buffer<uint8_t>(1), first = column.first](int64_t row) { return is_set(bits, first + row); });
   }
   fail_bug("the Arrow format '", column.format, "' of '", column.schema->name, "' is none that is dealt");
 }

@@ -1,30 +1,9 @@
 #include "data/widen.h"
 
-#include <concepts>
 #include <cstring>
-
-#include "base/error.h"
 
 namespace stoker::data {
 namespace {
-
-template <typename F>
-void with_dtype(DType dtype, F f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::u8:
-      return f(uint8_t{});
-    case DType::u16:
-      return f(uint16_t{});
-  }
-}
 
 template <typename S, typename T>
 void widen_row(const std::byte* from, int64_t values, T unit, std::byte* to) {

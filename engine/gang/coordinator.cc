@@ -1,14 +1,11 @@
 #include "gang/coordinator.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <condition_variable>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "gang/keeper.h"
 #include "gang/result_inbox.h"
 #include "gang/transitions.h"
 #include "net/io_loop.h"
@@ -30,21 +27,6 @@ struct Session {
 
 Json about(const Hello& hello) {
   return {{"rank", hello.partition}, {"host", hello.host}, {"pid", hello.pid}, {"attempt", hello.attempt}};
-}
-
-/// How long to wait for a killed process to be gone.
-constexpr auto kKillTime = std::chrono::milliseconds(500);
-
-/// The segment that a worker behind `unix_name` offers, if it can be opened from here and is the one that it says.
-net::Fd open_segment(const std::string& unix_name, const Held& held) {
-  const int64_t pid = unix_name.empty() ? 0 : net::pid_behind(unix_name);
-  if (pid <= 0) return {};
-  net::Fd fd(::open(cat("/proc/", pid, "/fd/", held.fd).c_str(), O_RDWR | O_CLOEXEC));
-  struct stat info {};
-  Hash128 nonce;
-  if (!fd || ::fstat(fd.get(), &info) != 0 || static_cast<uint64_t>(info.st_size) != held.bytes) return {};
-  if (::pread(fd.get(), &nonce, sizeof(nonce), 0) != sizeof(nonce) || nonce != held.nonce) return {};
-  return fd;
 }
 
 net::LoopOptions loop_options(const CoordinatorOptions& options) {
@@ -119,8 +101,7 @@ struct Coordinator::Impl : net::LoopHandler {
   bool news = false;  // the fit ended, or the service was closed, since the last poll()
   Bytes weights;
   std::string history;
-  Held held;        // of the newest state segment on this host; its pid and descriptor are this process's
-  net::Fd held_fd;  // keeps it alive
+  Keeper keeper;
   std::map<uint64_t, std::pair<Hash128, std::string>> digests;  // by commit: a host's digest, and who told it
   TimePoint last_tick = Clock::now();
   TimePoint next_ping = Clock::now();
@@ -143,7 +124,7 @@ void Coordinator::Impl::close() {
     const std::lock_guard lock(mutex);
     if (loop) end(Error(ErrorKind::aborted, "the coordinator was closed"));
     ending = std::move(loop);
-    held_fd.reset();
+    keeper.release();
     news = true;
     changed.notify_all();
   }
@@ -310,12 +291,7 @@ void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
 
 /// In a host's first word of a generation. An older segment is of no use any more.
 void Coordinator::Impl::take_holding(Member& member, const Holding& message) {
-  net::Fd fd = open_segment(member.hello.unix_name, message.held);
-  if (!fd) return;
-  held_fd = std::move(fd);
-  held = message.held;
-  held.pid = ::getpid();
-  held.fd = held_fd.get();
+  keeper.take(member.hello.unix_name, message.held);
 }
 
 void Coordinator::Impl::take_digest(Member& member, const StateDigest& message) {
@@ -363,10 +339,10 @@ void Coordinator::Impl::tell_fenced(const Member& member) {
 /// here; beside one on another host its neighbours are asked to. Silent ones are thus started again by Spark, too.
 void Coordinator::Impl::end_process(const Member& member) {
   const std::string& name = member.hello.unix_name;
+  const bool silent = member.lost->how == Loss::silent;
   if (name.empty()) return;
-  if (held_fd && !net::end_process_behind(name, kKillTime)) held_fd.reset();
-  if (member.lost->how != Loss::silent) return;
-  if (!held_fd) net::end_process_behind(name, kKillTime);
+  if ((keeper.holds() || silent) && !net::end_process_behind(name, net::kKillTime)) keeper.release();
+  if (!silent) return;
   for (const auto& [id, session] : sessions) {
     if (member_of(session) && session.hello->host == member.hello.host) send(id, Kill{name});
   }
@@ -405,7 +381,7 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
 void Coordinator::Impl::begin(Start start) {
   start.initial = options.initial.size();
   start.initial_digest = hash128(options.initial);
-  if (held_fd) start.held = held;
+  start.held = keeper.held();
   on_start(gang, start);
   send_members(start);
   int64_t rows = 0;
@@ -503,7 +479,7 @@ int Coordinator::restart(int workers, const std::string& reason) {
 
 bool Coordinator::holds_state() const {
   const std::lock_guard lock(impl_->mutex);
-  return static_cast<bool>(impl_->held_fd);
+  return impl_->keeper.holds();
 }
 
 bool Coordinator::done() const {

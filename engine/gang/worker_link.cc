@@ -20,7 +20,6 @@ using net::Frame;
 constexpr int kChunksAhead = 4;
 constexpr auto kFarewellTime = std::chrono::seconds(5);
 constexpr auto kOwnAbsence = std::chrono::milliseconds(500);
-constexpr auto kKillTime = std::chrono::milliseconds(500);
 constexpr size_t kMaxText = 64 << 10;
 
 net::Fd connect_and_prove(const LinkOptions& options) {
@@ -121,7 +120,7 @@ void WorkerLink::Impl::received(ConnectionId, Frame frame) {
   }
   if (static_cast<Kind>(frame.kind) == Kind::halt) call_back();
   if (static_cast<Kind>(frame.kind) == Kind::kill)
-    net::end_process_behind(Kill::decode(frame.body).unix_name, kKillTime);
+    net::end_process_behind(Kill::decode(frame.body).unix_name, net::kKillTime);
   if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason, true);
   if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step});
 }

@@ -16,14 +16,24 @@
 namespace stoker::net {
 namespace {
 
+/// An abstract name as bind() and connect() take it.
+struct Address {
+  explicit Address(const std::string& name) {
+    un.sun_family = AF_UNIX;
+    if (name.size() + 1 > sizeof(un.sun_path)) fail_world("the Unix name is too long");
+    std::copy(name.begin(), name.end(), un.sun_path + 1);
+    length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&un); }
+
+  sockaddr_un un{};
+  socklen_t length = 0;
+};
+
 /// Connects; errno tells why not.
 bool connects(int fd, const std::string& name) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (name.size() + 1 > sizeof(address.sun_path)) fail_world("the Unix name is too long");
-  std::copy(name.begin(), name.end(), address.sun_path + 1);
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  return ::connect(fd, reinterpret_cast<const sockaddr*>(&address), length) == 0;
+  const Address address(name);
+  return ::connect(fd, address.get(), address.length) == 0;
 }
 
 Fd unix_socket() {
@@ -58,6 +68,14 @@ bool has_ended(int process, Duration patience) {
 }
 
 }  // namespace
+
+Fd listen_unix(const std::string& name) {
+  Fd fd = unix_socket();
+  const Address address(name);
+  if (::bind(fd.get(), address.get(), address.length) != 0) fail_errno("bind a Unix name");
+  if (::listen(fd.get(), 1024) != 0) fail_errno("listen on a Unix name");
+  return fd;
+}
 
 Fd connect_unix(const std::string& name) {
   Fd fd = unix_socket();

@@ -10,6 +10,12 @@
 
 namespace stoker::net {
 
+/// How long to wait for a killed process to be gone.
+constexpr Duration kKillTime = std::chrono::milliseconds(500);
+
+/// A socket that accepts connections to the name, which nobody may have yet.
+Fd listen_unix(const std::string& name);
+
 /// A connection to the name, or nothing when no one listens there in this network namespace.
 Fd connect_unix(const std::string& name);
 

@@ -135,7 +135,6 @@ void AllReduce::commit(bool mean, StepTimes& times) {
     const int64_t* old = state_.counts(old_set());
     int64_t* fresh = state_.counts(new_set());
     for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + 1;
-    state_.write_record({next_, options_.generation, options_.members, next_ - 1});
   }
   times.update += watch.restart();
   if (options_.in_place) return state_.flip(next_ + 1);  // the same set again

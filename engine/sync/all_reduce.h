@@ -19,9 +19,7 @@ struct AllReduceOptions {
   int shards = 1;
   double clip_norm = 0;   // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
   double clip_value = 0;  // 0: off. Not together with clip_norm
-  uint64_t generation = 0;
-  uint64_t members = 0;   // digest of the roster, for the commit's record
-  bool in_place = false;  // benches, in a world of one: over the old state, without flags, record and flip
+  bool in_place = false;  // benches, in a world of one: over the old state, without flags and flip
 };
 
 struct StepTimes {
@@ -53,8 +51,8 @@ class AllReduce {
  private:
   int64_t step() const { return static_cast<int64_t>(next_ - 1); }
   void put_scalars(int shard, const Scalars& scalars);
-  int old_set() const { return static_cast<int>((next_ - 1) % 2); }
-  int new_set() const { return options_.in_place ? old_set() : static_cast<int>(next_ % 2); }
+  int old_set() const { return HostState::set_of(next_ - 1); }
+  int new_set() const { return options_.in_place ? old_set() : HostState::set_of(next_); }
   float gradient_scale(bool mean) const;
   float clip(float scale, StepTimes& times);
   void update(optim::Extent range, float scale);

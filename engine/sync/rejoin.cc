@@ -54,7 +54,8 @@ void check_equal(const std::vector<Word>& words, const Choice& choice) {
 
 /// REQUIRES: the first rank of the host.
 void share_between_hosts(Group& group, HostState& state) {
-  const Word mine{state.committed(), state.digest()};
+  const uint64_t commit = state.committed();
+  const Word mine{commit, commit > 0 ? state.digest() : Hash128{}};
   std::vector<Word> words;
   std::vector<uint64_t> commits;
   for (const Bytes& word : collective::tell_hosts(group, std::as_bytes(std::span(&mine, 1)))) {
@@ -65,8 +66,7 @@ void share_between_hosts(Group& group, HostState& state) {
   if (choice.commit == 0) return;
   check_equal(words, choice);
   fault::point("between-hosts");
-  collective::copy_between_hosts(group, choice.source, choice.needy, state.pieces(static_cast<int>(choice.commit % 2)));
-  state.write_record({choice.commit, 0, 0, choice.commit - 1});
+  collective::copy_between_hosts(group, choice.source, choice.needy, state.pieces(HostState::set_of(choice.commit)));
   state.flip(choice.commit);
 }
 

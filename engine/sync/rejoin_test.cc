@@ -20,13 +20,12 @@ const StateLayout kLayout{1024, 64, 2, 3, 2};
 
 /// A state of this commit, as every host makes it from the same steps.
 void fill(HostState& state, uint64_t commit) {
-  const int set = static_cast<int>(commit % 2);
+  const int set = HostState::set_of(commit);
   std::fill_n(state.weights(set), 1024 + 64, static_cast<float>(commit));
   for (int k = 0; k < 2; ++k) std::fill_n(state.optimizer(set, k), 1024, static_cast<float>(commit + k));
   std::fill_n(state.counts(set), 3, static_cast<int64_t>(commit));
   state.running(set).steps = static_cast<int64_t>(commit);
   state.finished()[0].rows = 77;
-  state.write_record({commit, 1, 0, commit - 1});
   state.flip(commit);
 }
 
@@ -41,13 +40,13 @@ std::unique_ptr<HostState> kept(uint64_t commit) {
 void expect_commit(const HostState& state, uint64_t commit) {
   ASSERT_EQ(state.committed(), commit);
   EXPECT_EQ(hex(state.digest()), hex(kept(commit)->digest()));
-  EXPECT_EQ(state.running(static_cast<int>(commit % 2)).steps, static_cast<int64_t>(commit));
+  EXPECT_EQ(state.running(state.current()).steps, static_cast<int64_t>(commit));
   EXPECT_EQ(state.finished()[0].rows, 77);
 }
 
 /// Whether two mappings are the same memory; writes into the set that is not committed.
 bool same_memory(const HostState& a, const HostState& b) {
-  float& written = a.weights(static_cast<int>((a.committed() + 1) % 2))[5];
+  float& written = a.weights(HostState::set_of(a.committed() + 1))[5];
   const float before = written;
   written = before + 1;
   const bool same = b.weights(static_cast<int>((a.committed() + 1) % 2))[5] == before + 1;

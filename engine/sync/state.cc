@@ -53,10 +53,9 @@ HostState::HostState(const StateLayout& layout, shm::Segment memory)
 shm::Segment HostState::copy(const StateLayout& layout, const HostState& old) {
   HostState fresh(layout, shm::Segment("stoker-state", bytes(layout)));
   const uint64_t commit = old.committed();
-  const int set = static_cast<int>(commit % 2);
+  const int set = set_of(commit);
   const auto from = old.pieces(set), to = fresh.pieces(set);
   for (size_t i = 0; i < from.size(); ++i) std::ranges::copy(from[i], to[i].begin());
-  fresh.head_->records[set] = old.head_->records[set];
   fresh.head_->runs = old.runs();
   fresh.flip(commit);
   return fresh.release();
@@ -86,7 +85,7 @@ std::vector<std::span<std::byte>> HostState::pieces(int set) const {
 }
 
 Hash128 HostState::digest() const {
-  const int set = static_cast<int>(committed() % 2);
+  const int set = current();
   Hash128 sum = hash128(std::as_bytes(std::span(weights(set), floats_of_set(layout_))));
   sum += hash128(std::as_bytes(std::span(counts(set), layout_.counts)), 1);
   return sum;

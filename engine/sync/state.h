@@ -5,8 +5,8 @@
 //
 // A *commit* is a numbered state. Commit 1 is the initial state, commit c + 1 is what one step makes of commit c.
 // Commit c lies in set c % 2, so new state is always written beside the old. The flip is one release-store of the
-// commit number, after every slice of the new set stands; the record of the commit is written before. So whoever dies
-// or freezes, the committed set is whole, and nobody who is one step behind can write into it.
+// commit number, after every slice of the new set stands. So whoever dies or freezes, the committed set is whole, and
+// nobody who is one step behind can write into it.
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -39,14 +39,6 @@ struct StateLayout {
   int64_t epochs = 0;
 };
 
-/// What a commit was made of.
-struct CommitRecord {
-  uint64_t commit = 0;
-  uint64_t generation = 0;
-  uint64_t members = 0;  // digest of the roster
-  uint64_t parent = 0;   // the commit before
-};
-
 class HostState {
  public:
   /// Bytes of a segment for this layout.
@@ -71,9 +63,10 @@ class HostState {
   const StateLayout& layout() const { return layout_; }
 
   uint64_t committed() const { return head_->commit.load(std::memory_order_acquire); }
-  /// Written by the first rank of the host before it says that its slice stands.
-  void write_record(const CommitRecord& record) { head_->records[record.commit % 2] = record; }
-  /// REQUIRES: every slice of `commit` and its record stand. All ranks may flip: they store the same number.
+  static int set_of(uint64_t commit) { return static_cast<int>(commit % 2); }
+  /// The committed set.
+  int current() const { return set_of(committed()); }
+  /// REQUIRES: every slice of `commit` stands. All ranks may flip: they store the same number.
   void flip(uint64_t commit) { head_->commit.store(commit, std::memory_order_release); }
 
   /// The ledger: micro-batches that workers of this host have run, those of steps that came to nothing included.
@@ -96,7 +89,6 @@ class HostState {
     Hash128 nonce;
     std::atomic<uint64_t> commit;
     std::atomic<uint64_t> runs;
-    CommitRecord records[2];
   };
   struct Offsets;
   std::byte* set_base(int set) const;

@@ -39,7 +39,7 @@ void check_sections(const ResumeSpec& resume, const std::vector<Section>& mine) 
 
 std::vector<Section> sections(const sync::HostState& state, const std::vector<std::string>& optimizer, uint64_t commit,
                               uint64_t epochs_over) {
-  const int set = static_cast<int>(commit % 2);
+  const int set = sync::HostState::set_of(commit);
   const auto& layout = state.layout();
   std::vector<Section> out = {{"weights", bytes_of(state.weights(set), layout.floats)},
                               {"buffers", bytes_of(state.buffers(set), layout.buffer_floats)}};
@@ -112,16 +112,15 @@ void Checkpoints::after_step(const sync::HostState& state) {
   if (!board_ || !board_->announced(position.commit)) return;
   const auto all = sections(state, optimizer_, position.commit, position.epochs_over());
   made_ = position.commit;
-  writer_.write(position.commit, pieces<Image>(all), part_, of_, part_ == 0 ? note(state, position) : "");
+  writer_.write(position.commit, pieces<Image>(all), part_, of_, part_ == 0 ? note(all, position) : "");
 }
 
 /// The part of the manifest that workers know.
-std::string Checkpoints::note(const sync::HostState& state, Position position) const {
+std::string Checkpoints::note(const std::vector<Section>& sections, Position position) const {
   json out = json::parse(gang_);
   out["commit"] = position.commit;
   out["steps_of_epoch"] = position.steps_of_epoch;
-  for (const auto& s : sections(state, optimizer_, position.commit, position.epochs_over()))
-    out["sections"].push_back({s.name, s.bytes.size()});
+  for (const auto& s : sections) out["sections"].push_back({s.name, s.bytes.size()});
   return out.dump();
 }
 

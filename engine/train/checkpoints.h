@@ -59,7 +59,7 @@ class Checkpoints {
   void finish() { writer_.wait(); }
 
  private:
-  std::string note(const sync::HostState& state, Position position) const;
+  std::string note(const std::vector<Section>& sections, Position position) const;
   void told(const checkpoint::Outcome& outcome) const;
 
   const CheckpointSpec spec_;

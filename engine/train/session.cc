@@ -1,6 +1,5 @@
 #include "train/session.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 
 #include "base/fault.h"
 #include "collective/tree.h"
+#include "gang/keeper.h"
 #include "net/unix.h"
 
 namespace stoker::train {
@@ -16,7 +16,6 @@ namespace stoker::train {
 namespace {
 
 constexpr double kReportEvery = 1;  // seconds between metrics to the driver
-constexpr auto kKillTime = std::chrono::milliseconds(500);
 
 std::vector<int64_t> counts_of(const gang::Start& start) {
   std::vector<int64_t> counts;
@@ -30,14 +29,6 @@ std::vector<int> owned_shards(const gang::Start& start) {
   std::vector<int> shards;
   for (int s = node.lo; s < node.hi; ++s) shards.push_back(s);
   return shards;
-}
-
-/// The segment that the coordinator keeps open; empty where it cannot be had from here.
-shm::Segment open_held(const gang::Held& held) {
-  net::Fd fd(::open(cat("/proc/", held.pid, "/fd/", held.fd).c_str(), O_RDWR | O_CLOEXEC));
-  Hash128 nonce;
-  if (!fd || ::pread(fd.get(), &nonce, sizeof(nonce), 0) != sizeof(nonce) || nonce != held.nonce) return {};
-  return shm::Segment::adopt(fd.release(), held.bytes);
 }
 
 }  // namespace
@@ -92,7 +83,7 @@ void Session::join(collective::Group& group, const gang::Start& start) {
   Trainer::Load load;
   if (checkpoints_ && checkpoints_->resumes())
     load = [&](const sync::HostState& state) { return checkpoints_->load(group, start, state); };
-  trainer_->join(group, start.roster.generation, undisturbed, load);
+  trainer_->join(group, undisturbed, load);
   neighbours_ = std::move(now);
   if (group.local_rank() == 0) offer_state();
 }
@@ -101,14 +92,15 @@ void Session::join(collective::Group& group, const gang::Start& start) {
 bool Session::nobody_disturbs(const gang::Roster& roster) const {
   return std::ranges::all_of(neighbours_, [&](const collective::Member& old) {
     const auto same = [&](const collective::Member& member) { return member.attempt == old.attempt; };
-    return std::ranges::any_of(roster.members, same) || net::end_process_behind(old.unix_name, kKillTime);
+    return std::ranges::any_of(roster.members, same) || net::end_process_behind(old.unix_name, net::kKillTime);
   });
 }
 
 /// Where no member has a state any more the coordinator may still hold one.
 void Session::find_state(const gang::Start& start) {
   if (start.commit > 0 || start.held.pid == 0 || start.held.bytes != trainer_->state_bytes()) return;
-  if (shm::Segment memory = open_held(start.held); !memory.bytes().empty()) trainer_->adopt(std::move(memory));
+  if (net::Fd fd = gang::open_held(start.held); fd)
+    trainer_->adopt(shm::Segment::adopt(fd.release(), start.held.bytes));
 }
 
 void Session::offer_state() {
@@ -128,7 +120,7 @@ void Session::run(collective::Group& group, const gang::Start& start) {
     const uint64_t done = state.committed() - 1;
     if (!begun || done % steps == 0) {
       history_->catch_up(state.finished().first(done / steps));
-      const auto& running = state.running(static_cast<int>(state.committed() % 2));
+      const auto& running = state.running(state.current());
       history_->begin_epoch(done % steps == 0 ? sync::EpochTotals() : running, group.bytes_sent());
       feed.begin_epoch(done / steps);
       begun = true;
@@ -162,7 +154,7 @@ void Session::run_step(Feed& feed, const data::Plan& plan, uint64_t done) {
 
 void Session::end_epoch(collective::Group& group) {
   const sync::HostState& state = trainer_->state();
-  history_->end_epoch(state.running(static_cast<int>(state.committed() % 2)), group.bytes_sent());
+  history_->end_epoch(state.running(state.current()), group.bytes_sent());
   if (group.hosts() > 1 && group.local_rank() == 0) link_.digest(state.committed(), state.digest());
 }
 
@@ -170,7 +162,7 @@ void Session::end_epoch(collective::Group& group) {
 void Session::report(const data::Plan& plan, int rank, bool now) {
   if (!now && since_report_.elapsed() < kReportEvery) return;
   const sync::HostState& state = trainer_->state();
-  const auto& running = state.running(static_cast<int>(state.committed() % 2));
+  const auto& running = state.running(state.current());
   link_.metrics(history_->progress(running, rank, plan.steps(), spec_.epochs));
   since_report_.restart();
 }

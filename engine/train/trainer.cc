@@ -67,14 +67,14 @@ Trainer::Trainer(const TrainSpec& spec, Bytes initial)
 
 Trainer::~Trainer() = default;
 
-void Trainer::join(collective::Group& group, uint64_t generation, bool undisturbed, const Load& load) {
+void Trainer::join(collective::Group& group, bool undisturbed, const Load& load) {
   group_ = &group;
   state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !adopted_});
   adopted_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
   initial_ = {};
-  const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, generation, 0, spec_.in_place};
+  const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, spec_.in_place};
   reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
 }
 
@@ -90,7 +90,6 @@ void Trainer::adopt(shm::Segment memory) {
 
 void Trainer::begin(const Load& load) {
   const uint64_t commit = load ? load(*state_) : load_initial();
-  if (group_->local_rank() == 0) state_->write_record({commit, 0, 0, commit - 1});
   group_->arrive(collective::Phase::slices, commit);
   group_->await(collective::Phase::slices, commit);
   state_->flip(commit);
@@ -98,12 +97,13 @@ void Trainer::begin(const Load& load) {
 
 uint64_t Trainer::load_initial() {
   constexpr uint64_t kInitial = 1;
+  const int set = sync::HostState::set_of(kInitial);
   if (group_->local_rank() != 0) return kInitial;
   const program::SafeTensors from(initial_, "the initial weights");
-  copy_arena(from, arena_, state_->weights(kInitial % 2));
-  copy_arena(from, buffers_, state_->buffers(kInitial % 2));
+  copy_arena(from, arena_, state_->weights(set));
+  copy_arena(from, buffers_, state_->buffers(set));
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-    copy_tensor(from, b.name, state_->counts(kInitial % 2) + at, program::elements(b.shape) * sizeof(int64_t));
+    copy_tensor(from, b.name, state_->counts(set) + at, program::elements(b.shape) * sizeof(int64_t));
   });
   return kInitial;
 }
@@ -112,7 +112,7 @@ void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::T
   float* gradient = reduce_->partial();
   float* buffers = gradient + arena_.floats();
   std::fill_n(buffers, buffers_.floats(), 0.0f);
-  const int set = static_cast<int>(state_->committed() % 2);
+  const int set = state_->current();
   state_->count_run();
   fault::point("forward", static_cast<int64_t>(state_->committed()));
   const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
@@ -146,7 +146,7 @@ void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
   const auto fold = reduce_->own_fold();
   program::GradientStack gradients{{}, fold.partials};
   for (const auto& step : fold.steps) gradients.merges.push_back(step.merges);
-  const int set = static_cast<int>(state_->committed() % 2);
+  const int set = state_->current();
   std::vector<sync::Scalars> scalars;
   for (const auto& s : step_->run_together(set, batches, gradients))
     scalars.push_back({s.numerator, s.denominator, s.correct, s.counted});
@@ -163,13 +163,12 @@ void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) co
 /// Beside the old ones, like all of the step.
 void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals) {
   if (group_->local_rank() != 0) return;
-  const uint64_t next = state_->committed() + 1;
-  sync::EpochTotals epoch = spec.step == 0 ? sync::EpochTotals() : state_->running(static_cast<int>((next - 1) % 2));
+  sync::EpochTotals epoch = spec.step == 0 ? sync::EpochTotals() : state_->running(state_->current());
   epoch.sums += totals;
   epoch.steps += 1;
   epoch.rows += spec.rows;
   epoch.seconds = spec.seconds;
-  state_->running(static_cast<int>(next % 2)) = epoch;
+  state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   if (spec.last) state_->finished()[spec.epoch] = epoch;
 }
 
@@ -199,7 +198,7 @@ void Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Ten
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
 
 Bytes Trainer::weights() const {
-  const int set = static_cast<int>(state_->committed() % 2);
+  const int set = state_->current();
   std::vector<program::NamedTensor> tensors;
   list_arena(arena_, state_->weights(set), tensors);
   list_arena(buffers_, state_->buffers(set), tensors);

@@ -47,7 +47,7 @@ class Trainer {
   /// Becomes a rank of the group, whose ranks all call it first of all, and comes to the newest state that one of them
   /// has; where nobody has one `load` makes it, if there is one, and else the initial weights do. `undisturbed`: see
   /// sync::Found. leave() comes before the group's end.
-  void join(collective::Group& group, uint64_t generation, bool undisturbed, const Load& load = {});
+  void join(collective::Group& group, bool undisturbed, const Load& load = {});
   /// Nothing of this object works in the group any more.
   void leave();
   /// The state of this host that was found elsewhere, to be brought to the next join() by a worker that has none.

@@ -1,0 +1,38 @@
+#include "gang/keeper.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "net/unix.h"
+
+namespace stoker::gang {
+
+net::Fd open_held(const Held& held) {
+  net::Fd fd(::open(cat("/proc/", held.pid, "/fd/", held.fd).c_str(), O_RDWR | O_CLOEXEC));
+  struct stat info {};
+  Hash128 nonce;
+  if (!fd || ::fstat(fd.get(), &info) != 0 || static_cast<uint64_t>(info.st_size) != held.bytes) return {};
+  if (::pread(fd.get(), &nonce, sizeof(nonce), 0) != sizeof(nonce) || nonce != held.nonce) return {};
+  return fd;
+}
+
+/// The worker's own number may be one of another pid namespace, so the name tells which process it is.
+void Keeper::take(const std::string& unix_name, Held offered) {
+  offered.pid = unix_name.empty() ? 0 : net::pid_behind(unix_name);
+  if (offered.pid <= 0) return;
+  net::Fd fd = open_held(offered);
+  if (!fd) return;
+  fd_ = std::move(fd);
+  held_ = offered;
+  held_.pid = ::getpid();
+  held_.fd = fd_.get();
+}
+
+void Keeper::release() {
+  fd_.reset();
+  held_ = {};
+}
+
+}  // namespace stoker::gang
