@@ -99,6 +99,11 @@ def ingest_task(spec, workers, shards, batches):
     yield pa.RecordBatch.from_arrays(arrays, ["shard", "rows", "high", "low"])
 
 
+def pid_task(spec, batches):
+    for _ in ingest_task(spec, 2, 2, batches):
+        yield pa.RecordBatch.from_arrays([pa.array([os.getpid()])], ["pid"])
+
+
 def both_ways(df, sources, how):
     found, told = scan.look(df, sources, how, True)
     assert told["by"] == "scan", told
@@ -164,6 +169,18 @@ def test_a_table_of_the_catalog(spark, df):
     df.write.mode("overwrite").saveAsTable("stoker_scan")
     both_ways(spark.table("stoker_scan"), CASES["mixed numbers"], TWO)
     spark.sql("drop table stoker_scan")
+
+
+def test_python_workers_are_used_again(df):
+    sources = CASES["30 floats"]
+    found, _ = scan.look(df, sources, TWO, True)
+    spec = json.dumps({"columns": [source.spec() for source in sources], "threads": 1, "on_bad_row": "error",
+                       "scan": found.spec()})  # fmt: skip
+    rows = no_rows(df.sparkSession).whole(2)
+    before, after = (
+        {row.pid for row in rows.mapInArrow(partial(pid_task, spec), "pid bigint").collect()} for _ in "ab"
+    )
+    assert before & after
 
 
 def test_a_whole_fit_gives_the_same_bits_and_tells_which_way_its_rows_came(df):

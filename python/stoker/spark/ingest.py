@@ -15,7 +15,7 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
     """A sealed store of the shards' rows. `spec` is the fit's; with "scan" in it the rows are not those of the pipe."""
     store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip")
     scan = spec.get("scan")
-    batches = piped if scan is None else scanned(scan, spec["threads"])
+    batches = piped if scan is None else instead_of(piped, scanned(scan, spec["threads"]))
     put = store.append if scan is None else functools.partial(dealer(core, scan, shards).deal_into, store)
     said = time.monotonic()
     for batch in batches:
@@ -25,6 +25,13 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
             said = time.monotonic()
     store.seal()
     return store
+
+
+def instead_of(piped: Iterator[Any], batches: Iterator[Any]) -> Iterator[Any]:
+    """Read to its end all the same: Spark gives a Python worker that leaves its input unread no second task."""
+    for _ in piped:
+        pass
+    return batches
 
 
 def dealer(core: Any, scan: dict[str, Any], shards: list[int]) -> Any:
