@@ -21,4 +21,6 @@ void keep_freed_memory() {
   });
 }
 
+void give_back_freed_memory() { malloc_trim(0); }
+
 }  // namespace stoker::program

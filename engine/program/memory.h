@@ -6,5 +6,7 @@ namespace stoker::program {
 /// left alone, glibc hands them back to the kernel and faults the pages in again (an LSTM's step took half as long
 /// again).
 void keep_freed_memory();
+/// Hands it back, once there is no next step.
+void give_back_freed_memory();
 
 }  // namespace stoker::program

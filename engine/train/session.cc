@@ -10,6 +10,7 @@
 #include "collective/tree.h"
 #include "gang/keeper.h"
 #include "net/unix.h"
+#include "program/memory.h"
 
 namespace stoker::train {
 
@@ -61,6 +62,7 @@ void Session::work(const gang::Start& start) {
   } leave{*this};
   join(*group, start);
   run(*group, start);
+  program::give_back_freed_memory();
   fault::point("result");
   if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
   link_.await_home();
