@@ -32,8 +32,6 @@ Range range_of(const Level& level, const ArrowArray& array, int64_t i) {
   return range_of<int32_t>(array, i);
 }
 
-bool is_bytes(const Level& level) { return level.kind == Kind::bytes || level.kind == Kind::large_bytes; }
-
 int64_t index_at(const void* values, Leaf type, int64_t i) {
   switch (type) {
     case Leaf::i8:

@@ -115,6 +115,10 @@ ColumnSpec dense_spec(const ColumnSpec& column, const FieldSpec& field) {
 FieldReader::FieldReader(const FieldSpec& field, const ColumnSpec& dense, const ArrowSchema& schema,
                          const ArrowArray& array, int64_t first, int64_t rows, Faults& faults)
     : field_(field), dense_spec_(dense), faults_(faults), per_row_(field.cells()) {
+  if (field.kind == Kind::image) {
+    images_.emplace(field, schema, array, first, faults);
+    return;
+  }
   const bool strict = field.kind == Kind::plain && !faults.skip();
   if (strict || ((field.kind == Kind::plain || field.kind == Kind::number) && field.mean.empty() && !field.padded)) {
     try {
@@ -131,6 +135,7 @@ FieldReader::FieldReader(const FieldSpec& field, const ColumnSpec& dense, const 
 }
 
 void FieldReader::read(int64_t begin, int64_t count, std::byte* out, size_t stride) {
+  if (images_) return images_->read(begin, count, out, stride);
   if (dense_ && read_dense(begin, count, out, stride)) return;
   begin_ = begin;
   cells_->locate(begin, count, block_);
@@ -170,6 +175,8 @@ void FieldReader::convert_block(std::vector<T>& out) {
       return read_parts(out);
     case Kind::present:
       return read_presence(out);
+    case Kind::image:
+      fail_bug("pictures are not read cell by cell");
   }
 }
 

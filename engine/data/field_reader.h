@@ -10,6 +10,7 @@
 #include "data/columns.h"
 #include "data/decimal.h"
 #include "data/faults.h"
+#include "data/image_reader.h"
 
 namespace stoker::data {
 
@@ -55,6 +56,7 @@ class FieldReader {
   Faults& faults_;
   std::optional<ArrowReader> dense_;
   std::optional<Cells> cells_;
+  std::optional<ImageReader> images_;
   int64_t per_row_;             // cells
   int64_t begin_ = 0;           // of the block under way
   std::vector<int64_t> block_;  // its cells

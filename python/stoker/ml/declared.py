@@ -20,6 +20,7 @@ from stoker.inputs import (
     DateParts,
     Declared,
     Hashed,
+    Image,
     Numeric,
     Padded,
     Present,
@@ -55,6 +56,8 @@ def width_of(field: Field) -> int:
     """Values of one row."""
     if field["kind"] == "part":
         return sum(len(part["table"][0]) if "table" in part else 1 for part in field["parts"])
+    if field["kind"] == "image":
+        return field["image"]["channels"] * math.prod(field["image"]["crop"])
     return math.prod(field.get("shape", ()))
 
 
@@ -77,6 +80,8 @@ def _own_shape(item: Declared) -> tuple[int, ...]:
         return _own_shape(item.of)
     if isinstance(item, Padded):
         return (item.length,)
+    if isinstance(item, Image):
+        return item.shape
     if isinstance(item, Array):
         if item.shape is None:
             raise UserError(f"{item} has no shape yet: give it, such as shape=[28, 28]")
@@ -128,7 +133,7 @@ class _Fields:
             return self._numbers(alike)
         make: dict[type, Callable[[Any], tuple[Field, Sent]]] = {
             Category: self._category, Hashed: self._hashed, DateParts: self._parts, Array: self._array,
-            Padded: self._padded, Present: self._present,
+            Image: self._image, Padded: self._padded, Present: self._present,
         }  # fmt: skip
         return make[type(first)](first)
 
@@ -174,6 +179,17 @@ class _Fields:
         field = _base("number", [item.column], sent, item.stored or self._dtype)
         field.update(shape=list(_own_shape(item)), unit=item.unit, lossy=item.lossy, **_filled(item.nulls, [item.fill]))
         return field, sent
+
+    def _image(self, item: Image) -> tuple[Field, Sent]:
+        if not self._dtype.startswith("float"):
+            raise UserError(f"{item}: pictures are floats, and inputTypes says {self._dtype}")
+        sent = Sent((item.column,))
+        field = _base("image", [item.column], sent, "uint8")
+        field["image"] = {
+            "channels": item.channels, "size": item.size, "crop": item.crop or item.size, "flip": item.flip,
+            "cover": item.fit == "cover", "max_pixels": item.maxPixels, "mean": item.mean, "deviation": item.std,
+        }  # fmt: skip
+        return {**field, **_filled(item.nulls, [item.fill])}, sent
 
     def _padded(self, item: Padded) -> tuple[Field, Sent]:
         field, sent = self._field([item.of])
