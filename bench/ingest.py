@@ -69,7 +69,7 @@ class Case:
 CASES = {
     "floats-30-parquet": Case(("float32",) * 30, 3),
     "mixed-40-parquet": Case(MIXED * 5, 3),
-    "images": Case(("pixels",), 0.9, rows=4000, group=500, piped=True),
+    "images": Case(("pixels",), 0.9, rows=2000, group=500, piped=True),
 }
 
 

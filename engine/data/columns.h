@@ -7,6 +7,7 @@
 
 #include "data/calendar.h"
 #include "data/image_spec.h"
+#include "data/tokenizer.h"
 #include "data/vocabulary.h"
 
 namespace stoker::data {
@@ -45,7 +46,8 @@ struct FieldSpec {
     hash,      // 1 to buckets - 1 by the value's content, 0 where it is missing
     part,      // parts of a date or timestamp
     present,   // 1 where there is a value, 0 where it is missing or padding
-    image      // a picture's pixels, each (pixel / 255 - mean) / deviation
+    image,     // a picture's pixels, each (pixel / 255 - mean) / deviation
+    text       // the numbers of a text's first tokens, then `pad`; or 1 for each token, then 0
   };
   std::string column;              // of the Arrow batch
   std::vector<std::string> shown;  // the user's names for messages: one for all, or one per value
@@ -62,6 +64,9 @@ struct FieldSpec {
   int64_t buckets = 0;
   std::vector<DatePart> parts;
   std::shared_ptr<const ImageSpec> image;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  int64_t length = 0;  // of a text, in tokens
+  bool mask = false;   // of a text
 
   int64_t cells() const;     // of one row in the Arrow column
   int64_t values() const;    // of one row in the tensor

@@ -42,6 +42,8 @@ class FieldReader {
   template <typename T>
   void read_parts(std::vector<T>& out);
   template <typename T>
+  void read_texts(std::vector<T>& out);
+  template <typename T>
   void put_parts(const Moment& moment, T* out) const;
   std::optional<Moment> moment(int64_t position, int64_t i);
   template <typename T>

@@ -1,10 +1,11 @@
 // JPEG by libjpeg-turbo, reduced by its scaled inverse DCT where a smaller picture is enough.
-#include <jpeglib.h>
-
+// jpeglib.h leans on what comes before it, and jerror.h on jpeglib.h.
+// clang-format off
 #include <csetjmp>
 #include <cstdio>
-// after jpeglib.h
+#include <jpeglib.h>
 #include <jerror.h>
+// clang-format on
 
 #include "images/codecs.h"
 

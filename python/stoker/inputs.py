@@ -218,6 +218,47 @@ class Image(Declared):
 
 
 @dataclass(frozen=True)
+class Text(Declared):
+    """A text as the numbers of its tokens, cut or padded to `length`. A null that is filled is an empty text.
+
+    tokenizer: "word": by a vocabulary, given or learnt as Category does; 0 for words that are not in it. "byte": the
+    UTF-8 bytes, 1 to 256. lower: of words, ASCII letters are lowered first.
+    """
+
+    length: int
+    tokenizer: str = "word"
+    vocabulary: Sequence[str] | None = None
+    lower: bool = True
+    minCount: int = 1
+    maxSize: int | None = None
+    pad: int = 0
+    nulls: str = "error"
+
+    def _check(self) -> None:
+        if self.length < 1:
+            raise UserError(f"{self}: length must be at least 1, not {self.length}")
+        if self.pad < 0:
+            raise UserError(f"{self}: pad is a number of 0 or more, not {self.pad}")
+        if self.tokenizer not in ("word", "byte"):
+            raise UserError(f"{self}: tokenizer is 'word' or 'byte', not {self.tokenizer!r}")
+        if self.nulls == "mask":
+            raise UserError(f"{self}: nulls is 'error' or 'fill', which makes an empty text")
+        if self.vocabulary is not None:
+            if self.tokenizer != "word" or not all(isinstance(word, str) for word in self.vocabulary):
+                raise UserError(f"{self}: a vocabulary holds words, and is for tokenizer='word' alone")
+            if len(set(self.vocabulary)) < len(self.vocabulary):
+                raise UserError(f"{self}: the vocabulary holds a word twice")
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, with 0: what an Embedding needs."""
+        if self.tokenizer == "word" and self.vocabulary is None:
+            raise UserError(f"{self} has no vocabulary yet: stoker.inputs.learn(df, inputs) gives declarations that do")
+        return max(257 if self.tokenizer == "byte" else len(self.vocabulary) + 1, self.pad + 1)
+
+
+@dataclass(frozen=True)
 class Padded(Declared):
     """Arrays of any length, cut or padded to `length`. `of` says what the elements are: a Numeric, Category or Hashed
     of the same column. A null array counts as an empty one unless its nulls are an error."""
@@ -254,7 +295,9 @@ class Present(Declared):
         self.__post_init__()
 
 
-_KINDS: dict[str, type] = {c.__name__: c for c in (Numeric, Category, Hashed, DateParts, Array, Image, Padded, Present)}
+_KINDS: dict[str, type] = {
+    c.__name__: c for c in (Numeric, Category, Hashed, DateParts, Array, Image, Text, Padded, Present)
+}
 
 Item = str | Declared
 Inputs = Mapping[str, Item | Sequence[Item]]
@@ -278,7 +321,9 @@ def _sizes(item: Any) -> list[int]:
         return [PARTS[part] + (part in COUNTED_FROM_ONE) for part in item.parts]
     if isinstance(item, (Category, Hashed)):
         return [item.size]
-    raise UserError(f"{item} is no number of a few: an Embedding takes Category, Hashed and DateParts")
+    if isinstance(item, Text):
+        return [item.size] * item.length
+    raise UserError(f"{item} is no number of a few: an Embedding takes Category, Hashed, Text and DateParts")
 
 
 def width(entry: Any) -> int:

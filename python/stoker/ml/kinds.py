@@ -20,7 +20,19 @@ from pyspark.sql.types import (
 )
 
 from stoker.errors import UserError
-from stoker.inputs import CLOCK_PARTS, Array, Category, DateParts, Declared, Hashed, Image, Numeric, Padded, Present
+from stoker.inputs import (
+    CLOCK_PARTS,
+    Array,
+    Category,
+    DateParts,
+    Declared,
+    Hashed,
+    Image,
+    Numeric,
+    Padded,
+    Present,
+    Text,
+)
 from stoker.spark import columns
 
 
@@ -60,6 +72,7 @@ _RULES: dict[type, _Rule] = {
     Hashed: _Rule(_is_key, "a string, a whole number or a boolean"),
     DateParts: _Rule(_is_time, "a date or a timestamp"),
     Array: _Rule(_is_array, "an array of numbers, nested or not, a vector or binary"),
+    Text: _Rule(lambda kind: isinstance(kind, StringType), "a string"),
     Image: _Rule(_is_image, "binary (JPEG, PNG or WebP files) or Spark's image struct"),
 }
 
