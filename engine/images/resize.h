@@ -1,7 +1,7 @@
 #pragma once
-// Resizing with the triangle filter, which is widened where the picture shrinks (bilinear with antialiasing). The
-// arithmetic is Pillow's, in whole numbers: the same bits on every machine. Results differ from Pillow's by one at
-// most, since lines always come before columns, with 8 bits between.
+// Resizing with the triangle filter, which is widened where the picture shrinks (bilinear with antialiasing), as Pillow
+// does: lines, then columns, with 8 bits between. In whole numbers, so the same bits on every machine; Pillow's results
+// differ by one here and there, for it keeps more digits of the weights.
 #include <cstdint>
 #include <vector>
 
@@ -28,18 +28,17 @@ class Resizer {
   struct Filter {
     int in = 0, out = 0;
     double begin = 0, end = 0;
-    int taps = 0;                  // room for each result
-    std::vector<int> first, many;  // of the neighbours
-    std::vector<int32_t> weights;  // in 22 bits of fraction
+    int taps = 0;                  // neighbours of each result
+    std::vector<int> first;        // of them
+    std::vector<int16_t> weights;  // in 14 bits of fraction
     void prepare(int in_size, double in_begin, double in_end, int out_size);
     bool copies() const { return in == out && begin == 0 && end == in; }
   };
-  void shrink_rows(const View& from, int first_row, int rows);
-  void shrink_columns(const uint8_t* rows, int first_row, int channels, uint8_t* planes);
+  const uint8_t* shrink_rows(const uint8_t* pixels, int rows, int channels);
+  void shrink_columns(const uint8_t* rows, int channels, uint8_t* planes);
 
   Filter across_, down_;
   std::vector<uint8_t> rows_, line_;
-  std::vector<int32_t> sums_;
 };
 
 }  // namespace stoker::images
