@@ -51,7 +51,7 @@ bench-collective: build ## sums between processes of one host against gloo
 bench-recovery: build ## what readiness for deaths costs, and coming back from them
 	@$(VENV_PYTHON) bench/recovery.py $(BENCH)
 
-bench-ingest: build ## from Parquet files to the engine's store against draining mapInArrow into nothing
+bench-ingest: build ## from Parquet files to the engine's store against draining mapInArrow into nothing; JPEG files to pixels against Pillow
 	@$(VENV_PYTHON) bench/ingest.py $(BENCH)
 
 clean: ## what was built; .venv and the cached data set stay

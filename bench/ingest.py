@@ -1,11 +1,12 @@
 """From Parquet files to the engine's column store, against draining the default mapInArrow over the same files into
-nothing.
+nothing; and one thread from JPEG files to pixels, against Pillow.
 
 Run: make bench-ingest, or with BENCH="--quick floats-30-parquet" for some cases with one run of each side, whose
 figures say little about the bars. Runs are interleaved in a warm session of two tasks; medians count.
 """
 
 import argparse
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +20,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image as Pillow
 from pyspark.sql import DataFrame
 
 import report
 import sides
-from stoker.inputs import Hashed, Numeric
+from stoker.engine import core
+from stoker.inputs import Array, Hashed, Image, Numeric
 from stoker.ml import declared
 from stoker.ml.fitting import no_rows
-from stoker.spark import scan
+from stoker.spark import columns, scan
 from stoker.spark.columns import Placement, Source
 from stoker.spark.task import owned_shards
 from tasks import mnist_data
@@ -37,10 +40,16 @@ WORKERS = 2
 MIXED = ("int8", "int16", "int32", "int64", "int32", "bool", "string", "string")
 
 
+PIXELS = (3, 224, 224)  # 150 kB
+
+
 @dataclass(frozen=True)
 class Case:
     dtypes: tuple[str, ...]  # of the columns
     bar: float
+    rows: int = ROWS
+    group: int = GROUP
+    piped: bool = False  # by Spark's pipe, which is what draining takes too
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,8 +57,10 @@ class Case:
 
     def sources(self, df: DataFrame) -> list[Source]:
         """Plain numbers, or with strings among them declared ones."""
-        if "string" not in self.dtypes:
+        if set(self.dtypes) == {"float32"}:
             return [Source("features", self.names, "featuresCols", "float32", (len(self.names),))]
+        if self.dtypes == ("pixels",):
+            return [declared.source("features", Array("c0", PIXELS, stored="uint8", unit=1 / 255), df)]
         items = [Hashed(name, 1000) if dtype == "string" else Numeric(name, lossy=True)
                  for name, dtype in zip(self.names, self.dtypes)]  # fmt: skip
         return [declared.source("features", items, df)]
@@ -58,22 +69,25 @@ class Case:
 CASES = {
     "floats-30-parquet": Case(("float32",) * 30, 3),
     "mixed-40-parquet": Case(MIXED * 5, 3),
+    "images": Case(("pixels",), 0.9, rows=2000, group=500, piped=True),
 }
 
 
 def group(case: Case, draw: np.random.Generator) -> pa.Table:
     """Rows as data often are: some columns of many values, some of few."""
-    return pa.table({name: values(dtype, 1000 ** (1 + i % 3), draw)
+    return pa.table({name: values(dtype, case.group, 1000 ** (1 + i % 3), draw)
                      for i, (name, dtype) in enumerate(zip(case.names, case.dtypes))})  # fmt: skip
 
 
-def values(dtype: str, spread: int, draw: np.random.Generator) -> Any:
+def values(dtype: str, rows: int, spread: int, draw: np.random.Generator) -> Any:
+    if dtype == "pixels":
+        return pa.array((draw.bytes(int(np.prod(PIXELS))) for _ in range(rows)), pa.binary())
     if dtype == "float32":
-        return draw.standard_normal(GROUP, dtype=np.float32)
+        return draw.standard_normal(rows, dtype=np.float32)
     if dtype == "string":
-        return pa.array(f"value {number}" for number in draw.integers(0, min(spread, 10**6), GROUP))
+        return pa.array(f"value {number}" for number in draw.integers(0, min(spread, 10**6), rows))
     most = 1 if dtype == "bool" else np.iinfo(dtype).max
-    return draw.integers(0, min(spread, most), GROUP, endpoint=True).astype(dtype)
+    return draw.integers(0, min(spread, most), rows, endpoint=True).astype(dtype)
 
 
 def files(name: str) -> Path:
@@ -82,9 +96,10 @@ def files(name: str) -> Path:
         path.parent.mkdir(exist_ok=True)
         draw = np.random.default_rng(11)
         unfinished = path.with_suffix(".part")
-        with pq.ParquetWriter(unfinished, group(CASES[name], draw).schema) as writer:
-            for _ in range(ROWS // GROUP):
-                writer.write_table(group(CASES[name], draw))
+        case = CASES[name]
+        with pq.ParquetWriter(unfinished, group(case, draw).schema) as writer:
+            for _ in range(case.rows // case.group):
+                writer.write_table(group(case, draw))
         unfinished.rename(path)
     return path
 
@@ -110,16 +125,20 @@ def counted(rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([rows], pa.int64())], ["rows"])
 
 
-def seconds(job: Callable[[], DataFrame]) -> float:
+def seconds(job: Callable[[], DataFrame], wanted: int) -> float:
     start = time.perf_counter()
     rows = sum(row["rows"] for row in job().collect())
     taken = time.perf_counter() - start
-    assert rows == ROWS, rows
+    assert rows == wanted, rows
     return taken
 
 
 def ours(df: DataFrame, case: Case) -> DataFrame:
     sources = case.sources(df)
+    if case.piped:
+        spec = {"columns": [source.spec() for source in sources], "on_bad_row": "error"}
+        values = [value.alias(name) for name, value in columns.travelling(df, sources).items()]
+        return df.select(*values).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
     found, told = scan.look(df, sources, Placement(WORKERS, WORKERS), True)
     assert found is not None, told
     spec = {
@@ -138,24 +157,78 @@ def measure(name: str, repeats: int) -> None:
     taken = {side: [] for side in jobs}
     for run in range(repeats + 1):
         for side, job in jobs.items():
-            once = seconds(job)
+            once = seconds(job, case.rows)
             if run > 0:  # the first of each warms up
                 taken[side].append(once)
-    rate = {side: ROWS / median(found) for side, found in taken.items()}
+    rate = {side: case.rows / median(found) for side, found in taken.items()}
     ratio = rate["ours"] / rate["other"]
     report.row("ingest", name, rate["ours"], rate["other"], "drain", "rows/s", ratio, case.bar, ratio >= case.bar)
 
 
+JPEG_BAR = 2
+SIZE = (224, 224)
+
+
+def photographs() -> list[bytes]:
+    """Parts of a photograph, 640 x 480, as cameras and Pillow by default write them."""
+    from matplotlib import cbook
+
+    with Pillow.open(cbook.get_sample_data("grace_hopper.jpg")) as photograph:
+        parts = [photograph.resize((640, 480), Pillow.Resampling.BICUBIC, box=(x, y, x + 448, y + 336))
+                 for x in (0, 21, 42, 64) for y in (0, 85, 170, 264)]  # fmt: skip
+    files = [io.BytesIO() for _ in parts]
+    for part, file in zip(parts, files):
+        part.save(file, "JPEG", quality=90)
+    return [file.getvalue() for file in files]
+
+
+def by_pillow(files: list[bytes], draft: bool) -> None:
+    for data in files:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            if draft:
+                picture.draft("RGB", SIZE)
+            np.asarray(picture.convert("RGB").resize(SIZE, Pillow.Resampling.BILINEAR))
+
+
+def by_engine(spec: str, batch: pa.RecordBatch) -> None:
+    core().ColumnStore(spec, [0], 0).append(batch)
+
+
+def measure_jpeg(repeats: int) -> None:
+    files = photographs()
+    source = declared.source("x", Image("file", SIZE), None)
+    batch = pa.RecordBatch.from_arrays([pa.array(files, pa.binary())], [source.sent[0].name])
+    jobs = {
+        "ours": partial(by_engine, json.dumps([source.spec()]), batch),
+        "Pillow": partial(by_pillow, files, False),
+        "Pillow with draft": partial(by_pillow, files, True),
+    }
+    taken = {side: [] for side in jobs}
+    for _ in range(5 * repeats):
+        for side, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            taken[side].append(time.perf_counter() - start)
+    rate = {side: len(files) / median(found) for side, found in taken.items()}
+    for side, case in (("Pillow", "jpeg"), ("Pillow with draft", "jpeg-draft")):
+        ratio, bar = rate["ours"] / rate[side], JPEG_BAR if case == "jpeg" else 1
+        report.row("ingest", case, rate["ours"], rate[side], side, "images/s", ratio, bar, ratio >= bar)
+
+
+ALL = (*CASES, "jpeg")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(ALL)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="one run of each side")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each side (default: 5)")
     options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
+    if unknown := set(options.cases) - set(ALL):
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    for name in options.cases or CASES:
-        measure(name, 1 if options.quick else options.repeats)
+    repeats = 1 if options.quick else options.repeats
+    for name in options.cases or ALL:
+        measure_jpeg(repeats) if name == "jpeg" else measure(name, repeats)
     report.finish()
 
 

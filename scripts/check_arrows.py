@@ -22,10 +22,11 @@ ARROWS = {
     "collective": {"gang", "net", "shm"},
     "checkpoint": set(),
     "program": {"optim"},
-    "data": set(),
+    "images": set(),
+    "data": {"images"},
     "optim": {"collective"},
     "sync": {"net", "shm", "optim", "collective"},
-    "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "data", "optim", "sync"},
+    "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "data", "optim", "sync"},
     "observe": set(),
 }
 TORCH_FOLDERS = {"program", "train"}

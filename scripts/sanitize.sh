@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/env.sh
 
-folders=(base net shm gang collective checkpoint)
+folders=(base net shm gang collective checkpoint images)
 pattern=$(IFS='|'; echo "${folders[*]}")
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +150,12 @@ def test_no_torch_at_all():
     seen = run(LOOK + "import importlib.util\nimportlib.util.find_spec = lambda name: None" + ERROR)
     assert seen[0] == "UserError"
     assert "torch is not installed" in seen[1]
+
+
+def test_the_decoders_of_pictures_are_inside_and_out_of_sight():
+    """Machines need no such libraries, and Pillow's copies in the same process are others."""
+    library = Path(core().__file__).parent / "lib/libstoker_core.so"
+    needed = subprocess.run(["readelf", "-dW", library], check=True, capture_output=True, text=True).stdout
+    assert "libstdc++" in needed and not re.search(r"NEEDED.*(jpeg|png|webp|libz)", needed)
+    shown = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
+    assert "stoker" in shown and not re.search(r" (jpeg_|jinit|jsimd_|png_|WebP|VP8|inflate|crc32)", shown)

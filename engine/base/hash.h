@@ -21,4 +21,13 @@ std::string hex(const Hash128& hash);
 /// One well-mixed 64-bit key from a few numbers (seed, epoch, step, shard, node ...), for seeding generators.
 uint64_t mix_key(std::span<const uint64_t> numbers);
 
+/// Number i of a key's stream, a function of (key, i) alone. SplitMix64 (Steele, Lea, Flood: Fast Splittable
+/// Pseudorandom Number Generators, OOPSLA 2014; constants of Vigna's public splitmix64.c).
+inline uint64_t splitmix64(uint64_t key, uint64_t i) {
+  uint64_t z = key + (i + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
 }  // namespace stoker

@@ -85,6 +85,11 @@ void ArrowReader::descend(const ArrowArray& array, int64_t first) {
     const int64_t want = levels == 1 ? per_row_ : spec_.shape[k];
     begin = list_begin(type_.levels[k], *at, begin + at->offset, rows_ * per_row, want);
     per_row *= want;
+    if (is_bytes(type_.levels[k])) {
+      leaf_begin_ = begin;
+      values_ = at->buffers[2];
+      return;
+    }
     at = at->children[0];
   }
   leaf_begin_ = begin + at->offset;
@@ -102,8 +107,10 @@ void ArrowReader::check_nulls(const ArrowArray& array, int64_t begin, int64_t co
 
 int64_t ArrowReader::list_begin(const Level& level, const ArrowArray& array, int64_t begin, int64_t count,
                                 int64_t want) const {
-  if (level.kind == Level::Kind::list) return offsets_begin<int32_t>(array, begin, count, want);
-  if (level.kind == Level::Kind::large_list) return offsets_begin<int64_t>(array, begin, count, want);
+  if (level.kind == Level::Kind::list || level.kind == Level::Kind::bytes)
+    return offsets_begin<int32_t>(array, begin, count, want);
+  if (level.kind == Level::Kind::large_list || level.kind == Level::Kind::large_bytes)
+    return offsets_begin<int64_t>(array, begin, count, want);
   if (level.size != want) fail(0, cat("has ", level.size, " values, expected ", want));
   return begin * want;
 }

@@ -42,6 +42,12 @@ std::optional<Level> list_level(std::string_view format) {
   return std::nullopt;
 }
 
+std::optional<Level> bytes_level(std::string_view format) {
+  if (format == "z") return Level{Level::Kind::bytes};
+  if (format == "Z") return Level{Level::Kind::large_bytes};
+  return std::nullopt;
+}
+
 /// Texts, times and decimals.
 bool set_other_leaf(std::string_view format, CellType& type) {
   if (format == "u" || format == "z")
@@ -86,8 +92,8 @@ std::optional<CellType> cell_type(const ArrowSchema& schema, Bytes bytes) {
     return type.levels.size() == 1 ? std::optional(type) : std::nullopt;
   }
   const std::string_view format = at->format;
-  if (bytes == Bytes::as_numbers && (format == "z" || format == "Z")) {
-    type.levels.push_back({format == "z" ? Level::Kind::bytes : Level::Kind::large_bytes});
+  if (const auto level = bytes_level(format); level && bytes == Bytes::as_numbers) {
+    type.levels.push_back(*level);
     type.leaf = Leaf::u8;
     return type;
   }
@@ -111,7 +117,13 @@ std::optional<NumberType> number_type(const ArrowSchema& schema) {
     at = at->children[0];
   }
   const LeafFormat* leaf = find_leaf(at->format);
-  if (leaf == nullptr || at->dictionary != nullptr) return std::nullopt;
+  if (at->dictionary != nullptr) return std::nullopt;
+  if (const auto bytes = bytes_level(at->format)) {
+    type.levels.push_back(*bytes);
+    type.leaf = Leaf::u8;
+    return type;
+  }
+  if (leaf == nullptr) return std::nullopt;
   type.leaf = leaf->leaf;
   return type;
 }

@@ -35,6 +35,10 @@ struct Level {
   int64_t size = 0;  // of a fixed-size list
 };
 
+inline bool is_bytes(const Level& level) {
+  return level.kind == Level::Kind::bytes || level.kind == Level::Kind::large_bytes;
+}
+
 struct NumberType {
   std::vector<Level> levels;  // outermost first; empty for a plain number
   Leaf leaf = Leaf::f32;
@@ -52,7 +56,7 @@ enum class Bytes { as_numbers, as_text };
 
 /// Nothing when the type holds what no field is read from.
 std::optional<CellType> cell_type(const ArrowSchema& schema, Bytes bytes);
-/// Nothing when the type holds anything else than numbers.
+/// Nothing when the type holds anything else than numbers; bytes are some.
 std::optional<NumberType> number_type(const ArrowSchema& schema);
 /// The type in Spark's words: "array<float>", "string", "bigint".
 std::string spark_type(const ArrowSchema& schema);

@@ -32,8 +32,6 @@ Range range_of(const Level& level, const ArrowArray& array, int64_t i) {
   return range_of<int32_t>(array, i);
 }
 
-bool is_bytes(const Level& level) { return level.kind == Kind::bytes || level.kind == Kind::large_bytes; }
-
 int64_t index_at(const void* values, Leaf type, int64_t i) {
   switch (type) {
     case Leaf::i8:
@@ -70,7 +68,8 @@ bool LeafView::bit(int64_t position) const { return is_set(values, position); }
 Cells::Cells(const FieldSpec& field, const ArrowSchema& schema, const ArrowArray& array, int64_t first,
              const char* expected, Faults& faults)
     : field_(field), array_(array), first_(first), faults_(faults) {
-  const bool text = field.kind == FieldSpec::Kind::category || field.kind == FieldSpec::Kind::hash;
+  const auto is = [&](FieldSpec::Kind kind) { return field.kind == kind; };
+  const bool text = is(FieldSpec::Kind::category) || is(FieldSpec::Kind::hash) || is(FieldSpec::Kind::text);
   const auto type = cell_type(schema, text ? Bytes::as_text : Bytes::as_numbers);
   if (!type) fail_type(faults.place(), field.shown[0], spark_type(schema), expected);
   leaf_.type = *type;

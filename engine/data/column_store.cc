@@ -205,7 +205,7 @@ size_t ColumnStore::Impl::index_of(int shard) const {
 
 const std::vector<uint32_t>& ColumnStore::order(int shard) const { return impl_->orders[impl_->index_of(shard)]; }
 
-void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* out) const {
+void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* out, const Draws* draws) const {
   const RowReader& reader = impl_->reader;
   const ColumnSpec& spec = reader.columns()[column];
   auto* to = static_cast<std::byte*>(out);
@@ -215,7 +215,7 @@ void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* 
       gather_same(from, reader.stride(), rows, count, to, spec.row_bytes());
     } else {
       widen(slot->field, from, reader.stride(), rows, count, spec.dtype, to + slot->at * size_of(spec.dtype),
-            spec.row_bytes());
+            spec.row_bytes(), draws);
     }
   }
 }

@@ -53,8 +53,9 @@ class ColumnStore {
   const std::vector<ColumnSpec>& columns() const;
   /// REQUIRES: sealed. Row numbers of a shard in content order.
   const std::vector<uint32_t>& order(int shard) const;
-  /// Copies the rows' values of one column into `out`, dense, in the order given.
-  void gather(int column, const uint32_t* rows, int64_t count, void* out) const;
+  /// Copies the rows' values of one column into `out`, dense, in the order given. Pictures are cropped and flipped as
+  /// `draws` say; without them the middle is taken.
+  void gather(int column, const uint32_t* rows, int64_t count, void* out, const Draws* draws = nullptr) const;
 
  private:
   struct Impl;

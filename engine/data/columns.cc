@@ -30,7 +30,7 @@ void check_keys(const json& object, const std::set<std::string>& known, const ch
 }
 
 FieldSpec::Kind parse_kind(const std::string& name) {
-  static constexpr const char* kinds[] = {"plain", "number", "category", "hash", "part", "present"};
+  static constexpr const char* kinds[] = {"plain", "number", "category", "hash", "part", "present", "image", "text"};
   for (size_t i = 0; i < std::size(kinds); ++i) {
     if (name == kinds[i]) return static_cast<FieldSpec::Kind>(i);
   }
@@ -51,6 +51,33 @@ std::shared_ptr<const Vocabulary> parse_vocabulary(const json& in) {
   return nullptr;
 }
 
+images::Size parse_size(const json& in) { return {in.at(0), in.at(1)}; }
+
+std::shared_ptr<const ImageSpec> parse_image(const json& in) {
+  check_keys(in, {"channels", "size", "crop", "flip", "cover", "max_pixels", "mean", "deviation"}, "picture");
+  auto spec = std::make_shared<ImageSpec>();
+  spec->channels = in.at("channels");
+  spec->size = parse_size(in.at("size"));
+  spec->crop = in.contains("crop") ? parse_size(in.at("crop")) : spec->size;
+  spec->flip = in.value("flip", false);
+  spec->cover = in.value("cover", false);
+  spec->max_pixels = in.at("max_pixels");
+  spec->mean = in.at("mean").get<std::vector<double>>();
+  spec->deviation = in.at("deviation").get<std::vector<double>>();
+  const auto channels = static_cast<size_t>(spec->channels);
+  STOKER_CHECK((channels == 1 || channels == 3) && spec->mean.size() == channels && spec->deviation.size() == channels);
+  STOKER_CHECK(spec->crop.height <= spec->size.height && spec->crop.width <= spec->size.width &&
+               spec->crop.pixels() > 0);
+  return spec;
+}
+
+std::shared_ptr<const Tokenizer> parse_tokenizer(const json& in, std::shared_ptr<const Vocabulary> words) {
+  const std::string kind = in.at("tokenizer");
+  if (kind == "byte") return byte_tokenizer();
+  if (kind == "word") return word_tokenizer(std::move(words), in.at("lower"));
+  fail_bug("unknown tokenizer '", kind, "'");
+}
+
 void check_field(const FieldSpec& field) {
   const auto cells = static_cast<size_t>(field.cells());
   for (const auto* many : {&field.fill, &field.mean, &field.scale})
@@ -61,12 +88,15 @@ void check_field(const FieldSpec& field) {
   STOKER_CHECK(field.kind != FieldSpec::Kind::category || field.vocabulary != nullptr);
   STOKER_CHECK(field.kind != FieldSpec::Kind::hash || field.buckets > 1);
   STOKER_CHECK(field.kind != FieldSpec::Kind::part || (!field.parts.empty() && cells == 1));
+  STOKER_CHECK((field.kind == FieldSpec::Kind::text) == (field.tokenizer != nullptr && field.length > 0 && cells == 1));
+  const bool picture = field.kind == FieldSpec::Kind::image;
+  STOKER_CHECK(picture == (field.image != nullptr) && (!picture || (cells == 1 && field.stored == DType::u8)));
 }
 
 FieldSpec parse_field(const json& in) {
-  check_keys(in,
-             {"column", "shown", "kind", "stored", "shape", "padded", "pad", "fill_missing", "fill", "mean", "scale",
-              "lossy", "unit", "words", "numbers", "buckets", "parts"},
+  check_keys(in, {"column", "shown", "kind",      "stored", "shape",  "padded", "pad",     "fill_missing",
+                  "fill",   "mean",  "scale",     "lossy",  "unit",   "words",  "numbers", "buckets",
+                  "parts",  "image", "tokenizer", "lower",  "length", "mask"},
              "field");
   FieldSpec field;
   field.column = in.at("column");
@@ -86,6 +116,10 @@ FieldSpec parse_field(const json& in) {
   field.buckets = in.value("buckets", field.buckets);
   if (in.contains("parts"))
     for (const auto& part : in.at("parts")) field.parts.push_back(parse_date_part(part));
+  if (in.contains("tokenizer")) field.tokenizer = parse_tokenizer(in, field.vocabulary);
+  field.length = in.value("length", field.length);
+  field.mask = in.value("mask", field.mask);
+  if (in.contains("image")) field.image = parse_image(in.at("image"));
   check_field(field);
   return field;
 }
@@ -133,10 +167,17 @@ int64_t ColumnSpec::elements() const { return product(shape); }
 int64_t FieldSpec::cells() const { return product(shape); }
 
 int64_t FieldSpec::values() const {
+  if (kind == Kind::image) return image->channels * image->crop.pixels();
+  if (kind == Kind::text) return length;
   if (kind != Kind::part) return cells();
   int64_t width = 0;
   for (const DatePart& part : parts) width += part.width();
   return width;
+}
+
+size_t FieldSpec::row_bytes() const {
+  if (kind == Kind::image) return image->channels * image->size.pixels();
+  return static_cast<size_t>(values()) * size_of(stored);
 }
 
 FieldSpec plain_field(const ColumnSpec& spec) {

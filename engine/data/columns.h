@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "data/calendar.h"
+#include "data/image_spec.h"
+#include "data/tokenizer.h"
 #include "data/vocabulary.h"
 
 namespace stoker::data {
@@ -43,7 +45,9 @@ struct FieldSpec {
     category,  // the value's number in the vocabulary, 0 where it is not there
     hash,      // 1 to buckets - 1 by the value's content, 0 where it is missing
     part,      // parts of a date or timestamp
-    present    // 1 where there is a value, 0 where it is missing or padding
+    present,   // 1 where there is a value, 0 where it is missing or padding
+    image,     // a picture's pixels, each (pixel / 255 - mean) / deviation
+    text       // the numbers of a text's first tokens, then `pad`; or 1 for each token, then 0
   };
   std::string column;              // of the Arrow batch
   std::vector<std::string> shown;  // the user's names for messages: one for all, or one per value
@@ -59,10 +63,14 @@ struct FieldSpec {
   std::shared_ptr<const Vocabulary> vocabulary;
   int64_t buckets = 0;
   std::vector<DatePart> parts;
+  std::shared_ptr<const ImageSpec> image;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  int64_t length = 0;  // of a text, in tokens
+  bool mask = false;   // of a text
 
-  int64_t cells() const;   // of one row in the Arrow column
-  int64_t values() const;  // of one row, as stored
-  size_t row_bytes() const { return static_cast<size_t>(values()) * size_of(stored); }
+  int64_t cells() const;     // of one row in the Arrow column
+  int64_t values() const;    // of one row in the tensor
+  size_t row_bytes() const;  // as stored
 };
 
 struct ColumnSpec {

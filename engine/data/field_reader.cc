@@ -1,5 +1,6 @@
 #include "data/field_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -22,6 +23,8 @@ const char* expected_of(const FieldSpec& field) {
       return "strings or whole numbers";
     case Kind::part:
       return "a date or a timestamp";
+    case Kind::text:
+      return "strings";
     case Kind::present:
       return "values";
     default:
@@ -42,6 +45,8 @@ bool readable(const FieldSpec& field, Leaf leaf) {
       return is_text(leaf) || is_whole(leaf);
     case Kind::part:
       return leaf == Leaf::date || leaf == Leaf::timestamp || leaf == Leaf::i64;
+    case Kind::text:
+      return is_text(leaf);
     case Kind::present:
       return true;
     default:
@@ -115,6 +120,10 @@ ColumnSpec dense_spec(const ColumnSpec& column, const FieldSpec& field) {
 FieldReader::FieldReader(const FieldSpec& field, const ColumnSpec& dense, const ArrowSchema& schema,
                          const ArrowArray& array, int64_t first, int64_t rows, Faults& faults)
     : field_(field), dense_spec_(dense), faults_(faults), per_row_(field.cells()) {
+  if (field.kind == Kind::image) {
+    images_.emplace(field, schema, array, first, faults);
+    return;
+  }
   const bool strict = field.kind == Kind::plain && !faults.skip();
   if (strict || ((field.kind == Kind::plain || field.kind == Kind::number) && field.mean.empty() && !field.padded)) {
     try {
@@ -131,6 +140,7 @@ FieldReader::FieldReader(const FieldSpec& field, const ColumnSpec& dense, const 
 }
 
 void FieldReader::read(int64_t begin, int64_t count, std::byte* out, size_t stride) {
+  if (images_) return images_->read(begin, count, out, stride);
   if (dense_ && read_dense(begin, count, out, stride)) return;
   begin_ = begin;
   cells_->locate(begin, count, block_);
@@ -170,6 +180,10 @@ void FieldReader::convert_block(std::vector<T>& out) {
       return read_parts(out);
     case Kind::present:
       return read_presence(out);
+    case Kind::text:
+      return read_texts(out);
+    case Kind::image:
+      fail_bug("pictures are not read cell by cell");
   }
 }
 
@@ -276,6 +290,23 @@ void FieldReader::read_parts(std::vector<T>& out) {
 }
 
 template <typename T>
+void FieldReader::read_texts(std::vector<T>& out) {
+  std::vector<int64_t> ids;
+  T* to = out.data();
+  for (size_t i = 0; i < block_.size(); ++i, to += field_.length) {
+    ids.clear();
+    if (block_[i] >= 0) {
+      field_.tokenizer->read(cells_->leaf().text(block_[i]), field_.length, ids);
+    } else if (!field_.fill_missing) {
+      missing_fault(block_[i], i);
+    }
+    if (field_.mask) std::fill(ids.begin(), ids.end(), 1);
+    T* end = std::transform(ids.begin(), ids.end(), to, [](int64_t id) { return static_cast<T>(id); });
+    std::fill(end, to + field_.length, static_cast<T>(field_.mask ? 0 : field_.pad));
+  }
+}
+
+template <typename T>
 void FieldReader::put_parts(const Moment& moment, T* out) const {
   for (const DatePart& part : field_.parts) {
     const int64_t value = part_of(moment, part.kind);
@@ -326,7 +357,8 @@ double FieldReader::of(const std::vector<double>& one_or_all, int64_t i) const {
 void FieldReader::missing_fault(int64_t cell, int64_t i) {
   const bool plain = field_.kind == Kind::plain;
   const bool whole = cell == kNullRow || field_.shown.size() > 1 || per_row_ == 1;
-  fault(i, "is null", whole ? "is null" : "has a null element", plain ? "" : "nulls='fill' or 'mask' allows that");
+  const char* cure = field_.kind == Kind::text ? "nulls='fill' allows that" : "nulls='fill' or 'mask' allows that";
+  fault(i, "is null", whole ? "is null" : "has a null element", plain ? "" : cure);
 }
 
 void FieldReader::fault(int64_t i, const char* reason, const std::string& what, const std::string& cure) {

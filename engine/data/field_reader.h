@@ -10,6 +10,7 @@
 #include "data/columns.h"
 #include "data/decimal.h"
 #include "data/faults.h"
+#include "data/image_reader.h"
 
 namespace stoker::data {
 
@@ -41,6 +42,8 @@ class FieldReader {
   template <typename T>
   void read_parts(std::vector<T>& out);
   template <typename T>
+  void read_texts(std::vector<T>& out);
+  template <typename T>
   void put_parts(const Moment& moment, T* out) const;
   std::optional<Moment> moment(int64_t position, int64_t i);
   template <typename T>
@@ -55,6 +58,7 @@ class FieldReader {
   Faults& faults_;
   std::optional<ArrowReader> dense_;
   std::optional<Cells> cells_;
+  std::optional<ImageReader> images_;
   int64_t per_row_;             // cells
   int64_t begin_ = 0;           // of the block under way
   std::vector<int64_t> block_;  // its cells

@@ -24,7 +24,8 @@ at::ScalarType scalar_type(DType dtype) {
   fail_bug("no program takes ", name(dtype));
 }
 
-at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* rows, int64_t count, at::Tensor reuse) {
+at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* rows, int64_t count, at::Tensor reuse,
+                        const Draws* draws) {
   const ColumnSpec& spec = store.columns()[column];
   std::vector<int64_t> sizes{count};
   sizes.insert(sizes.end(), spec.shape.begin(), spec.shape.end());
@@ -34,7 +35,7 @@ at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* ro
   } else if (batch.sizes() != at::IntArrayRef(sizes)) {
     batch.resize_(sizes);
   }
-  store.gather(column, rows, count, batch.mutable_data_ptr());
+  store.gather(column, rows, count, batch.mutable_data_ptr(), draws);
   return batch;
 }
 

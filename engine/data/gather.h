@@ -11,8 +11,8 @@ namespace stoker::data {
 at::ScalarType scalar_type(DType dtype);
 
 /// The rows' values of one column as [count, *shape], in the column's dtype. `reuse` may be the result of an earlier
-/// call for the same column, which is then overwritten; nobody else may hold it.
+/// call for the same column, which is then overwritten; nobody else may hold it. For `draws` see ColumnStore::gather.
 at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* rows, int64_t count,
-                        at::Tensor reuse = {});
+                        at::Tensor reuse = {}, const Draws* draws = nullptr);
 
 }  // namespace stoker::data

@@ -59,15 +59,6 @@ std::vector<bool> Plan::present(int64_t step) const {
 
 namespace {
 
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014; constants of Vigna's
-/// public splitmix64.c): number i of a key is a function of (key, i) alone.
-uint64_t splitmix64(uint64_t key, uint64_t i) {
-  uint64_t z = key + (i + 1) * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
 /// Numbers below a bound without bias (Lemire: Fast Random Integer Generation in an Interval, TOMACS 2019).
 class Bounded {
  public:

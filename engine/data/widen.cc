@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "data/image_batch.h"
+
 namespace stoker::data {
 namespace {
 
@@ -18,7 +20,9 @@ void widen_row(const std::byte* from, int64_t values, T unit, std::byte* to) {
 }  // namespace
 
 void widen(const FieldSpec& field, const std::byte* from, size_t from_stride, const uint32_t* rows, int64_t count,
-           DType tensor, std::byte* to, size_t to_stride) {
+           DType tensor, std::byte* to, size_t to_stride, const Draws* draws) {
+  if (field.kind == FieldSpec::Kind::image)
+    return widen_images(field, from, from_stride, rows, count, tensor, to, to_stride, draws);
   const int64_t values = field.values();
   with_dtype(field.stored, [&]<typename S>(S) {
     with_dtype(tensor, [&]<typename T>(T) {

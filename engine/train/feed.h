@@ -29,6 +29,7 @@ class Feed {
   std::vector<int> owned_;
   uint64_t seed_;
   bool shuffle_;
+  uint64_t epoch_ = 0;
   std::vector<at::Tensor> gather(int64_t step, int shard) const;
 
   std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch

@@ -163,6 +163,102 @@ class Array(Declared):
 
 
 @dataclass(frozen=True)
+class Image(Declared):
+    """JPEG, PNG or WebP files in a binary column, or Spark's image struct, as float planes [channels, height, width].
+
+    Each picture is brought to `size` (height, width) by antialiased bilinear resizing: fit="stretch" distorts it,
+    fit="cover" takes the middle in that shape. crop: (height, width) of a part of it, taken at random in training and
+    from the middle in transform. flip: half of the rows are mirrored in training. The model sees
+    (pixel / 255 - mean) / std, with one mean and std for all channels or one for each.
+    """
+
+    size: Sequence[int]
+    crop: Sequence[int] | None = None
+    flip: bool = False
+    fit: str = "stretch"
+    channels: int = 3
+    mean: float | Sequence[float] = 0.0
+    std: float | Sequence[float] = 1.0
+    nulls: str = "error"
+    fill: int = 0
+    maxPixels: int = 100_000_000
+
+    def _check(self) -> None:
+        object.__setattr__(self, "size", self._pair("size", self.size))
+        if self.crop is not None:
+            object.__setattr__(self, "crop", self._pair("crop", self.crop))
+            if self.crop[0] > self.size[0] or self.crop[1] > self.size[1]:
+                raise UserError(f"{self}: crop {list(self.crop)} is larger than size {list(self.size)}")
+        if self.channels not in (1, 3):
+            raise UserError(f"{self}: channels is 3 (red, green, blue) or 1 (grey), not {self.channels}")
+        if self.fit not in ("stretch", "cover"):
+            raise UserError(f"{self}: fit is 'stretch' or 'cover', not {self.fit!r}")
+        if self.nulls == "mask" or not 0 <= self.fill <= 255:
+            raise UserError(f"{self}: nulls is 'error' or 'fill', and fill a pixel's value, 0 to 255")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, self._per_channel(name, getattr(self, name)))
+        if 0 in self.std:
+            raise UserError(f"{self}: std is not 0")
+
+    def _pair(self, name: str, value: Any) -> tuple[int, ...]:
+        pair = tuple(value) if isinstance(value, Sequence) else ()
+        if len(pair) != 2 or not all(isinstance(n, int) and 1 <= n <= 1 << 14 for n in pair):
+            raise UserError(f"{self}: {name} is (height, width) in pixels, such as (224, 224), not {value!r}")
+        return pair
+
+    def _per_channel(self, name: str, value: Any) -> tuple[float, ...]:
+        many = tuple(value) if isinstance(value, Sequence) else (value,) * self.channels
+        if len(many) != self.channels or not all(math.isfinite(one) for one in many):
+            raise UserError(f"{self}: {name} is a number, or one for each of the {self.channels} channels: {value!r}")
+        return tuple(float(one) for one in many)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, *(self.crop or self.size))
+
+
+@dataclass(frozen=True)
+class Text(Declared):
+    """A text as the numbers of its tokens, cut or padded to `length`. A null that is filled is an empty text.
+
+    tokenizer: "word": by a vocabulary, given or learnt as Category does; 0 for words that are not in it. "byte": the
+    UTF-8 bytes, 1 to 256. lower: of words, ASCII letters are lowered first.
+    """
+
+    length: int
+    tokenizer: str = "word"
+    vocabulary: Sequence[str] | None = None
+    lower: bool = True
+    minCount: int = 1
+    maxSize: int | None = None
+    pad: int = 0
+    nulls: str = "error"
+
+    def _check(self) -> None:
+        if self.length < 1:
+            raise UserError(f"{self}: length must be at least 1, not {self.length}")
+        if self.pad < 0:
+            raise UserError(f"{self}: pad is a number of 0 or more, not {self.pad}")
+        if self.tokenizer not in ("word", "byte"):
+            raise UserError(f"{self}: tokenizer is 'word' or 'byte', not {self.tokenizer!r}")
+        if self.nulls == "mask":
+            raise UserError(f"{self}: nulls is 'error' or 'fill', which makes an empty text")
+        if self.vocabulary is not None:
+            if self.tokenizer != "word" or not all(isinstance(word, str) for word in self.vocabulary):
+                raise UserError(f"{self}: a vocabulary holds words, and is for tokenizer='word' alone")
+            if len(set(self.vocabulary)) < len(self.vocabulary):
+                raise UserError(f"{self}: the vocabulary holds a word twice")
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, with 0: what an Embedding needs."""
+        if self.tokenizer == "word" and self.vocabulary is None:
+            raise UserError(f"{self} has no vocabulary yet: stoker.inputs.learn(df, inputs) gives declarations that do")
+        return max(257 if self.tokenizer == "byte" else len(self.vocabulary) + 1, self.pad + 1)
+
+
+@dataclass(frozen=True)
 class Padded(Declared):
     """Arrays of any length, cut or padded to `length`. `of` says what the elements are: a Numeric, Category or Hashed
     of the same column. A null array counts as an empty one unless its nulls are an error."""
@@ -199,7 +295,9 @@ class Present(Declared):
         self.__post_init__()
 
 
-_KINDS: dict[str, type] = {c.__name__: c for c in (Numeric, Category, Hashed, DateParts, Array, Padded, Present)}
+_KINDS: dict[str, type] = {
+    c.__name__: c for c in (Numeric, Category, Hashed, DateParts, Array, Image, Text, Padded, Present)
+}
 
 Item = str | Declared
 Inputs = Mapping[str, Item | Sequence[Item]]
@@ -223,7 +321,9 @@ def _sizes(item: Any) -> list[int]:
         return [PARTS[part] + (part in COUNTED_FROM_ONE) for part in item.parts]
     if isinstance(item, (Category, Hashed)):
         return [item.size]
-    raise UserError(f"{item} is no number of a few: an Embedding takes Category, Hashed and DateParts")
+    if isinstance(item, Text):
+        return [item.size] * item.length
+    raise UserError(f"{item} is no number of a few: an Embedding takes Category, Hashed, Text and DateParts")
 
 
 def width(entry: Any) -> int:

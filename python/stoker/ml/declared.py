@@ -20,9 +20,11 @@ from stoker.inputs import (
     DateParts,
     Declared,
     Hashed,
+    Image,
     Numeric,
     Padded,
     Present,
+    Text,
     items_of,
 )
 from stoker.ml.kinds import check_type, default_of
@@ -55,6 +57,10 @@ def width_of(field: Field) -> int:
     """Values of one row."""
     if field["kind"] == "part":
         return sum(len(part["table"][0]) if "table" in part else 1 for part in field["parts"])
+    if field["kind"] == "text":
+        return field["length"]
+    if field["kind"] == "image":
+        return field["image"]["channels"] * math.prod(field["image"]["crop"])
     return math.prod(field.get("shape", ()))
 
 
@@ -68,15 +74,18 @@ def _largest(field: Field) -> list[int]:
         return [9999 if part == "year" else PARTS[part] - (part not in COUNTED_FROM_ONE)
                 for part in (told["part"] for told in field["parts"])]  # fmt: skip
     known = len(field.get("words", field.get("numbers", ())))
-    top = {"category": known, "hash": field.get("buckets", 0) - 1, "present": 1}.get(field["kind"], 0)
+    text = 256 if field.get("tokenizer") == "byte" else known
+    top = {"category": known, "text": text, "hash": field.get("buckets", 0) - 1, "present": 1}.get(field["kind"], 0)
     return [max(top, int(field.get("pad", 0)))] * width_of(field)
 
 
 def _own_shape(item: Declared) -> tuple[int, ...]:
     if isinstance(item, Present) and item.of is not None:
         return _own_shape(item.of)
-    if isinstance(item, Padded):
+    if isinstance(item, (Padded, Text)):
         return (item.length,)
+    if isinstance(item, Image):
+        return item.shape
     if isinstance(item, Array):
         if item.shape is None:
             raise UserError(f"{item} has no shape yet: give it, such as shape=[28, 28]")
@@ -90,7 +99,7 @@ def _own_shape(item: Declared) -> tuple[int, ...]:
 def _dtype(items: Sequence[Declared]) -> str:
     """Numbers for lookups where every item is one, else floats. Masks go with the others."""
     kinds = [item.of if isinstance(item, Padded) else item for item in items if not isinstance(item, Present)]
-    whole = [isinstance(k, (Category, Hashed)) or (isinstance(k, DateParts) and not k.cyclic) for k in kinds]
+    whole = [isinstance(k, (Category, Hashed, Text)) or (isinstance(k, DateParts) and not k.cyclic) for k in kinds]
     return "int64" if whole and all(whole) else "float32"
 
 
@@ -128,7 +137,7 @@ class _Fields:
             return self._numbers(alike)
         make: dict[type, Callable[[Any], tuple[Field, Sent]]] = {
             Category: self._category, Hashed: self._hashed, DateParts: self._parts, Array: self._array,
-            Padded: self._padded, Present: self._present,
+            Image: self._image, Text: self._text, Padded: self._padded, Present: self._present,
         }  # fmt: skip
         return make[type(first)](first)
 
@@ -175,6 +184,25 @@ class _Fields:
         field.update(shape=list(_own_shape(item)), unit=item.unit, lossy=item.lossy, **_filled(item.nulls, [item.fill]))
         return field, sent
 
+    def _image(self, item: Image) -> tuple[Field, Sent]:
+        if not self._dtype.startswith("float"):
+            raise UserError(f"{item}: pictures are floats, and inputTypes says {self._dtype}")
+        sent = Sent((item.column,))
+        field = _base("image", [item.column], sent, "uint8")
+        field["image"] = {
+            "channels": item.channels, "size": item.size, "crop": item.crop or item.size, "flip": item.flip,
+            "cover": item.fit == "cover", "max_pixels": item.maxPixels, "mean": item.mean, "deviation": item.std,
+        }  # fmt: skip
+        return {**field, **_filled(item.nulls, [item.fill])}, sent
+
+    def _text(self, item: Text) -> tuple[Field, Sent]:
+        sent = Sent((item.column,))
+        field = {**_base("text", [item.column], sent, _compact(item.size)), "length": item.length, "pad": item.pad,
+                 "tokenizer": item.tokenizer}  # fmt: skip
+        if item.tokenizer == "word":
+            field.update(words=list(item.vocabulary), lower=item.lower)
+        return {**field, **_filled(item.nulls, [0])}, sent
+
     def _padded(self, item: Padded) -> tuple[Field, Sent]:
         field, sent = self._field([item.of])
         field.update(shape=[item.length], padded=True, pad=item.pad)
@@ -195,6 +223,8 @@ def _base(kind: str, shown: list[str], sent: Sent, stored: str) -> Field:
 
 
 def _mask(field: Field) -> Field:
+    if field["kind"] == "text":
+        return {**field, "mask": True, "stored": "uint8", **_filled("fill", [0])}
     kept = {key: field[key] for key in ("column", "shown", "shape", "padded") if key in field}
     return {**kept, "kind": "present", "stored": "uint8"}
 

@@ -14,12 +14,25 @@ from pyspark.sql.types import (
     DateType,
     NumericType,
     StringType,
+    StructType,
     TimestampNTZType,
     TimestampType,
 )
 
 from stoker.errors import UserError
-from stoker.inputs import CLOCK_PARTS, Array, Category, DateParts, Declared, Hashed, Numeric, Padded, Present
+from stoker.inputs import (
+    CLOCK_PARTS,
+    Array,
+    Category,
+    DateParts,
+    Declared,
+    Hashed,
+    Image,
+    Numeric,
+    Padded,
+    Present,
+    Text,
+)
 from stoker.spark import columns
 
 
@@ -48,12 +61,19 @@ def _is_array(kind: DataType) -> bool:
     return isinstance(kind, BinaryType) or columns.is_vector(kind) or (inner is not kind and _is_number(inner))
 
 
+def _is_image(kind: DataType) -> bool:
+    struct = isinstance(kind, StructType) and {"height", "width", "nChannels", "mode", "data"} <= set(kind.names)
+    return isinstance(kind, BinaryType) or struct
+
+
 _RULES: dict[type, _Rule] = {
     Numeric: _Rule(_is_number, "a numeric type"),
     Category: _Rule(_is_key, "a string, a whole number or a boolean"),
     Hashed: _Rule(_is_key, "a string, a whole number or a boolean"),
     DateParts: _Rule(_is_time, "a date or a timestamp"),
     Array: _Rule(_is_array, "an array of numbers, nested or not, a vector or binary"),
+    Text: _Rule(lambda kind: isinstance(kind, StringType), "a string"),
+    Image: _Rule(_is_image, "binary (JPEG, PNG or WebP files) or Spark's image struct"),
 }
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, BooleanType, StringType
 
 from stoker.errors import UserError
-from stoker.inputs import Array, Category, Declared, Numeric, Padded, Present, has_declared, items_of
+from stoker.inputs import Array, Category, Declared, Numeric, Padded, Present, Text, has_declared, items_of
 from stoker.ml import declared, kinds
 from stoker.spark import columns
 
@@ -83,7 +83,8 @@ def _learners(inputs: Mapping[str, Any]) -> Iterator[Declared]:
         for item in items_of(entry):
             whole = item.of if isinstance(item, Present) and item.of is not None else item
             inner = whole.of if isinstance(whole, Padded) else whole
-            if isinstance(inner, Category) and inner.vocabulary is None:
+            words = isinstance(inner, Category) or (isinstance(inner, Text) and inner.tokenizer == "word")
+            if words and inner.vocabulary is None:
                 yield whole
             if isinstance(inner, Numeric) and inner.standardise and inner.mean is None:
                 yield whole
@@ -101,7 +102,7 @@ def _learn(df: DataFrame, learners: Sequence[Declared]) -> dict[Declared, Declar
     numbers = [item for item in learners if isinstance(_inner(item), Numeric)]
     if padded := [item for item in numbers if isinstance(item, Padded)]:
         raise UserError(f"{padded[0]}: elements of padded arrays are not standardised; give mean and scale")
-    categories = [item for item in learners if isinstance(_inner(item), Category)]
+    categories = [item for item in learners if isinstance(_inner(item), (Category, Text))]
     found = _pass(df, numbers, categories)
     learnt = {item: _with_vocabulary(df, item, found.get(i, {})) for i, item in enumerate(categories)}
     for n, item in enumerate(numbers):
@@ -198,14 +199,25 @@ def _within(categories: Sequence[Declared]) -> str:
     return f"which < 0 or place <= case which {most or 'when 0 then 1'} end"
 
 
+_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# As engine/data/tokenizer.h has it: runs of letters, digits, '_' and what is beyond ASCII; else one character.
+_WORD = r"r'[0-9A-Za-z_\x{80}-\x{10FFFF}]+|[^\x09-\x0D ]'"
+
+
+def _words(item: Text, name: str) -> str:
+    text = f"translate({name}, '{_CAPITALS}', '{_CAPITALS.lower()}')" if item.lower else name
+    return f"regexp_extract_all({text}, {_WORD}, 0)"
+
+
 def _of_category(df: DataFrame, i: int, item: Declared) -> str:
     name = columns.sql_name(df, item.column)
     boolean = isinstance(_value_type(df, item), BooleanType)
     word = "cast(cast({} as int) as string)" if boolean else "cast({} as string)"
     empty = ", ".join(f"'v{k}', cast(null as double)" for k in range(_TOGETHER))
     row = f"named_struct('which', {i}, 'word', {word}, {empty})"
-    if isinstance(item, Padded):
-        return f"coalesce(transform({name}, x -> {row.format('x')}), array())"
+    if isinstance(item, (Padded, Text)):
+        many = _words(item, name) if isinstance(item, Text) else name
+        return f"coalesce(transform({many}, x -> {row.format('x')}), array())"
     return f"array({row.format(name)})"
 
 
