@@ -11,8 +11,8 @@ from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import functions as F
 from torch import nn
 
-from stoker import StokerClassificationModel, StokerClassifier, StokerRegressor
 import stoker
+from stoker import StokerClassificationModel, StokerClassifier, StokerRegressor
 from stoker.engine import core
 from stoker.errors import UserError
 from stoker.inputs import Array, Category, DateParts, Hashed, Numeric, Padded, Present, learn, sizes, width

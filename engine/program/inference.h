@@ -20,9 +20,9 @@ namespace stoker::program {
 
 class Inference {
  public:
-  /// Weights are used where they lie in `weights` (see view_tensor), which must outlive this object. The calling thread's
-  /// number of intra-op threads decides which kernels run.
-  /// Throws Error(user) where program and weights do not fit.
+  /// Weights are used where they lie in `weights` (see view_tensor), which must outlive this object. The calling
+  /// thread's number of intra-op threads decides which kernels run. Throws Error(user) where program and weights do not
+  /// fit.
   Inference(const std::string& program, ByteView weights);
 
   /// Outputs in the program's order for a batch of rows: inputs in the program's order, batch first.

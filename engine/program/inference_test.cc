@@ -159,7 +159,9 @@ TEST(Inference, InputsOfDifferentLengths) {
   const auto weights = to_safetensors({});
   const Inference inference(json.dump(), weights);
   EXPECT_TRUE(at::equal(inference.run({at::ones({3}), at::ones({3})})[0], at::full({3}, 2.0F)));
-  EXPECT_EQ(user_error([&] { inference.run({at::ones({3}), at::ones({2})}); }),
+  EXPECT_EQ(user_error([&] {
+              inference.run({at::ones({3}), at::ones({2})});
+            }),
             "input b has 2 rows, and input a has 3");
 }
 

@@ -26,8 +26,8 @@ struct Trunk {
   Program head;
 };
 
-/// None unless nothing else reads the chain's parameters and what lies inside of it, and its layers are small enough for
-/// the kernels of dense.h. A training program's chain must hold every parameter, and the program have no buffers.
+/// None unless nothing else reads the chain's parameters and what lies inside of it, and its layers are small enough
+/// for the kernels of dense.h. A training program's chain must hold every parameter, and the program have no buffers.
 std::optional<Trunk> find_trunk(const Program& program);
 
 }  // namespace stoker::program

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
-from pyspark.sql.types import DataType
+from pyspark.sql.types import DataType, StructField, StructType
 
 from stoker.errors import UserError
 from stoker.ml import layout
@@ -38,7 +38,7 @@ def function_of(spark: SparkSession, name: str, model: Any, output: str | None) 
     """What runs in the workers, and the type that it gives."""
     sources = layout.features_of_program(model, None, model.compiled.infer["inputs"])
     forms = tuple(form for form in (_by_column(sources), _packed(sources)) if form)
-    schema = compat.crossing(output_schema(model))
+    schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(output_schema(model))])
     field = _chosen(model, schema.names, output)
     function = Function(name, model.scorer(spark), forms, field)
     return function, schema if field is None else schema[field].dataType

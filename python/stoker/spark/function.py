@@ -77,11 +77,13 @@ def as_numbers(array: Any, dtype: str) -> Any:
     import pyarrow as pa
 
     inner = array.type.value_type if pa.types.is_list(array.type) else array.type
-    wanted = {"float32": pa.float32(), "float64": pa.float64()}.get(dtype, pa.float64())
-    exact = dtype not in ("float32", "float64") or pa.types.is_floating(inner)
-    if exact and not pa.types.is_decimal(inner) or not (pa.types.is_integer(inner) or pa.types.is_decimal(inner)):
+    if pa.types.is_decimal(inner):
+        wanted = pa.float64()
+    elif pa.types.is_integer(inner) and dtype in ("float32", "float64"):
+        wanted = pa.float32() if dtype == "float32" else pa.float64()
+    else:
         return array
-    return array.cast(pa.list_(wanted) if inner is not array.type else wanted, safe=False)
+    return array.cast(wanted if inner is array.type else pa.list_(wanted), safe=False)
 
 
 def on_clock(array: Any, zone: str | None) -> Any:
