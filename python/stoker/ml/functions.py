@@ -24,12 +24,12 @@ def register(spark: SparkSession, name: str, model: Any, output: str | None = No
 
     The arguments are the columns that the model was fit on, in the order of featuresCols or inputs; inputs that are not
     declared may also come packed, one array or vector each. It gives the column `output` of those that transform would
-    add (default: the prediction), vectors as arrays; "*" gives all of them as a struct. Returns the function, which works
-    on Columns too.
+    add (default: the prediction), vectors as arrays; "*" gives all of them as a struct. Returns the function, which
+    works on Columns too.
     """
     if not isinstance(model, _StokerModel):
-        raise UserError(f"register takes a model that was fit by Stoker, not a {type(model).__name__}"
-                        + ("; give its stage, such as model.stages[-1]" if hasattr(model, "stages") else ""))  # fmt: skip
+        cure = "; give its stage, such as model.stages[-1]" if hasattr(model, "stages") else ""
+        raise UserError(f"register takes a model that was fit by Stoker, not a {type(model).__name__}{cure}")
     function, kind = function_of(spark, name, model, output)
     return spark.udf.register(name, compat.arrow_function(function, kind))
 

@@ -81,9 +81,8 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         schema = output_schema(self)
         if not schema.fields:
             return df
-        scoring = Batches(
-            self.scorer(df.sparkSession), json.dumps([source.spec() for source in sources]), tuple(inputs)
-        )
+        specs = json.dumps([source.spec() for source in sources])
+        scoring = Batches(self.scorer(df.sparkSession), specs, tuple(inputs))
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
     def scorer(self, spark: SparkSession) -> Scorer:

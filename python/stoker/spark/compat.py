@@ -72,9 +72,9 @@ def append_outputs(df: DataFrame, run: Callable[[Batches], Iterator[Any]], input
 
 
 def append_by_udf(df: DataFrame, run: Callable, inputs: list[Column], outputs: StructType) -> DataFrame:
-    """The inputs are columns of a projection of their own, and the first is given twice, so that Spark does not fold the
-    projection into the UDF: over columnar children it would then read each value through a generic row, which took a
-    quarter of the JVM's time for 30 columns. A column that is given twice crosses once."""
+    """The inputs are columns of a projection of their own, and the first is given twice, so that Spark does not fold
+    the projection into the UDF: over columnar children it would then read each value through a generic row, which took
+    a quarter of the JVM's time for 30 columns. A column that is given twice crosses once."""
 
     def predict(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         return run(arrays[1:] for arrays in batches)

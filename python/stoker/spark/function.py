@@ -1,5 +1,5 @@
-"""A model as a SQL function, inside Spark's Python workers: its arguments come as they are, so that what Spark casts and
-packs for transform is done here."""
+"""A model as a SQL function, inside Spark's Python workers: its arguments come as they are, so that what Spark casts
+and packs for transform is done here."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ class Scorer:
     outputs: Outputs
 
     def results(self, batches: Iterator[tuple[str, Mapping[str, Any]]]) -> Iterator[Any]:
-        """For each batch, given as the engine's ColumnSpecs in JSON and the arrays that they read, a struct array of the
-        columns that the model adds."""
+        """For each batch, given as the engine's ColumnSpecs in JSON and the arrays that they read, a struct array of
+        the columns that the model adds."""
         import pyarrow as pa
 
         engine, readers = loaded(self), _Readers()
