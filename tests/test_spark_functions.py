@@ -99,9 +99,7 @@ def test_a_name_that_is_registered_again_is_replaced(spark, rows, model):
 
 def test_a_call_with_too_few_columns_is_told_how(spark, rows):
     stoker.register(spark, "score_columns", classifier(featuresCols=NAMES))
-    message = (
-        r"score_columns is called with 2 arguments; it is score_columns\(a, b, c, d\) or .*\(features\)"
-    )
+    message = r"score_columns is called with 2 arguments; it is score_columns\(a, b, c, d\) or .*\(features\)"
     with pytest.raises(Exception, match=message):
         selected(spark, "score_columns(a, b)")
     with pytest.raises(Exception, match=r"featuresCols \(a, b, c, d\)', .*has type string, expected an array of 4 n"):
