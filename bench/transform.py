@@ -2,8 +2,8 @@
 torch module once a task and runs it in inference mode, at the best of several batch sizes.
 
 Run: make bench-transform, or with BENCH="--quick mlp" for some cases with one run of each side, whose figures say
-little about the bars. Both sides read the same Parquet file, keep every column and write to Spark's "noop" sink, in a warm
-session of two tasks with one thread each; runs are interleaved, medians count. Both must predict the same numbers.
+little about the bars. Both sides read the same Parquet file, keep every column and write to Spark's "noop" sink, in a
+warm session of two tasks with one thread each; runs are interleaved, medians count. Both must predict the same numbers.
 """
 
 import argparse
