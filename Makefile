@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan test-faults lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest clean
+.PHONY: help setup build demo test test-asan test-tsan test-faults lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -53,6 +53,9 @@ bench-recovery: build ## what readiness for deaths costs, and coming back from t
 
 bench-ingest: build ## from Parquet files to the engine's store against draining mapInArrow into nothing; JPEG files to pixels against Pillow
 	@$(VENV_PYTHON) bench/ingest.py $(BENCH)
+
+bench-transform: build ## model.transform against an iterator pandas UDF of the same torch module
+	@$(VENV_PYTHON) bench/transform.py $(BENCH)
 
 clean: ## what was built; .venv and the cached data set stay
 	@rm -rf build dist python/stoker/lib python/stoker/*.so

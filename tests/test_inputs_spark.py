@@ -11,6 +11,7 @@ from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import functions as F
 from torch import nn
 
+import stoker
 from stoker import StokerClassificationModel, StokerClassifier, StokerRegressor
 from stoker.engine import core
 from stoker.errors import UserError
@@ -284,6 +285,14 @@ def test_no_rows_to_learn_from(spark):
     none = spark.createDataFrame([], "c double")
     with pytest.raises(UserError, match=r"Numeric\('c'\): the column has no values to learn a mean from"):
         learn(none, {"x": Numeric("c", standardise=True)})
+
+
+def test_a_sql_function_takes_raw_columns(spark, df, model):
+    df.createOrReplaceTempView("raw_rows")
+    stoker.register(spark, "raw_score", model, output="probability")
+    call = "raw_score(real, price, holed, flag, moment, word, day, tokens, grid)"
+    got = {row.id: row.got for row in spark.sql(f"SELECT id, {call} AS got FROM raw_rows").collect()}
+    assert got == {row.id: list(row.probability) for row in model.transform(df).collect()}
 
 
 def test_transform_names_a_column_that_is_missing_or_has_become_another(df, model):

@@ -8,8 +8,11 @@ import numpy as np, torch
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import SparkSession
 from conftest import blobs, table
+import stoker
 from stoker import StokerClassificationModel, StokerClassifier, UserError
+from stoker.frontend.torch import compile as compile_program
 from stoker.inputs import Category, Numeric
+from stoker.program import TensorSpec
 
 spark = SparkSession.builder.remote("local[2]").getOrCreate()
 df = table(spark, *blobs(300))
@@ -27,6 +30,17 @@ except UserError as error:
     assert "exists already" in str(error)
 rows = StokerClassificationModel.load(path + "/m").transform(df).collect()
 assert np.mean([r.prediction == r.label for r in rows]) > 0.9
+df.createOrReplaceTempView("blobs")
+stoker.register(spark, "score", model)
+rows = spark.sql("SELECT label, score(features) AS prediction FROM blobs").collect()
+assert np.mean([r.prediction == r.label for r in rows]) > 0.9
+wide = torch.nn.Sequential(torch.nn.Linear(4, 600), torch.nn.Linear(600, 600), torch.nn.Linear(600, 3))
+specs = [TensorSpec("features", "float32", (4,))], [TensorSpec("label", "int64", ())]
+large = StokerClassificationModel(compile_program(wide, torch.nn.CrossEntropyLoss(), *specs), output_kind="logits")
+assert type(large.scorer(spark).weights).__name__ == "Shipped"
+stoker.register(spark, "score", large)
+rows = large.transform(df).selectExpr("prediction", "score(features) AS again").collect()
+assert len(rows) == 300 and all(r.prediction == r.again for r in rows)
 Pipeline(stages=[estimator]).fit(df).write().overwrite().save(path + "/p")
 assert len(PipelineModel.load(path + "/p").transform(df).collect()) == 300
 words = df.selectExpr("concat('w', label) as word", "if(label = 0, null, label) as holed", "label")

@@ -9,7 +9,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField, StructType
 
 from stoker.spark import compat
-from stoker.spark.infer import ROWS_AT_ONCE, run
 from stoker.spark.outputs import Classification, Values, scores, to_struct
 
 
@@ -50,25 +49,6 @@ def test_several_values_a_row_become_a_vector_and_one_a_double():
     struct = to_struct(Values(("a", "b"), (1, 6)), [np.ones((2, 1), np.float32), np.arange(12).reshape(2, 2, 3)])
     assert struct.field(0).to_pylist() == [1.0, 1.0]
     assert struct.field(1).to_pylist()[1] == [6, 7, 8, 9, 10, 11]
-
-
-class Doubler:
-    """Stands for the engine: it says which rows it saw at once."""
-
-    def __init__(self):
-        self.seen = []
-
-    def run(self, inputs):
-        self.seen.append(len(inputs[0]))
-        return [inputs[0] * 2]
-
-
-@pytest.mark.parametrize("rows", [0, 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 3 * ROWS_AT_ONCE])
-def test_big_batches_are_run_in_parts(rows):
-    engine, values = Doubler(), np.arange(rows, dtype=np.float32)
-    (out,) = run(engine, [values])
-    np.testing.assert_array_equal(out, values * 2)
-    assert max(engine.seen) <= ROWS_AT_ONCE
 
 
 OUT = StructType([StructField("vec", VectorUDT()), StructField("sum", DoubleType())])

@@ -1,15 +1,13 @@
 #include "program/chain.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <ATen/record_function.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
-#include "base/level.h"
+#include "program/dense_kernels.h"
 #include "program/dense_layers.h"
 #include "program/loss.h"
 #include "program/plan.h"
@@ -19,11 +17,6 @@ namespace stoker::program {
 namespace {
 
 using c10::IValue;
-
-Level libtorch_level() {
-  const auto capability = at::get_cpu_capability();
-  return capability == "AVX512" ? Level::avx512 : capability == "AVX2" ? Level::avx2 : Level::baseline;
-}
 
 class Chain final : public Step {
  public:
@@ -124,8 +117,8 @@ StepScalars Chain::run_head(size_t number, const MicroBatch& batch, const at::Te
 }  // namespace
 
 std::unique_ptr<Step> make_chain(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
-  const auto* kernels = dense_kernels(static_cast<int>(libtorch_level()));
-  if (!kernels || at::get_num_threads() > 1) return nullptr;
+  const auto* kernels = usable_dense_kernels();
+  if (!kernels) return nullptr;
   auto trunk = find_trunk(program);
   return trunk ? std::make_unique<Chain>(std::move(*trunk), arena, constants, *kernels) : nullptr;
 }

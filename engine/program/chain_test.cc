@@ -102,6 +102,21 @@ TEST(Trunk, APerceptronIsAChainAndItsLossTheHead) {
   EXPECT_TRUE(trunk->head.parameters.empty());
 }
 
+TEST(Trunk, InferenceTakesWhatItCan) {
+  Writer w;
+  const int x = w.input("x", "feature", {4});
+  const int y = w.node("aten.linear.default", {slot(x), slot(w.parameter("a", {3, 4}))});
+  const int scaled = w.node("aten.mul.Tensor", {slot(y), slot(w.buffer("mean", {3}, "mean"))});
+  const int last = w.node("aten.linear.default", {slot(scaled), slot(w.parameter("b", {2, 3}))});
+  const auto trunk = find_trunk(parse_program(w.output(last).infer().dump()));
+  ASSERT_TRUE(trunk);
+  EXPECT_EQ(trunk->layers.size(), 1u);
+  EXPECT_EQ(trunk->output, y);
+  EXPECT_EQ(trunk->head.nodes.size(), 2u);
+  ASSERT_EQ(trunk->head.parameters.size(), 1u);
+  EXPECT_EQ(trunk->head.parameters[0].name, "b");
+}
+
 TEST(Trunk, NoneWhereItsInsideIsReadElsewhere) {
   Perceptron p;
   p.w.output(p.hidden);

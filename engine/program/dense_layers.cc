@@ -2,16 +2,13 @@
 
 #include <algorithm>
 
+#include "program/dense_forward.h"
+
 namespace stoker::program {
 namespace {
 
 // Sums of so few terms are faster along the outputs, over weights that were turned.
 constexpr int64_t kFewTerms = 64;
-
-void turn(const float* w, int64_t rows, int64_t columns, float* to) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c) to[c * rows + r] = w[r * columns + c];
-}
 
 }  // namespace
 

@@ -1,13 +1,12 @@
 #pragma once
 // Forward and backward through a chain of linear layers, several micro-batches at once. A row goes through the same
 // arithmetic whichever micro-batches come with it; gradients are summed by micro-batch and then folded.
-#include <memory>
-#include <new>
 #include <span>
 #include <vector>
 
 #include "optim/arena.h"
 #include "program/dense.h"
+#include "program/float_rows.h"
 #include "program/step.h"
 #include "program/trunk.h"
 
@@ -17,26 +16,6 @@ namespace stoker::program {
 struct FeatureRows {
   const float* x = nullptr;
   int64_t rows = 0;
-};
-
-/// Floats on whole cache lines, undefined at first.
-class FloatRows {
- public:
-  /// Room for so many; what was there is lost when there was less.
-  void make_room(int64_t floats) {
-    if (floats <= size_) return;
-    floats_.reset(new (kLine) float[floats]);
-    size_ = floats;
-  }
-  float* data() { return floats_.get(); }
-
- private:
-  static constexpr std::align_val_t kLine{64};
-  struct Free {
-    void operator()(float* floats) const { ::operator delete[](floats, kLine); }
-  };
-  std::unique_ptr<float[], Free> floats_;
-  int64_t size_ = 0;
 };
 
 /// Used by one thread.

@@ -1,9 +1,11 @@
 #include "program/inference.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <thread>
 
+#include "base/level.h"
 #include "program/test_programs.h"
 
 namespace stoker::program {
@@ -58,6 +60,89 @@ TEST(Inference, ManyThreadsAtOnce) {
   EXPECT_EQ(wrong, 0);
 }
 
+/// Layers that the kernels of dense.h take, one that they do not, and a softmax.
+Json mixed_model(bool with_head) {
+  Writer w;
+  const int x = w.input("x", "feature", {30});
+  int y = w.node("aten.linear.default", {slot(x), slot(w.parameter("a", {70, 30})), slot(w.parameter("b", {70}))});
+  y = w.node("aten.relu.default", {slot(y)});
+  y = w.node("aten.linear.default", {slot(y), slot(w.parameter("c", {3, 70}))});
+  if (!with_head) return w.output(y).infer();
+  y = w.node("aten.linear.default", {slot(y), slot(w.parameter("wide", {700, 3}))});
+  y = w.node("aten.tanh.default", {slot(y)});
+  y = w.node("aten.linear.default", {slot(y), slot(w.parameter("back", {700, 700}))});
+  return w.output(w.node("aten.softmax.int", {slot(y), 1})).infer();
+}
+
+Tensors mixed_tensors() {
+  at::manual_seed(2);
+  return {{"a", at::randn({70, 30})},
+          {"b", at::randn({70})},
+          {"c", at::randn({3, 70}) / 10},
+          {"wide", at::randn({700, 3})},
+          {"back", at::randn({700, 700}) / 30}};
+}
+
+at::Tensor expected(const Tensors& t, const at::Tensor& x, bool with_head) {
+  const auto y = at::linear(at::relu(at::linear(x, t.at("a"), t.at("b"))), t.at("c"));
+  return with_head ? at::softmax(at::linear(at::tanh(at::linear(y, t.at("wide"))), t.at("back")), 1) : y;
+}
+
+TEST(Inference, EqualsLibtorchForAnyNumberOfRows) {
+  at::set_num_threads(1);
+  const auto tensors = mixed_tensors();
+  const auto weights = to_safetensors(tensors);
+  for (const bool with_head : {false, true}) {
+    const Inference inference(mixed_model(with_head).dump(), weights);
+    for (const int64_t rows : {0, 1, 2, 255, 256, 257, 700}) {
+      const auto x = at::randn({rows, 30});
+      EXPECT_TRUE(at::allclose(inference.run({x})[0], expected(tensors, x, with_head), 1e-4, 1e-5)) << rows;
+    }
+  }
+}
+
+TEST(Inference, ARowHasTheSameBitsHoweverRowsAreCutAndOrdered) {
+  at::set_num_threads(1);
+  const auto weights = to_safetensors(mixed_tensors());
+  for (const bool with_head : {false, true}) {
+    const Inference inference(mixed_model(with_head).dump(), weights);
+    const auto x = at::randn({601, 30});
+    const auto whole = inference.run({x})[0];
+    for (const int64_t rows : {1, 2, 7, 100, 256, 300}) {
+      for (int64_t begin = 0; begin < 601; begin += rows) {
+        const auto part = x.slice(0, begin, begin + rows);
+        EXPECT_TRUE(at::equal(inference.run({part})[0], whole.slice(0, begin, begin + rows))) << begin << " " << rows;
+      }
+    }
+    const auto order = at::randperm(601, at::kLong);
+    EXPECT_TRUE(at::equal(inference.run({x.index_select(0, order)})[0], whole.index_select(0, order)));
+  }
+}
+
+TEST(Inference, WideRowsRunFewAtOnceAndAPlainChainAllThatCome) {
+  at::set_num_threads(1);
+  const auto weights = to_safetensors(mixed_tensors());
+  auto json = mixed_model(true);
+  EXPECT_EQ(Inference(json.dump(), weights).chunk_rows(), 256);
+  json["widest"] = 20000;
+  EXPECT_EQ(Inference(json.dump(), weights).chunk_rows(), 32);
+  json["widest"] = int64_t{1} << 40;
+  EXPECT_EQ(Inference(json.dump(), weights).chunk_rows(), 4);
+  if (dense_kernels(static_cast<int>(best_level()))) {
+    EXPECT_EQ(Inference(mixed_model(false).dump(), weights).chunk_rows(), 0);
+  }
+}
+
+TEST(Inference, SeveralThreadsPerOperatorGiveTheSameNumbers) {
+  const auto tensors = mixed_tensors();
+  const auto weights = to_safetensors(tensors);
+  at::set_num_threads(2);
+  const Inference inference(mixed_model(false).dump(), weights);
+  at::set_num_threads(1);
+  const auto x = at::randn({9, 30});
+  EXPECT_TRUE(at::allclose(inference.run({x})[0], expected(tensors, x, false), 1e-5, 1e-5));
+}
+
 TEST(Inference, InputsThatDoNotFit) {
   const auto weights = to_safetensors(kTensors);
   const Inference inference(model().dump(), weights);
@@ -65,6 +150,19 @@ TEST(Inference, InputsThatDoNotFit) {
   EXPECT_TRUE(has(error({}), "the program has 1 inputs, and 0 are given"));
   EXPECT_TRUE(has(error({at::ones({2, 4})}), "input x has the shape [2, 4], and the program wants rows of [3]"));
   EXPECT_TRUE(has(error({at::ones({2, 3}, at::kDouble)}), "input x is float64, and the program wants float32"));
+}
+
+TEST(Inference, InputsOfDifferentLengths) {
+  Writer w;
+  const int a = w.input("a", "feature", {}), b = w.input("b", "feature", {});
+  const auto json = w.output(w.node("aten.add.Tensor", {slot(a), slot(b)})).infer();
+  const auto weights = to_safetensors({});
+  const Inference inference(json.dump(), weights);
+  EXPECT_TRUE(at::equal(inference.run({at::ones({3}), at::ones({3})})[0], at::full({3}, 2.0F)));
+  EXPECT_EQ(user_error([&] {
+              inference.run({at::ones({3}), at::ones({2})});
+            }),
+            "input b has 2 rows, and input a has 3");
 }
 
 TEST(Inference, FilesThatDoNotFit) {

@@ -1,6 +1,7 @@
 #include "program/trunk.h"
 
 #include <algorithm>
+#include <set>
 
 namespace stoker::program {
 namespace {
@@ -48,9 +49,10 @@ class Finder {
   explicit Finder(const Program& program) : program_(program), reads_(count_reads(program)) {}
 
   std::optional<Trunk> find() {
-    if (!program_.train || !program_.buffers.empty()) return std::nullopt;
+    if (program_.train && !program_.buffers.empty()) return std::nullopt;
     for (size_t i = 0; i < program_.nodes.size() && layers_.empty(); ++i) follow(i);
-    if (layers_.empty() || parameters_ != program_.parameters.size()) return std::nullopt;
+    if (layers_.empty()) return std::nullopt;
+    if (program_.train && parameters_.size() != program_.parameters.size()) return std::nullopt;
     return Trunk{input_, program_.nodes[taken_[0]].where, layers_, slot_, head()};
   }
 
@@ -88,7 +90,8 @@ class Finder {
     layer.out = shape[0], layer.in = shape[1];
     if (layer.in * layer.out > kMostWeights || layer.in > kMostInputs || layer.in * layer.out == 0) return false;
     layers_.push_back(layer);
-    parameters_ += biased ? 2 : 1;
+    parameters_.insert(slot_argument(node, 1));
+    if (biased) parameters_.insert(slot_argument(node, 2));
     return take(i);
   }
 
@@ -107,7 +110,7 @@ class Finder {
 
   Program head() const {
     Program head = program_;
-    head.parameters.clear();
+    std::erase_if(head.parameters, [this](const Parameter& p) { return parameters_.contains(p.slot); });
     head.nodes.clear();
     for (size_t i = 0; i < program_.nodes.size(); ++i)
       if (std::ranges::find(taken_, i) == taken_.end()) head.nodes.push_back(program_.nodes[i]);
@@ -119,7 +122,7 @@ class Finder {
   int input_ = 0;
   int slot_ = -1;  // where the chain has come to
   std::vector<DenseLayer> layers_;
-  size_t parameters_ = 0;  // in layers_
+  std::set<int> parameters_;  // slots of those in layers_
   std::vector<size_t> taken_;
 };
 

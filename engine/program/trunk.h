@@ -1,5 +1,5 @@
 #pragma once
-// The part of a training program that is a plain chain of linear layers, from a feature input on. Multi-layer
+// The part of a program that is a plain chain of linear layers, from a feature input on. Multi-layer
 // perceptrons and autoencoders are little else.
 #include <optional>
 #include <string>
@@ -26,8 +26,8 @@ struct Trunk {
   Program head;
 };
 
-/// None unless the chain holds every parameter, each once, nothing reads what lies inside of it, there are no buffers,
-/// and its layers are small enough for the kernels of dense.h.
+/// None unless nothing else reads the chain's parameters and what lies inside of it, and its layers are small enough
+/// for the kernels of dense.h. A training program's chain must hold every parameter, and the program have no buffers.
 std::optional<Trunk> find_trunk(const Program& program);
 
 }  // namespace stoker::program

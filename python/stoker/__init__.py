@@ -15,6 +15,7 @@ _HOMES = {
     "StokerClassificationModel": "stoker.ml.models",
     "StokerRegressionModel": "stoker.ml.models",
     "StokerModel": "stoker.ml.models",
+    "register": "stoker.ml.functions",
     "History": "stoker.history",
     "StokerError": "stoker.errors",
     "UserError": "stoker.errors",

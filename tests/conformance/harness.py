@@ -97,9 +97,13 @@ def engine():
         raise ImportError(str(error)) from error
 
 
-def infer_with_engine(compiled: Compiled, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+def engine_of(compiled: Compiled):
     files = compiled.to_files()
-    outputs = engine().Inference(files["infer.json"].decode(), files["weights.safetensors"]).run(rows)
+    return engine().Inference(files["infer.json"].decode(), files["weights.safetensors"])
+
+
+def infer_with_engine(compiled: Compiled, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    outputs = engine_of(compiled).run(rows)
     return dict(zip((entry["name"] for entry in compiled.infer["outputs"]), outputs, strict=True))
 
 

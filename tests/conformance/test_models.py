@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conformance import models
-from conformance.harness import ROWS, Case, PythonRunner, check, engine, infer_with_engine
+from conformance.harness import ROWS, Case, PythonRunner, check, engine, engine_of, infer_with_engine
 from stoker.program import Compiled, ProgramModule
 
 
@@ -25,6 +25,23 @@ def test_a_saved_model_computes_what_the_module_does(build, runner):
     assert got.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)
+def test_a_row_has_the_same_bits_however_rows_are_cut(build):
+    case = build()
+    try:
+        inference = engine_of(case.compile())
+    except ImportError as error:
+        pytest.skip(f"the engine is not built: {error}")
+    rows = [np.concatenate([tensor.numpy()] * 40) for tensor in case.inputs.values()]
+    rows = [values[np.random.default_rng(1).permutation(len(values))] for values in rows]
+    whole = inference.run(rows)
+    for cut in (1, 3, 64, 129):
+        some = slice(0, 130)
+        parts = [inference.run([values[begin : begin + cut] for values in rows]) for begin in range(0, 130, cut)]
+        for column, all_rows in zip(zip(*parts), whole, strict=True):
+            np.testing.assert_array_equal(np.concatenate(column)[some], all_rows[some])
 
 
 def evaluated(case):

@@ -84,6 +84,7 @@ class Graph:
         program = self._program(emitter, inputs, ["feature"] * len(inputs))
         program["kind"] = "infer"
         program["outputs"] = [self._output(emitter, name, node) for name, node in found]
+        program["widest"] = max(map(values_of_one_row, emitter.live), default=0)
         return program, notes
 
     def _program(self, emitter: Emitter, specs: list[TensorSpec], roles: list[str]) -> dict:
@@ -130,6 +131,15 @@ class Graph:
         if not kept:
             raise CompileError(f"the model gives no output with one row for each input row, only {', '.join(odd)}")
         return kept, [f"output {text} has no row for each input row: it is left out of transform" for text in odd]
+
+
+def values_of_one_row(node: fx.Node) -> int:
+    """Values that a node's tensors have when the batch has one row; 0 where their number does not depend on it."""
+    values = node.meta.get("val")
+    tensors = [value for value in (values if isinstance(values, (tuple, list)) else [values])
+               if isinstance(value, torch.Tensor)]  # fmt: skip
+    exprs = [size.node.expr for size in map(torch.Tensor.numel, tensors) if not isinstance(size, int)]
+    return max((int(expr.subs(dict.fromkeys(expr.free_symbols, 1))) for expr in exprs), default=0)
 
 
 def _typed(slot: int, dtype: str, shape) -> dict:

@@ -172,7 +172,8 @@ class _Fields:
         return {**field, "buckets": item.buckets, **_filled(item.nulls, [0])}, sent
 
     def _parts(self, item: DateParts) -> tuple[Field, Sent]:
-        sent = Sent((item.column,), item.zone if isinstance(self._type_of(item), TimestampType) else None)
+        zoned = self._df is None or isinstance(self._type_of(item), TimestampType)
+        sent = Sent((item.column,), item.zone if zoned else None)
         small = not {"year", "yearday"} & set(item.parts)
         field = _base("part", [item.column], sent, "float32" if item.cyclic else "uint8" if small else "uint16")
         field["parts"] = [{"part": part, **({"table": _circle(part)} if item.cyclic else {})} for part in item.parts]

@@ -13,7 +13,7 @@ from pyspark.ml.functions import vector_to_array  # noqa: F401  (registers the v
 from pyspark.ml.linalg import VectorUDT
 from pyspark.ml.param.shared import HasLabelCol, HasPredictionCol
 from pyspark.ml.util import MLReadable, MLWritable
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, StructField, StructType
 
 from stoker import program
@@ -23,8 +23,9 @@ from stoker.ml import layout, persist
 from stoker.ml.params import ClassifierOutputs, InputParams, KeywordParams, NamedTensors, with_accessors
 from stoker.program import Compiled
 from stoker.spark import columns, compat
-from stoker.spark.infer import Scorer
+from stoker.spark.infer import Batches, Scorer
 from stoker.spark.outputs import Classification, Outputs, Values
+from stoker.spark.weights import Carried, carried, send
 
 _TYPES = {"vector": VectorUDT, "double": DoubleType}
 
@@ -48,7 +49,7 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         self._history = history if history is not None else History()
         self._output_kind = output_kind
         self._module = module
-        self._scorer: Scorer | None = None
+        self._packed: tuple[str, Carried] | None = None  # the inference program and its weights
         self.optimizer_state: dict[str, np.ndarray] = {}  # of the fit; not saved
 
     def _outputs(self) -> Outputs:
@@ -73,29 +74,24 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         """Values of one row, over all inputs."""
         return sum(math.prod(entry["shape"]) for entry in self._compiled.infer["inputs"])
 
-    def copy(self, extra: Any = None) -> Any:
-        that = super().copy(extra)
-        that._scorer = None
-        return that
-
     def _transform(self, df: DataFrame) -> DataFrame:
         check_output_columns(df, self)
         sources = layout.features_of_program(self, df, self._compiled.infer["inputs"])
         inputs = columns.travelling(df, sources)
-        scorer = self._made_scorer(json.dumps([source.spec() for source in sources]), tuple(inputs))
-        schema = StructType([StructField(name, _TYPES[kind](), False) for name, kind in scorer.outputs.fields()])
+        schema = output_schema(self)
         if not schema.fields:
             return df
-        return compat.append_outputs(df, scorer, list(inputs.values()), schema)
+        specs = json.dumps([source.spec() for source in sources])
+        scoring = Batches(self.scorer(df.sparkSession), specs, tuple(inputs))
+        return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
-    def _made_scorer(self, specs: str, names: tuple[str, ...]) -> Scorer:
-        outputs = self._outputs()
-        wanted = (specs, names, outputs)
-        if self._scorer is None or (self._scorer.columns, self._scorer.names, self._scorer.outputs) != wanted:
+    def scorer(self, spark: SparkSession) -> Scorer:
+        """What runs in the workers of a session."""
+        if self._packed is None:
             weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}
-            self._scorer = Scorer(json.dumps(self._compiled.infer), program.save_weights(weights), *wanted)
-            _ = self._scorer.digest  # computed here, once, rather than in each worker
-        return self._scorer
+            self._packed = json.dumps(self._compiled.infer), carried(program.save_weights(weights))
+        infer, weights = self._packed
+        return Scorer(infer, send(spark, weights), self._outputs())
 
     def torch(self, into: Any = None) -> Any:
         """The trained model as a torch.nn.Module: `into`, filled; else a copy of the user's module, where this session
@@ -122,6 +118,11 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     @classmethod
     def read(cls) -> persist.StokerReader:
         return persist.StokerReader(cls)
+
+
+def output_schema(model: _StokerModel) -> StructType:
+    """The columns that transform adds."""
+    return StructType([StructField(name, _TYPES[kind](), False) for name, kind in model._outputs().fields()])
 
 
 def _names_in(infer: dict[str, Any]) -> list[str]:
