@@ -73,7 +73,7 @@ void Trainer::join(collective::Group& group, bool undisturbed, const Load& load)
   adopted_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
-  initial_ = {};
+  initial_ = Bytes();  // {} would keep its memory
   const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, spec_.in_place};
   reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
 }
