@@ -46,6 +46,13 @@ def test_weights_do_not_share_memory_with_the_module():
     assert not (model.weight == 7).any()
 
 
+def test_the_widest_tensor_of_one_row_is_told():
+    conv = nn.Sequential(nn.Conv2d(1, 5, 3, padding=1), nn.Flatten(), nn.Linear(5 * 6 * 6, 3))
+    image = [TensorSpec("x", "float32", (1, 6, 6))]
+    assert compile(conv, nn.CrossEntropyLoss(), image, Y).infer["widest"] == 5 * 6 * 6
+    assert compile(nn.Linear(4, 3), nn.CrossEntropyLoss(), X, Y).infer["widest"] == 4
+
+
 def test_weights_are_the_state_dict():
     model = small()
     compiled = compile(model, nn.CrossEntropyLoss(weight=torch.ones(3)), X, Y)
