@@ -1,5 +1,5 @@
 """From Parquet files to the engine's column store, against draining the default mapInArrow over the same files into
-nothing.
+nothing; and whole fits whose rows take five times the memory that they may have (bench/spill.py).
 
 Run: make bench-ingest, or with BENCH="--quick floats-30-parquet" for some cases with one run of each side, whose
 figures say little about the bars. Runs are interleaved in a warm session of two tasks; medians count.
@@ -23,6 +23,7 @@ from pyspark.sql import DataFrame
 
 import report
 import sides
+import spill
 from stoker.inputs import Hashed, Numeric
 from stoker.ml import declared
 from stoker.ml.fitting import no_rows
@@ -148,14 +149,18 @@ def measure(name: str, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
+    known = [*CASES, *spill.CASES]
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(known)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="one run of each side")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each side (default: 5)")
     options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
+    if unknown := set(options.cases) - set(known):
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    for name in options.cases or CASES:
-        measure(name, 1 if options.quick else options.repeats)
+    for name in options.cases or known:
+        if name in CASES:
+            measure(name, 1 if options.quick else options.repeats)
+        else:
+            spill.measure(name, 1 if options.quick else 2)
     report.finish()
 
 

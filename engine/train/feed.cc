@@ -1,21 +1,33 @@
 #include "train/feed.h"
 
+#include <algorithm>
+
 #include "data/gather.h"
 
 namespace stoker::train {
 
 Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle)
-    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {}
+    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {
+  if (!store.on_disk()) return;
+  ahead_ = std::make_unique<data::ReadAhead>(store, plan.steps(), static_cast<int>(owned_.size()),
+                                             [this](int64_t step, int slot) { return rows(step, owned_[slot]); });
+}
 
 void Feed::begin_epoch(uint64_t epoch) {
+  if (ahead_) ahead_->stop();
   gathered_.clear();
   gathered_step_ = -1;
+  rows_.clear();
   for (int shard : owned_) {
     const auto& content = store_.order(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
     for (auto& place : places) place = content[place];
     rows_[shard] = std::move(places);
   }
+}
+
+void Feed::interrupt() {
+  if (ahead_) ahead_->interrupt();
 }
 
 void Feed::prefetch(int64_t step) {
@@ -30,12 +42,25 @@ std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard) {
   return gathered_step_ == step ? gathered_.at(shard) : gather(step, shard);
 }
 
-std::vector<at::Tensor> Feed::gather(int64_t step, int shard) const {
+std::span<const uint32_t> Feed::rows(int64_t step, int shard) const {
   const auto range = plan_.rows(step, shard);
-  const uint32_t* rows = rows_.at(shard).data() + range.begin;
+  return std::span(rows_.at(shard)).subspan(range.begin, range.size());
+}
+
+data::RowsAt Feed::stored(int64_t step, int shard) {
+  if (ahead_) {
+    const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
+    return ahead_->at(step, static_cast<int>(slot));
+  }
+  const auto wanted = rows(step, shard);
+  return store_.at(wanted.data(), static_cast<int64_t>(wanted.size()));
+}
+
+std::vector<at::Tensor> Feed::gather(int64_t step, int shard) {
+  const auto from = stored(step, shard);
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
-    batch.push_back(data::gather_batch(store_, c, rows, range.size()));
+    batch.push_back(data::gather_batch(store_, c, from));
   return batch;
 }
 
