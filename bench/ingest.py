@@ -1,5 +1,6 @@
 """From Parquet files to the engine's column store, against draining the default mapInArrow over the same files into
-nothing; and one thread from JPEG files to pixels, against Pillow.
+nothing; one thread from JPEG files to pixels, against Pillow; and whole fits whose rows take five times the memory that
+they may have (bench/spill.py).
 
 Run: make bench-ingest, or with BENCH="--quick floats-30-parquet" for some cases with one run of each side, whose
 figures say little about the bars. Runs are interleaved in a warm session of two tasks; medians count.
@@ -25,6 +26,7 @@ from pyspark.sql import DataFrame
 
 import report
 import sides
+import spill
 from stoker.engine import core
 from stoker.inputs import Array, Hashed, Image, Numeric
 from stoker.ml import declared
@@ -215,7 +217,11 @@ def measure_jpeg(repeats: int) -> None:
         report.row("ingest", case, rate["ours"], rate[side], side, "images/s", ratio, bar, ratio >= bar)
 
 
-ALL = (*CASES, "jpeg")
+ALL: dict[str, Callable[[int], None]] = {
+    **{name: partial(measure, name) for name in CASES},
+    "jpeg": measure_jpeg,
+    **{name: lambda repeats, name=name: spill.measure(name, min(repeats, 2)) for name in spill.CASES},
+}
 
 
 def main() -> None:
@@ -228,7 +234,7 @@ def main() -> None:
         parser.error(f"no case {', '.join(sorted(unknown))}")
     repeats = 1 if options.quick else options.repeats
     for name in options.cases or ALL:
-        measure_jpeg(repeats) if name == "jpeg" else measure(name, repeats)
+        ALL[name](repeats)
     report.finish()
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,11 +23,20 @@ print(pss() - before)
 
 def pss(pid: int) -> int:
     """Bytes; 0 for a process that is gone."""
+    return counted(pid, "Pss:")
+
+
+def rss(pid: int) -> int:
+    """The same with shared pages in full: libraries, and mapped files if there are any."""
+    return counted(pid, "Rss:")
+
+
+def counted(pid: int, what: str) -> int:
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
-    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(what)), 0)
 
 
 def worker_pids() -> list[int]:
@@ -44,6 +54,9 @@ def worker_pids() -> list[int]:
 class PeakWatch:
     """Samples in a thread of its own while the with-block runs; `peak` is the largest that any worker had."""
 
+    def __init__(self, measure: Callable[[int], int] = pss) -> None:
+        self._measure = measure
+
     def __enter__(self) -> "PeakWatch":
         self.peak = 0
         self._stop = threading.Event()
@@ -57,7 +70,7 @@ class PeakWatch:
 
     def _watch(self) -> None:
         while not self._stop.wait(EVERY):
-            self.peak = max([self.peak, *map(pss, worker_pids())])
+            self.peak = max([self.peak, *map(self._measure, worker_pids())])
 
 
 def libtorch_bytes() -> int:

@@ -2,12 +2,14 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "base/error.h"
@@ -87,15 +89,22 @@ void bind_store(nb::module_& m) {
   nb::class_<ColumnStore>(m, "ColumnStore")
       .def(
           "__init__",
-          [](ColumnStore* self, const std::string& columns, std::vector<int> shards, int partition, bool skip_bad) {
+          [](ColumnStore* self, const std::string& columns, std::vector<int> shards, int partition, bool skip_bad,
+             std::optional<size_t> memory, std::vector<std::string> folders, bool encrypt) {
             const auto on_bad_row = skip_bad ? data::OnBadRow::skip : data::OnBadRow::error;
-            new (self) ColumnStore(data::parse_columns(columns), std::move(shards), partition, on_bad_row);
+            data::StoreOptions options;
+            options.memory = memory.value_or(options.memory);
+            options.spill.folders = std::move(folders);
+            options.spill.encrypt = encrypt;
+            new (self) ColumnStore(data::parse_columns(columns), std::move(shards), partition, on_bad_row, options);
           },
-          nb::arg("columns_json"), nb::arg("shards"), nb::arg("partition"), nb::arg("skip_bad") = false)
+          nb::arg("columns_json"), nb::arg("shards"), nb::arg("partition"), nb::arg("skip_bad") = false,
+          nb::arg("memory") = nb::none(), nb::arg("folders") = std::vector<std::string>(), nb::arg("encrypt") = false)
       .def("append", append, nb::arg("batch"))
       .def("seal", &ColumnStore::seal, nb::call_guard<nb::gil_scoped_release>())
       .def("rows", &ColumnStore::rows)
       .def("bytes", &ColumnStore::bytes)
+      .def("disk_bytes", &ColumnStore::disk_bytes)
       .def("skipped", &ColumnStore::skipped)
       .def("shard_rows", shard_rows)
       .def(

@@ -32,6 +32,7 @@ class LocalFit:
     optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "adam", "groups": [{"lr": 1e-2}]})
     shards: int = 1
     more: dict[str, Any] = field(default_factory=dict)  # fields of the TrainSpec
+    shard_of: np.ndarray | None = None  # of each row; else they are dealt in turn
 
     def spec(self) -> str:
         spec = {"program": self.compiled.train, "optimizer": self.optimizer, "columns": self.columns,
@@ -112,7 +113,7 @@ def wait(coordinator: Any, timeout: float, observe: Observer,
 def deal(fit: LocalFit, rank: int, workers: int, order_seed: int) -> list[pa.RecordBatch]:
     """The rows of a rank's shards, in an order that differs with `order_seed`, in batches of odd sizes."""
     count = len(next(iter(fit.values.values())))
-    shard = np.arange(count) % fit.shards
+    shard = np.arange(count) % fit.shards if fit.shard_of is None else fit.shard_of
     mine = spark_task.owned_shards(rank, workers, fit.shards)
     rows = np.random.default_rng((order_seed, rank)).permutation(np.flatnonzero(np.isin(shard, mine)))
     return [batch(fit, part, shard, len(mine) > 1) for part in np.array_split(rows, max(1, len(rows) // 37))]

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/fault.h"
 #include "data/arrow_reader.h"
 #include "data/content_order.h"
-#include "data/row_memory.h"
+#include "data/row_hashes.h"
 #include "data/row_reader.h"
+#include "data/stored_rows.h"
 #include "data/widen.h"
 
 namespace stoker::data {
@@ -21,10 +21,14 @@ constexpr char kShardColumn[] = "__shard";
 constexpr char kRowCure[] = "; onBadRow='skip' leaves such rows out";
 constexpr int64_t kMaxRows = std::numeric_limits<uint32_t>::max();
 constexpr size_t kBlockBytes = 128 << 10;  // read, stored and hashed while in cache
+constexpr size_t kIndexBytesPerRow = 8;    // orders, here and in the feed
+constexpr size_t kLeastKeyBytes = 1 << 20;
+
+uint32_t number(const uint32_t* rows, int64_t i) { return rows ? rows[i] : static_cast<uint32_t>(i); }
 
 template <size_t kSize>
 void gather_fixed(const std::byte* from, size_t stride, const uint32_t* rows, int64_t count, std::byte* to) {
-  for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * kSize, from + rows[i] * stride, kSize);
+  for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * kSize, from + number(rows, i) * stride, kSize);
 }
 
 /// Asks for a row some rows ahead; the hardware follows by itself after the first lines.
@@ -32,10 +36,10 @@ void gather_any(const std::byte* from, size_t stride, const uint32_t* rows, int6
   constexpr int64_t kAhead = 8;
   for (int64_t i = 0; i < count; ++i) {
     if (i + kAhead < count) {
-      const std::byte* ahead = from + rows[i + kAhead] * stride;
+      const std::byte* ahead = from + number(rows, i + kAhead) * stride;
       for (size_t line = 0; line < std::min<size_t>(size, 256); line += 64) __builtin_prefetch(ahead + line);
     }
-    std::memcpy(to + i * size, from + rows[i] * stride, size);
+    std::memcpy(to + i * size, from + number(rows, i) * stride, size);
   }
 }
 
@@ -54,35 +58,43 @@ struct ColumnStore::Impl {
   int partition;
   bool skip;
   ColumnSpec shard_spec;
-  RowMemory memory;
-  int64_t rows = 0;                // stored
+  StoreOptions options;
+  StoredRows rows;
+  RowHashes hashes;                // of each row, until sealed
   int64_t seen = 0;                // in the batches, with those left out
-  std::vector<Hash128> hashes;     // of each row, until sealed
   std::vector<uint16_t> shard_of;  // index into shards of each row, until sealed; empty where there is one shard
   std::map<std::string, int64_t> skipped;
   bool sealed = false;
   std::vector<std::vector<uint32_t>> orders;  // one per shard
   std::vector<ShardRows> shard_rows;
 
-  Impl(std::vector<ColumnSpec> columns, std::vector<int> owned, int part, OnBadRow on_bad)
-      : reader(std::move(columns)), shards(std::move(owned)), partition(part), skip(on_bad == OnBadRow::skip) {
+  Impl(std::vector<ColumnSpec> columns, std::vector<int> owned, int part, OnBadRow on_bad, StoreOptions budget)
+      : reader(std::move(columns)),
+        shards(std::move(owned)),
+        partition(part),
+        skip(on_bad == OnBadRow::skip),
+        options(std::move(budget)),
+        rows(reader.stride(), options) {
     shard_spec.name = shard_spec.shown = kShardColumn;
     shard_spec.dtype = DType::i32;
   }
   void check(const ArrowArray& batch, const ArrowSchema& schema) const;
   std::vector<uint16_t> read_shards(const ArrowArray& batch, const ArrowSchema& schema) const;
   uint16_t shard_index(int shard, int64_t row) const;
-  int64_t store(std::deque<FieldReader>& readers, const Faults& faults, int64_t count,
-                const std::vector<uint16_t>& shard_numbers);
+  void store(std::deque<FieldReader>& readers, const Faults& faults, int64_t count,
+             const std::vector<uint16_t>& shard_numbers);
+  void store_block(const std::byte* block, int64_t count);
+  std::vector<int64_t> count_shards();
   int64_t drop_bad(const Faults& faults, int64_t begin, int64_t count, std::byte* out) const;
   size_t index_of(int shard) const;
 };
 
-ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition, OnBadRow on_bad_row) {
+ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition, OnBadRow on_bad_row,
+                         StoreOptions options) {
   STOKER_CHECK(!columns.empty());
   STOKER_CHECK(shards.size() < 65536 && std::is_sorted(shards.begin(), shards.end()));
   fault::point("ingest-begin");
-  impl_ = std::make_unique<Impl>(std::move(columns), std::move(shards), partition, on_bad_row);
+  impl_ = std::make_unique<Impl>(std::move(columns), std::move(shards), partition, on_bad_row, std::move(options));
 }
 
 ColumnStore::~ColumnStore() = default;
@@ -94,18 +106,22 @@ void ColumnStore::append(const ArrowArray& batch, const ArrowSchema& schema) {
   const auto shard_numbers = s.read_shards(batch, schema);
   Faults faults({s.partition, s.seen, kRowCure}, batch.length, s.skip);
   auto readers = s.reader.open(batch, schema, faults);
-  s.hashes.resize(s.rows + batch.length);
   fault::point("ingest");
-  s.memory.reserve((s.rows + batch.length) * s.reader.stride());
-  s.rows += s.store(readers, faults, batch.length, shard_numbers);
-  s.hashes.resize(s.rows);
+  const int64_t before = s.rows.count();
+  try {
+    s.store(readers, faults, batch.length, shard_numbers);
+  } catch (...) {
+    s.rows.rewind(before);
+    s.hashes.rewind(before);
+    throw;
+  }
   s.seen += batch.length;
   for (const auto& [reason, count] : faults.reasons()) s.skipped[reason] += count;
 }
 
 void ColumnStore::Impl::check(const ArrowArray& batch, const ArrowSchema& schema) const {
   check_batch(batch, schema);
-  if (batch.length > kMaxRows - rows) {
+  if (batch.length > kMaxRows - rows.count()) {
     fail_user("partition ", partition, " has more than ", kMaxRows, " rows; use more workers");
   }
   if (batch.length > 0 && shards.empty()) fail_bug("partition ", partition, " has rows, but its worker owns no shard");
@@ -133,24 +149,26 @@ uint16_t ColumnStore::Impl::shard_index(int shard, int64_t row) const {
   return static_cast<uint16_t>(at - shards.begin());
 }
 
-/// Rows that were stored: those without a fault.
-int64_t ColumnStore::Impl::store(std::deque<FieldReader>& readers, const Faults& faults, int64_t count,
-                                 const std::vector<uint16_t>& shard_numbers) {
-  const size_t stride = reader.stride();
-  const int64_t block = std::max<int64_t>(1, kBlockBytes / stride);
-  int64_t next = rows;
+/// Those without a fault.
+void ColumnStore::Impl::store(std::deque<FieldReader>& readers, const Faults& faults, int64_t count,
+                              const std::vector<uint16_t>& shard_numbers) {
+  const int64_t block = std::max<int64_t>(1, kBlockBytes / reader.stride());
   for (int64_t begin = 0; begin < count; begin += block) {
     const int64_t n = std::min(block, count - begin);
-    std::byte* out = memory.data() + next * stride;
+    std::byte* out = rows.room(n);
     reader.read(readers, begin, n, out);
-    const int64_t kept = faults.any() ? drop_bad(faults, begin, n, out) : n;
-    for (int64_t i = 0; i < kept; ++i) hashes[next + i] = hash128({out + i * stride, stride});
-    next += kept;
+    store_block(out, faults.any() ? drop_bad(faults, begin, n, out) : n);
   }
-  shard_of.resize(shard_numbers.empty() ? 0 : rows);
   for (size_t i = 0; i < shard_numbers.size(); ++i)
     if (!faults.bad(static_cast<int64_t>(i))) shard_of.push_back(shard_numbers[i]);
-  return next - rows;
+}
+
+void ColumnStore::Impl::store_block(const std::byte* block, int64_t count) {
+  std::vector<Hash128> found(count);
+  for (int64_t i = 0; i < count; ++i) found[i] = hash128({block + i * reader.stride(), reader.stride()});
+  if (rows.on_disk() && !hashes.on_disk()) hashes.move_to_disk(options.spill);
+  hashes.append(found);
+  rows.keep(count);
 }
 
 /// Closes the gaps that faulty rows leave; rows that stay.
@@ -164,31 +182,41 @@ int64_t ColumnStore::Impl::drop_bad(const Faults& faults, int64_t begin, int64_t
   return kept;
 }
 
+/// Counts and digests; how many rows each shard has.
+std::vector<int64_t> ColumnStore::Impl::count_shards() {
+  for (const int shard : shards) shard_rows.push_back({shard, 0, {}});
+  hashes.each([&](int64_t first, std::span<const Hash128> found) {
+    for (size_t i = 0; i < found.size(); ++i) {
+      ShardRows& shard = shard_rows[shard_of.empty() ? 0 : shard_of[first + i]];
+      ++shard.rows;
+      shard.digest += found[i];
+    }
+  });
+  std::vector<int64_t> counts;
+  for (const auto& shard : shard_rows) counts.push_back(shard.rows);
+  return counts;
+}
+
 void ColumnStore::seal() {
   Impl& s = *impl_;
   STOKER_CHECK(!s.sealed);
-  s.orders.resize(s.shards.size());
-  if (s.shards.size() == 1) {
-    s.orders[0].resize(s.rows);
-    std::iota(s.orders[0].begin(), s.orders[0].end(), 0u);
-  } else {
-    for (int64_t row = 0; row < s.rows; ++row) s.orders[s.shard_of[row]].push_back(static_cast<uint32_t>(row));
-  }
-  for (size_t i = 0; i < s.shards.size(); ++i) {
-    ShardRows shard{s.shards[i], static_cast<int64_t>(s.orders[i].size()), {}};
-    for (const uint32_t row : s.orders[i]) shard.digest += s.hashes[row];
-    s.shard_rows.push_back(shard);
-    sort_by_content(s.orders[i], s.hashes, s.memory.data(), s.reader.stride());
-  }
-  s.memory.trim(s.rows * s.reader.stride());
+  const RowsToOrder to_order{s.hashes, s.shard_of, s.reader.stride(),
+                             [&](std::span<const uint32_t> rows, std::byte* out) {
+                               s.rows.copy(rows.data(), static_cast<int64_t>(rows.size()), out);
+                             }};
+  s.orders = content_orders(to_order, s.count_shards(), std::max(s.options.window_bytes(), kLeastKeyBytes));
+  s.rows.finish(s.rows.count() * kIndexBytesPerRow);
   s.hashes = {};
   s.shard_of = {};
   s.sealed = true;
   fault::point("ingest-end");
 }
 
-int64_t ColumnStore::rows() const { return impl_->rows; }
-size_t ColumnStore::bytes() const { return impl_->rows * impl_->reader.stride(); }
+int64_t ColumnStore::rows() const { return impl_->rows.count(); }
+size_t ColumnStore::bytes() const { return rows() * stride(); }
+size_t ColumnStore::stride() const { return impl_->reader.stride(); }
+uint64_t ColumnStore::disk_bytes() const { return impl_->rows.disk_bytes(); }
+const StoreOptions& ColumnStore::options() const { return impl_->options; }
 const std::vector<ColumnSpec>& ColumnStore::columns() const { return impl_->reader.columns(); }
 const std::map<std::string, int64_t>& ColumnStore::skipped() const { return impl_->skipped; }
 
@@ -205,19 +233,37 @@ size_t ColumnStore::Impl::index_of(int shard) const {
 
 const std::vector<uint32_t>& ColumnStore::order(int shard) const { return impl_->orders[impl_->index_of(shard)]; }
 
-void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* out, const Draws* draws) const {
+bool ColumnStore::on_disk() const { return impl_->rows.on_disk(); }
+
+RowsAt ColumnStore::at(const uint32_t* rows, int64_t count) const {
+  STOKER_CHECK(!on_disk());
+  return {impl_->rows.data(), rows, count};
+}
+
+void ColumnStore::copy(const uint32_t* rows, int64_t count, std::byte* out, const std::atomic<bool>* stop) const {
+  impl_->rows.copy(rows, count, out, stop);
+}
+
+void ColumnStore::gather(int column, const RowsAt& from, void* out, const Draws* draws) const {
   const RowReader& reader = impl_->reader;
   const ColumnSpec& spec = reader.columns()[column];
   auto* to = static_cast<std::byte*>(out);
   for (const Slot* slot : reader.slots(column)) {
-    const std::byte* from = impl_->memory.data() + slot->offset;
+    const std::byte* base = from.base + slot->offset;
     if (slot->field.values() == spec.elements() && is_same(slot->field, spec.dtype)) {
-      gather_same(from, reader.stride(), rows, count, to, spec.row_bytes());
+      gather_same(base, reader.stride(), from.rows, from.count, to, spec.row_bytes());
     } else {
-      widen(slot->field, from, reader.stride(), rows, count, spec.dtype, to + slot->at * size_of(spec.dtype),
+      widen(slot->field, base, reader.stride(), from.rows, from.count, spec.dtype, to + slot->at * size_of(spec.dtype),
             spec.row_bytes(), draws);
     }
   }
+}
+
+void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* out, const Draws* draws) const {
+  if (!on_disk()) return gather(column, at(rows, count), out, draws);
+  std::vector<std::byte> copied(count * stride());
+  copy(rows, count, copied.data());
+  gather(column, {copied.data(), nullptr, count}, out, draws);
 }
 
 }  // namespace stoker::data

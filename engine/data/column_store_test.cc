@@ -235,11 +235,13 @@ TEST(ColumnStore, NumbersThatDoNotSurviveAreErrors) {
 }
 
 /// Rows 0 .. n-1 with features (i % 17, i) and a label, dealt to shards by i % shards, in the order given.
-std::unique_ptr<ColumnStore> filled(const std::vector<int>& rows, int shards, size_t batch_rows) {
+std::unique_ptr<ColumnStore> filled(const std::vector<int>& rows, int shards, size_t batch_rows,
+                                    StoreOptions options = {}) {
   std::vector<int> owned(shards);
   std::iota(owned.begin(), owned.end(), 4);
-  auto store = std::make_unique<ColumnStore>(
-      std::vector<ColumnSpec>{column("x", DType::f32, {2}), column("y", DType::i64)}, owned, 0);
+  auto store =
+      std::make_unique<ColumnStore>(std::vector<ColumnSpec>{column("x", DType::f32, {2}), column("y", DType::i64)},
+                                    owned, 0, OnBadRow::error, std::move(options));
   for (size_t at = 0; at < rows.size(); at += batch_rows) {
     std::vector<float> x;
     std::vector<int64_t> y;
@@ -282,6 +284,44 @@ TEST(ColumnStore, ContentOrderForgetsTheOrderOfArrival) {
       EXPECT_EQ(total, n);
     }
   }
+}
+
+StoreOptions small(size_t memory, bool encrypt = false) { return {memory, {{::testing::TempDir()}, encrypt, 4096}}; }
+
+std::vector<int> numbered(int n) {
+  std::vector<int> rows(n);
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+TEST(ColumnStore, ABudgetOfMemoryChangesNeitherOrderNorDigestsNorValues) {
+  for (const int shards : {1, 3})
+    for (const int n : {0, 1, 2, 50, 5000})
+      for (const size_t memory : {1, 700, 20'000, 150'000, 290'000}) {  // 5000 rows take 300 kB with their index
+        const auto rows = numbered(n);
+        const auto whole = filled(rows, shards, 64), spilled = filled(rows, shards, 64, small(memory, memory == 700));
+        EXPECT_FALSE(whole->on_disk());
+        EXPECT_EQ(spilled->on_disk(), n * 60u > memory) << n << " " << memory;
+        for (int s = 4; s < 4 + shards; ++s) {
+          ASSERT_EQ(spilled->order(s), whole->order(s));
+          EXPECT_EQ(spilled->shard_rows()[s - 4].digest, whole->shard_rows()[s - 4].digest);
+        }
+        EXPECT_EQ(values_of<float>(*spilled, 0), values_of<float>(*whole, 0));
+        EXPECT_EQ(values_of<int64_t>(*spilled, 1), values_of<int64_t>(*whole, 1));
+      }
+}
+
+TEST(ColumnStore, RowsOfABadBatchAreForgottenOnDiskToo) {
+  ColumnStore store({column("x", DType::f32)}, {0}, 7, OnBadRow::error, small(10));
+  append(store, batch(5, 0, numbers<float>("x", "f", {1, 2, 3, 4, 5})));
+  EXPECT_THROW(append(store, batch(2, 0, numbers<float>("x", "f", {6, 7}, {1}))), Error);
+  append(store, batch(1, 0, numbers<float>("x", "f", {8})));
+  EXPECT_EQ(values_of<float>(store, 0), (std::vector<float>{1, 2, 3, 4, 5, 8}));
+}
+
+TEST(ColumnStore, WithoutAFolderABudgetIsALimit) {
+  ColumnStore store({column("x", DType::f32)}, {0}, 7, OnBadRow::error, {10, {}});
+  EXPECT_THROW(append(store, batch(2, 0, numbers<float>("x", "f", {1, 2}))), Error);
 }
 
 TEST(ColumnStore, AnotherRowChangesTheDigest) {

@@ -24,18 +24,12 @@ at::ScalarType scalar_type(DType dtype) {
   fail_bug("no program takes ", name(dtype));
 }
 
-at::Tensor gather_batch(const ColumnStore& store, int column, const uint32_t* rows, int64_t count, at::Tensor reuse,
-                        const Draws* draws) {
+at::Tensor gather_batch(const ColumnStore& store, int column, const RowsAt& rows, const Draws* draws) {
   const ColumnSpec& spec = store.columns()[column];
-  std::vector<int64_t> sizes{count};
+  std::vector<int64_t> sizes{rows.count};
   sizes.insert(sizes.end(), spec.shape.begin(), spec.shape.end());
-  at::Tensor batch = std::move(reuse);
-  if (!batch.defined()) {
-    batch = at::empty(sizes, scalar_type(spec.dtype));
-  } else if (batch.sizes() != at::IntArrayRef(sizes)) {
-    batch.resize_(sizes);
-  }
-  store.gather(column, rows, count, batch.mutable_data_ptr(), draws);
+  at::Tensor batch = at::empty(sizes, scalar_type(spec.dtype));
+  store.gather(column, rows, batch.mutable_data_ptr(), draws);
   return batch;
 }
 

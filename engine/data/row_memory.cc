@@ -36,8 +36,14 @@ void RowMemory::reserve(size_t bytes) {
 
 void RowMemory::trim(size_t bytes) {
   const size_t keep = whole_units(bytes);
-  if (keep == 0 || keep >= capacity_) return;
-  map(keep);
+  if (keep >= capacity_) return;
+  if (keep > 0) {
+    map(keep);
+    return;
+  }
+  ::munmap(data_, capacity_);
+  data_ = nullptr;
+  capacity_ = 0;
 }
 
 }  // namespace stoker::data

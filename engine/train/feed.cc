@@ -1,5 +1,7 @@
 #include "train/feed.h"
 
+#include <algorithm>
+
 #include "base/hash.h"
 #include "data/gather.h"
 
@@ -11,18 +13,28 @@ constexpr uint64_t kDraws = 0x64726177;  // tells this stream from the epoch's o
 }  // namespace
 
 Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle)
-    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {}
+    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {
+  if (!store.on_disk()) return;
+  ahead_ = std::make_unique<data::ReadAhead>(store, plan.steps(), static_cast<int>(owned_.size()),
+                                             [this](int64_t step, int slot) { return rows(step, owned_[slot]); });
+}
 
 void Feed::begin_epoch(uint64_t epoch) {
+  if (ahead_) ahead_->stop();
   gathered_.clear();
   gathered_step_ = -1;
   epoch_ = epoch;
+  rows_.clear();
   for (int shard : owned_) {
     const auto& content = store_.order(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
     for (auto& place : places) place = content[place];
     rows_[shard] = std::move(places);
   }
+}
+
+void Feed::interrupt() {
+  if (ahead_) ahead_->interrupt();
 }
 
 void Feed::prefetch(int64_t step) {
@@ -37,15 +49,28 @@ std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard) {
   return gathered_step_ == step ? gathered_.at(shard) : gather(step, shard);
 }
 
-std::vector<at::Tensor> Feed::gather(int64_t step, int shard) const {
+std::span<const uint32_t> Feed::rows(int64_t step, int shard) const {
   const auto range = plan_.rows(step, shard);
-  const uint32_t* rows = rows_.at(shard).data() + range.begin;
-  // A row's draws hang on its place in the epoch's order, so equal rows draw apart.
+  return std::span(rows_.at(shard)).subspan(range.begin, range.size());
+}
+
+data::RowsAt Feed::stored(int64_t step, int shard) {
+  if (ahead_) {
+    const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
+    return ahead_->at(step, static_cast<int>(slot));
+  }
+  const auto wanted = rows(step, shard);
+  return store_.at(wanted.data(), static_cast<int64_t>(wanted.size()));
+}
+
+/// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
+std::vector<at::Tensor> Feed::gather(int64_t step, int shard) {
   const uint64_t numbers[] = {seed_, epoch_, static_cast<uint64_t>(shard), kDraws};
-  const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(range.begin)};
+  const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(plan_.rows(step, shard).begin)};
+  const auto from = stored(step, shard);
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
-    batch.push_back(data::gather_batch(store_, c, rows, range.size(), {}, &draws));
+    batch.push_back(data::gather_batch(store_, c, from, &draws));
   return batch;
 }
 

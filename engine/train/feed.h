@@ -1,23 +1,28 @@
 #pragma once
 // From the plan to tensors: the rows of one shard in one step, gathered from the store in the epoch's order.
-// One object per rank, used by one thread.
+// One object per rank, used by one thread, but for interrupt().
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "data/column_store.h"
 #include "data/plan.h"
+#include "data/read_ahead.h"
 
 namespace stoker::train {
 
 class Feed {
  public:
-  /// `store` must be sealed and outlive the feed.
+  /// `store` must be sealed and outlive the feed; `owned` ascending.
   Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle);
 
   void begin_epoch(uint64_t epoch);
+  /// From any thread: whoever waits for rows from disk ends with Error(aborted), now and later.
+  void interrupt();
   /// Gathers the step's micro-batches now, so that micro_batch() need not.
   void prefetch(int64_t step);
   /// One tensor a column, batch first. REQUIRES: the shard is owned and present in the step.
@@ -30,11 +35,14 @@ class Feed {
   uint64_t seed_;
   bool shuffle_;
   uint64_t epoch_ = 0;
-  std::vector<at::Tensor> gather(int64_t step, int shard) const;
+  std::span<const uint32_t> rows(int64_t step, int shard) const;
+  data::RowsAt stored(int64_t step, int shard);
+  std::vector<at::Tensor> gather(int64_t step, int shard);
 
   std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch
   std::map<int, std::vector<at::Tensor>> gathered_;  // by shard, of step gathered_step_
   int64_t gathered_step_ = -1;
+  std::unique_ptr<data::ReadAhead> ahead_;  // for rows on disk; it reads rows_, so it goes first
 };
 
 }  // namespace stoker::train

@@ -61,7 +61,7 @@ void Session::work(const gang::Start& start) {
     }
   } leave{*this};
   join(*group, start);
-  run(*group, start);
+  run(*group, start, stop.get_token());
   program::give_back_freed_memory();
   fault::point("result");
   if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
@@ -110,9 +110,10 @@ void Session::offer_state() {
   link_.holding({::getpid(), state.memory().fd(), state.memory().bytes().size(), state.nonce()});
 }
 
-void Session::run(collective::Group& group, const gang::Start& start) {
+void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {
   const data::Plan plan(counts_of(start), spec_.batch_size);
   Feed feed(store_, plan, owned_shards(start), spec_.seed, spec_.shuffle);
+  const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   const auto steps = static_cast<uint64_t>(plan.steps());
   const sync::HostState& state = trainer_->state();
   if (checkpoints_) checkpoints_->enter(group, start, state, steps);

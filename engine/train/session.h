@@ -1,6 +1,7 @@
 #pragma once
 // What a worker keeps from one generation to the next, and its life in one. Used by one thread.
 #include <memory>
+#include <stop_token>
 #include <vector>
 
 #include "collective/group.h"
@@ -32,7 +33,7 @@ class Session {
   bool nobody_disturbs(const gang::Roster& roster) const;
   void find_state(const gang::Start& start);
   void offer_state();
-  void run(collective::Group& group, const gang::Start& start);
+  void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
   void run_step(Feed& feed, const data::Plan& plan, uint64_t done);
   void end_epoch(collective::Group& group);
   void report(const data::Plan& plan, int rank, bool now);

@@ -23,6 +23,12 @@ class History(list):
         """Rows that were left out because of onBadRow='skip', by reason."""
         return self.info.get("skipped", {})
 
+    @property
+    def skew(self) -> float:
+        """Rows of the largest shard over those of the mean one."""
+        rows = self.info.get("shard_rows") or [1]
+        return max(rows) * len(rows) / max(1, sum(rows))
+
     @classmethod
     def from_json(cls, text: str) -> "History":
         whole = json.loads(text)
@@ -35,7 +41,10 @@ class History(list):
         shown = [name for name in _COLUMNS if any(name in epoch for epoch in self)]
         rows = [shown] + [[_cell(epoch.get(name)) for name in shown] for epoch in self]
         widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
+        if len(self.info.get("shard_rows", ())) > 1:
+            lines.append(f"largest shard / mean: {self.skew:.2f}")
+        return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stoker.errors import UserError
+from stoker.spark import memory
 from stoker.spark.outputs import KINDS
 
 _POSITIVE = ("batchSize", "epochs", "numWorkers", "minWorkers", "numShards", "threads", "checkpointInterval",
@@ -33,6 +34,8 @@ def check_params(value: Callable[[str], Any]) -> None:
     for name, choices in _CHOICES.items():
         if value(name) is not None and value(name) not in choices:
             raise UserError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value(name)!r}")
+    if value("storeMemory") is not None:
+        memory.parse_size(value("storeMemory"), "storeMemory")
     if value("batchSize") < shards_of(value):
         raise UserError(f"batchSize ({value('batchSize')}) is smaller than the number of shards ({shards_of(value)})")
     _check_gang(value)

@@ -16,10 +16,10 @@ from stoker.checkpoint.course import Course, Wish
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
-from stoker.ml.skipping import SkipCounts
+from stoker.ml.rows_told import RowsTold, warn_of_skew
 from stoker.program import Compiled
 from stoker.progress import Progress, make_progress
-from stoker.spark import columns, launch, scan, slots
+from stoker.spark import columns, launch, memory, scan, slots
 from stoker.spark.columns import Placement, Source
 
 # "reading": Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
@@ -75,11 +75,12 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        rules, how.assign == "partition", options, course)  # fmt: skip
     phases.enter("queue")
-    progress = SkipCounts(make_progress(value("verbose"), value("epochs")))
+    progress = RowsTold(make_progress(value("verbose"), value("epochs")))
     rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession)
     result = _run(rows, gang, progress, phases)
     phases.enter("finish")
-    result.history.update(skipped=progress.total(), ingest=told)
+    result.history.update(skipped=progress.skipped(), ingest=told, disk=progress.disk())
+    warn_of_skew(result.history["shard_rows"], how)
     if course is not None:
         result.history.update(course.history())
     return _fitted(prepared.compiled, result, phases)
@@ -129,6 +130,7 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
         "clip_norm": value("clipNorm"),
         "clip_value": value("clipValue"),
         "on_nan": value("onNaN"),
+        "store": memory.asked(value("storeMemory"), value("numWorkers"), slots.conf_of(spark)),
     }
 
 

@@ -111,6 +111,9 @@ class DataParams(InputParams, HasLabelCol, HasWeightCol):
                     TypeConverters.toString)  # fmt: skip
     directScan = _param("directScan", "whether workers may read Parquet files by themselves where the DataFrame is a "
                         "plain scan of them; the result is the same bits", TypeConverters.toBoolean)  # fmt: skip
+    storeMemory = _param("storeMemory", "memory for the rows of one worker, in bytes or as '2g'; what needs more goes "
+                         "to disk, under spark.local.dir (default: half of a worker's share of the free memory)"
+                         )  # fmt: skip
 
 
 class ModuleParams(KeywordParams):

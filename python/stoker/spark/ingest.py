@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from stoker.spark import memory
+
 SAY_EVERY = 0.5  # seconds between reports of the rows read so far
 
 
 def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partition: int, piped: Iterator[Any]) -> Any:
     """A sealed store of the shards' rows. `spec` is the fit's; with "scan" in it the rows are not those of the pipe."""
-    store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip")
+    store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip",
+                             **memory.store_options(core, spec.get("store", {})))  # fmt: skip
     scan = spec.get("scan")
     batches = piped if scan is None else instead_of(piped, scanned(scan, spec["threads"]))
     put = store.append if scan is None else functools.partial(dealer(core, scan, shards).deal_into, store)

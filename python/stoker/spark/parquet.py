@@ -28,10 +28,11 @@ class Identity:
 
 @contextmanager
 def opened(path: str) -> Iterator[tuple[pq.ParquetFile, Identity]]:
-    """Both come from one open file, whatever happens to its name. Raises WorldError if it is written to meanwhile."""
+    """Both come from one open file, whatever happens to its name. Raises WorldError if it is written to meanwhile.
+    Nothing is read ahead: pyarrow would keep it until the end of the file."""
     with Path(path).open("rb") as handle:
         written = os.fstat(handle.fileno()).st_mtime_ns
-        with pa.OSFile(f"/proc/self/fd/{handle.fileno()}") as source, pq.ParquetFile(source) as file:
+        with pa.OSFile(f"/proc/self/fd/{handle.fileno()}") as source, pq.ParquetFile(source, pre_buffer=False) as file:
             yield file, _identity(source)
         if os.fstat(handle.fileno()).st_mtime_ns != written:
             raise changed(path)

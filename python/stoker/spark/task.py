@@ -80,10 +80,16 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     store = ingest(engine.core(), link, json.loads(job.spec), owned, partition, from_spark(batches))
     link.ingested(store.shard_rows())
     start = link.start()
-    if skipped := store.skipped():
-        link.metrics(json.dumps({"skipped": skipped}))
+    if told := rows_told(store):
+        link.metrics(json.dumps(told))
     torch = engine.load_torch(isa=start.isa)
     torch.train(link, listeners, store, start, job.spec, storage_of(job))
+
+
+def rows_told(store: Any) -> dict[str, Any]:
+    """What python/stoker/ml/rows_told.py hears of."""
+    told = {"skipped": store.skipped()} if store.skipped() else {}
+    return {**told, "disk": {"rows": store.bytes(), "taken": store.disk_bytes()}} if store.disk_bytes() else told
 
 
 def storage_of(job: Job) -> Any:
