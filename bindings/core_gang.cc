@@ -56,6 +56,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
   CoordinatorOptions o;
   Fields fields(dict);
   fields.take("bind_host", o.bind_host).take("secret", o.secret).take("workers", o.workers).take("shards", o.shards);
+  fields.take("most_workers", o.most_workers);
   fields.take("start_timeout", o.start_timeout).take("heartbeat", o.heartbeat);
   fields.take("heartbeat_timeout", o.heartbeat_timeout).take("force_tcp", o.force_tcp);
   fields.take("peer_timeout", o.peer_timeout)
@@ -145,7 +146,7 @@ nb::dict to_dict(const Start& start) {
   for (const auto& s : start.shards) shards.append(nb::make_tuple(s.shard, s.rows, s.digest.high, s.digest.low));
   nb::dict dict;
   dict["generation"] = start.roster.generation, dict["rank"] = start.roster.rank, dict["isa"] = start.isa;
-  dict["members"] = members, dict["shards"] = shards;
+  dict["members"] = members, dict["shards"] = shards, dict["owners"] = start.owners;
   return dict;
 }
 

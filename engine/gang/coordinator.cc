@@ -69,8 +69,10 @@ struct Coordinator::Impl : net::LoopHandler {
   void act();
   void carry_out(const Decision& decision);
   void begin(Start start);
+  void pause(const std::string& reason);
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
+  void dismiss(const std::vector<int>& partitions, const std::string& reason);
   void tell_fenced(const Member& member);
   void restart(int workers, const std::string& reason);
   void tell_abort(const std::string& reason);
@@ -87,6 +89,13 @@ struct Coordinator::Impl : net::LoopHandler {
   void send_members(const Message& message) {
     for (const auto& [id, session] : sessions) {
       if (member_of(session)) send(id, message);
+    }
+  }
+  /// To the ranks of the newest generation.
+  template <typename Message>
+  void send_ranks(const Message& message) {
+    for (const auto& [id, session] : sessions) {
+      if (const Member* member = member_of(session); member && member->working) send(id, message);
     }
   }
 
@@ -194,7 +203,8 @@ void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hell
     Json json = about(hello);
     json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
     event("log", json);
-    if (entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
+    const bool needed = !is_late_place(hello.partition, options);
+    if (needed && entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
     return;
   }
   Json json = about(hello);
@@ -221,6 +231,8 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return take_metrics(member, frame.body);
     case Kind::halted:
       return on_halted(member, Halted::decode(frame.body));
+    case Kind::paused:
+      return on_paused(member);
     case Kind::holding:
       return take_holding(member, Holding::decode(frame.body));
     case Kind::digest:
@@ -365,12 +377,16 @@ void Coordinator::Impl::act() {
 
 void Coordinator::Impl::carry_out(const Decision& decision) {
   switch (decision.action) {
+    case Action::pause:
+      return pause(decision.reason);
     case Action::halt:
       return halt(decision.reason);
     case Action::form:
       return begin(*decision.start);
     case Action::rescue:
       return rescue(decision.partitions);
+    case Action::dismiss:
+      return dismiss(decision.partitions, decision.reason);
     case Action::abort:
       return tell_abort(decision.reason);
     case Action::end:
@@ -383,29 +399,42 @@ void Coordinator::Impl::begin(Start start) {
   start.initial_digest = hash128(options.initial);
   start.held = keeper.held();
   on_start(gang, start);
-  send_members(start);
+  send_ranks(start);
   int64_t rows = 0;
   for (const ShardCount& shard : start.shards) rows += shard.rows;
   event("started", {{"generation", gang.generation},
                     {"workers", start.roster.members.size()},
+                    {"late", start.roster.members.size() - options.workers},
                     {"shards", start.shards.size()},
                     {"rows", rows},
                     {"commit", start.commit},
                     {"isa", start.isa}});
 }
 
-void Coordinator::Impl::halt(const std::string& reason) {
-  on_halt(gang, Clock::now());
+void Coordinator::Impl::pause(const std::string& reason) {
+  on_pause(gang);
   for (const auto& [id, session] : sessions) {
     const Member* member = member_of(session);
-    if (member && member->working) send(id, Halt{reason});
+    if (member && member->working) loop->send(id, static_cast<uint16_t>(Kind::pause), gang.generation, {});
   }
+  event("log", {{"text", reason}});
+}
+
+void Coordinator::Impl::halt(const std::string& reason) {
+  on_halt(gang, Clock::now());
+  send_ranks(Halt{reason});
   event("halted", {{"generation", gang.generation}, {"text", reason}});
 }
 
 void Coordinator::Impl::rescue(const std::vector<int>& partitions) {
   for (const int partition : partitions) gang.members.at(partition).rescued = true;
   event("rescue", {{"partitions", partitions}});
+}
+
+void Coordinator::Impl::dismiss(const std::vector<int>& partitions, const std::string& reason) {
+  for (const int partition : partitions) {
+    lose(gang.members.at(partition), {.how = Loss::dismissed, .cause = reason, .when = Clock::now()});
+  }
 }
 
 /// All members are lost; their places are free for the next job's attempts.
@@ -433,7 +462,13 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
   news = true;
   if (failure) tell_abort(failure->what());
   for (const auto& [id, session] : sessions) {
-    if (!failure && member_of(session)) loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
+    const Member* member = failure ? nullptr : member_of(session);
+    if (!member) continue;
+    if (member->generation == gang.generation) {
+      loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
+    } else {
+      send(id, Abort{"the fit has ended"});
+    }
   }
   for (auto& [id, session] : sessions) {
     if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, "the fit has ended");

@@ -15,6 +15,7 @@ struct CoordinatorOptions {
   std::string bind_host = "127.0.0.1";
   Bytes secret;  // 32 random bytes of this fit
   int workers = 1;
+  int most_workers = 0;  // places from `workers` up to this are of late workers: see membership.h
   int shards = 1;
   double start_timeout = 60;  // seconds from the first task that starts until all have; <= 0: no limit
   double heartbeat = 1;       // seconds between pings

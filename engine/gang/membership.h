@@ -3,7 +3,10 @@
 // come in, actions with their reasons go out. No sockets, no threads.
 //
 // vocabulary: an *attempt* is one run of a Spark task, numbered by taskAttemptId, which is unique and grows; a *member*
-// is the attempt that holds a partition's place; its partition id is its rank.
+// is the attempt that holds a partition's place. Places from CoordinatorOptions::workers on are *late* ones: their
+// workers hold rows of shards that others hold too. The gang takes such a member in when its rows are there, at a
+// step's end, and does without it when it is lost. Ranks are the members of a generation in the order of their
+// partitions.
 #include <map>
 #include <optional>
 #include <set>
@@ -16,9 +19,9 @@
 
 namespace stoker::gang {
 
-/// How a member was lost: by its own word, by the end of its connection, by its silence, or because its Spark job is
-/// started again.
-enum class Loss { failed, vanished, silent, replaced };
+/// How a member was lost: by its own word, by the end of its connection, by its silence, because its Spark job is
+/// started again, or because it was late and its slot is needed.
+enum class Loss { failed, vanished, silent, replaced, dismissed };
 const char* name(Loss how);
 
 struct Lost {
@@ -37,7 +40,9 @@ struct Member {
   TimePoint last_heard;
   std::optional<std::vector<ShardCount>> shards = {};  // once its rows are in
   int64_t step = -1;                                   // last one it told of; -1: none
+  uint64_t generation = 0;                             // the newest that it is or was a rank of
   bool working = false;                                // in the newest generation, until it says that it has left it
+  bool paused = false;                                 // at work there, but waits for its end, as it was asked to
   uint64_t commit = 0;                                 // of its host's state, when it last left a generation; 0: none
   std::string stumble = {};                            // why it left unasked, if it did
   bool finished = false;
@@ -52,10 +57,13 @@ struct End {
 };
 
 /// A generation is *running* from its start until the first sign that it cannot go on; then its members are told to
-/// halt, and the next one begins when none of them works any more and every place is filled.
+/// halt, and the next one begins when none of them works any more and every place is filled, late ones aside. To take
+/// in late members nothing is cut: all are asked to pause, and told to halt when all have.
 struct Gang {
   uint64_t generation = 0;  // 0: not formed yet
+  int ranks = 0;            // of the newest generation, as it began
   bool running = false;
+  bool pausing = false;                  // its members have been asked to pause
   int isa = -1;                          // level of the first generation, for good
   std::optional<TimePoint> first_hello;  // of any attempt
   std::optional<TimePoint> halted_at;    // when the newest generation stopped running
@@ -76,6 +84,7 @@ struct Gang {
 
 /// "worker 1 (host a, pid 42)"
 std::string who(const Hello& hello);
+bool is_late_place(int partition, const CoordinatorOptions& options);
 
 /// What becomes of an attempt that says hello.
 struct Entry {
@@ -89,13 +98,13 @@ struct Entry {
 };
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options);
 
-enum class Action { halt, form, rescue, abort, end };
+enum class Action { pause, halt, form, rescue, dismiss, abort, end };
 struct Decision {
   Action action = Action::end;
   std::string reason = {};
   std::optional<Error> failure = {};  // of `end`; none: all is well
   std::optional<Start> start = {};    // of `form`
-  std::vector<int> partitions = {};   // of `rescue`
+  std::vector<int> partitions = {};   // of `rescue` and `dismiss`
 };
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);

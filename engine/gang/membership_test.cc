@@ -49,8 +49,12 @@ Gang running(int n) {
   Gang gang = gang_of(n);
   gang.generation = 1;
   gang.isa = 2;
+  gang.ranks = n;
   gang.running = true;
-  for (auto& [partition, member] : gang.members) member.working = true;
+  for (auto& [partition, member] : gang.members) {
+    member.working = true;
+    member.generation = 1;
+  }
   return gang;
 }
 

@@ -17,12 +17,14 @@ bool is_void(Kind kind, uint64_t generation, const Gang& gang);
 /// Returns the replay's error, if it brought other rows. Throws Error(world) when rows are told twice.
 std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards);
 void on_halted(Member& member, Halted message);
+void on_paused(Member& member);
 void on_loss(Gang& gang, Member& member, Lost lost);
 /// While the coordinator itself stood still nobody could be heard.
 void on_own_absence(Gang& gang, Duration gap);
 
-/// The next generation begins, the newest one must halt, or another Spark job takes all places.
+/// The next generation begins, the newest one is asked to pause, must halt, or another Spark job takes all places.
 void on_start(Gang& gang, const Start& start);
+void on_pause(Gang& gang);
 void on_halt(Gang& gang, TimePoint now);
 void on_restart(Gang& gang);
 

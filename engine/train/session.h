@@ -33,7 +33,7 @@ class Session {
   void find_state(const gang::Start& start);
   void offer_state();
   void run(collective::Group& group, const gang::Start& start);
-  void run_step(Feed& feed, const data::Plan& plan, uint64_t done);
+  bool run_step(Feed& feed, const data::Plan& plan, uint64_t done);
   void end_epoch(collective::Group& group);
   void report(const data::Plan& plan, int rank, bool now);
   std::string history_json(const gang::Start& start) const;
