@@ -160,6 +160,7 @@ void bind_coordinator(nb::module_& m) {
       .def("poll", poll, "timeout"_a, released())
       .def("abort", &Coordinator::abort, "reason"_a, released())
       .def("restart", &Coordinator::restart, "workers"_a, "reason"_a, released())
+      .def("keep_spares", &Coordinator::keep_spares, "may_stay"_a, released())
       .def("holds_state", &Coordinator::holds_state, released())
       .def("done", &Coordinator::done, released())
       .def("failure", failure, released())

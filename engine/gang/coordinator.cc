@@ -360,13 +360,16 @@ void Coordinator::Impl::end_process(const Member& member) {
   }
 }
 
-/// Attempts that were parked beside a member that is lost now take its place.
+/// Attempts that were parked beside a member that is lost now take its place; after that, spares leave that may be in
+/// the way.
 void Coordinator::Impl::readmit() {
-  for (auto& [id, session] : sessions) {
-    if (!session.parked) continue;
-    const auto member = gang.members.find(session.hello->partition);
-    if (member == gang.members.end() || !member->second.lost) continue;
-    take_hello(id, session, Hello(*session.hello));
+  for (const bool to_work : {true, false}) {
+    for (auto& [id, session] : sessions) {
+      if (!session.parked) continue;
+      const Entry entry = admit(*session.hello, gang, options);
+      if (entry.park || (entry.verdict == Admission::Verdict::go) != to_work) continue;
+      take_hello(id, session, Hello(*session.hello));
+    }
   }
 }
 
@@ -510,6 +513,12 @@ int Coordinator::restart(int workers, const std::string& reason) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->loop && !impl_->gang.end) impl_->restart(workers, reason);
   return impl_->gang.job;
+}
+
+void Coordinator::keep_spares(bool may_stay) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->gang.spares = may_stay;
+  if (impl_->loop) impl_->act();
 }
 
 bool Coordinator::holds_state() const {

@@ -56,6 +56,9 @@ class Coordinator {
   /// are ended, what they committed is kept where it can be. Returns the new job's number; only its attempts are
   /// admitted from now on.
   int restart(int workers, const std::string& reason);
+  /// Whether spares (second attempts of living workers) may stay: not where their slots belong to somebody else. They
+  /// may until told otherwise.
+  void keep_spares(bool may_stay);
   /// Whether the training's state would outlive all workers that there are now.
   bool holds_state() const;
   bool done() const;  // the result is here and whole, or the fit failed

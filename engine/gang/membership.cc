@@ -71,14 +71,6 @@ std::optional<Error> misfit(const Hello& hello, const Gang& gang, const Coordina
   return level_conflict(hellos);
 }
 
-/// An attempt whose partition has a living or finished member already.
-Entry admit_beside(const Hello& hello, const Member& member) {
-  if (member.finished) return {.verdict = Verdict::finished, .reason = who(member.hello) + " has ended already"};
-  const std::string reason = cat(who(member.hello), " lives in attempt ", member.hello.attempt);
-  const bool speculative = hello.attempt_number > 0 && hello.attempt > member.hello.attempt;
-  return {.park = speculative, .verdict = speculative ? Verdict::finished : Verdict::duplicate, .reason = reason};
-}
-
 std::string when(const Member& member) {
   return member.step < 0 ? std::string("before the first step") : cat("at step ", member.step);
 }
@@ -289,6 +281,20 @@ Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
   }
 }
 
+bool nobody_is_missing(const Gang& gang, const CoordinatorOptions& options) {
+  return all(gang, options, [](const Member& member) { return !member.lost; });
+}
+
+/// An attempt whose partition has a living or finished member already.
+Entry admit_beside(const Hello& hello, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
+  if (member.finished) return {.verdict = Verdict::finished, .reason = who(member.hello) + " has ended already"};
+  const std::string reason = cat(who(member.hello), " lives in attempt ", member.hello.attempt);
+  const bool newer = hello.attempt > member.hello.attempt;
+  if (newer && hello.attempt_number > 0) return {.park = true, .verdict = Verdict::finished, .reason = reason};
+  const bool spare = newer && gang.spares && nobody_is_missing(gang, options);
+  return {.park = spare, .verdict = Verdict::duplicate, .reason = reason};
+}
+
 Entry not_needed(std::string reason) { return {.verdict = Verdict::finished, .reason = std::move(reason)}; }
 
 /// What the running generation must do, if anything.
@@ -337,14 +343,14 @@ Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& opti
   }
   const auto member = gang.members.find(hello.partition);
   if (member != gang.members.end()) {
-    if (!member->second.lost) return admit_beside(hello, member->second);
+    if (!member->second.lost) return admit_beside(hello, member->second, gang, options);
     if (hello.attempt <= member->second.hello.attempt) {
       return {.verdict = Verdict::duplicate, .reason = cat("attempt ", hello.attempt, " is not the newest")};
     }
   }
   if (const auto error = misfit(hello, gang, options)) return refuse(*error);
   const bool late = is_late_place(hello.partition, options);
-  if (late && !all(gang, options, [](const Member& other) { return !other.lost; })) {
+  if (late && !nobody_is_missing(gang, options)) {
     return not_needed("other workers are missing, and this one's slot may be needed for them");
   }
   return {};

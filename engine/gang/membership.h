@@ -71,6 +71,7 @@ struct Gang {
   int job = 0;                           // attempts of lower ones are over
   std::map<int, ShardCount> registered;  // by shard, as first told
   std::set<int> released;                // partitions of which Spark may believe that they are done
+  bool spares = true;                    // may stay
   int losses = 0;                        // so far
   int losses_before = 0;                 // when the newest generation began
   uint64_t commit_before = 0;            // likewise
@@ -86,10 +87,11 @@ struct Gang {
 std::string who(const Hello& hello);
 bool is_late_place(int partition, const CoordinatorOptions& options);
 
-/// What becomes of an attempt that says hello.
+/// What becomes of an attempt that says hello, or has been parked.
 struct Entry {
-  /// A speculative attempt of a living member: it must neither work nor return (Spark would kill the living one), so
-  /// its answer waits for the end of the fit.
+  /// Its answer waits. A speculative attempt of a living member must neither work nor return (Spark would kill the
+  /// living one), so it waits for the end of the fit. One of a resubmitted stage is a spare for its place, until its
+  /// slot may be needed for a worker that is missing, or by another fit.
   bool park = false;
   Admission::Verdict verdict = Admission::Verdict::go;
   std::string reason = {};

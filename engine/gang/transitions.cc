@@ -32,6 +32,7 @@ Member* member_of(Gang& gang, const Hello& hello) {
 
 void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now) {
   if (!gang.first_hello) gang.first_hello = now;
+  if (entry.park) return;
   if (entry.verdict == Admission::Verdict::duplicate) gang.released.insert(hello.partition);
   if (entry.verdict != Admission::Verdict::go) return;
   gang.released.erase(hello.partition);

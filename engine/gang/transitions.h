@@ -9,7 +9,7 @@ namespace stoker::gang {
 /// its connection may still bring is a stranger's word.
 Member* member_of(Gang& gang, const Hello& hello);
 
-/// Puts admit()'s answer into effect.
+/// Puts admit()'s answer into effect; of one that is parked nothing.
 void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now);
 /// Whether a message of this kind, sent in this generation, is void because its generation is over. Throws Error(world)
 /// for one that cannot be.

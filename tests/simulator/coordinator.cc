@@ -138,10 +138,12 @@ void World::end_process(const Member& member) {
 }
 
 void World::act() {
-  for (auto& [p, parked] : sessions_) {
-    if (!parked) continue;
-    const auto member = gang_.members.find(processes_[p]->hello.partition);
-    if (member != gang_.members.end() && member->second.lost) take_hello(p);
+  for (const bool to_work : {true, false}) {
+    for (auto& [p, parked] : sessions_) {
+      if (!parked) continue;
+      const gang::Entry entry = gang::admit(processes_[p]->hello, gang_, options_);
+      if (!entry.park && (entry.verdict == Verdict::go) == to_work) take_hello(p);
+    }
   }
   for (const gang::Decision& decision : gang::decide(timeline_.now(), gang_, options_)) carry_out(decision);
 }

@@ -79,19 +79,21 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     fewest = gang.rules.min_workers or gang.workers
     slots.check_enough(fewest, capacity)
     gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
-    with slots.queue_of(conf).lease(gang.workers, capacity):
+    queue = slots.queue_of(conf)
+    with queue.lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, observe)
+        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, queue.shared, observe)
 
 
-def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, observe: Observer) -> Result:
+def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared: Callable[[], bool],
+         observe: Observer) -> Result:  # fmt: skip
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)
     coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
     try:
         task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers)
-        supervisor = Supervisor(coordinator, rows, gang, task, observe)
+        supervisor = Supervisor(coordinator, rows, gang, task, shared, observe)
         try:
             supervisor.run()
             weights, history = coordinator.result()
@@ -128,7 +130,9 @@ class Supervisor:
     """Follows one fit until its result is there, and keeps Spark jobs running for it. Raises when the fit failed or
     cannot come to a result. Used by one thread."""
 
-    def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, observe: Observer) -> None:
+    def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, shared: Callable[[], bool],
+                 observe: Observer) -> None:  # fmt: skip
+        self._shared = shared  # do other fits want slots of the session?
         self._coordinator, self._rows, self._gang, self._task, self._observe = coordinator, rows, gang, task, observe
         self._situation = Situation(workers=task.workers)
         self._admitted = 0
@@ -142,6 +146,7 @@ class Supervisor:
     def run(self) -> None:
         while not self._coordinator.done():
             self._drain(POLL)
+            self._coordinator.keep_spares(self._task.workers >= self._task.most and not self._shared())
             self._look_at_jobs()
             self._grow()
             move = next_move(time.monotonic(), self._situation, self._gang.rules)
