@@ -146,7 +146,7 @@ def ours(df: DataFrame, case: Case) -> DataFrame:
         "on_bad_row": "error",
         "scan": found.spec(),
     }
-    return no_rows(df.sparkSession).whole(WORKERS).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
+    return no_rows(df.sparkSession, WORKERS).whole(WORKERS).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
 
 
 def measure(name: str, repeats: int) -> None:

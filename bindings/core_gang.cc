@@ -64,7 +64,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
       .take("initial", o.initial)
       .take("torch_version", o.torch_version);
   fields.take("loss_timeout", o.loss_timeout).take("rescue_after", o.rescue_after);
-  fields.take("allow_changed_rows", o.allow_changed_rows);
+  fields.take("allow_changed_rows", o.allow_changed_rows).take("allow_lost_rows", o.allow_lost_rows);
   fields.done();
   return o;
 }

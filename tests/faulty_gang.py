@@ -61,6 +61,7 @@ class FaultyGang:
     environment: Callable[[int, int], dict[str, str]] = lambda partition, number: {}
     options: dict[str, Any] = field(default_factory=dict)
     restart_delay: float = 0.0
+    restarts: bool = True  # of those that died
     timeout: float = 120
     host: str = "127.0.0.1"  # of the coordinator
     namespace: str = ""  # where the coordinator is; a worker's is in its environment
@@ -108,7 +109,8 @@ class FaultyGang:
             if self.coordinator.done():
                 raw, history = self.coordinator.result()
                 return program.load_weights(raw), json.loads(history)
-            self.restart_dead()
+            if self.restarts:
+                self.restart_dead()
         raise TimeoutError(f"no result within {self.timeout} s; events: {self.events[-20:]}")
 
     def restart_dead(self) -> None:

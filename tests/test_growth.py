@@ -99,3 +99,30 @@ def test_a_death_beside_a_late_worker_is_survived(fits, references):
     assert came["digest"] == references["cnn"]["digest"]
     assert came["micro_batches"] <= references["cnn"]["micro_batches"] + SHARDS
     assert [len(pids) for pids in grown.pids] == [2, 1]
+
+
+def rows_of_epochs(outcome):
+    return [epoch["rows"] for epoch in outcome.history["epochs"]]
+
+
+def test_a_lost_workers_rows_may_be_done_without_and_come_again(fits):
+    """onLoss="continue": epochs are smaller from the loss on, and whole again when somebody brings the rows."""
+    killed, again = [], []
+
+    def act(gang, kind, data):
+        if kind == "metrics" and data["epoch"] == 20 and not killed:
+            killed.append(data["epoch"])
+            gang.kill(1)
+        if kind == "metrics" and killed and data["epoch"] >= 50 and not again:
+            again.append(data["epoch"])
+            gang.start(1)
+
+    lossy = {**HEARTBEAT, "loss_timeout": 0.3, "allow_lost_rows": True}
+    came = FaultyGang(fits["mlp"], 2, on_event=act, options=lossy, restarts=False).run()
+    (told,) = came.told("given_up")
+    assert told["text"].endswith("within 0.3 s (lossTimeout): training goes on without its rows (onLoss='continue')")
+    assert [data["workers"] for data in came.told("started")] == [2, 1, 2]
+    rows = rows_of_epochs(came)
+    assert len(rows) == EPOCHS["mlp"]
+    assert (rows[10], rows[-1]) == (600, 600)
+    assert set(rows[25:50]) == {300}

@@ -179,7 +179,7 @@ def test_python_workers_are_used_again(df):
     found, _ = scan.look(df, sources, TWO, True)
     spec = json.dumps({"columns": [source.spec() for source in sources], "threads": 1, "on_bad_row": "error",
                        "scan": found.spec()})  # fmt: skip
-    rows = no_rows(df.sparkSession).whole(2)
+    rows = no_rows(df.sparkSession, 2).whole(2)
     before, after = (
         {row.pid for row in rows.mapInArrow(partial(pid_task, spec), "pid bigint").collect()} for _ in "ab"
     )

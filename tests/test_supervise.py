@@ -106,6 +106,16 @@ def test_a_job_that_ends_early_with_living_workers_is_waited_for():
 STARTED = ("started", {})
 
 
+def test_a_place_that_the_coordinator_gives_up_is_no_reason_to_start_again():
+    rules = Rules(loss_timeout=60, go_on=True)
+    s = situation(admitted(0), admitted(1), STARTED, lost())
+    assert next_move(100.0, s, rules).kind == "wait"
+    s.after("given_up", {"rank": 1, "text": ""}, 100.0)
+    assert s.missing == {}
+    alone = situation(admitted(0), admitted(1), STARTED, lost(), lost(rank=0))
+    assert next_move(100.0, alone, rules).kind == "restart", "nobody is left to go on"
+
+
 def test_a_gang_of_fewer_than_wished_grows_as_soon_as_it_trains():
     assert may_grow(5.0, situation(admitted(0), admitted(1), STARTED), 4, None)
     assert not may_grow(5.0, situation(admitted(0), admitted(1)), 4, None), "not before"

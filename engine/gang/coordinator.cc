@@ -73,6 +73,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
   void dismiss(const std::vector<int>& partitions, const std::string& reason);
+  void give_up(int partition, const std::string& reason);
   void tell_fenced(const Member& member);
   void restart(int workers, const std::string& reason);
   void tell_abort(const std::string& reason);
@@ -203,7 +204,7 @@ void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hell
     Json json = about(hello);
     json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
     event("log", json);
-    const bool needed = !is_late_place(hello.partition, options);
+    const bool needed = !is_late_place(hello.partition, gang, options);
     if (needed && entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
     return;
   }
@@ -390,6 +391,8 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
       return rescue(decision.partitions);
     case Action::dismiss:
       return dismiss(decision.partitions, decision.reason);
+    case Action::give_up:
+      return give_up(decision.partitions.at(0), decision.reason);
     case Action::abort:
       return tell_abort(decision.reason);
     case Action::end:
@@ -407,7 +410,7 @@ void Coordinator::Impl::begin(Start start) {
   for (const ShardCount& shard : start.shards) rows += shard.rows;
   event("started", {{"generation", gang.generation},
                     {"workers", start.roster.members.size()},
-                    {"late", start.roster.members.size() - options.workers},
+                    {"late", std::max(0, static_cast<int>(start.roster.members.size()) - options.workers)},
                     {"shards", start.shards.size()},
                     {"rows", rows},
                     {"commit", start.commit},
@@ -438,6 +441,12 @@ void Coordinator::Impl::dismiss(const std::vector<int>& partitions, const std::s
   for (const int partition : partitions) {
     lose(gang.members.at(partition), {.how = Loss::dismissed, .cause = reason, .when = Clock::now()});
   }
+}
+
+void Coordinator::Impl::give_up(int partition, const std::string& reason) {
+  on_given_up(gang, partition);
+  event("given_up", {{"rank", partition}, {"text", reason}});
+  act();
 }
 
 /// All members are lost; their places are free for the next job's attempts.

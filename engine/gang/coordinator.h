@@ -21,6 +21,7 @@ struct CoordinatorOptions {
   double heartbeat = 1;       // seconds between pings
   double heartbeat_timeout = 10;
   double loss_timeout = 120;        // seconds a lost worker's place may stay empty before the fit ends; <= 0: no limit
+  bool allow_lost_rows = false;     // instead of its end, training goes on without the rows; the history is marked then
   double rescue_after = 0;          // seconds after which "rescue" is told for a place that is still empty; <= 0: never
   bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
   bool force_tcp = false;           // tests
@@ -34,7 +35,7 @@ struct CoordinatorOptions {
 struct Event {
   // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "checkpoint" (a part of one), "result",
   // "finished", "failed" (a worker was lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let
-  // in), "log"
+  // in), "given_up" (training goes on without a worker's rows), "log"
   std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };

@@ -58,7 +58,7 @@ void lose(Gang& gang, int partition, Loss how = Loss::vanished) {
 std::vector<Decision> decide_now(const Gang& gang) { return decide(kNow, gang, two_of_four()); }
 
 std::string told(const std::vector<Decision>& decisions) {
-  const std::vector<std::string> names = {"pause", "halt", "form", "rescue", "dismiss", "abort", "end"};
+  const std::vector<std::string> names = {"pause", "halt", "form", "rescue", "dismiss", "give up", "abort", "end"};
   std::string all;
   for (const Decision& decision : decisions) all += names[static_cast<int>(decision.action)] + " ";
   return all;
@@ -248,13 +248,56 @@ TEST(Growth, OneThatTheOthersCannotWorkWithIsSentHomeBeforeTheFitFails) {
   EXPECT_EQ(told(decide_now(gang)), "form ");
 }
 
+TEST(GivingUp, GoesOnWithoutTheRowsOfAPlaceThatStaysEmpty) {
+  CoordinatorOptions options = two_of_four();
+  options.loss_timeout = 60;
+  options.rescue_after = 0;
+  Gang gang = two();
+  for (int s = 0; s < 4; ++s) gang.registered[s] = {s, 5, {}};
+  lose(gang, 1);
+  halt(gang, 7);
+  const TimePoint later = kNow + seconds(60);
+  EXPECT_EQ(told(decide(later, gang, options)), "end ");
+  options.allow_lost_rows = true;
+  EXPECT_EQ(told(decide(later - seconds(1), gang, options)), "");
+  auto decisions = decide(later, gang, options);
+  ASSERT_EQ(told(decisions), "give up ");
+  EXPECT_EQ(
+      decisions[0].reason,
+      "worker 1 (host h, pid 101) was lost before the first step: gone; no other attempt took its place within 60 "
+      "s (lossTimeout): training goes on without its rows (onLoss='continue')");
+  on_given_up(gang, 1);
+  decisions = decide(later, gang, options);
+  ASSERT_EQ(told(decisions), "form ");
+  EXPECT_EQ(decisions[0].start->owners, (std::vector<int>{0, 0, -1, -1}));
+  EXPECT_EQ(decisions[0].start->shards[3].rows, 5) << "the plan stays";
+  on_start(gang, *decisions[0].start);
+  EXPECT_EQ(told(decide(later, gang, options)), "");
+  ASSERT_EQ(admit(hello(1, 30), gang, options).verdict, Verdict::go) << "better late than never";
+  gang.members[1] = member(1, {2, 3});
+  EXPECT_EQ(told(decide(later, gang, options)), "pause ");
+  EXPECT_EQ(grown(gang, 9).owners, (std::vector<int>{0, 0, 1, 1}));
+}
+
+TEST(GivingUp, NeedsSomebodyWhoHasRows) {
+  CoordinatorOptions options = two_of_four();
+  options.loss_timeout = 60;
+  options.rescue_after = 0;
+  options.allow_lost_rows = true;
+  Gang gang = two();
+  lose(gang, 0);
+  lose(gang, 1);
+  on_halt(gang, kNow);
+  EXPECT_EQ(told(decide(kNow + seconds(60), gang, options)), "") << "what then is the driver's to say";
+}
+
 TEST(Deal, AShardGoesToTheHolderWithTheFewest) {
   const Member a = member(0, {0, 1, 2}), b = member(1, {3, 4, 5}), c = member(2, {2, 5}), d = member(3, {5});
   CoordinatorOptions options = two_of_four();
   options.shards = 6;
-  EXPECT_EQ(deal({&a, &b}, options).owners, (std::vector<int>{0, 0, 0, 1, 1, 1}));
-  EXPECT_EQ(deal({&a, &b, &c}, options).owners, (std::vector<int>{0, 0, 2, 1, 1, 2}));
-  EXPECT_EQ(deal({&a, &b, &c, &d}, options).owners, (std::vector<int>{0, 0, 2, 1, 1, 3}));
+  EXPECT_EQ(deal({&a, &b}, Gang(), options).owners, (std::vector<int>{0, 0, 0, 1, 1, 1}));
+  EXPECT_EQ(deal({&a, &b, &c}, Gang(), options).owners, (std::vector<int>{0, 0, 2, 1, 1, 2}));
+  EXPECT_EQ(deal({&a, &b, &c, &d}, Gang(), options).owners, (std::vector<int>{0, 0, 2, 1, 1, 3}));
 }
 
 TEST(Deal, TheOwnersOwnCountIsTheShards) {
@@ -263,7 +306,7 @@ TEST(Deal, TheOwnersOwnCountIsTheShards) {
   late.shards->push_back({3, 9, {1, 2}});
   CoordinatorOptions options = two_of_four();
   options.workers = 1;
-  const Deal dealt = deal({&a, &late}, options);
+  const Deal dealt = deal({&a, &late}, Gang(), options);
   EXPECT_EQ(dealt.shards[2].rows, 5);
   EXPECT_EQ(dealt.shards[3].rows, 9) << "they may differ where changed rows are let in";
   EXPECT_EQ(dealt.shards[3].digest.low, 2u);

@@ -101,9 +101,9 @@ std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
   return decisions;
 }
 
-bool stayed_empty(TimePoint now, const Member& member, const CoordinatorOptions& options) {
+bool stayed_empty(TimePoint now, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
   return options.loss_timeout > 0 && now - member.lost->when >= from_seconds(options.loss_timeout) &&
-         !is_late_place(member.hello.partition, options);
+         !is_late_place(member.hello.partition, gang, options);
 }
 
 Error not_replaced(const Member& member, const CoordinatorOptions& options) {
@@ -117,7 +117,7 @@ std::vector<int> in_need_of_rescue(TimePoint now, const Gang& gang, const Coordi
   std::vector<int> partitions;
   if (options.rescue_after <= 0) return partitions;
   for (const auto& [partition, member] : gang.members) {
-    if (!member.lost || member.rescued || is_late_place(partition, options)) continue;
+    if (!member.lost || member.rescued || is_late_place(partition, gang, options)) continue;
     const bool long_ago = now - member.lost->when >= from_seconds(options.rescue_after);
     if (long_ago || gang.released.contains(partition)) partitions.push_back(partition);
   }
@@ -128,9 +128,9 @@ std::vector<int> in_need_of_rescue(TimePoint now, const Gang& gang, const Coordi
 template <typename Chosen>
 std::vector<int> idle_late(const Gang& gang, const CoordinatorOptions& options, Chosen chosen) {
   std::vector<int> partitions;
-  for (auto at = gang.members.lower_bound(options.workers); at != gang.members.end(); ++at) {
-    const Member& member = at->second;
-    if (member.living() && !member.working && chosen(member)) partitions.push_back(at->first);
+  for (const auto& [partition, member] : gang.members) {
+    const bool idle = is_late_place(partition, gang, options) && member.living() && !member.working;
+    if (idle && chosen(member)) partitions.push_back(partition);
   }
   return partitions;
 }
@@ -165,14 +165,20 @@ std::string stumble_of(const Gang& gang) {
 
 /// Members in places that are not late.
 int places_taken(const Gang& gang, const CoordinatorOptions& options) {
-  return static_cast<int>(std::distance(gang.members.begin(), gang.members.lower_bound(options.workers)));
+  return static_cast<int>(std::ranges::count_if(
+      gang.members, [&](const auto& entry) { return !is_late_place(entry.first, gang, options); }));
+}
+
+int places(const Gang& gang, const CoordinatorOptions& options) {
+  return options.workers - static_cast<int>(gang.given_up.size());
 }
 
 /// Whether all places but late ones are taken, each by a member for which it holds.
 template <typename Holds>
 bool all(const Gang& gang, const CoordinatorOptions& options, Holds holds) {
-  return places_taken(gang, options) == options.workers && std::ranges::all_of(gang.members, [&](const auto& entry) {
-           return is_late_place(entry.first, options) || holds(entry.second);
+  return places_taken(gang, options) == places(gang, options) &&
+         std::ranges::all_of(gang.members, [&](const auto& entry) {
+           return is_late_place(entry.first, gang, options) || holds(entry.second);
          });
 }
 
@@ -184,8 +190,9 @@ bool nobody_works(const Gang& gang) {
 
 /// A late member that has its rows and is not in the newest generation.
 const Member* newcomer(const Gang& gang, const CoordinatorOptions& options) {
-  for (auto at = gang.members.lower_bound(options.workers); at != gang.members.end(); ++at) {
-    if (is_ready(at->second) && at->second.generation != gang.generation) return &at->second;
+  for (const auto& [partition, member] : gang.members) {
+    const bool late = is_late_place(partition, gang, options);
+    if (late && is_ready(member) && member.generation != gang.generation) return &member;
   }
   return nullptr;
 }
@@ -199,7 +206,7 @@ bool all_paused(const Gang& gang) {
 }
 
 bool start_is_late(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
-  return places_taken(gang, options) < options.workers && gang.first_hello && options.start_timeout > 0 &&
+  return places_taken(gang, options) < places(gang, options) && gang.first_hello && options.start_timeout > 0 &&
          now - *gang.first_hello >= from_seconds(options.start_timeout);
 }
 
@@ -242,10 +249,11 @@ Start form(const Gang& gang, const CoordinatorOptions& options) {
   for (const auto& [partition, member] : gang.members) {
     if (is_ready(member)) ranks.push_back(&member);
   }
-  Deal dealt = deal(ranks, options);
+  Deal dealt = deal(ranks, gang, options);
   start.shards = std::move(dealt.shards);
   start.owners = std::move(dealt.owners);
-  const bool any = std::ranges::any_of(start.shards, [](const ShardCount& shard) { return shard.rows > 0; });
+  const bool any = std::ranges::any_of(
+      start.shards, [&](const ShardCount& shard) { return shard.rows > 0 && start.owners[shard.shard] >= 0; });
   if (!any) fail_user("the DataFrame has no rows");
   start.isa = gang.isa >= 0 ? gang.isa : usable(*lowest(hellos_of(gang)));
   start.roster.generation = gang.generation + 1;
@@ -297,6 +305,19 @@ Entry admit_beside(const Hello& hello, const Member& member, const Gang& gang, c
 
 Entry not_needed(std::string reason) { return {.verdict = Verdict::finished, .reason = std::move(reason)}; }
 
+/// Whether training can go on without the rows of a member that stayed away: somebody must have rows.
+bool may_give_up(const Gang& gang, const CoordinatorOptions& options) {
+  return options.allow_lost_rows && gang.generation > 0 &&
+         std::ranges::any_of(gang.members, [](const auto& entry) { return is_ready(entry.second); });
+}
+
+Decision give_up(const Member& member, const CoordinatorOptions& options) {
+  return {
+      .action = Action::give_up,
+      .reason = cat(not_replaced(member, options).what(), ": training goes on without its rows (onLoss='continue')"),
+      .partitions = {member.hello.partition}};
+}
+
 /// What the running generation must do, if anything.
 std::optional<Decision> decide_running(const Gang& gang, const CoordinatorOptions& options) {
   if (const std::string reason = break_of(gang); !reason.empty()) return Decision{Action::halt, reason};
@@ -308,7 +329,9 @@ std::optional<Decision> decide_running(const Gang& gang, const CoordinatorOption
 
 }  // namespace
 
-bool is_late_place(int partition, const CoordinatorOptions& options) { return partition >= options.workers; }
+bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options) {
+  return partition >= options.workers || gang.given_up.contains(partition);
+}
 
 std::string who(const Hello& hello) {
   return cat("worker ", hello.partition, " (host ", hello.host, ", pid ", hello.pid, ")");
@@ -349,7 +372,7 @@ Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& opti
     }
   }
   if (const auto error = misfit(hello, gang, options)) return refuse(*error);
-  const bool late = is_late_place(hello.partition, options);
+  const bool late = is_late_place(hello.partition, gang, options);
   if (late && !nobody_is_missing(gang, options)) {
     return not_needed("other workers are missing, and this one's slot may be needed for them");
   }
@@ -379,8 +402,11 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   const auto fatal = [](const Member& member) { return member.lost->fatal(); };
   if (const Member* cause = earliest_lost(gang, fatal)) return decide_fatal(gang, *cause);
   if (start_is_late(now, gang, options)) return {end_with(start_timed_out(gang, options))};
-  const auto late = [&](const Member& member) { return stayed_empty(now, member, options); };
-  if (const Member* member = earliest_lost(gang, late)) return {end_with(not_replaced(*member, options))};
+  const auto late = [&](const Member& member) { return stayed_empty(now, member, gang, options); };
+  if (const Member* member = earliest_lost(gang, late)) {
+    if (may_give_up(gang, options)) return {give_up(*member, options)};
+    if (!options.allow_lost_rows) return {end_with(not_replaced(*member, options))};
+  }
   if (all(gang, options, [](const Member& member) { return member.finished; })) {
     return {end_with({ErrorKind::bug, "all workers finished and none of them sent a result"})};
   }

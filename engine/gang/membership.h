@@ -70,6 +70,7 @@ struct Gang {
   std::map<int, Member> members;         // by partition; a lost one stays until another takes its place
   int job = 0;                           // attempts of lower ones are over
   std::map<int, ShardCount> registered;  // by shard, as first told
+  std::set<int> given_up;                // places that were lost for too long: training goes on without their rows
   std::set<int> released;                // partitions of which Spark may believe that they are done
   bool spares = true;                    // may stay
   int losses = 0;                        // so far
@@ -85,7 +86,8 @@ struct Gang {
 
 /// "worker 1 (host a, pid 42)"
 std::string who(const Hello& hello);
-bool is_late_place(int partition, const CoordinatorOptions& options);
+/// Beyond those that the gang began with, or given up.
+bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options);
 
 /// What becomes of an attempt that says hello, or has been parked.
 struct Entry {
@@ -100,13 +102,13 @@ struct Entry {
 };
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options);
 
-enum class Action { pause, halt, form, rescue, dismiss, abort, end };
+enum class Action { pause, halt, form, rescue, dismiss, give_up, abort, end };
 struct Decision {
   Action action = Action::end;
   std::string reason = {};
   std::optional<Error> failure = {};  // of `end`; none: all is well
   std::optional<Start> start = {};    // of `form`
-  std::vector<int> partitions = {};   // of `rescue` and `dismiss`
+  std::vector<int> partitions = {};   // of `rescue`, `dismiss` and `give_up`
 };
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);

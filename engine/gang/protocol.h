@@ -121,7 +121,7 @@ struct Start {
   uint64_t commit = 0;             // newest that a member told of; 0: the training begins
   Held held;                       // for those on the coordinator's host
   std::vector<ShardCount> shards;  // all S of them, ascending
-  std::vector<int> owners;         // by shard, the rank that owns it
+  std::vector<int> owners;         // by shard, the rank that owns it; -1: its rows were given up
   int isa = 0;                     // level for all
   uint64_t initial = 0;            // bytes of the initial weights, to be fetched
   Hash128 initial_digest;          // hash128() of them

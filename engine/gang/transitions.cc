@@ -69,6 +69,8 @@ void on_loss(Gang& gang, Member& member, Lost lost) {
   ++gang.losses;
 }
 
+void on_given_up(Gang& gang, int partition) { gang.given_up.insert(partition); }
+
 void on_own_absence(Gang& gang, Duration gap) {
   for (auto& [partition, member] : gang.members) member.last_heard += gap;
   if (gang.halted_at) *gang.halted_at += gap;
@@ -104,6 +106,7 @@ void on_restart(Gang& gang) {
   ++gang.job;
   gang.members.clear();
   gang.released.clear();
+  gang.given_up.clear();
   gang.first_hello.reset();
 }
 

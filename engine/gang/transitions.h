@@ -22,6 +22,9 @@ void on_loss(Gang& gang, Member& member, Lost lost);
 /// While the coordinator itself stood still nobody could be heard.
 void on_own_absence(Gang& gang, Duration gap);
 
+/// Training goes on without the rows of this place, until somebody brings them again.
+void on_given_up(Gang& gang, int partition);
+
 /// The next generation begins, the newest one is asked to pause, must halt, or another Spark job takes all places.
 void on_start(Gang& gang, const Start& start);
 void on_pause(Gang& gang);

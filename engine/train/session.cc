@@ -120,7 +120,7 @@ void Session::run(collective::Group& group, const gang::Start& start) {
       begun = true;
     }
     if (checkpoints_) checkpoints_->before_step(done + 2, done + 1 == steps * spec_.epochs);
-    const bool pause = run_step(feed, plan, done);
+    const bool pause = run_step(feed, plan, start.owners, done);
     if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = (done + 1) % steps == 0;
     report(plan, group.rank(), epoch_ends || !std::exchange(told, true));
@@ -134,13 +134,19 @@ void Session::run(collective::Group& group, const gang::Start& start) {
   if (checkpoints_) checkpoints_->finish();
 }
 
-bool Session::run_step(Feed& feed, const data::Plan& plan, uint64_t done) {
+bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
   const auto steps = static_cast<uint64_t>(plan.steps());
   const auto step = static_cast<int64_t>(done % steps);
+  auto present = plan.present(step);
+  int64_t rows = 0;
+  for (size_t shard = 0; shard < present.size(); ++shard) {
+    present[shard] = present[shard] && owners[shard] >= 0;
+    if (present[shard]) rows += plan.rows(step, static_cast<int>(shard)).size();
+  }
   const StepSpec what{.epoch = done / steps,
                       .step = done % steps,
-                      .present = plan.present(step),
-                      .rows = plan.rows(step),
+                      .present = std::move(present),
+                      .rows = rows,
                       .last = (done + 1) % steps == 0,
                       .pause = link_.pause_asked(),
                       .seconds = history_->seconds()};

@@ -167,6 +167,7 @@ void World::carry_out(const gang::Decision& decision) {
         lose(gang_.members.at(partition), {.how = gang::Loss::dismissed, .cause = {}, .when = timeline_.now()});
       }
       return;
+    case gang::Action::give_up:  // not asked for: it would be another training
     case gang::Action::abort:
       return;
     case gang::Action::end:
@@ -286,7 +287,7 @@ bool World::runs(int partition) const {
 void World::task_ends(int p, bool success) {
   const gang::Hello& hello = processes_[p]->hello;
   if (hello.job != gang_.job) return;
-  if (success && is_late_place(hello.partition, options_)) {  // the driver offers the place again
+  if (success && is_late_place(hello.partition, gang_, options_)) {  // the driver offers the place again
     if (!runs(hello.partition)) launch(hello.partition, 0, chance_.between(1, 3));
     return;
   }

@@ -69,7 +69,8 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     found, told = scan.look(df, ordered, how, value("directScan"))
     if found is not None:
         spec["scan"] = found.spec()
-    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"))
+    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"),
+                         value("onLoss") == "continue")  # fmt: skip
     options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),

@@ -10,6 +10,7 @@ import json
 import secrets
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -117,7 +118,8 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
         "shards": gang.shards,
         "start_timeout": gang.start_timeout,
         "heartbeat_timeout": gang.heartbeat_timeout,
-        "loss_timeout": 0,  # the driver's to judge
+        "loss_timeout": gang.rules.loss_timeout if gang.rules.go_on else 0,  # else the driver's to judge
+        "allow_lost_rows": gang.rules.go_on,
         "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
         "initial": gang.weights,
@@ -273,8 +275,10 @@ class Supervisor:
                 self._deaths.append(data)
             if kind == "started" and data["late"]:
                 self._grown.append({"workers": data["workers"], "step": data["commit"] - 1})
-            if kind == "inexact":
+            if kind in ("inexact", "given_up"):
                 self._inexact.append(data["text"])
+            if kind == "given_up":
+                warnings.warn(data["text"], stacklevel=2)
             if kind == "rescue":
                 for partition in data["partitions"]:
                     self._rescue(partition)

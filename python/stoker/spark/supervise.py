@@ -25,6 +25,7 @@ class Rules:
     min_workers: int | None = None  # with how many a fit may begin; None: all
     max_restarts: int = 3
     loss_timeout: float = 60  # seconds a place may stay empty; 0: no limit
+    go_on: bool = False  # without the rows of a lost worker, when its place has stayed empty for so long
     backoff: float = 0.5  # seconds before the second restart, doubled for each one after it
 
 
@@ -63,6 +64,8 @@ class Situation:
             verb = "failed" if data["how"] == "failed" else "was lost"
             who = f"worker {rank} (host {data['host']}, pid {data['pid']})"
             self.last_loss = f"{who} {verb} {_when(data)}: {data['text']}"
+        elif event == "given_up":
+            self.missing.pop(rank, None)
         elif event == "finished":
             self.living.discard(rank)
         elif event == "started":
@@ -128,7 +131,7 @@ def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
             cause = f"{s.last_loss}; " if s.losses else ""
             return f"{cause}the Spark job of this fit ended, but no result came"
     late = [place for place, since in s.missing.items() if 0 < rules.loss_timeout <= now - since]
-    if late:
+    if late and not (rules.go_on and s.started and s.living):  # the coordinator gives the place up
         return f"{s.last_loss}; no other attempt took its place within {rules.loss_timeout:g} s (lossTimeout)"
     return None
 
