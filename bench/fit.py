@@ -23,8 +23,8 @@ SAME_ACCURACY = 0.005
 NO_BAR = 0.0
 MEGABYTE = 1e6
 WARM_FITS = 4  # of one epoch, unmeasured, before whole fits: until then the JVM still compiles Spark's side of the pipe
-# TorchDistributor's tasks leave Spark without its Python workers, and its own processes are new each time. So before each
-# of our whole fits stands one of one epoch, unmeasured: a session that is warm.
+# TorchDistributor's tasks leave Spark without its Python workers, and its own processes are new each time. So before
+# each of our whole fits stands one of one epoch, unmeasured: a session that is warm.
 
 
 @dataclass

@@ -32,8 +32,7 @@ from stoker.inputs import Array, Hashed, Image, Numeric
 from stoker.ml import declared
 from stoker.ml.fitting import no_rows
 from stoker.spark import columns, scan
-from stoker.spark.columns import Placement, Source
-from stoker.spark.task import owned_shards
+from stoker.spark.columns import Placement, Source, owned_shards
 from tasks import mnist_data
 
 ROWS = 2_000_000
@@ -149,7 +148,7 @@ def ours(df: DataFrame, case: Case) -> DataFrame:
         "on_bad_row": "error",
         "scan": found.spec(),
     }
-    return no_rows(df.sparkSession).whole(WORKERS).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
+    return no_rows(df.sparkSession, WORKERS).whole(WORKERS).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
 
 
 def measure(name: str, repeats: int) -> None:

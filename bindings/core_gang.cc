@@ -56,6 +56,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
   CoordinatorOptions o;
   Fields fields(dict);
   fields.take("bind_host", o.bind_host).take("secret", o.secret).take("workers", o.workers).take("shards", o.shards);
+  fields.take("most_workers", o.most_workers);
   fields.take("start_timeout", o.start_timeout).take("heartbeat", o.heartbeat);
   fields.take("heartbeat_timeout", o.heartbeat_timeout).take("force_tcp", o.force_tcp);
   fields.take("peer_timeout", o.peer_timeout)
@@ -63,7 +64,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
       .take("initial", o.initial)
       .take("torch_version", o.torch_version);
   fields.take("loss_timeout", o.loss_timeout).take("rescue_after", o.rescue_after);
-  fields.take("allow_changed_rows", o.allow_changed_rows);
+  fields.take("allow_changed_rows", o.allow_changed_rows).take("allow_lost_rows", o.allow_lost_rows);
   fields.done();
   return o;
 }
@@ -145,7 +146,7 @@ nb::dict to_dict(const Start& start) {
   for (const auto& s : start.shards) shards.append(nb::make_tuple(s.shard, s.rows, s.digest.high, s.digest.low));
   nb::dict dict;
   dict["generation"] = start.roster.generation, dict["rank"] = start.roster.rank, dict["isa"] = start.isa;
-  dict["members"] = members, dict["shards"] = shards;
+  dict["members"] = members, dict["shards"] = shards, dict["owners"] = start.owners;
   return dict;
 }
 
@@ -159,6 +160,7 @@ void bind_coordinator(nb::module_& m) {
       .def("poll", poll, "timeout"_a, released())
       .def("abort", &Coordinator::abort, "reason"_a, released())
       .def("restart", &Coordinator::restart, "workers"_a, "reason"_a, released())
+      .def("keep_spares", &Coordinator::keep_spares, "may_stay"_a, released())
       .def("holds_state", &Coordinator::holds_state, released())
       .def("done", &Coordinator::done, released())
       .def("failure", failure, released())

@@ -55,26 +55,28 @@ class FaultyGang:
 
     fit: LocalFit
     workers: int
+    most: int = 0  # workers, late ones included; they are begun by start()
     on_event: Callable[[FaultyGang, str, dict[str, Any]], None] = lambda *_: None
     on_tick: Callable[[FaultyGang], None] = lambda _: None
     environment: Callable[[int, int], dict[str, str]] = lambda partition, number: {}
     options: dict[str, Any] = field(default_factory=dict)
     restart_delay: float = 0.0
+    restarts: bool = True  # of those that died
     timeout: float = 120
     host: str = "127.0.0.1"  # of the coordinator
     namespace: str = ""  # where the coordinator is; a worker's is in its environment
 
     def run(self) -> Outcome:
         secret = secrets.token_bytes(32)
-        asked = {"workers": self.workers, "shards": self.fit.shards, "start_timeout": 60,
+        asked = {"workers": self.workers, "most_workers": self.most, "shards": self.fit.shards, "start_timeout": 60,
                  "initial": program.save_weights(self.fit.compiled.weights), **self.options}  # fmt: skip
         with inside(self.namespace):
             self.coordinator = core().Coordinator({"bind_host": self.host, "secret": secret, **asked})
-        self.job = replace(job_of(self.fit, self.coordinator.port, secret, self.workers), host=self.host)
+        self.job = replace(job_of(self.fit, self.coordinator.port, secret, self.workers, self.most), host=self.host)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["faulty_gang"])  # a newcomer is there at once, as Spark's workers are
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.attempts: list[list[Attempt]] = [[] for _ in range(self.workers)]
+        self.attempts: list[list[Attempt]] = [[] for _ in range(max(self.workers, self.most))]
         self.next_attempt = 1
         try:
             for partition in range(self.workers):
@@ -87,7 +89,7 @@ class FaultyGang:
 
     def start(self, partition: int) -> None:
         number = len(self.attempts[partition])
-        rows = deal(self.fit, partition, self.workers, order_seed=number)
+        rows = deal(self.fit, partition, self.workers, order_seed=number, most=self.most)
         environment = self.environment(partition, number)
         ids = (partition, self.next_attempt, number)
         process = self.context.Process(target=work, args=(self.job, ids, rows, environment), daemon=True)
@@ -107,15 +109,16 @@ class FaultyGang:
             if self.coordinator.done():
                 raw, history = self.coordinator.result()
                 return program.load_weights(raw), json.loads(history)
-            self.restart_dead()
+            if self.restarts:
+                self.restart_dead()
         raise TimeoutError(f"no result within {self.timeout} s; events: {self.events[-20:]}")
 
     def restart_dead(self) -> None:
-        for partition in range(self.workers):
-            process = self.newest(partition).process
-            if not process.is_alive() and process.exitcode != 0:
+        for attempts in filter(None, self.attempts):
+            newest = attempts[-1]
+            if not newest.process.is_alive() and newest.process.exitcode != 0:
                 time.sleep(self.restart_delay)
-                self.start(partition)
+                self.start(newest.partition)
 
     def newest(self, partition: int) -> Attempt:
         return self.attempts[partition][-1]

@@ -19,7 +19,7 @@ from stoker import program
 from stoker.engine import core
 from stoker.program import Compiled
 from stoker.spark import task as spark_task
-from stoker.spark.columns import SHARD
+from stoker.spark.columns import SHARD, held_shards
 
 Observer = Callable[[str, dict[str, Any]], None]
 
@@ -73,8 +73,8 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
             process.kill()
 
 
-def job_of(fit: LocalFit, port: int, secret: bytes, workers: int) -> spark_task.Job:
-    return spark_task.Job("127.0.0.1", port, secret, workers, fit.shards, fit.spec())
+def job_of(fit: LocalFit, port: int, secret: bytes, workers: int, most: int = 0) -> spark_task.Job:
+    return spark_task.Job("127.0.0.1", port, secret, workers, fit.shards, fit.spec(), most)
 
 
 class Variables:
@@ -110,11 +110,11 @@ def wait(coordinator: Any, timeout: float, observe: Observer,
     raise TimeoutError(f"no result within {timeout} s")
 
 
-def deal(fit: LocalFit, rank: int, workers: int, order_seed: int) -> list[pa.RecordBatch]:
-    """The rows of a rank's shards, in an order that differs with `order_seed`, in batches of odd sizes."""
+def deal(fit: LocalFit, rank: int, workers: int, order_seed: int, most: int = 0) -> list[pa.RecordBatch]:
+    """The rows that a worker, or a late one, holds: in an order that differs with `order_seed`, in odd batches."""
     count = len(next(iter(fit.values.values())))
     shard = np.arange(count) % fit.shards if fit.shard_of is None else fit.shard_of
-    mine = spark_task.owned_shards(rank, workers, fit.shards)
+    mine = held_shards(rank, workers, most, fit.shards)
     rows = np.random.default_rng((order_seed, rank)).permutation(np.flatnonzero(np.isin(shard, mine)))
     return [batch(fit, part, shard, len(mine) > 1) for part in np.array_split(rows, max(1, len(rows) // 37))]
 

@@ -23,8 +23,7 @@ from stoker.inputs import Category, DateParts, Hashed, Numeric, Padded, Present
 from stoker.ml import declared
 from stoker.ml.fitting import no_rows
 from stoker.spark import columns, parquet, scan
-from stoker.spark.columns import Placement, Source
-from stoker.spark.task import owned_shards
+from stoker.spark.columns import Placement, Source, owned_shards
 
 ROWS = 900
 TWO = Placement(2, 2)
@@ -80,7 +79,11 @@ def stored(df, sources, how, scan_spec):
         {"columns": [source.spec() for source in sources], "threads": 1, "on_bad_row": "error", "scan": scan_spec}
     )
     task = partial(ingest_task, spec, how.workers, how.shards)
-    rows = columns.place(df, sources, how) if scan_spec is None else no_rows(df.sparkSession).whole(how.workers)
+    rows = (
+        columns.place(df, sources, how)
+        if scan_spec is None
+        else no_rows(df.sparkSession, how.shards).whole(how.workers)
+    )
     found = rows.mapInArrow(task, "shard int, rows bigint, high string, low string").collect()
     return sorted(tuple(row) for row in found)
 
@@ -176,7 +179,7 @@ def test_python_workers_are_used_again(df):
     found, _ = scan.look(df, sources, TWO, True)
     spec = json.dumps({"columns": [source.spec() for source in sources], "threads": 1, "on_bad_row": "error",
                        "scan": found.spec()})  # fmt: skip
-    rows = no_rows(df.sparkSession).whole(2)
+    rows = no_rows(df.sparkSession, 2).whole(2)
     before, after = (
         {row.pid for row in rows.mapInArrow(partial(pid_task, spec), "pid bigint").collect()} for _ in "ab"
     )

@@ -142,6 +142,32 @@ def test_owners_have_contiguous_blocks_as_the_engine_cuts_them():
                 assert all(columns.owner_of(s, workers, shards) == rank for s in block)
 
 
+@pytest.mark.parametrize("most", range(1, 9))
+def test_late_workers_hold_what_leaves_nobody_more_than_a_fair_share(most):
+    for workers in range(1, most):
+        for shards in range(most, 20):
+            fair = -(-shards // most)
+            late = columns.late_shards(workers, most, shards)
+            taken = [shard for held in late for shard in held]
+            assert len(late) <= most - workers
+            assert all(late)
+            assert len(set(taken)) == len(taken)
+            assert max(map(len, late), default=0) <= fair
+            for worker in range(workers):
+                owned = columns.owned_shards(worker, workers, shards)
+                assert 0 < len(set(owned) - set(taken)) <= fair
+                assert all(len(held) < len(owned) for held in late if set(held) & set(owned))
+
+
+def test_late_workers_get_the_rows_of_the_shards_that_they_hold(df):
+    sources = [X, Source("id", ("id",), "labelCol", "int64")]
+    shard_of = {r.id: r["__shard"] for r in placed(df, 5, 12)}
+    late = columns.place_late(df, sources, Placement(2, 12), 5).withColumn("p", F.spark_partition_id()).collect()
+    held = columns.late_shards(2, 5, 12)
+    assert {r.id: r.p for r in late} == {i: p for i, s in shard_of.items() for p, mine in enumerate(held) if s in mine}
+    assert all(shard_of[r.id] == r["__shard"] for r in late)
+
+
 def test_one_shard_a_worker_needs_no_shard_column(df):
     assert "__shard" not in placed(df, 2, 2)[0]
     assert "__shard" not in placed(df, 1, 1)[0]

@@ -1,11 +1,15 @@
 """A fit that may begin with fewer workers than wished: when it does, and that its model is the same."""
 
+import threading
+import time
+
 import pytest
 import torch
 from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassifier, UserError
+from stoker.ml import fitting
 from stoker.spark import slots
 from stoker.spark.supervise import LATE, Rules, Situation, next_move
 
@@ -15,9 +19,13 @@ def df(spark):
     return table(spark, *blobs(400)).cache()
 
 
+LONG = 400  # epochs: some seconds
+
+
 def train(df, **params):
     torch.manual_seed(0)
-    return StokerClassifier(model=nn.Linear(4, 3), batchSize=32, numShards=4, epochs=2, verbose=0, **params).fit(df)
+    params = {"epochs": 2, **params}
+    return StokerClassifier(model=nn.Linear(4, 3), batchSize=32, numShards=4, verbose=0, **params).fit(df)
 
 
 def test_fewer_slots_than_wished_are_enough_and_the_model_is_the_same(df):
@@ -32,6 +40,52 @@ def test_workers_that_never_come_are_not_waited_for(df, monkeypatch):
     few = train(df, numWorkers=4, minWorkers=2).history.info
     assert (few["workers"], few["deaths"], few["restarts"]) == (2, [], [])
     assert few["digest"] == train(df, numWorkers=2).history.info["digest"]
+
+
+class FreesASlot:
+    """Holds a slot of the session until training has begun. Stands in for the progress line."""
+
+    def __init__(self, spark, folder):
+        self.mark = folder / "free"
+        rows = spark.range(0, 1, 1, 1).mapInArrow(waits_for(str(self.mark)), "id long")
+        self.job = threading.Thread(target=rows.collect, daemon=True)
+        self.job.start()
+        while not (folder / "free.waits").exists():
+            time.sleep(0.02)
+
+    def event(self, kind, data):
+        if kind == "started":
+            self.mark.touch()
+
+    def close(self):
+        self.mark.touch()
+
+
+def waits_for(mark):
+    def task(batches):
+        from pathlib import Path
+
+        Path(mark + ".waits").touch()
+        while not Path(mark).exists():
+            time.sleep(0.02)
+        yield from batches
+
+    return task
+
+
+def test_a_slot_that_becomes_free_is_used_and_the_model_is_the_same(spark, df, monkeypatch, tmp_path):
+    alone = train(df, numWorkers=1, epochs=LONG).history.info
+    monkeypatch.setattr(slots, "max_slots", lambda conf: None)
+    monkeypatch.setattr("stoker.spark.supervise.LATE", 0.5)
+    progress = FreesASlot(spark, tmp_path)
+    monkeypatch.setattr(fitting, "make_progress", lambda *_: progress)
+    grown = train(df, numWorkers=2, minWorkers=1, epochs=LONG).history.info
+    progress.job.join()
+    assert (grown["workers"], grown["deaths"], grown["restarts"]) == (2, [], [])
+    (change,) = grown["growth"]
+    assert change["workers"] == 2
+    assert change["step"] > 0, "training had begun"
+    assert (grown["digest"], grown["micro_batches"]) == (alone["digest"], alone["micro_batches"])
 
 
 @pytest.mark.parametrize(

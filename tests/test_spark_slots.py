@@ -55,6 +55,16 @@ def test_too_many_workers_are_refused_with_both_numbers():
     check_enough(100, None)
 
 
+@pytest.mark.parametrize("capacity", [4, None])
+def test_a_fit_sees_whether_others_want_slots(capacity):
+    queue = SlotQueue()
+    with queue.lease(2, capacity):
+        assert not queue.shared()
+        with queue.lease(2, capacity):
+            assert queue.shared()
+        assert not queue.shared()
+
+
 def run_all(queue, wanted, capacity):
     """Starts fits one after the other; returns how many slots were taken at most, and who got in in which order."""
     lock, order, taken, most = threading.Lock(), [], [0], [0]

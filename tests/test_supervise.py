@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.spark.supervise import GRACE, SETTLE, Rules, Situation, next_move
+from stoker.spark.supervise import GRACE, LATE, SETTLE, Rules, Situation, may_grow, next_move
 
 LOST = {"rank": 1, "host": "a", "pid": 7, "how": "vanished", "step": 12, "text": "the connection closed"}
 FAILED = RuntimeError("Job aborted due to stage failure\n  at somewhere")
 
 
-def situation(*events, **more):
-    s = Situation(**more)
+def situation(*events, workers=2, **more):
+    s = Situation(workers=workers, **more)
     for at, (kind, data) in enumerate(events):
         s.after(kind, data, float(at))
     return s
@@ -101,3 +101,37 @@ def test_a_worker_that_the_driver_replaced_is_no_loss():
 def test_a_job_that_ends_early_with_living_workers_is_waited_for():
     assert next_move(100.0, situation(admitted(0), ended_at=10.0), Rules()).kind == "wait"
     assert next_move(100.0, situation(ended_at=10.0), Rules()).kind == "give up"
+
+
+STARTED = ("started", {})
+
+
+def test_a_place_that_the_coordinator_gives_up_is_no_reason_to_start_again():
+    rules = Rules(loss_timeout=60, go_on=True)
+    s = situation(admitted(0), admitted(1), STARTED, lost())
+    assert next_move(100.0, s, rules).kind == "wait"
+    s.after("given_up", {"rank": 1, "text": ""}, 100.0)
+    assert s.missing == {}
+    alone = situation(admitted(0), admitted(1), STARTED, lost(), lost(rank=0))
+    assert next_move(100.0, alone, rules).kind == "restart", "nobody is left to go on"
+
+
+def test_a_gang_of_fewer_than_wished_grows_as_soon_as_it_trains():
+    assert may_grow(5.0, situation(admitted(0), admitted(1), STARTED), 4, None)
+    assert not may_grow(5.0, situation(admitted(0), admitted(1)), 4, None), "not before"
+    assert not may_grow(5.0, situation(STARTED), 2, None), "nobody is wished for"
+    assert not may_grow(5.0, situation(admitted(0), STARTED, lost()), 4, None), "others are missing"
+
+
+def test_places_of_late_workers_are_offered_again_but_not_all_the_time():
+    s = situation(STARTED, grew_at=5.0)
+    assert not may_grow(5.0 + LATE, s, 4, (False, None)), "they are on offer still"
+    assert not may_grow(5.0 + LATE - 0.1, s, 4, (True, None))
+    assert may_grow(5.0 + LATE, s, 4, (True, None))
+    assert not may_grow(5.0 + LATE, s, 4, (True, FAILED))
+
+
+def test_nobody_waits_for_a_late_worker_that_is_lost():
+    s = situation(admitted(0), admitted(1), STARTED, admitted(2), lost(rank=2))
+    assert (s.missing, s.losses, s.living) == ({}, 0, {0, 1})
+    assert next_move(1000.0, s, Rules(loss_timeout=60)).kind == "wait"

@@ -26,15 +26,18 @@ bool add_column(Node node, const ShardSet& present, size_t j, const std::functio
 }  // namespace
 
 DirectSum::DirectSum(Group& group, const ShardSumOptions& options)
-    : group_(group), options_(options), present_(options.shards, true) {
+    : group_(group),
+      options_(options),
+      owners_(options.owners.empty() ? even_owners(group.size(), options.shards) : options.owners),
+      present_(options.shards, true) {
   STOKER_CHECK(options.shards > 0 && options.block > 0 && options.block % 16 == 0 && options.floats >= 0 &&
-               options.floats % options.block == 0 && options.scalars >= 0);
+               options.floats % options.block == 0 && options.scalars >= 0 &&
+               static_cast<int>(owners_.size()) == options.shards);
   std::vector<size_t> offsets;
   size_t floats = 0;
   for (const int rank : group.local_ranks()) {
     offsets.push_back(floats);
-    const Node owned = owned_shards(rank, group.size(), options.shards);
-    floats += static_cast<size_t>(slots_needed(owned, options.shards)) * static_cast<size_t>(options.floats);
+    floats += static_cast<size_t>(slots_needed(owned_by({rank}))) * static_cast<size_t>(options.floats);
   }
   auto* base = reinterpret_cast<float*>(group.host_region(floats * sizeof(float)).data());
   for (const size_t offset : offsets) slots_.push_back(base + offset);
@@ -72,7 +75,7 @@ OwnFold DirectSum::own_fold() {
 }
 
 std::span<double> DirectSum::scalars(int shard) {
-  STOKER_CHECK(owner_of(shard, group_.size(), options_.shards) == group_.rank());
+  STOKER_CHECK(owners_[shard] == group_.rank());
   return {scalars_at(shard), static_cast<size_t>(options_.scalars)};
 }
 
@@ -95,10 +98,7 @@ void DirectSum::publish() {
 
 ShardSet DirectSum::owned_by(const std::vector<int>& ranks) const {
   ShardSet owned(options_.shards);
-  for (const int rank : ranks) {
-    const Node range = owned_shards(rank, group_.size(), options_.shards);
-    std::fill(owned.begin() + range.lo, owned.begin() + range.hi, true);
-  }
+  for (int shard = 0; shard < options_.shards; ++shard) owned[shard] = std::ranges::count(ranks, owners_[shard]) > 0;
   return owned;
 }
 

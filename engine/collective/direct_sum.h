@@ -49,7 +49,8 @@ class DirectSum : public ShardSum {
 
   Group& group_;
   const ShardSumOptions options_;
-  ShardSet present_;  // in this step; all before the first
+  const std::vector<int> owners_;  // by shard
+  ShardSet present_;               // in this step; all before the first
   uint64_t step_ = 0;
   bool begun_ = false;
 

@@ -63,4 +63,13 @@ std::vector<FoldStep> fold_steps(const ShardSet& owned, const ShardSet& present)
   return walk.steps;
 }
 
+int slots_needed(const ShardSet& owned) {
+  int height = 0, most = 0;
+  for (const FoldStep& step : fold_steps(owned, ShardSet(owned.size(), true))) {
+    most = std::max(most, height + 1);
+    height += 1 - step.merges;
+  }
+  return most;
+}
+
 }  // namespace stoker::collective

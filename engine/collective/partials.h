@@ -25,4 +25,7 @@ struct FoldStep {
 /// For each owned and present shard, ascending. What is left on the stack, bottom up, is partial_nodes().
 std::vector<FoldStep> fold_steps(const ShardSet& owned, const ShardSet& present);
 
+/// Vectors that the owner must hold at once to fold its shards one after the other, whichever of all are present.
+int slots_needed(const ShardSet& owned);
+
 }  // namespace stoker::collective

@@ -26,9 +26,10 @@ namespace stoker::collective {
 
 struct ShardSumOptions {
   int shards = 1;
-  int64_t floats = 0;    // length of each vector; a multiple of block
-  int64_t block = 1024;  // floats
-  int scalars = 0;       // doubles per shard
+  int64_t floats = 0;            // length of each vector; a multiple of block
+  int64_t block = 1024;          // floats
+  int scalars = 0;               // doubles per shard
+  std::vector<int> owners = {};  // by shard, the rank that owns it; empty: even_owners(). The same on every rank
 };
 
 /// How a rank's shards become its partials.

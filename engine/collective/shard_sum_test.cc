@@ -73,9 +73,9 @@ ShardSet present_in(uint64_t step, int shards) {
 }
 
 void fill_mine(Group& group, ShardSum& sum, const ShardSumOptions& options, uint64_t step, const ShardSet& present) {
-  const Node owned = owned_shards(group.rank(), group.size(), options.shards);
-  for (int s = owned.lo; s < owned.hi; ++s) {
-    if (!present[s]) continue;
+  const auto owners = options.owners.empty() ? even_owners(group.size(), options.shards) : options.owners;
+  for (int s = 0; s < options.shards; ++s) {
+    if (owners[s] != group.rank() || !present[s]) continue;
     const auto c = contribution(s, step, options.floats);
     std::ranges::copy(c.floats, sum.next());
     std::ranges::copy(c.scalars, sum.scalars(s).begin());
@@ -123,8 +123,8 @@ void run_step(Group& group, ShardSum& sum, const ShardSumOptions& options, uint6
   group.await(Phase::slices, step);
 }
 
-void run_world(const World& world, int shards, int64_t floats, int steps = 4) {
-  const ShardSumOptions options{shards, floats, kBlock, kScalars};
+void run_world(const World& world, int shards, int64_t floats, int steps = 4, std::vector<int> owners = {}) {
+  const ShardSumOptions options{shards, floats, kBlock, kScalars, std::move(owners)};
   std::atomic<int64_t> covered = 0;
   int hosts = 0;
   testing::run_groups(world, [&](Group& group) {
@@ -169,6 +169,16 @@ INSTANTIATE_TEST_SUITE_P(Worlds, Grid, ::testing::ValuesIn(worlds()), world_name
 TEST(ShardSum, LargeFramesInBothDirectionsThroughTinyBuffersDoNotBlockEachOther) {
   run_world({.size = 3, .force_tcp = true, .socket_buffer = 16384}, 5, 300 * kBlock, 2);
   run_world({.size = 4, .host_groups = {0, 0, 1, 1}, .socket_buffer = 16384}, 5, 300 * kBlock, 2);
+}
+
+TEST_P(Grid, WhoOwnsWhichShardChangesNothing) {
+  const int size = GetParam().size;
+  const auto scattered = [size](int s) { return s * 7 % 5 % size; };
+  for (const auto& owner : std::vector<std::function<int(int)>>{scattered, [&](int) { return size - 1; }}) {
+    std::vector<int> owners;
+    for (int s = 0; s < 11; ++s) owners.push_back(owner(s));
+    run_world(GetParam(), 11, 3 * kBlock, 4, owners);
+  }
 }
 
 TEST(ShardSum, FewerShardsThanRanks) { run_world({.size = 5, .host_groups = {0, 0, 1, 1, 1}}, 2, 2 * kBlock); }

@@ -29,6 +29,19 @@ int owner_of(int shard, int size, int shards) {
   return static_cast<int>(((int64_t{shard} + 1) * size - 1) / shards);
 }
 
+std::vector<int> even_owners(int size, int shards) {
+  std::vector<int> owners;
+  for (int shard = 0; shard < shards; ++shard) owners.push_back(owner_of(shard, size, shards));
+  return owners;
+}
+
+std::vector<int> shards_of(const std::vector<int>& owners, int rank) {
+  std::vector<int> shards;
+  for (size_t shard = 0; shard < owners.size(); ++shard)
+    if (owners[shard] == rank) shards.push_back(static_cast<int>(shard));
+  return shards;
+}
+
 int split(Node node) {
   STOKER_CHECK(node.hi - node.lo >= 2);
   return node.lo + static_cast<int>(std::bit_floor(static_cast<unsigned>(node.hi - node.lo - 1)));
@@ -38,13 +51,6 @@ std::vector<Node> maximal_nodes(Node range, int shards) {
   std::vector<Node> found;
   if (range.lo < range.hi) visit({0, shards}, range, found);
   return found;
-}
-
-int slots_needed(Node owned, int shards) {
-  size_t most = 0;
-  for (int shard = owned.lo; shard < owned.hi; ++shard)
-    most = std::max(most, maximal_nodes({owned.lo, shard}, shards).size() + 1);
-  return static_cast<int>(most);
 }
 
 }  // namespace stoker::collective

@@ -19,11 +19,13 @@ struct Node {
 /// Shards [lo, hi) of rank `rank`: rank * S / size to (rank + 1) * S / size. Empty where S < size.
 Node owned_shards(int rank, int size, int shards);
 int owner_of(int shard, int size, int shards);
+/// The same for all shards: by shard, the rank that owns it.
+std::vector<int> even_owners(int size, int shards);
+/// The shards of one rank, ascending.
+std::vector<int> shards_of(const std::vector<int>& owners, int rank);
 /// Where node [lo, hi) is cut: the first shard of its right child. REQUIRES: hi - lo >= 2.
 int split(Node node);
 /// The largest nodes of the tree over `shards` shards that lie wholly in `range`, left to right.
 std::vector<Node> maximal_nodes(Node range, int shards);
-/// Vectors that a rank must hold at once to fold its shards one after the other, as leaves complete their subtrees.
-int slots_needed(Node owned, int shards);
 
 }  // namespace stoker::collective

@@ -69,8 +69,11 @@ struct Coordinator::Impl : net::LoopHandler {
   void act();
   void carry_out(const Decision& decision);
   void begin(Start start);
+  void pause(const std::string& reason);
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
+  void dismiss(const std::vector<int>& partitions, const std::string& reason);
+  void give_up(int partition, const std::string& reason);
   void tell_fenced(const Member& member);
   void restart(int workers, const std::string& reason);
   void tell_abort(const std::string& reason);
@@ -87,6 +90,13 @@ struct Coordinator::Impl : net::LoopHandler {
   void send_members(const Message& message) {
     for (const auto& [id, session] : sessions) {
       if (member_of(session)) send(id, message);
+    }
+  }
+  /// To the ranks of the newest generation.
+  template <typename Message>
+  void send_ranks(const Message& message) {
+    for (const auto& [id, session] : sessions) {
+      if (const Member* member = member_of(session); member && member->working) send(id, message);
     }
   }
 
@@ -194,7 +204,8 @@ void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hell
     Json json = about(hello);
     json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
     event("log", json);
-    if (entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
+    const bool needed = !is_late_place(hello.partition, gang, options);
+    if (needed && entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
     return;
   }
   Json json = about(hello);
@@ -221,6 +232,8 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return take_metrics(member, frame.body);
     case Kind::halted:
       return on_halted(member, Halted::decode(frame.body));
+    case Kind::paused:
+      return on_paused(member);
     case Kind::holding:
       return take_holding(member, Holding::decode(frame.body));
     case Kind::digest:
@@ -348,13 +361,16 @@ void Coordinator::Impl::end_process(const Member& member) {
   }
 }
 
-/// Attempts that were parked beside a member that is lost now take its place.
+/// Attempts that were parked beside a member that is lost now take its place; after that, spares leave that may be in
+/// the way.
 void Coordinator::Impl::readmit() {
-  for (auto& [id, session] : sessions) {
-    if (!session.parked) continue;
-    const auto member = gang.members.find(session.hello->partition);
-    if (member == gang.members.end() || !member->second.lost) continue;
-    take_hello(id, session, Hello(*session.hello));
+  for (const bool to_work : {true, false}) {
+    for (auto& [id, session] : sessions) {
+      if (!session.parked) continue;
+      const Entry entry = admit(*session.hello, gang, options);
+      if (entry.park || (entry.verdict == Admission::Verdict::go) != to_work) continue;
+      take_hello(id, session, Hello(*session.hello));
+    }
   }
 }
 
@@ -365,12 +381,18 @@ void Coordinator::Impl::act() {
 
 void Coordinator::Impl::carry_out(const Decision& decision) {
   switch (decision.action) {
+    case Action::pause:
+      return pause(decision.reason);
     case Action::halt:
       return halt(decision.reason);
     case Action::form:
       return begin(*decision.start);
     case Action::rescue:
       return rescue(decision.partitions);
+    case Action::dismiss:
+      return dismiss(decision.partitions, decision.reason);
+    case Action::give_up:
+      return give_up(decision.partitions.at(0), decision.reason);
     case Action::abort:
       return tell_abort(decision.reason);
     case Action::end:
@@ -383,29 +405,48 @@ void Coordinator::Impl::begin(Start start) {
   start.initial_digest = hash128(options.initial);
   start.held = keeper.held();
   on_start(gang, start);
-  send_members(start);
+  send_ranks(start);
   int64_t rows = 0;
   for (const ShardCount& shard : start.shards) rows += shard.rows;
   event("started", {{"generation", gang.generation},
                     {"workers", start.roster.members.size()},
+                    {"late", std::max(0, static_cast<int>(start.roster.members.size()) - options.workers)},
                     {"shards", start.shards.size()},
                     {"rows", rows},
                     {"commit", start.commit},
                     {"isa", start.isa}});
 }
 
-void Coordinator::Impl::halt(const std::string& reason) {
-  on_halt(gang, Clock::now());
+void Coordinator::Impl::pause(const std::string& reason) {
+  on_pause(gang);
   for (const auto& [id, session] : sessions) {
     const Member* member = member_of(session);
-    if (member && member->working) send(id, Halt{reason});
+    if (member && member->working) loop->send(id, static_cast<uint16_t>(Kind::pause), gang.generation, {});
   }
+  event("log", {{"text", reason}});
+}
+
+void Coordinator::Impl::halt(const std::string& reason) {
+  on_halt(gang, Clock::now());
+  send_ranks(Halt{reason});
   event("halted", {{"generation", gang.generation}, {"text", reason}});
 }
 
 void Coordinator::Impl::rescue(const std::vector<int>& partitions) {
   for (const int partition : partitions) gang.members.at(partition).rescued = true;
   event("rescue", {{"partitions", partitions}});
+}
+
+void Coordinator::Impl::dismiss(const std::vector<int>& partitions, const std::string& reason) {
+  for (const int partition : partitions) {
+    lose(gang.members.at(partition), {.how = Loss::dismissed, .cause = reason, .when = Clock::now()});
+  }
+}
+
+void Coordinator::Impl::give_up(int partition, const std::string& reason) {
+  on_given_up(gang, partition);
+  event("given_up", {{"rank", partition}, {"text", reason}});
+  act();
 }
 
 /// All members are lost; their places are free for the next job's attempts.
@@ -433,7 +474,13 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
   news = true;
   if (failure) tell_abort(failure->what());
   for (const auto& [id, session] : sessions) {
-    if (!failure && member_of(session)) loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
+    const Member* member = failure ? nullptr : member_of(session);
+    if (!member) continue;
+    if (member->generation == gang.generation) {
+      loop->send(id, static_cast<uint16_t>(Kind::home), gang.generation, {});
+    } else {
+      send(id, Abort{"the fit has ended"});
+    }
   }
   for (auto& [id, session] : sessions) {
     if (std::exchange(session.parked, false)) answer(id, Admission::Verdict::finished, "the fit has ended");
@@ -475,6 +522,12 @@ int Coordinator::restart(int workers, const std::string& reason) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->loop && !impl_->gang.end) impl_->restart(workers, reason);
   return impl_->gang.job;
+}
+
+void Coordinator::keep_spares(bool may_stay) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->gang.spares = may_stay;
+  if (impl_->loop) impl_->act();
 }
 
 bool Coordinator::holds_state() const {

@@ -15,11 +15,13 @@ struct CoordinatorOptions {
   std::string bind_host = "127.0.0.1";
   Bytes secret;  // 32 random bytes of this fit
   int workers = 1;
+  int most_workers = 0;  // places from `workers` up to this are of late workers: see membership.h
   int shards = 1;
   double start_timeout = 60;  // seconds from the first task that starts until all have; <= 0: no limit
   double heartbeat = 1;       // seconds between pings
   double heartbeat_timeout = 10;
   double loss_timeout = 120;        // seconds a lost worker's place may stay empty before the fit ends; <= 0: no limit
+  bool allow_lost_rows = false;     // instead of its end, training goes on without the rows; the history is marked then
   double rescue_after = 0;          // seconds after which "rescue" is told for a place that is still empty; <= 0: never
   bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
   bool force_tcp = false;           // tests
@@ -33,7 +35,7 @@ struct CoordinatorOptions {
 struct Event {
   // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "checkpoint" (a part of one), "result",
   // "finished", "failed" (a worker was lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let
-  // in), "log"
+  // in), "given_up" (training goes on without a worker's rows), "log"
   std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };
@@ -55,6 +57,9 @@ class Coordinator {
   /// are ended, what they committed is kept where it can be. Returns the new job's number; only its attempts are
   /// admitted from now on.
   int restart(int workers, const std::string& reason);
+  /// Whether spares (second attempts of living workers) may stay: not where their slots belong to somebody else. They
+  /// may until told otherwise.
+  void keep_spares(bool may_stay);
   /// Whether the training's state would outlive all workers that there are now.
   bool holds_state() const;
   bool done() const;  // the result is here and whole, or the fit failed

@@ -153,6 +153,31 @@ TEST(Death, ParkedSpeculativeAttemptTakesThePlace) {
   EXPECT_EQ(parked->start().roster.members[0].attempt, 99u);
 }
 
+TEST(Death, ASpareTakesThePlaceAtOnce) {
+  Fit fit(2);
+  auto links = fit.started();
+  const auto spare = fit.worker(fit.hello(1, 99));
+  ASSERT_TRUE(fit.hears("log", "parked"));
+  links[1].reset();
+  EXPECT_EQ(spare->admission().verdict, Verdict::go);
+  links[0]->halted(fit.starts[0], 5, "");
+  spare->ingested({{1, 1, {}}});
+  EXPECT_EQ(spare->start().roster.members[1].attempt, 99u);
+}
+
+TEST(Death, ASpareGivesItsSlotToAnotherThatIsMissing) {
+  Fit fit(2, [](auto& options) { options.rescue_after = 60; });
+  auto links = fit.started();
+  const auto spare = fit.worker(fit.hello(0, 99));
+  ASSERT_TRUE(fit.hears("log", "parked"));
+  links[1].reset();
+  EXPECT_EQ(spare->admission().verdict, Verdict::duplicate);
+  replace(fit, 1, 100);
+  EXPECT_EQ(fit.told("rescue"), "");
+  links[0].reset();
+  EXPECT_TRUE(fit.hears("rescue", R"({"partitions":[0]})")) << "Spark holds the partition for done";
+}
+
 TEST(Death, BeforeTheStartIsReplacedToo) {
   Fit fit(2);
   auto a = fit.worker(fit.hello(0, 10)), b = fit.worker(fit.hello(1, 11));
@@ -177,6 +202,7 @@ TEST(Death, WithoutAnotherAttemptEndsTheFitAtTheLossTimeout) {
 TEST(Death, WhereADuplicateHasReturnedAsksForARescue) {
   Fit fit(1, [](auto& options) { options.rescue_after = 60; });
   auto links = fit.started();
+  fit.coordinator->keep_spares(false);
   EXPECT_EQ(fit.worker(fit.hello(0, 11))->admission().verdict, Verdict::duplicate);
   links[0].reset();
   EXPECT_TRUE(fit.hears("rescue", R"({"partitions":[0]})")) << "Spark holds the partition for done";

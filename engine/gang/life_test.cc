@@ -81,11 +81,13 @@ TEST(Life, RestartedTaskAfterTheEndIsSentHome) {
   EXPECT_EQ(fit.worker(fit.hello(1, 99, 1))->admission().verdict, Verdict::finished);
 }
 
-TEST(Life, DuplicateGoesHomeAndTheLivingOneGoesOn) {
+TEST(Life, DuplicateGoesHomeWhereItsSlotIsWantedAndTheLivingOneGoesOn) {
   Fit fit(1);
   const auto first = fit.worker(fit.hello(0, 10));
   ASSERT_EQ(first->admission().verdict, Verdict::go);
   const auto second = fit.worker(fit.hello(0, 11));
+  ASSERT_TRUE(fit.hears("log", "parked"));
+  fit.coordinator->keep_spares(false);
   EXPECT_EQ(second->admission().verdict, Verdict::duplicate);
   second->finished();
   first->ingested({{0, 1, {}}});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/level.h"
+#include "gang/deal.h"
 
 namespace stoker::gang {
 namespace {
@@ -53,7 +54,7 @@ std::optional<Error> level_misfit(const Hello& hello, int isa) {
 }
 
 std::optional<Error> misfit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options) {
-  if (hello.partition < 0 || hello.partition >= options.workers) {
+  if (hello.partition < 0 || hello.partition >= std::max(options.workers, options.most_workers)) {
     return Error(
         ErrorKind::user,
         cat(who(hello), " came, but the fit has ", options.workers,
@@ -68,14 +69,6 @@ std::optional<Error> misfit(const Hello& hello, const Gang& gang, const Coordina
   std::erase_if(hellos, [&](const Hello* other) { return other->partition == hello.partition; });
   hellos.push_back(&hello);
   return level_conflict(hellos);
-}
-
-/// An attempt whose partition has a living or finished member already.
-Entry admit_beside(const Hello& hello, const Member& member) {
-  if (member.finished) return {.verdict = Verdict::finished, .reason = who(member.hello) + " has ended already"};
-  const std::string reason = cat(who(member.hello), " lives in attempt ", member.hello.attempt);
-  const bool speculative = hello.attempt_number > 0 && hello.attempt > member.hello.attempt;
-  return {.park = speculative, .verdict = speculative ? Verdict::finished : Verdict::duplicate, .reason = reason};
 }
 
 std::string when(const Member& member) {
@@ -100,10 +93,6 @@ const Member* earliest_lost(const Gang& gang, Chosen chosen) {
   return best;
 }
 
-const Member* any_lost(const Gang& gang) {
-  return earliest_lost(gang, [](const Member&) { return true; });
-}
-
 std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
   const Error failure = failure_of(cause);
   std::vector<Decision> decisions;
@@ -112,8 +101,9 @@ std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
   return decisions;
 }
 
-bool is_late(TimePoint now, const Member& member, const CoordinatorOptions& options) {
-  return options.loss_timeout > 0 && now - member.lost->when >= from_seconds(options.loss_timeout);
+bool stayed_empty(TimePoint now, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
+  return options.loss_timeout > 0 && now - member.lost->when >= from_seconds(options.loss_timeout) &&
+         !is_late_place(member.hello.partition, gang, options);
 }
 
 Error not_replaced(const Member& member, const CoordinatorOptions& options) {
@@ -127,21 +117,43 @@ std::vector<int> in_need_of_rescue(TimePoint now, const Gang& gang, const Coordi
   std::vector<int> partitions;
   if (options.rescue_after <= 0) return partitions;
   for (const auto& [partition, member] : gang.members) {
-    if (!member.lost || member.rescued) continue;
-    const bool late = now - member.lost->when >= from_seconds(options.rescue_after);
-    if (late || gang.released.contains(partition)) partitions.push_back(partition);
+    if (!member.lost || member.rescued || is_late_place(partition, gang, options)) continue;
+    const bool long_ago = now - member.lost->when >= from_seconds(options.rescue_after);
+    if (long_ago || gang.released.contains(partition)) partitions.push_back(partition);
   }
   return partitions;
 }
 
+/// Late members for which `chosen` holds, among those that are at work nowhere.
+template <typename Chosen>
+std::vector<int> idle_late(const Gang& gang, const CoordinatorOptions& options, Chosen chosen) {
+  std::vector<int> partitions;
+  for (const auto& [partition, member] : gang.members) {
+    const bool idle = is_late_place(partition, gang, options) && member.living() && !member.working;
+    if (idle && chosen(member)) partitions.push_back(partition);
+  }
+  return partitions;
+}
+
+/// A rescue needs a slot; late members have slots, and the gang can do without them.
+std::vector<int> in_the_way(const Gang& gang, const CoordinatorOptions& options) {
+  auto late = idle_late(gang, options, [](const Member&) { return true; });
+  const auto waits = [](const auto& entry) { return entry.second.lost && entry.second.rescued; };
+  if (late.empty() || std::ranges::none_of(gang.members, waits)) return {};
+  return late;
+}
+
 /// Why the running generation cannot go on; "": it can.
 std::string break_of(const Gang& gang) {
-  if (const Member* lost = any_lost(gang)) return failure_of(*lost).what();
+  const auto of_it = [&](const Member& member) { return member.generation == gang.generation; };
+  if (const Member* lost = earliest_lost(gang, of_it)) return failure_of(*lost).what();
+  int ranks = 0;
   for (const auto& [partition, member] : gang.members) {
-    if (member.working || !member.living()) continue;
+    ranks += of_it(member);
+    if (member.working || !member.living() || !of_it(member)) continue;
     return cat(who(member.hello), " left its generation", member.stumble.empty() ? "" : ": ", member.stumble);
   }
-  return "";
+  return ranks < gang.ranks ? "a worker was lost, and another has its place already" : "";
 }
 
 std::string stumble_of(const Gang& gang) {
@@ -151,16 +163,50 @@ std::string stumble_of(const Gang& gang) {
   return "unknown";
 }
 
-template <typename Holds>
-bool all(const Gang& gang, const CoordinatorOptions& options, Holds holds) {
-  return static_cast<int>(gang.members.size()) == options.workers &&
-         std::ranges::all_of(gang.members, [&](const auto& entry) { return holds(entry.second); });
+/// Members in places that are not late.
+int places_taken(const Gang& gang, const CoordinatorOptions& options) {
+  return static_cast<int>(std::ranges::count_if(
+      gang.members, [&](const auto& entry) { return !is_late_place(entry.first, gang, options); }));
 }
 
-bool is_ready(const Member& member) { return member.living() && !member.working && member.shards.has_value(); }
+int places(const Gang& gang, const CoordinatorOptions& options) {
+  return options.workers - static_cast<int>(gang.given_up.size());
+}
+
+/// Whether all places but late ones are taken, each by a member for which it holds.
+template <typename Holds>
+bool all(const Gang& gang, const CoordinatorOptions& options, Holds holds) {
+  return places_taken(gang, options) == places(gang, options) &&
+         std::ranges::all_of(gang.members, [&](const auto& entry) {
+           return is_late_place(entry.first, gang, options) || holds(entry.second);
+         });
+}
+
+bool is_ready(const Member& member) { return member.living() && member.shards.has_value(); }
+
+bool nobody_works(const Gang& gang) {
+  return std::ranges::none_of(gang.members, [](const auto& entry) { return entry.second.working; });
+}
+
+/// A late member that has its rows and is not in the newest generation.
+const Member* newcomer(const Gang& gang, const CoordinatorOptions& options) {
+  for (const auto& [partition, member] : gang.members) {
+    const bool late = is_late_place(partition, gang, options);
+    if (late && is_ready(member) && member.generation != gang.generation) return &member;
+  }
+  return nullptr;
+}
+
+/// Whether all members of the newest generation that are left in it have paused.
+bool all_paused(const Gang& gang) {
+  return gang.pausing && std::ranges::all_of(gang.members, [&](const auto& entry) {
+           const Member& member = entry.second;
+           return member.generation != gang.generation || member.lost || member.paused;
+         });
+}
 
 bool start_is_late(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
-  return static_cast<int>(gang.members.size()) < options.workers && gang.first_hello && options.start_timeout > 0 &&
+  return places_taken(gang, options) < places(gang, options) && gang.first_hello && options.start_timeout > 0 &&
          now - *gang.first_hello >= from_seconds(options.start_timeout);
 }
 
@@ -168,37 +214,18 @@ Error start_timed_out(const Gang& gang, const CoordinatorOptions& options) {
   const bool too_few = options.slots > 0 && options.slots < options.workers;
   const std::string slots = options.slots > 0 ? cat("the session has ", options.slots, " slots") : "slots were missing";
   return {too_few ? ErrorKind::user : ErrorKind::world,
-          cat(gang.members.size(), " of ", options.workers, " workers started within ", options.start_timeout, " s; ",
-              slots, " and the fit needs ", options.workers,
+          cat(places_taken(gang, options), " of ", options.workers, " workers started within ", options.start_timeout,
+              " s; ", slots, " and the fit needs ", options.workers,
               " free ones at the same time: lower numWorkers or raise startTimeout")};
 }
 
 /// What a worker stumbled over may be a death that is not known here yet.
 bool may_be_an_echo(TimePoint now, const Gang& gang) {
-  return gang.halted_at && gang.losses == gang.losses_before && now - *gang.halted_at < kSettle;
+  return gang.halted_at && gang.losses == gang.losses_before && !all_paused(gang) && now - *gang.halted_at < kSettle;
 }
 
-/// All S shards, ascending; each told once.
-std::vector<ShardCount> all_shards(const Gang& gang, int shards) {
-  std::vector<std::optional<ShardCount>> found(static_cast<size_t>(shards));
-  for (const auto& [partition, member] : gang.members) {
-    for (const ShardCount& shard : *member.shards) {
-      if (shard.shard < 0 || shard.shard >= shards || found[shard.shard] || shard.rows < 0) {
-        fail_bug(who(member.hello), " told of shard ", shard.shard, " of ", shards, ", which is not its own");
-      }
-      found[shard.shard] = shard;
-    }
-  }
-  std::vector<ShardCount> all;
-  for (const auto& shard : found) {
-    if (!shard) fail_bug("no worker told of the rows of shard ", all.size());
-    all.push_back(*shard);
-  }
-  return all;
-}
-
-RosterEntry roster_entry(const Hello& hello) {
-  return {.rank = hello.partition,
+RosterEntry roster_entry(const Hello& hello, int rank) {
+  return {.rank = rank,
           .host = hello.host,
           .port = hello.peer_port,
           .unix_name = hello.unix_name,
@@ -208,7 +235,9 @@ RosterEntry roster_entry(const Hello& hello) {
 
 uint64_t newest_commit(const Gang& gang) {
   uint64_t newest = 0;
-  for (const auto& [partition, member] : gang.members) newest = std::max(newest, member.commit);
+  for (const auto& [partition, member] : gang.members) {
+    if (!member.lost) newest = std::max(newest, member.commit);
+  }
   return newest;
 }
 
@@ -216,14 +245,23 @@ uint64_t newest_commit(const Gang& gang) {
 Start form(const Gang& gang, const CoordinatorOptions& options) {
   Start start;
   start.commit = newest_commit(gang);
-  start.shards = all_shards(gang, options.shards);
-  const bool any = std::ranges::any_of(start.shards, [](const ShardCount& shard) { return shard.rows > 0; });
+  std::vector<const Member*> ranks;
+  for (const auto& [partition, member] : gang.members) {
+    if (is_ready(member)) ranks.push_back(&member);
+  }
+  Deal dealt = deal(ranks, gang, options);
+  start.shards = std::move(dealt.shards);
+  start.owners = std::move(dealt.owners);
+  const bool any = std::ranges::any_of(
+      start.shards, [&](const ShardCount& shard) { return shard.rows > 0 && start.owners[shard.shard] >= 0; });
   if (!any) fail_user("the DataFrame has no rows");
   start.isa = gang.isa >= 0 ? gang.isa : usable(*lowest(hellos_of(gang)));
   start.roster.generation = gang.generation + 1;
   start.roster.force_tcp = options.force_tcp;
   start.roster.timeout = options.peer_timeout;
-  for (const auto& [partition, member] : gang.members) start.roster.members.push_back(roster_entry(member.hello));
+  for (const Member* member : ranks) {
+    start.roster.members.push_back(roster_entry(member->hello, static_cast<int>(start.roster.members.size())));
+  }
   return start;
 }
 
@@ -232,19 +270,68 @@ Decision end_with(const Error& failure) {
 }
 
 Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
-  if (stumbles(gang, newest_commit(gang)) >= kMaxStumbles) {
+  const int in_a_row = stumbles(gang, newest_commit(gang));
+  if (in_a_row == kMaxStumbles - 1) {  // without them it went well
+    auto late = idle_late(gang, options, [&](const Member& member) { return member.generation == gang.generation; });
+    const std::string reason = cat("the others cannot work together with it: ", stumble_of(gang));
+    if (!late.empty()) return {.action = Action::dismiss, .reason = reason, .partitions = std::move(late)};
+  }
+  if (in_a_row >= kMaxStumbles) {
     return end_with({ErrorKind::world, cat("the workers cannot work together, in ", kMaxStumbles,
                                            " attempts; the last failed with: ", stumble_of(gang))});
   }
   try {
     const char* reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
+    if (all_paused(gang)) reason = "a late worker is taken in";
     return {.action = Action::form, .reason = reason, .start = form(gang, options)};
   } catch (const Error& error) {
     return end_with(error);
   }
 }
 
+bool nobody_is_missing(const Gang& gang, const CoordinatorOptions& options) {
+  return all(gang, options, [](const Member& member) { return !member.lost; });
+}
+
+/// An attempt whose partition has a living or finished member already.
+Entry admit_beside(const Hello& hello, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
+  if (member.finished) return {.verdict = Verdict::finished, .reason = who(member.hello) + " has ended already"};
+  const std::string reason = cat(who(member.hello), " lives in attempt ", member.hello.attempt);
+  const bool newer = hello.attempt > member.hello.attempt;
+  if (newer && hello.attempt_number > 0) return {.park = true, .verdict = Verdict::finished, .reason = reason};
+  const bool spare = newer && gang.spares && nobody_is_missing(gang, options);
+  return {.park = spare, .verdict = Verdict::duplicate, .reason = reason};
+}
+
+Entry not_needed(std::string reason) { return {.verdict = Verdict::finished, .reason = std::move(reason)}; }
+
+/// Whether training can go on without the rows of a member that stayed away: somebody must have rows.
+bool may_give_up(const Gang& gang, const CoordinatorOptions& options) {
+  return options.allow_lost_rows && gang.generation > 0 &&
+         std::ranges::any_of(gang.members, [](const auto& entry) { return is_ready(entry.second); });
+}
+
+Decision give_up(const Member& member, const CoordinatorOptions& options) {
+  return {
+      .action = Action::give_up,
+      .reason = cat(not_replaced(member, options).what(), ": training goes on without its rows (onLoss='continue')"),
+      .partitions = {member.hello.partition}};
+}
+
+/// What the running generation must do, if anything.
+std::optional<Decision> decide_running(const Gang& gang, const CoordinatorOptions& options) {
+  if (const std::string reason = break_of(gang); !reason.empty()) return Decision{Action::halt, reason};
+  if (all_paused(gang)) return Decision{Action::halt, "a late worker is taken in"};
+  const Member* late = gang.pausing ? nullptr : newcomer(gang, options);
+  if (late) return Decision{Action::pause, who(late->hello) + " has its rows and is to be taken in"};
+  return {};
+}
+
 }  // namespace
+
+bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options) {
+  return partition >= options.workers || gang.given_up.contains(partition);
+}
 
 std::string who(const Hello& hello) {
   return cat("worker ", hello.partition, " (host ", hello.host, ", pid ", hello.pid, ")");
@@ -260,6 +347,8 @@ const char* name(Loss how) {
       return "silent";
     case Loss::replaced:
       return "replaced";
+    case Loss::dismissed:
+      return "dismissed";
   }
   return "?";
 }
@@ -270,19 +359,23 @@ Lost lost_to(const Failed& failed, TimePoint now) {
 
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options) {
   if (gang.end || gang.aborted || gang.result_here) {
-    return {.verdict = Verdict::finished, .reason = "the fit has ended"};
+    return not_needed("the fit has ended");
   }
   if (hello.job < gang.job) {
-    return {.verdict = Verdict::finished, .reason = "the Spark job of this attempt has ended"};
+    return not_needed("the Spark job of this attempt has ended");
   }
   const auto member = gang.members.find(hello.partition);
   if (member != gang.members.end()) {
-    if (!member->second.lost) return admit_beside(hello, member->second);
+    if (!member->second.lost) return admit_beside(hello, member->second, gang, options);
     if (hello.attempt <= member->second.hello.attempt) {
       return {.verdict = Verdict::duplicate, .reason = cat("attempt ", hello.attempt, " is not the newest")};
     }
   }
   if (const auto error = misfit(hello, gang, options)) return refuse(*error);
+  const bool late = is_late_place(hello.partition, gang, options);
+  if (late && !nobody_is_missing(gang, options)) {
+    return not_needed("other workers are missing, and this one's slot may be needed for them");
+  }
   return {};
 }
 
@@ -309,8 +402,11 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   const auto fatal = [](const Member& member) { return member.lost->fatal(); };
   if (const Member* cause = earliest_lost(gang, fatal)) return decide_fatal(gang, *cause);
   if (start_is_late(now, gang, options)) return {end_with(start_timed_out(gang, options))};
-  const auto late = [&](const Member& member) { return is_late(now, member, options); };
-  if (const Member* member = earliest_lost(gang, late)) return {end_with(not_replaced(*member, options))};
+  const auto late = [&](const Member& member) { return stayed_empty(now, member, gang, options); };
+  if (const Member* member = earliest_lost(gang, late)) {
+    if (may_give_up(gang, options)) return {give_up(*member, options)};
+    if (!options.allow_lost_rows) return {end_with(not_replaced(*member, options))};
+  }
   if (all(gang, options, [](const Member& member) { return member.finished; })) {
     return {end_with({ErrorKind::bug, "all workers finished and none of them sent a result"})};
   }
@@ -318,9 +414,13 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   if (auto partitions = in_need_of_rescue(now, gang, options); !partitions.empty()) {
     decisions.push_back({.action = Action::rescue, .reason = "Spark starts nobody there", .partitions = partitions});
   }
-  if (const std::string reason = gang.running ? break_of(gang) : ""; !reason.empty()) {
-    decisions.push_back({.action = Action::halt, .reason = reason});
-  } else if (!gang.running && all(gang, options, is_ready) && !may_be_an_echo(now, gang)) {
+  if (auto partitions = in_the_way(gang, options); !partitions.empty()) {
+    const std::string reason = "its slot is needed for a worker that was lost";
+    decisions.push_back({.action = Action::dismiss, .reason = reason, .partitions = std::move(partitions)});
+  }
+  if (auto decision = gang.running ? decide_running(gang, options) : std::nullopt) {
+    decisions.push_back(std::move(*decision));
+  } else if (!gang.running && all(gang, options, is_ready) && nobody_works(gang) && !may_be_an_echo(now, gang)) {
     decisions.push_back(decide_form(gang, options));
   }
   return decisions;

@@ -3,7 +3,10 @@
 // come in, actions with their reasons go out. No sockets, no threads.
 //
 // vocabulary: an *attempt* is one run of a Spark task, numbered by taskAttemptId, which is unique and grows; a *member*
-// is the attempt that holds a partition's place; its partition id is its rank.
+// is the attempt that holds a partition's place. Places from CoordinatorOptions::workers on are *late* ones: their
+// workers hold rows of shards that others hold too. The gang takes such a member in when its rows are there, at a
+// step's end, and does without it when it is lost. Ranks are the members of a generation in the order of their
+// partitions.
 #include <map>
 #include <optional>
 #include <set>
@@ -16,9 +19,9 @@
 
 namespace stoker::gang {
 
-/// How a member was lost: by its own word, by the end of its connection, by its silence, or because its Spark job is
-/// started again.
-enum class Loss { failed, vanished, silent, replaced };
+/// How a member was lost: by its own word, by the end of its connection, by its silence, because its Spark job is
+/// started again, or because it was late and its slot is needed.
+enum class Loss { failed, vanished, silent, replaced, dismissed };
 const char* name(Loss how);
 
 struct Lost {
@@ -37,7 +40,9 @@ struct Member {
   TimePoint last_heard;
   std::optional<std::vector<ShardCount>> shards = {};  // once its rows are in
   int64_t step = -1;                                   // last one it told of; -1: none
+  uint64_t generation = 0;                             // the newest that it is or was a rank of
   bool working = false;                                // in the newest generation, until it says that it has left it
+  bool paused = false;                                 // at work there, but waits for its end, as it was asked to
   uint64_t commit = 0;                                 // of its host's state, when it last left a generation; 0: none
   std::string stumble = {};                            // why it left unasked, if it did
   bool finished = false;
@@ -52,17 +57,22 @@ struct End {
 };
 
 /// A generation is *running* from its start until the first sign that it cannot go on; then its members are told to
-/// halt, and the next one begins when none of them works any more and every place is filled.
+/// halt, and the next one begins when none of them works any more and every place is filled, late ones aside. To take
+/// in late members nothing is cut: all are asked to pause, and told to halt when all have.
 struct Gang {
   uint64_t generation = 0;  // 0: not formed yet
+  int ranks = 0;            // of the newest generation, as it began
   bool running = false;
+  bool pausing = false;                  // its members have been asked to pause
   int isa = -1;                          // level of the first generation, for good
   std::optional<TimePoint> first_hello;  // of any attempt
   std::optional<TimePoint> halted_at;    // when the newest generation stopped running
   std::map<int, Member> members;         // by partition; a lost one stays until another takes its place
   int job = 0;                           // attempts of lower ones are over
   std::map<int, ShardCount> registered;  // by shard, as first told
+  std::set<int> given_up;                // places that were lost for too long: training goes on without their rows
   std::set<int> released;                // partitions of which Spark may believe that they are done
+  bool spares = true;                    // may stay
   int losses = 0;                        // so far
   int losses_before = 0;                 // when the newest generation began
   uint64_t commit_before = 0;            // likewise
@@ -76,11 +86,14 @@ struct Gang {
 
 /// "worker 1 (host a, pid 42)"
 std::string who(const Hello& hello);
+/// Beyond those that the gang began with, or given up.
+bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options);
 
-/// What becomes of an attempt that says hello.
+/// What becomes of an attempt that says hello, or has been parked.
 struct Entry {
-  /// A speculative attempt of a living member: it must neither work nor return (Spark would kill the living one), so
-  /// its answer waits for the end of the fit.
+  /// Its answer waits. A speculative attempt of a living member must neither work nor return (Spark would kill the
+  /// living one), so it waits for the end of the fit. One of a resubmitted stage is a spare for its place, until its
+  /// slot may be needed for a worker that is missing, or by another fit.
   bool park = false;
   Admission::Verdict verdict = Admission::Verdict::go;
   std::string reason = {};
@@ -89,13 +102,13 @@ struct Entry {
 };
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options);
 
-enum class Action { halt, form, rescue, abort, end };
+enum class Action { pause, halt, form, rescue, dismiss, give_up, abort, end };
 struct Decision {
   Action action = Action::end;
   std::string reason = {};
   std::optional<Error> failure = {};  // of `end`; none: all is well
   std::optional<Start> start = {};    // of `form`
-  std::vector<int> partitions = {};   // of `rescue`
+  std::vector<int> partitions = {};   // of `rescue`, `dismiss` and `give_up`
 };
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);

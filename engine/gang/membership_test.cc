@@ -49,8 +49,12 @@ Gang running(int n) {
   Gang gang = gang_of(n);
   gang.generation = 1;
   gang.isa = 2;
+  gang.ranks = n;
   gang.running = true;
-  for (auto& [partition, member] : gang.members) member.working = true;
+  for (auto& [partition, member] : gang.members) {
+    member.working = true;
+    member.generation = 1;
+  }
   return gang;
 }
 
@@ -89,11 +93,19 @@ std::vector<Action> actions(TimePoint now, const Gang& gang, const CoordinatorOp
 
 TEST(Admit, FreePlaceIsTaken) { EXPECT_EQ(admit(hello(0), {}, options(1)).verdict, Verdict::go); }
 
-TEST(Admit, ResubmittedAttemptOfALivingMemberIsADuplicate) {
-  const Entry entry = admit(hello(0, 99), gang_of(2), options(2));
-  EXPECT_EQ(entry.verdict, Verdict::duplicate);
-  EXPECT_FALSE(entry.park);
+TEST(Admit, ResubmittedAttemptOfALivingMemberIsASpareWhileItsSlotIsNotNeeded) {
+  Gang gang = gang_of(2);
+  const Entry entry = admit(hello(0, 99), gang, options(2));
+  EXPECT_TRUE(entry.park);
   EXPECT_EQ(entry.reason, "worker 0 (host h, pid 100) lives in attempt 10");
+  EXPECT_FALSE(admit(hello(0, 99), gang, options(3)).park) << "one has not come yet";
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "");
+  EXPECT_FALSE(admit(hello(0, 99), gang, options(2)).park) << "one is missing";
+  EXPECT_EQ(admit(hello(0, 99), gang, options(2)).verdict, Verdict::duplicate);
+  EXPECT_EQ(admit(hello(1, 99), gang, options(2)).verdict, Verdict::go) << "its own place is free";
+  gang = gang_of(2);
+  gang.spares = false;
+  EXPECT_FALSE(admit(hello(0, 99), gang, options(2)).park) << "others want the slot";
 }
 
 TEST(Admit, SpeculativeAttemptOfALivingMemberIsParked) {

@@ -163,6 +163,7 @@ Bytes Start::encode() const {
   out.put(commit);
   put(out, held);
   put(out, shards);
+  for (const int owner : owners) out.put(int32_t{owner});
   out.put(int32_t{isa}).put(initial);
   put(out, initial_digest);
   return out.take();
@@ -178,6 +179,7 @@ Start Start::decode(ByteView bytes) {
     start.commit = in.get<uint64_t>();
     start.held = get_held(in);
     start.shards = get_shards(in);
+    for (size_t s = 0; s < start.shards.size(); ++s) start.owners.push_back(in.get<int32_t>());
     start.isa = in.get<int32_t>();
     start.initial = in.get<uint64_t>();
     start.initial_digest = get_hash(in);

@@ -39,6 +39,8 @@ enum class Kind : uint16_t {
   kill = 22,
   digest = 23,
   checkpoint = 24,
+  pause = 25,
+  paused = 26,
 };
 
 /// The longest body of a frame on the control link.
@@ -119,6 +121,7 @@ struct Start {
   uint64_t commit = 0;             // newest that a member told of; 0: the training begins
   Held held;                       // for those on the coordinator's host
   std::vector<ShardCount> shards;  // all S of them, ascending
+  std::vector<int> owners;         // by shard, the rank that owns it; -1: its rows were given up
   int isa = 0;                     // level for all
   uint64_t initial = 0;            // bytes of the initial weights, to be fetched
   Hash128 initial_digest;          // hash128() of them
@@ -244,8 +247,9 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
-// metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with the driver: nobody is
-// needed any more) has no body. finished and farewell (the coordinator's answer to finished and failed: the worker may
-// close now) have no body.
+// pause, coordinator to the members at work: stop after a step, all after the same one, and say `paused`; halt follows.
+// Neither has a body. metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with
+// the driver: nobody is needed any more) has no body. finished and farewell (the coordinator's answer to finished and
+// failed: the worker may close now) have no body.
 
 }  // namespace stoker::gang

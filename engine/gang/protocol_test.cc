@@ -41,6 +41,7 @@ Start start() {
   start.commit = 1ull << 41;
   start.held = {77, 5, 1ull << 33, {9, 10}};
   start.shards = {{0, 10, {1, 2}}, {1, 0, {}}};
+  start.owners = {1, 0};
   start.isa = 1;
   start.initial = 1ull << 40;
   start.initial_digest = {5, 6};
@@ -87,6 +88,7 @@ TEST(Protocol, FieldsLandWhereTheyBelong) {
   EXPECT_EQ(s.commit, 1ull << 41);
   EXPECT_EQ(std::tuple(s.held.pid, s.held.fd, s.held.bytes, s.held.nonce.low), std::tuple(77, 5, 1ull << 33, 10u));
   EXPECT_EQ(s.shards[0].digest, (Hash128{1, 2}));
+  EXPECT_EQ(s.owners, (std::vector<int>{1, 0}));
   EXPECT_TRUE(s.roster.secret.empty());
 }
 

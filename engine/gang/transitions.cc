@@ -1,12 +1,15 @@
 #include "gang/transitions.h"
 
+#include <algorithm>
+
 namespace stoker::gang {
 namespace {
 
 /// Messages that speak of a generation's work, and are void once it is over.
 bool of_generation(Kind kind) {
   return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
-         kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest;
+         kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest ||
+         kind == Kind::paused;
 }
 
 /// A worker that is silent again where it was before may just be slow there.
@@ -29,6 +32,7 @@ Member* member_of(Gang& gang, const Hello& hello) {
 
 void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now) {
   if (!gang.first_hello) gang.first_hello = now;
+  if (entry.park) return;
   if (entry.verdict == Admission::Verdict::duplicate) gang.released.insert(hello.partition);
   if (entry.verdict != Admission::Verdict::go) return;
   gang.released.erase(hello.partition);
@@ -56,12 +60,16 @@ void on_halted(Member& member, Halted message) {
   member.stumble = std::move(message.cause);
 }
 
+void on_paused(Member& member) { member.paused = true; }
+
 void on_loss(Gang& gang, Member& member, Lost lost) {
   if (lost.how == Loss::silent) grow_patience(gang, member);
   member.lost = std::move(lost);
   member.working = false;
   ++gang.losses;
 }
+
+void on_given_up(Gang& gang, int partition) { gang.given_up.insert(partition); }
 
 void on_own_absence(Gang& gang, Duration gap) {
   for (auto& [partition, member] : gang.members) member.last_heard += gap;
@@ -74,13 +82,20 @@ void on_start(Gang& gang, const Start& start) {
   gang.commit_before = start.commit;
   gang.generation = start.roster.generation;
   gang.isa = start.isa;
+  gang.ranks = static_cast<int>(start.roster.members.size());
   gang.running = true;
   gang.halted_at.reset();
+  gang.pausing = false;
   for (auto& [partition, member] : gang.members) {
-    member.working = true;
+    const auto is_it = [&](const RosterEntry& rank) { return rank.attempt == member.hello.attempt; };
+    member.working = std::ranges::any_of(start.roster.members, is_it);
+    member.paused = false;
     member.stumble.clear();
+    if (member.working) member.generation = gang.generation;
   }
 }
+
+void on_pause(Gang& gang) { gang.pausing = true; }
 
 void on_halt(Gang& gang, TimePoint now) {
   gang.running = false;
@@ -91,6 +106,7 @@ void on_restart(Gang& gang) {
   ++gang.job;
   gang.members.clear();
   gang.released.clear();
+  gang.given_up.clear();
   gang.first_hello.reset();
 }
 

@@ -9,7 +9,7 @@ namespace stoker::gang {
 /// its connection may still bring is a stranger's word.
 Member* member_of(Gang& gang, const Hello& hello);
 
-/// Puts admit()'s answer into effect.
+/// Puts admit()'s answer into effect; of one that is parked nothing.
 void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now);
 /// Whether a message of this kind, sent in this generation, is void because its generation is over. Throws Error(world)
 /// for one that cannot be.
@@ -17,12 +17,17 @@ bool is_void(Kind kind, uint64_t generation, const Gang& gang);
 /// Returns the replay's error, if it brought other rows. Throws Error(world) when rows are told twice.
 std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards);
 void on_halted(Member& member, Halted message);
+void on_paused(Member& member);
 void on_loss(Gang& gang, Member& member, Lost lost);
 /// While the coordinator itself stood still nobody could be heard.
 void on_own_absence(Gang& gang, Duration gap);
 
-/// The next generation begins, the newest one must halt, or another Spark job takes all places.
+/// Training goes on without the rows of this place, until somebody brings them again.
+void on_given_up(Gang& gang, int partition);
+
+/// The next generation begins, the newest one is asked to pause, must halt, or another Spark job takes all places.
 void on_start(Gang& gang, const Start& start);
+void on_pause(Gang& gang);
 void on_halt(Gang& gang, TimePoint now);
 void on_restart(Gang& gang);
 

@@ -1,5 +1,6 @@
 #include "gang/worker_link.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -66,6 +67,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   const Hello hello;
   std::atomic<int64_t> step{-1};
   std::atomic<uint64_t> generation{0};  // of the newest start
+  std::atomic<uint64_t> pause{0};       // the newest generation that was asked to pause
   ConnectionId connection = 0;
 
   std::mutex mutex;
@@ -144,6 +146,9 @@ void WorkerLink::Impl::take(const Frame& frame) {
     case Kind::halt:
       if (frame.generation == generation) halt_reason = Halt::decode(frame.body).reason;
       return;
+    case Kind::pause:
+      pause = frame.generation;
+      return;
     case Kind::home:
       home = true;
       return;
@@ -158,7 +163,10 @@ void WorkerLink::Impl::take(const Frame& frame) {
 
 void WorkerLink::Impl::take_start(const Frame& frame) {
   start = Start::decode(frame.body);
-  start->roster.rank = hello.partition;
+  const auto& members = start->roster.members;
+  const auto me = std::ranges::find(members, hello.attempt, &RosterEntry::attempt);
+  if (me == members.end()) fail_world("the coordinator started a generation without this worker");
+  start->roster.rank = me->rank;
   start->roster.secret = secret;
   generation = frame.generation;
   halt_reason.reset();
@@ -301,6 +309,10 @@ Bytes WorkerLink::initial_weights(const Start& start) {
   if (hash128(weights) != start.initial_digest) fail_world("the initial weights arrived damaged");
   return weights;
 }
+
+bool WorkerLink::pause_asked() const { return impl_->pause == impl_->generation; }
+
+void WorkerLink::paused() { impl_->send(Kind::paused, {}); }
 
 void WorkerLink::progress(int64_t step) { impl_->step = step; }
 

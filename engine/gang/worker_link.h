@@ -44,6 +44,10 @@ class WorkerLink {
   void digest(uint64_t commit, const Hash128& digest);
   /// The initial weights that `start` announces. Throws Error(world) when they arrive damaged.
   Bytes initial_weights(const Start& start);
+  /// Whether the coordinator wants this generation to pause after a step. Cheap.
+  bool pause_asked() const;
+  /// This worker has paused, as all have: the generation's end follows.
+  void paused();
   /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.
   void progress(int64_t step);
   /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.

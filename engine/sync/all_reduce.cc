@@ -13,6 +13,7 @@ namespace {
 using collective::Phase;
 using optim::Extent;
 
+constexpr int kScalars = 5;                     // of a shard: those of Scalars, and whether its owner wants to pause
 constexpr int64_t kChunk = 16 * optim::kBlock;  // floats summed and updated together while they are in cache
 
 Extent common(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
@@ -28,17 +29,18 @@ AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const 
                      HostState& state, const AllReduceOptions& options)
     : group_(group), arena_(arena), optimizer_(optimizer), state_(state), options_(options) {
   const int64_t floats = arena.floats() + state.layout().buffer_floats;
-  sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, 4});
+  sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners});
 }
 
-void AllReduce::begin(const std::vector<bool>& present) {
+void AllReduce::begin(const std::vector<bool>& present, bool pause) {
+  pause_ = pause;
   next_ = state_.committed() + 1;
   sum_->begin(next_, present);
 }
 
 void AllReduce::put_scalars(int shard, const Scalars& s) {
   const auto out = sum_->scalars(shard);
-  const double values[] = {s.numerator, s.denominator, s.correct, s.counted};
+  const double values[kScalars] = {s.numerator, s.denominator, s.correct, s.counted, pause_ ? 1.0 : 0.0};
   std::copy(std::begin(values), std::end(values), out.begin());
 }
 
@@ -62,6 +64,7 @@ Scalars AllReduce::exchange() {
   sum_->exchange();
   fault::point("exchanged", step());
   const auto t = sum_->totals();
+  pausing_ = t[4] > 0;
   return totals_ = {t[0], t[1], t[2], t[3]};
 }
 

@@ -17,9 +17,10 @@ namespace stoker::sync {
 
 struct AllReduceOptions {
   int shards = 1;
-  double clip_norm = 0;   // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
-  double clip_value = 0;  // 0: off. Not together with clip_norm
-  bool in_place = false;  // benches, in a world of one: over the old state, without flags and flip
+  double clip_norm = 0;          // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
+  double clip_value = 0;         // 0: off. Not together with clip_norm
+  bool in_place = false;         // benches, in a world of one: over the old state, without flags and flip
+  std::vector<int> owners = {};  // by shard, the rank that owns it; empty: collective::even_owners()
 };
 
 struct StepTimes {
@@ -32,8 +33,8 @@ class AllReduce {
   AllReduce(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer, HostState& state,
             const AllReduceOptions& options);
 
-  /// Starts the step that makes commit committed() + 1.
-  void begin(const std::vector<bool>& present);
+  /// Starts the step that makes commit committed() + 1. `pause`: this rank was asked to pause after it.
+  void begin(const std::vector<bool>& present, bool pause = false);
   /// Where the next owned shard's gradient goes, followed by its float buffers times its share of the step's rows.
   float* partial() { return sum_->next(); }
   void put(int shard, const Scalars& scalars);
@@ -45,6 +46,9 @@ class AllReduce {
   /// Totals over all shards: my partials stand, and everybody's do. The same on every rank; nothing is changed yet, so
   /// a caller that does not like them may stop here.
   Scalars exchange();
+  /// After exchange(): whether a rank was asked to pause that owns a shard of this step. The same on every rank, so
+  /// all of them pause after the same commit.
+  bool pausing() const { return pausing_; }
   /// Makes the new state current. `mean` divides the gradient by the total denominator.
   void commit(bool mean, StepTimes& times);
 
@@ -66,7 +70,9 @@ class AllReduce {
   AllReduceOptions options_;
   std::unique_ptr<collective::ShardSum> sum_;
   uint64_t next_ = 0;  // the commit that this step makes
+  bool pause_ = false;
   Scalars totals_;
+  bool pausing_ = false;
   std::vector<float> clamp_;
 };
 

@@ -17,7 +17,12 @@ struct Case {
   bool force_tcp = false;
   double clip_norm = 0;
   double clip_value = 0;
+  bool scattered = false;  // the shards' owners
 };
+
+int owner_of(const Case& c, int shard) {
+  return c.scattered ? shard * 7 % 5 % c.ranks : collective::owner_of(shard, c.ranks, c.shards);
+}
 
 struct End {
   Hash128 digest;
@@ -47,7 +52,9 @@ End run_rank(collective::Group& group, const Case& c) {
   constexpr int64_t kBuffers = optim::kBlock;
   const auto shared = rejoin(group, {arena.floats(), kBuffers, optimizer->state_buffers(), 1}, {});
   HostState& state = *shared;
-  AllReduce reduce(group, arena, *optimizer, state, {c.shards, c.clip_norm, c.clip_value});
+  std::vector<int> owners;
+  for (int s = 0; s < c.shards; ++s) owners.push_back(owner_of(c, s));
+  AllReduce reduce(group, arena, *optimizer, state, {c.shards, c.clip_norm, c.clip_value, false, owners});
   group.arrive(collective::Phase::slices, 1);
   group.await(collective::Phase::slices, 1);
   state.flip(1);
@@ -56,9 +63,8 @@ End run_rank(collective::Group& group, const Case& c) {
     std::vector<bool> present(c.shards, true);
     if (step % 2 && c.shards > 1) present[step % c.shards] = false;
     reduce.begin(present);
-    const auto owned = collective::owned_shards(group.rank(), group.size(), c.shards);
-    for (int s = owned.lo; s < owned.hi; ++s) {
-      if (!present[s]) continue;
+    for (int s = 0; s < c.shards; ++s) {
+      if (owner_of(c, s) != group.rank() || !present[s]) continue;
       float* out = reduce.partial();
       fill(out, arena, state.committed(), s);
       for (int64_t i = 0; i < kBuffers; ++i) out[arena.floats() + i] = static_cast<float>(s * i) / 7;
@@ -94,6 +100,39 @@ void expect_same(const Case& one, const Case& other) {
 
 TEST(AllReduce, RanksDoNotChangeTheBits) {
   for (const int ranks : {2, 3, 4, 5}) expect_same({1}, {ranks});
+}
+
+TEST(AllReduce, TheDealOfTheShardsDoesNotChangeTheBits) {
+  expect_same({1}, {.ranks = 3, .scattered = true});
+  expect_same({1}, {.ranks = 3, .force_tcp = true, .scattered = true});
+}
+
+TEST(AllReduce, APauseThatOneRankIsAskedForIsSeenByAllInTheSameStep) {
+  for (const bool tcp : {false, true}) {
+    collective::testing::run_groups({.size = 3, .force_tcp = tcp}, [](collective::Group& group) {
+      const auto arena = make_arena();
+      const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
+      const auto shared = rejoin(group, {arena.floats(), 0, optimizer->state_buffers(), 0}, {});
+      AllReduce reduce(group, arena, *optimizer, *shared, {3});
+      group.arrive(collective::Phase::slices, 1);
+      group.await(collective::Phase::slices, 1);
+      shared->flip(1);
+      std::vector<bool> seen;
+      for (int step = 0; step < 4; ++step) {
+        const std::vector<bool> present = {true, step != 1, true};  // rank 1 is asked before a step without its shard
+        reduce.begin(present, step >= 1 && group.rank() == 1);
+        if (present[group.rank()]) {
+          fill(reduce.partial(), arena, shared->committed(), group.rank());
+          reduce.put(group.rank(), {1, 1, 0, 0});
+        }
+        reduce.exchange();
+        seen.push_back(reduce.pausing());
+        StepTimes times;
+        reduce.commit(true, times);
+      }
+      EXPECT_EQ(seen, (std::vector<bool>{false, false, true, true})) << "rank " << group.rank();
+    });
+  }
 }
 
 TEST(AllReduce, TcpDoesNotChangeTheBits) { expect_same({1}, {3, 12, true}); }

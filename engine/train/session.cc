@@ -24,14 +24,6 @@ std::vector<int64_t> counts_of(const gang::Start& start) {
   return counts;
 }
 
-std::vector<int> owned_shards(const gang::Start& start) {
-  const auto node = collective::owned_shards(start.roster.rank, static_cast<int>(start.roster.members.size()),
-                                             static_cast<int>(start.shards.size()));
-  std::vector<int> shards;
-  for (int s = node.lo; s < node.hi; ++s) shards.push_back(s);
-  return shards;
-}
-
 }  // namespace
 
 bool Session::live(const gang::Start& start) try {
@@ -85,7 +77,7 @@ void Session::join(collective::Group& group, const gang::Start& start) {
   Trainer::Load load;
   if (checkpoints_ && checkpoints_->resumes())
     load = [&](const sync::HostState& state) { return checkpoints_->load(group, start, state); };
-  trainer_->join(group, undisturbed, load);
+  trainer_->join(group, start.owners, undisturbed, load);
   neighbours_ = std::move(now);
   if (group.local_rank() == 0) offer_state();
 }
@@ -112,7 +104,7 @@ void Session::offer_state() {
 
 void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {
   const data::Plan plan(counts_of(start), spec_.batch_size);
-  Feed feed(store_, plan, owned_shards(start), spec_.seed, spec_.shuffle);
+  Feed feed(store_, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   const auto steps = static_cast<uint64_t>(plan.steps());
   const sync::HostState& state = trainer_->state();
@@ -129,30 +121,42 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
       begun = true;
     }
     if (checkpoints_) checkpoints_->before_step(done + 2, done + 1 == steps * spec_.epochs);
-    run_step(feed, plan, done);
+    const bool pause = run_step(feed, plan, start.owners, done);
     if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = (done + 1) % steps == 0;
     report(plan, group.rank(), epoch_ends || !std::exchange(told, true));
     if (epoch_ends) end_epoch(group);
+    if (pause && done + 1 < steps * spec_.epochs) {  // all of them do, so none waits for a rank that has left
+      link_.paused();
+      link_.await_home();  // in vain: the generation ends
+    }
   }
   history_->catch_up(state.finished());
   if (checkpoints_) checkpoints_->finish();
 }
 
-void Session::run_step(Feed& feed, const data::Plan& plan, uint64_t done) {
+bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
   const auto steps = static_cast<uint64_t>(plan.steps());
   const auto step = static_cast<int64_t>(done % steps);
+  auto present = plan.present(step);
+  int64_t rows = 0;
+  for (size_t shard = 0; shard < present.size(); ++shard) {
+    present[shard] = present[shard] && owners[shard] >= 0;
+    if (present[shard]) rows += plan.rows(step, static_cast<int>(shard)).size();
+  }
   const StepSpec what{.epoch = done / steps,
                       .step = done % steps,
-                      .present = plan.present(step),
-                      .rows = plan.rows(step),
+                      .present = std::move(present),
+                      .rows = rows,
                       .last = (done + 1) % steps == 0,
+                      .pause = link_.pause_asked(),
                       .seconds = history_->seconds()};
-  trainer_->step(
+  const bool pause = trainer_->step(
       what, [&](int shard) { return feed.micro_batch(step, shard); }, [&] { feed.prefetch(step + 1); },
       history_->phases());
   fault::point("flipped", static_cast<int64_t>(done) + 1);
   link_.progress(static_cast<int64_t>(done) + 1);
+  return pause;
 }
 
 void Session::end_epoch(collective::Group& group) {

@@ -34,7 +34,8 @@ class Session {
   void find_state(const gang::Start& start);
   void offer_state();
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
-  void run_step(Feed& feed, const data::Plan& plan, uint64_t done);
+  /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
+  bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
   void end_epoch(collective::Group& group);
   void report(const data::Plan& plan, int rank, bool now);
   std::string history_json(const gang::Start& start) const;

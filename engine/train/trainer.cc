@@ -67,14 +67,15 @@ Trainer::Trainer(const TrainSpec& spec, Bytes initial)
 
 Trainer::~Trainer() = default;
 
-void Trainer::join(collective::Group& group, bool undisturbed, const Load& load) {
+void Trainer::join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load) {
   group_ = &group;
+  owned_ = collective::shards_of(owners, group.rank());
   state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !adopted_});
   adopted_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
   initial_ = Bytes();  // {} would keep its memory
-  const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, spec_.in_place};
+  const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, spec_.in_place, owners};
   reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
 }
 
@@ -172,14 +173,12 @@ void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals) {
   if (spec.last) state_->finished()[spec.epoch] = epoch;
 }
 
-void Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
+bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
                    const std::function<void()>& meanwhile, PhaseTimes& times) {
-  const auto owned = collective::owned_shards(group_->rank(), group_->size(), spec_.shards);
   Stopwatch watch;
-  reduce_->begin(spec.present);
+  reduce_->begin(spec.present, spec.pause);
   std::vector<int> shards;
-  for (int shard = owned.lo; shard < owned.hi; ++shard)
-    if (spec.present[shard]) shards.push_back(shard);
+  std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
   step_->runs_together() ? run_together(shards, spec, inputs, times) : run_apart(shards, spec, inputs, times);
   watch.restart();
   reduce_->publish();
@@ -193,6 +192,7 @@ void Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Ten
   reduce_->commit(mean_loss(), step_times);
   times.sync += step_times.wait;
   times.update += step_times.update;
+  return reduce_->pausing();
 }
 
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }

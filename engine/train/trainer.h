@@ -31,6 +31,7 @@ struct StepSpec {
   std::vector<bool> present;  // shards that have rows
   int64_t rows = 0;           // of all shards
   bool last = false;          // of its epoch
+  bool pause = false;         // this rank was asked to pause after it
   double seconds = 0;         // since the epoch began, for its totals
 };
 
@@ -45,9 +46,9 @@ class Trainer {
   ~Trainer();
 
   /// Becomes a rank of the group, whose ranks all call it first of all, and comes to the newest state that one of them
-  /// has; where nobody has one `load` makes it, if there is one, and else the initial weights do. `undisturbed`: see
-  /// sync::Found. leave() comes before the group's end.
-  void join(collective::Group& group, bool undisturbed, const Load& load = {});
+  /// has; where nobody has one `load` makes it, if there is one, and else the initial weights do. `owners`: by shard,
+  /// the rank that runs it. `undisturbed`: see sync::Found. leave() comes before the group's end.
+  void join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load = {});
   /// Nothing of this object works in the group any more.
   void leave();
   /// The state of this host that was found elsewhere, to be brought to the next join() by a worker that has none.
@@ -56,8 +57,8 @@ class Trainer {
 
   /// Runs the program over every owned shard that is present, and commits state and totals. `inputs` gives a shard's
   /// micro-batch; `meanwhile` is called where peers may be waited for, and counts as gathering. Throws Error(user) on a
-  /// loss that is not finite, before anything has changed, unless told to go on.
-  void step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
+  /// loss that is not finite, before anything has changed, unless told to go on. Gives whether all ranks pause now.
+  bool step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
             const std::function<void()>& meanwhile, PhaseTimes& times);
 
   bool mean_loss() const;
@@ -92,6 +93,7 @@ class Trainer {
   bool adopted_ = false;                    // by adopt(), so who may write into it is not known
 
   collective::Group* group_ = nullptr;  // between join() and leave()
+  std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::AllReduce> reduce_;
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import warnings
@@ -73,7 +74,11 @@ def carry_out(schedule: Schedule, df: DataFrame) -> tuple[Killer, dict[str, Any]
         asked = estimator(schedule.model, schedule.workers, **(where if schedule.checkpoints else {}))
         asked.gang_options = {**HEARTBEAT, "force_tcp": schedule.tcp, "peer_timeout": 4.0}
         try:
-            with watched(killer, lambda job: faulty_task(job, schedule, log)), warnings.catch_warnings():
+            jobs = itertools.count()
+            with (
+                watched(killer, lambda job: faulty_task(job, next(jobs) == 0, schedule, log)),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 return killer, outcome(asked.fit(df))
         except Exception as error:
@@ -99,12 +104,12 @@ class watched:  # noqa: N801
             patch.stop()
 
 
-def faulty_task(job: Job, schedule: Schedule, log: Path) -> Callable[[Iterator[Any]], Iterator[Any]]:
+def faulty_task(job: Job, is_first: bool, schedule: Schedule,
+                log: Path) -> Callable[[Iterator[Any]], Iterator[Any]]:  # fmt: skip
     task = make_task(job)
 
     def faulty(batches: Iterator[Any]) -> Iterator[Any]:
-        first_job = job.number == 0 and job.partition is None
-        entries = schedule.environment(partition_of(job), context().attemptNumber()) if first_job else ""
+        entries = schedule.environment(partition_of(job), context().attemptNumber()) if is_first else ""
         os.environ.update({"STOKER_FAULTS": entries, "STOKER_FAULTS_LOG": str(log)})
         return task(batches)
 

@@ -12,6 +12,7 @@ using Verdict = gang::Admission::Verdict;
 World::World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally)
     : plan_(plan), chance_(chance), timeline_(timeline), tally_(tally), truth_(plan.shards) {
   options_.workers = plan.workers;
+  options_.most_workers = plan.workers + plan.late;
   options_.shards = plan.shards;
   options_.start_timeout = options_.loss_timeout = 0;
   options_.rescue_after = 3;
@@ -137,16 +138,20 @@ void World::end_process(const Member& member) {
 }
 
 void World::act() {
-  for (auto& [p, parked] : sessions_) {
-    if (!parked) continue;
-    const auto member = gang_.members.find(processes_[p]->hello.partition);
-    if (member != gang_.members.end() && member->second.lost) take_hello(p);
+  for (const bool to_work : {true, false}) {
+    for (auto& [p, parked] : sessions_) {
+      if (!parked) continue;
+      const gang::Entry entry = gang::admit(processes_[p]->hello, gang_, options_);
+      if (!entry.park && (entry.verdict == Verdict::go) == to_work) take_hello(p);
+    }
   }
   for (const gang::Decision& decision : gang::decide(timeline_.now(), gang_, options_)) carry_out(decision);
 }
 
 void World::carry_out(const gang::Decision& decision) {
   switch (decision.action) {
+    case gang::Action::pause:
+      return pause();
     case gang::Action::halt:
       return halt();
     case gang::Action::form:
@@ -157,6 +162,12 @@ void World::carry_out(const gang::Decision& decision) {
         launch(partition, 0, chance_.between(0.1, 0.5));
       }
       return;
+    case gang::Action::dismiss:
+      for (const int partition : decision.partitions) {
+        lose(gang_.members.at(partition), {.how = gang::Loss::dismissed, .cause = {}, .when = timeline_.now()});
+      }
+      return;
+    case gang::Action::give_up:  // not asked for: it would be another training
     case gang::Action::abort:
       return;
     case gang::Action::end:
@@ -185,12 +196,34 @@ void World::begin(gang::Start start) {
   generation->held = held_;
   gang::on_start(gang_, start);
   ++tally_.generations;
+  tally_.grown += static_cast<int>(start.roster.members.size()) > options_.workers;
   generation->number = gang_.generation;
   generation->start = std::move(start);
+  newest_generation_ = generation;
   for (const int p : generation->attempts) to_worker(p, [this, p, generation] { start_work(p, generation); });
+  if (std::exchange(grown_job_, gang_.job) != gang_.job) grow();
+}
+
+void World::pause() {
+  gang::on_pause(gang_);
+  for (const auto& [p, parked] : sessions_) {
+    const Member* member = member_of(gang_, processes_[p]->hello);
+    if (member && member->working) to_worker(p, [this, p = p, g = gang_.generation] { told_pause(p, g); });
+  }
+}
+
+/// A planned change cuts no step: nobody has run a micro-batch of one that has not been committed.
+void World::check_nothing_cut() const {
+  const auto at_work = std::ranges::count_if(gang_.members, [](const auto& entry) { return entry.second.working; });
+  if (!gang_.pausing || at_work < gang_.ranks) return;
+  for (const int p : newest_generation_->attempts) {
+    require(processes_[p]->state && processes_[p]->state->commit >= newest_generation_->newest_run,
+            "a planned change cut the step of commit ", newest_generation_->newest_run);
+  }
 }
 
 void World::halt() {
+  check_nothing_cut();
   gang::on_halt(gang_, timeline_.now());
   for (const auto& [p, parked] : sessions_) {
     const Member* member = member_of(gang_, processes_[p]->hello);
@@ -222,6 +255,13 @@ void World::end(const std::optional<Error>& failure) {
 
 // Spark
 
+/// A job for late workers: each comes when a slot is free.
+void World::grow() {
+  for (int place = options_.workers; place < options_.most_workers; ++place) {
+    launch(place, 0, chance_.between(0.01, 2));
+  }
+}
+
 int World::launch(int partition, int attempt_number, double seconds) {
   const int p = static_cast<int>(processes_.size());
   auto process = std::make_unique<Process>();
@@ -247,6 +287,10 @@ bool World::runs(int partition) const {
 void World::task_ends(int p, bool success) {
   const gang::Hello& hello = processes_[p]->hello;
   if (hello.job != gang_.job) return;
+  if (success && is_late_place(hello.partition, gang_, options_)) {  // the driver offers the place again
+    if (!runs(hello.partition)) launch(hello.partition, 0, chance_.between(1, 3));
+    return;
+  }
   if (success) done_[hello.partition] = true;
   if (!done_[hello.partition] && !runs(hello.partition)) {
     launch(hello.partition, hello.attempt_number + 1, chance_.between(0.05, 0.4));

@@ -12,6 +12,7 @@ Plan plan_of(Chance& chance, int min_workers, int max_workers) {
   Plan plan;
   plan.workers = chance.number(min_workers, max_workers);
   plan.hosts = plan.workers > 100 ? chance.number(4, 20) : chance.hits(0.5) ? 1 : chance.number(2, 4);
+  plan.late = chance.hits(0.4) ? chance.number(1, plan.workers > 100 ? 20 : 4) : 0;
   plan.shards = plan.workers + (plan.workers > 100 ? 0 : chance.number(0, plan.workers));
   plan.steps = static_cast<uint64_t>(chance.number(1, 60));
   plan.disasters = chance.hits(0.1) ? 0 : plan.workers > 100 ? chance.number(20, 60) : chance.number(1, 12);
@@ -33,10 +34,10 @@ void live(uint64_t seed, int64_t events, int min_workers, int max_workers, Tally
 void print(const Tally& t) {
   std::printf(
       "%lld fits, %lld generations, %lld commits; %lld disasters, %lld writes of fenced or halted processes; "
-      "states kept %lld times, copied %lld, adopted %lld\n",
+      "states kept %lld times, copied %lld, adopted %lld; %lld generations with late workers\n",
       static_cast<long long>(t.fits), static_cast<long long>(t.generations), static_cast<long long>(t.commits),
       static_cast<long long>(t.disasters), static_cast<long long>(t.zombies), static_cast<long long>(t.kept),
-      static_cast<long long>(t.copied), static_cast<long long>(t.adopted));
+      static_cast<long long>(t.copied), static_cast<long long>(t.adopted), static_cast<long long>(t.grown));
   std::printf("struck at the points of a step and of joining:");
   for (int point = 1; point < static_cast<int>(Point::count); ++point) {
     std::printf(" %lld", static_cast<long long>(t.struck[point]));

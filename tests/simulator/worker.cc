@@ -55,14 +55,28 @@ void World::told_verdict(int p, Verdict verdict) {
     return task_ends(p, true);
   }
   in_thread(p, chance_.between(0.02, 0.2), [this, p] {
-    std::vector<gang::ShardCount> shards;
-    const auto [from, to] = part(plan_.shards, processes_[p]->hello.partition, options_.workers);
     if (processes_[p]->hello.job != gang_.job) return;
-    for (int s = from; s < to; ++s) shards.push_back({s, 1, {}});
+    const auto shards = rows_of(processes_[p]->hello.partition);
     to_coordinator(p, Kind::ingested, gang_.generation, [this, shards](Member& member) {
       require(!gang::on_ingested(gang_, member, shards), "the same rows were called changed");
     });
   });
+}
+
+/// Late workers hold what others hold too, and not every shard is held by one.
+std::vector<gang::ShardCount> World::rows_of(int partition) const {
+  std::vector<gang::ShardCount> shards;
+  const auto [from, to] = part(plan_.shards, partition, options_.workers);
+  const int late = partition - options_.workers, every = options_.most_workers - options_.workers + 1;
+  for (int s = 0; s < plan_.shards; ++s) {
+    if (late < 0 ? from <= s && s < to : s % every == late) shards.push_back({s, 1, {}});
+  }
+  return shards;
+}
+
+void World::told_pause(int p, uint64_t generation) {
+  Process& process = *processes_[p];
+  if (process.work && process.work->number == generation) process.pause = true;
 }
 
 void World::told_halt(int p, uint64_t generation) {
@@ -111,7 +125,7 @@ void World::start_work(int p, std::shared_ptr<Generation> generation) {
   Process& process = *processes_[p];
   process.work = std::move(generation);
   process.broken.reset();
-  process.halt = false;
+  process.halt = process.pause = false;
   const auto& attempts = process.work->attempts;
   process.rank = static_cast<int>(std::ranges::find(attempts, p) - attempts.begin());
   const auto& ranks = region(process).ranks;
@@ -383,11 +397,13 @@ void World::step(int p) {
 void World::put_partials(int p, uint64_t commit, uint64_t weights) {
   Process& process = *processes_[p];
   Region& mine = region(process);
-  const auto [from, to] = part(plan_.shards, process.rank, static_cast<int>(process.work->attempts.size()));
-  for (int s = from; s < to; ++s) {
+  process.work->newest_run = commit;
+  for (int s = 0; s < plan_.shards; ++s) {
+    if (process.work->start.owners[s] != process.rank) continue;
     mine.partials[s] = partial_of(weights, commit, s);
     mine.made_for[s] = commit;
     mine.made_by[s] = p;
+    if (process.pause) mine.wish = commit;
   }
   arrive(p, partials, commit);
   await(
@@ -401,16 +417,19 @@ void World::exchange(int p, uint64_t commit) {
   const auto generation = process.work;
   const int hosts = static_cast<int>(generation->regions.size()), me = generation->host_of[process.rank];
   if (process.local != 0) return sums_stand(p, commit);
-  const uint64_t sum = sum_of_host(process, commit);
+  const Sum sum{sum_of_host(process, commit), region(process).wish == commit};
   generation->sums[{me, commit}][me] = sum;
   for (int h = 0; h < hosts; ++h) {
     if (h == me) continue;
     to_host(generation, h, [generation, h, me, commit, sum] { generation->sums[{h, commit}][me] = sum; });
   }
   const auto add_all = [this, p, generation, me, commit] {
-    uint64_t total = 0;
-    for (const auto& [host, sum] : generation->sums[{me, commit}]) total += sum;
-    region(*processes_[p]).sum = total;
+    Region& mine = region(*processes_[p]);
+    mine.sum = 0;
+    for (const auto& [host, sum] : generation->sums[{me, commit}]) {
+      mine.sum += sum.of_partials;
+      if (sum.pause) mine.pause = commit;
+    }
     sums_stand(p, commit);
   };
   await(
@@ -451,12 +470,21 @@ void World::update(int p, uint64_t commit) {
     arrive(p, slices, commit);
     const auto flip_and_go_on = [this, p, commit] {
       flip(p, commit);
-      at(Point::flipped, p, [this, p] { step(p); });
+      at(Point::flipped, p, [this, p, commit] { after_step(p, commit); });
     };
     await(
         p, [this, p, commit] { return reached(*processes_[p], slices, commit); },
         [this, p, flip_and_go_on] { at(Point::before_flip, p, flip_and_go_on); });
   });
+}
+
+/// All ranks see the same wish in the sums of a step, and so pause after the same one.
+void World::after_step(int p, uint64_t commit) {
+  Process& process = *processes_[p];
+  if (region(process).pause != commit || commit > plan_.steps) return step(p);
+  to_coordinator(p, Kind::paused, process.work->number, [](Member& member) { gang::on_paused(member); });
+  await(
+      p, [] { return false; }, [] {});
 }
 
 void World::write(int p, uint64_t commit, int from, int to, uint64_t sum) {

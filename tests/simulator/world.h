@@ -19,6 +19,7 @@ namespace stoker::simulator {
 struct Plan {
   int workers = 2;
   int hosts = 1;
+  int late = 0;  // places of workers that come later
   int shards = 2;
   uint64_t steps = 4;
   int disasters = 3;      // of all kinds
@@ -44,6 +45,7 @@ enum class Point {
 /// What has happened, so that one sees that it did.
 struct Tally {
   int64_t fits = 0, generations = 0, commits = 0, disasters = 0, zombies = 0, kept = 0, copied = 0, adopted = 0;
+  int64_t grown = 0;  // generations with late members
   int64_t struck[static_cast<int>(Point::count)] = {};
 };
 
@@ -56,7 +58,14 @@ struct Region {
   std::vector<uint64_t> made_for;                  // by shard: the commit
   std::vector<int> made_by;                        // by shard: the attempt
   uint64_t sum = 0;                                // of all hosts
+  uint64_t wish = 0;                               // the commit after which one of them wants to pause
+  uint64_t pause = 0;                              // the commit after which all hosts pause
   std::map<int, std::map<uint64_t, int>> arrived;  // by phase and step: ranks
+};
+
+struct Sum {
+  uint64_t of_partials = 0;
+  bool pause = false;
 };
 
 struct Generation {
@@ -66,7 +75,8 @@ struct Generation {
   std::vector<int> host_of;   // by rank, an index of regions
   std::vector<Region> regions;
   int formed = 0;
-  std::map<std::pair<int, uint64_t>, std::map<int, uint64_t>> sums;   // (to host, commit): by host
+  std::map<std::pair<int, uint64_t>, std::map<int, Sum>> sums;        // (to host, commit): by host
+  uint64_t newest_run = 0;                                            // the newest commit that partials were made for
   std::map<int, std::map<int, std::pair<uint64_t, uint64_t>>> words;  // to host: by host: commit, digest
   std::map<int, std::pair<uint64_t, Blocks>> states;                  // to host
   std::shared_ptr<Memory> held;  // what the coordinator holds, for those on its host
@@ -91,6 +101,7 @@ struct Process {
   std::function<void()> then;
   std::optional<std::string> broken;  // what it saw of its generation
   bool halt = false;                  // told
+  bool pause = false;                 // asked
   bool aborted = false;
   bool begun = false;  // rows are in
   TimePoint heard{};
@@ -122,8 +133,11 @@ class World {
   void act();
   void carry_out(const gang::Decision& decision);
   void begin(gang::Start start);
+  void pause();
   void halt();
+  void check_nothing_cut() const;
   void restart();
+  void grow();
   void end(const std::optional<Error>& failure);
   int process_of(const gang::Hello& hello) const { return static_cast<int>(hello.attempt); }
   // Spark
@@ -134,6 +148,8 @@ class World {
   void connect(int p);
   void told_verdict(int p, gang::Admission::Verdict verdict);
   void told_halt(int p, uint64_t generation);
+  void told_pause(int p, uint64_t generation);
+  std::vector<gang::ShardCount> rows_of(int partition) const;
   void told_abort(int p);
   void stop_if_waiting(int p);
   bool kill(int p, int by_host);
@@ -160,6 +176,7 @@ class World {
   void to_host(const std::shared_ptr<Generation>& generation, int host, std::function<void()> arrives);
   void joined(int p);
   void load_initial(int p);
+  void after_step(int p, uint64_t commit);
   void step(int p);
   void put_partials(int p, uint64_t commit, uint64_t weights);
   void exchange(int p, uint64_t commit);
@@ -187,6 +204,8 @@ class World {
   std::vector<std::unique_ptr<Process>> processes_;  // by attempt
   std::map<int, bool> done_;                         // partitions that Spark holds for done
   std::map<int, uint64_t> newest_;                   // by partition: the attempt that holds the place or held it last
+  std::shared_ptr<Generation> newest_generation_;
+  int grown_job_ = -1;  // the newest for which late workers were sent
 
   gang::CoordinatorOptions options_;
   gang::Gang gang_;

@@ -16,6 +16,7 @@ _CHOICES = {
     "assign": ("hash", "partition"),
     "onBadRow": ("error", "skip"),
     "onNaN": ("error", "continue"),
+    "onLoss": ("wait", "continue"),
     "onChangedRows": ("error", "continue"),
     "lossReduction": ("mean", "sum", "none"),
     "outputKind": ("auto", *KINDS),

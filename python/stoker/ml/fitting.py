@@ -69,14 +69,15 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     found, told = scan.look(df, ordered, how, value("directScan"))
     if found is not None:
         spec["scan"] = found.spec()
-    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"))
+    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"),
+                         value("onLoss") == "continue")  # fmt: skip
     options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        rules, how.assign == "partition", options, course)  # fmt: skip
     phases.enter("queue")
     progress = RowsTold(make_progress(value("verbose"), value("epochs")))
-    rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession)
+    rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession, how.shards)
     result = _run(rows, gang, progress, phases)
     phases.enter("finish")
     result.history.update(skipped=progress.skipped(), ingest=told, disk=progress.disk())
@@ -94,10 +95,16 @@ def course_of(value: Callable[[str], Any], spec: dict[str, Any], compiled: Compi
     return Course(wish, spec, compiled.weights, engine.torch_version(), lambda text: warnings.warn(text, stacklevel=2))
 
 
-def no_rows(session: SparkSession) -> launch.Rows:
+def no_rows(session: SparkSession, shards: int) -> launch.Rows:
     """For tasks that read files."""
-    return launch.Rows(session, lambda workers: session.range(0, workers, 1, workers),
-                       lambda workers, partition: session.range(0, 1, 1, 1))  # fmt: skip
+
+    def tasks(count: int) -> DataFrame:
+        return session.range(0, count, 1, count)
+
+    def late(workers: int, most: int) -> DataFrame:
+        return tasks(len(columns.late_shards(workers, most, shards)))
+
+    return launch.Rows(session, tasks, lambda workers, partition: tasks(1), late)
 
 
 def piped_rows(df: DataFrame, sources: Sequence[Source], how: Placement) -> launch.Rows:
@@ -109,7 +116,11 @@ def piped_rows(df: DataFrame, sources: Sequence[Source], how: Placement) -> laun
     def part(workers: int, partition: int) -> DataFrame:
         return columns.place_part(df, sources, replace(how, workers=workers), partition)
 
-    return launch.Rows(df.sparkSession, whole, part if how.assign == "hash" else None)
+    def late(workers: int, most: int) -> DataFrame:
+        return columns.place_late(df, sources, replace(how, workers=workers), most)
+
+    by_hash = how.assign == "hash"
+    return launch.Rows(df.sparkSession, whole, part if by_hash else None, late if by_hash else None)
 
 
 def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequence[Source], optimizer: dict[str, Any],

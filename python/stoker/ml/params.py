@@ -149,6 +149,9 @@ class GangParams(KeywordParams):
                               TypeConverters.toFloat)  # fmt: skip
     lossTimeout = _param("lossTimeout", "seconds that the place of a lost worker may stay empty until the Spark job is "
                          "started again; 0: no limit", TypeConverters.toFloat)  # fmt: skip
+    onLoss = _param("onLoss", "what happens when lossTimeout ends: 'wait' starts the job again with the workers that "
+                    "there are, to the same bits; 'continue' goes on without the lost worker's rows and marks the "
+                    "history as inexact", TypeConverters.toString)  # fmt: skip
     maxRestarts = _param("maxRestarts", "how often the Spark job is started again, from the newest committed step, "
                          "when it fails as a whole after a worker was lost", TypeConverters.toInt)  # fmt: skip
     onChangedRows = _param("onChangedRows", "what a restarted worker that reads other rows than before does: 'error', "
@@ -185,6 +188,6 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams, Checkpo
     def _set_defaults(self) -> None:
         self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", batchSize=256, epochs=1,
                          seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error", numWorkers=1,
-                         startTimeout=60.0, heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3,
+                         startTimeout=60.0, heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3, onLoss="wait",
                          onChangedRows="error", verbose=1, checkpointInterval=1, checkpointUnit="epochs",
                          checkpointKeep=2)  # fmt: skip

@@ -210,6 +210,27 @@ def owner_of(shard: int, workers: int, shards: int) -> int:
     return ((shard + 1) * workers - 1) // shards
 
 
+def owned_shards(worker: int, workers: int, shards: int) -> list[int]:
+    return list(range(worker * shards // workers, (worker + 1) * shards // workers))
+
+
+def late_shards(workers: int, most: int, shards: int) -> list[list[int]]:
+    """What each late worker holds, so that `workers` become up to `most`: the shards that the first ones own beyond a
+    fair share of all, dealt evenly. Nobody owns more than a fair share once all have come; who would own nothing is
+    left out."""
+    fair = -(-shards // most)
+    beyond = [shard for worker in range(workers) for shard in owned_shards(worker, workers, shards)[fair:]]
+    late = min(most - workers, len(beyond))
+    return [beyond[i * len(beyond) // late : (i + 1) * len(beyond) // late] for i in range(late)]
+
+
+def held_shards(worker: int, workers: int, most: int, shards: int) -> list[int]:
+    """Whose rows a worker reads, late or not."""
+    if worker < workers:
+        return owned_shards(worker, workers, shards)
+    return late_shards(workers, most, shards)[worker - workers]
+
+
 def place(df: DataFrame, sources: Sequence[Source], how: Placement) -> DataFrame:
     """The columns that travel for the sources, in one partition per worker, with SHARD where a worker owns
     several shards."""
@@ -231,6 +252,15 @@ def place_part(df: DataFrame, sources: Sequence[Source], how: Placement, worker:
     marked, owner = _marked(df, travelling(df, sources), how)
     placed = marked.where(owner == worker).repartition(1)
     return placed.drop(SHARD) if how.shards == how.workers else placed
+
+
+def place_late(df: DataFrame, sources: Sequence[Source], how: Placement, most: int) -> DataFrame:
+    """What the late workers hold, in one partition each."""
+    late = late_shards(how.workers, most, how.shards)
+    holders = [next((i for i, shards in enumerate(late) if shard in shards), -1) for shard in range(how.shards)]
+    marked, _ = _marked(df, travelling(df, sources), how)
+    holder = F.element_at(F.array(*[F.lit(i) for i in holders]), F.col(SHARD) + 1)
+    return compat.place_by_id(marked.where(holder >= 0), len(late), holder)
 
 
 def _marked(df: DataFrame, named: dict[str, Column], how: Placement) -> tuple[DataFrame, Column]:

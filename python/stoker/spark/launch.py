@@ -10,6 +10,7 @@ import json
 import secrets
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,8 +20,9 @@ from pyspark.sql import DataFrame, SparkSession
 from stoker import errors
 from stoker.checkpoint.course import Course
 from stoker.spark import slots
+from stoker.spark.columns import late_shards
 from stoker.spark.job import SparkJob
-from stoker.spark.supervise import GRACE, Move, Rules, Situation, next_move
+from stoker.spark.supervise import GRACE, SENT_AWAY, Move, Rules, Situation, may_grow, next_move
 from stoker.spark.task import Job, make_task
 
 POLL = 0.1  # seconds; also how soon Ctrl-C is heard
@@ -64,6 +66,7 @@ class Rows:
     session: SparkSession
     whole: Callable[[int], DataFrame]  # for so many workers: one partition each
     part: Callable[[int, int], DataFrame] | None = None  # of so many workers, one worker's rows, in one partition
+    late: Callable[[int, int], DataFrame] | None = None  # so many workers become so many: a partition for each late one
 
 
 Observer = Callable[[str, dict[str, Any]], None]
@@ -77,19 +80,21 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     fewest = gang.rules.min_workers or gang.workers
     slots.check_enough(fewest, capacity)
     gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
-    with slots.queue_of(conf).lease(gang.workers, capacity):
+    queue = slots.queue_of(conf)
+    with queue.lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, observe)
+        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, queue.shared, observe)
 
 
-def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, observe: Observer) -> Result:
+def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared: Callable[[], bool],
+         observe: Observer) -> Result:  # fmt: skip
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)
     coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
     try:
-        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec)
-        supervisor = Supervisor(coordinator, rows, gang, task, observe)
+        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers)
+        supervisor = Supervisor(coordinator, rows, gang, task, shared, observe)
         try:
             supervisor.run()
             weights, history = coordinator.result()
@@ -109,10 +114,12 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
         "bind_host": bind,
         "secret": secret,
         "workers": gang.workers,
+        "most_workers": gang.workers,
         "shards": gang.shards,
         "start_timeout": gang.start_timeout,
         "heartbeat_timeout": gang.heartbeat_timeout,
-        "loss_timeout": 0,  # the driver's to judge
+        "loss_timeout": gang.rules.loss_timeout if gang.rules.go_on else 0,  # else the driver's to judge
+        "allow_lost_rows": gang.rules.go_on,
         "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
         "initial": gang.weights,
@@ -125,7 +132,9 @@ class Supervisor:
     """Follows one fit until its result is there, and keeps Spark jobs running for it. Raises when the fit failed or
     cannot come to a result. Used by one thread."""
 
-    def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, observe: Observer) -> None:
+    def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, shared: Callable[[], bool],
+                 observe: Observer) -> None:  # fmt: skip
+        self._shared = shared  # do other fits want slots of the session?
         self._coordinator, self._rows, self._gang, self._task, self._observe = coordinator, rows, gang, task, observe
         self._situation = Situation(workers=task.workers)
         self._admitted = 0
@@ -133,11 +142,15 @@ class Supervisor:
         self._rescues = 0
         self._inexact: list[str] = []
         self._jobs = [self._start()]
+        self._growth: SparkJob | None = None  # whose tasks are late workers
+        self._grown: list[dict[str, Any]] = []
 
     def run(self) -> None:
         while not self._coordinator.done():
             self._drain(POLL)
+            self._coordinator.keep_spares(self._task.workers >= self._task.most and not self._shared())
             self._look_at_jobs()
+            self._grow()
             move = next_move(time.monotonic(), self._situation, self._gang.rules)
             if not self._coordinator.done():
                 self._carry_out(move)
@@ -169,11 +182,13 @@ class Supervisor:
         until = time.monotonic() + GRACE
         for job in self._jobs:
             job.end(max(until - time.monotonic(), 0.02))
+        if self._growth is not None:  # its tasks have returned as those of the others have, or never began
+            self._growth.end(0.1)
 
     def story(self) -> dict[str, Any]:
         """What the history tells of deaths."""
         return {"deaths": self._deaths, "rescues": self._rescues, "restarts": self._situation.causes,
-                "inexact": self._inexact}  # fmt: skip
+                "growth": self._grown, "inexact": self._inexact}  # fmt: skip
 
     def _start(self) -> SparkJob:
         if not self._gang.exact_partitions:
@@ -186,8 +201,20 @@ class Supervisor:
             return
         self._rescues += 1
         rows = self._rows.part(self._task.workers, partition)
-        task = make_task(replace(self._task, partition=partition))
+        task = make_task(replace(self._task, first=partition))
         self._jobs.append(SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect()))
+
+    def _grow(self) -> None:
+        """A gang of fewer workers than wished takes in others as soon as Spark finds slots for them."""
+        job, few, most, now = self._growth, self._task.workers, self._task.most, time.monotonic()
+        newest = job and (job.ended(), job.error)
+        if self._rows.late is None or not late_shards(few, most, self._task.shards):
+            return
+        if not may_grow(now, self._situation, most, newest):
+            return
+        self._situation.grew_at = now
+        rows, task = self._rows.late(few, most), make_task(replace(self._task, first=few))
+        self._growth = SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect())
 
     def _look_at_jobs(self) -> None:
         main = self._jobs[0]  # a rescue that fails leaves its place empty, nothing else
@@ -207,7 +234,7 @@ class Supervisor:
 
     def _begin_again(self, move: Move, workers: int) -> None:
         self._observe(move.kind, {"text": move.reason})
-        for job in self._jobs:
+        for job in [*self._jobs, *filter(None, [self._growth])]:
             job.cancel()
         time.sleep(move.delay)
         number = self._coordinator.restart(workers, "the Spark job is started again")
@@ -215,7 +242,7 @@ class Supervisor:
         self._drain(0)
         self._situation.begin_again(workers)
         self._task = replace(self._task, workers=workers, number=number, spec=self._spec_of_restart())
-        self._jobs = [self._start()]
+        self._jobs, self._growth = [self._start()], None
 
     def _spec_of_restart(self) -> str:
         """Begins with the newest checkpoint by now, if no committed state is left."""
@@ -244,10 +271,14 @@ class Supervisor:
             data = json.loads(text) if text else {}
             self._situation.after(kind, data, time.monotonic())
             self._admitted += kind == "admitted"
-            if kind == "failed" and data["how"] != "replaced":
+            if kind == "failed" and data["how"] not in SENT_AWAY:
                 self._deaths.append(data)
-            if kind == "inexact":
+            if kind == "started" and data["late"]:
+                self._grown.append({"workers": data["workers"], "step": data["commit"] - 1})
+            if kind in ("inexact", "given_up"):
                 self._inexact.append(data["text"])
+            if kind == "given_up":
+                warnings.warn(data["text"], stacklevel=2)
             if kind == "rescue":
                 for partition in data["partitions"]:
                     self._rescue(partition)

@@ -97,19 +97,32 @@ class SlotQueue:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._taken = 0
+        self._fits = 0
         self._waiting: deque[object] = deque()
 
     @contextmanager
     def lease(self, wanted: int, capacity: int | None) -> Iterator[None]:
         """Holds `wanted` of `capacity` slots; without a known capacity nothing is awaited."""
-        if capacity is None:
-            yield
-            return
-        self._acquire(wanted, capacity)
+        self._count(1)
         try:
-            yield
+            if capacity is not None:
+                self._acquire(wanted, capacity)
+            try:
+                yield
+            finally:
+                if capacity is not None:
+                    self._release(wanted)
         finally:
-            self._release(wanted)
+            self._count(-1)
+
+    def shared(self) -> bool:
+        """Whether more than one fit holds slots here or waits for them."""
+        with self._changed:
+            return self._fits > 1
+
+    def _count(self, more: int) -> None:
+        with self._changed:
+            self._fits += more
 
     def _acquire(self, wanted: int, capacity: int) -> None:
         ticket = object()

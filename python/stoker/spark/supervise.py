@@ -4,6 +4,7 @@ A lost worker is started again by Spark where Spark does that (retries of a task
 by a *rescue*, a job for the rows of the missing places, or, when a job has failed as a whole or a place stays empty for
 too long, by a *restart*: another job for everybody, which goes on from the newest commit that is left. Where fewer
 workers than wished may train and no more of them come, the job begins anew with those that there are: it *shrinks*.
+While fewer train than wished, a job of its own offers Spark the places of *late* workers: the gang *grows*.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stoker.spark.job import first_lines, was_cancelled
 
 SETTLE = 0.2  # seconds, where the cause is known to be a lost worker
 LATE = 5.0  # seconds without another worker after which a gang that may be smaller begins
+SENT_AWAY = ("replaced", "dismissed")  # workers that were lost on purpose
 GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark job that it belongs to
 
 
@@ -23,6 +25,7 @@ class Rules:
     min_workers: int | None = None  # with how many a fit may begin; None: all
     max_restarts: int = 3
     loss_timeout: float = 60  # seconds a place may stay empty; 0: no limit
+    go_on: bool = False  # without the rows of a lost worker, when its place has stayed empty for so long
     backoff: float = 0.5  # seconds before the second restart, doubled for each one after it
 
 
@@ -38,6 +41,7 @@ class Situation:
     losses: int = 0  # since the newest job began
     ended_at: float | None = None  # of all jobs
     error: BaseException | None = None  # of a job
+    grew_at: float | None = None  # the newest job for late workers
     restarts: int = 0
     causes: list[str] = field(default_factory=list)  # why each job was given up
     last_loss: str = ""
@@ -45,11 +49,13 @@ class Situation:
     def after(self, event: str, data: dict[str, Any], now: float) -> None:
         """Takes in what the coordinator tells."""
         rank = data.get("rank")
+        if rank is not None and rank >= self.workers:  # a late one: nobody waits for it
+            return
         if event == "admitted":
             self.living.add(rank)
             self.came_at = now
             self.missing.pop(rank, None)
-        elif event == "failed" and data["how"] == "replaced":
+        elif event == "failed" and data["how"] in SENT_AWAY:
             self.living.discard(rank)
         elif event == "failed":
             self.living.discard(rank)
@@ -58,6 +64,8 @@ class Situation:
             verb = "failed" if data["how"] == "failed" else "was lost"
             who = f"worker {rank} (host {data['host']}, pid {data['pid']})"
             self.last_loss = f"{who} {verb} {_when(data)}: {data['text']}"
+        elif event == "given_up":
+            self.missing.pop(rank, None)
         elif event == "finished":
             self.living.discard(rank)
         elif event == "started":
@@ -66,7 +74,7 @@ class Situation:
     def begin_again(self, workers: int) -> None:
         """Another job takes the place of those that there are."""
         self.living, self.missing, self.losses, self.ended_at, self.error = set(), {}, 0, None, None
-        self.workers, self.started = workers, False
+        self.workers, self.started, self.grew_at = workers, False, None
 
     def restarted(self, cause: str) -> None:
         self.restarts += 1
@@ -102,6 +110,16 @@ def _shrink(now: float, s: Situation, rules: Rules) -> Move | None:
     return Move("shrink", f"{few} of {s.workers} workers have come, and minWorkers is {rules.min_workers}", few)
 
 
+def may_grow(now: float, s: Situation, most: int, last: tuple[bool, BaseException | None] | None) -> bool:
+    """Whether another job for late workers may begin. `last`: whether the newest one has ended, and its error."""
+    if not s.started or s.missing or s.workers >= most:
+        return False
+    if last is None or s.grew_at is None:
+        return True
+    ended, error = last
+    return ended and error is None and now - s.grew_at >= LATE
+
+
 def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
     """Why no result can be expected of the jobs that there are."""
     patience = SETTLE if s.losses else GRACE
@@ -113,7 +131,7 @@ def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
             cause = f"{s.last_loss}; " if s.losses else ""
             return f"{cause}the Spark job of this fit ended, but no result came"
     late = [place for place, since in s.missing.items() if 0 < rules.loss_timeout <= now - since]
-    if late:
+    if late and not (rules.go_on and s.started and s.living):  # the coordinator gives the place up
         return f"{s.last_loss}; no other attempt took its place within {rules.loss_timeout:g} s (lossTimeout)"
     return None
 

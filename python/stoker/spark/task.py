@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stoker.spark.columns import held_shards
 from stoker.spark.ingest import ingest
 
 
@@ -29,19 +30,20 @@ class Job:
     workers: int
     shards: int
     spec: str  # engine/train/spec.h
+    most: int = 0  # workers, late ones included; 0: none come late
     number: int = 0  # of the Spark job within the fit
-    partition: int | None = None  # where the task stands for this one of another job
+    first: int = 0  # the place of the job's first task
     connect_timeout: float = 20
 
 
 def partition_of(job: Job) -> int:
-    return context().partitionId() if job.partition is None else job.partition
+    return job.first + context().partitionId()
 
 
 def make_task(job: Job) -> Callable[[Iterator[Any]], Iterator[Any]]:
     def task(batches: Iterator[Any]) -> Iterator[Any]:
         run(job, batches)
-        if partition_of(job) >= job.workers:
+        if partition_of(job) >= max(job.workers, job.most):
             yield extra_partition(partition_of(job))
 
     return task
@@ -76,11 +78,11 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     partition = partition_of(job)
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
-    owned = owned_shards(partition, job.workers, job.shards)
-    store = ingest(engine.core(), link, json.loads(job.spec), owned, partition, from_spark(batches))
+    held = held_shards(partition, job.workers, job.most, job.shards)
+    store = ingest(engine.core(), link, json.loads(job.spec), held, partition, from_spark(batches))
     link.ingested(store.shard_rows())
     start = link.start()
-    if told := rows_told(store):
+    if partition < job.workers and (told := rows_told(store)):  # a late worker's rows are others' too
         link.metrics(json.dumps(told))
     torch = engine.load_torch(isa=start.isa)
     torch.train(link, listeners, store, start, job.spec, storage_of(job))
@@ -110,10 +112,6 @@ def from_spark(batches: Iterator[Any]) -> Iterator[Any]:
         yield from batches
     except Exception as error:
         raise WorldError(f"the rows stopped coming from Spark: {type(error).__name__}: {error}") from error
-
-
-def owned_shards(rank: int, workers: int, shards: int) -> list[int]:
-    return list(range(rank * shards // workers, (rank + 1) * shards // workers))
 
 
 def hello(job: Job, engine: Any, listeners: Any, address: str) -> dict[str, Any]:
