@@ -1,5 +1,8 @@
 #include "data/read_ahead.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -8,7 +11,8 @@
 namespace stoker::data {
 namespace {
 constexpr size_t kFirstPart = 16;  // of a whole window
-}
+constexpr int kNice = 10;          // training goes first where cores are few: a step waits for its slowest worker
+}  // namespace
 
 ReadAhead::ReadAhead(const ColumnStore& store, int64_t steps, int slots, Rows rows)
     : store_(store), steps_(steps), slots_(slots), rows_(std::move(rows)) {}
@@ -52,8 +56,10 @@ void ReadAhead::launch(int64_t step) {
   if (step >= steps_) return;
   const size_t whole = store_.options().window_bytes();
   bytes_ = std::min(whole, bytes_ == 0 ? whole / kFirstPart : 2 * bytes_);
-  reading_ = std::async(std::launch::async,
-                        [this, step, &window = windows_[1 - now_], bytes = bytes_] { read(window, step, bytes); });
+  reading_ = std::async(std::launch::async, [this, step, &window = windows_[1 - now_], bytes = bytes_] {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
+    read(window, step, bytes);
+  });
 }
 
 /// As many steps as fit, and one at least.

@@ -27,7 +27,15 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
             link.ingesting(store.rows())
             said = time.monotonic()
     store.seal()
+    release_batches()
     return store
+
+
+def release_batches() -> None:
+    """What pyarrow keeps for batches to come is training's."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def instead_of(piped: Iterator[Any], batches: Iterator[Any]) -> Iterator[Any]:
