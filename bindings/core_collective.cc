@@ -122,6 +122,10 @@ void bind_sums(nb::module_& m) {
         return std::pair(owned.lo, owned.hi);
       },
       "rank"_a, "size"_a, "shards"_a);
+  m.def(
+      "slots_needed",
+      [](int rank, int size, int shards) { return slots_needed(owned_shards(rank, size, shards), shards); }, "rank"_a,
+      "size"_a, "shards"_a, "Gradients that a worker's partial sums take.");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/pulse.h"
 #include "data/arrow_reader.h"
 #include "data/content_order.h"
 #include "data/row_memory.h"
@@ -146,6 +147,7 @@ int64_t ColumnStore::Impl::store(std::deque<FieldReader>& readers, const Faults&
     const int64_t kept = faults.any() ? drop_bad(faults, begin, n, out) : n;
     for (int64_t i = 0; i < kept; ++i) hashes[next + i] = hash128({out + i * stride, stride});
     next += kept;
+    pulse::beat();
   }
   shard_of.resize(shard_numbers.empty() ? 0 : rows);
   for (size_t i = 0; i < shard_numbers.size(); ++i)

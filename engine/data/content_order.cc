@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "base/pulse.h"
+
 namespace stoker::data {
 namespace {
 
@@ -36,8 +38,10 @@ void sort_by_content(std::vector<uint32_t>& rows, const std::vector<Hash128>& ha
   };
   std::vector<size_t> starts;
   std::vector<Key> keys = into_buckets(rows, hashes, starts);
-  for (size_t b = 0; b + 1 < starts.size(); ++b)
+  for (size_t b = 0; b + 1 < starts.size(); ++b) {
     std::sort(keys.begin() + starts[b], keys.begin() + starts[b + 1], before);
+    pulse::beat();
+  }
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = keys[i].row;
 }
 

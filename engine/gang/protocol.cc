@@ -242,12 +242,15 @@ Ping Ping::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Ping{in.get<uint64_t>()}; });
 }
 
-Bytes Pong::encode() const { return Encoder().put(number).put(step).take(); }
+Bytes Pong::encode() const { return Encoder().put(number).put(step).put(idle).take(); }
 
 Pong Pong::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) {
-    const auto number = in.get<uint64_t>();
-    return Pong{number, in.get<int64_t>()};
+    Pong pong;
+    pong.number = in.get<uint64_t>();
+    pong.step = in.get<int64_t>();
+    pong.idle = in.get<double>();
+    return pong;
   });
 }
 

@@ -64,7 +64,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Kill{"stoker-x"});
   expect_round_trip(StateDigest{3, {4, 5}});
   expect_round_trip(Ping{9});
-  expect_round_trip(Pong{9, -1});
+  expect_round_trip(Pong{9, -1, 2.5});
   expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});
   expect_round_trip(ResultStored{{3, 4}});
   expect_round_trip(Failed{ErrorKind::bug, "text"});

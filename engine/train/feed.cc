@@ -1,6 +1,7 @@
 #include "train/feed.h"
 
 #include "base/hash.h"
+#include "base/pulse.h"
 #include "data/gather.h"
 
 namespace stoker::train {
@@ -46,6 +47,7 @@ std::vector<at::Tensor> Feed::gather(int64_t step, int shard) const {
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
     batch.push_back(data::gather_batch(store_, c, rows, range.size(), {}, &draws));
+  pulse::beat();
   return batch;
 }
 

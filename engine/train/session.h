@@ -32,6 +32,7 @@ class Session {
   bool nobody_disturbs(const gang::Roster& roster) const;
   void find_state(const gang::Start& start);
   void offer_state();
+  void forget();
   void run(collective::Group& group, const gang::Start& start);
   void run_step(Feed& feed, const data::Plan& plan, uint64_t done);
   void end_epoch(collective::Group& group);
@@ -48,6 +49,7 @@ class Session {
   std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none
   std::vector<collective::Member> neighbours_;  // of the last generation: those who could write into the state
   Stopwatch since_report_;
+  int64_t forgotten_runs_ = 0;  // of trainers before this one
 };
 
 }  // namespace stoker::train

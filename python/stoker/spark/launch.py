@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
 from stoker.checkpoint.course import Course
-from stoker.spark import slots
+from stoker.spark import memory, slots
 from stoker.spark.job import SparkJob
 from stoker.spark.supervise import GRACE, Move, Rules, Situation, next_move
 from stoker.spark.task import Job, make_task
@@ -79,16 +79,17 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
     with slots.queue_of(conf).lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, observe)
+        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, memory.allowed(conf), observe)
 
 
-def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, observe: Observer) -> Result:
+def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, allowed: memory.Allowed,
+         observe: Observer) -> Result:  # fmt: skip
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)
-    coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
+    coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity, allowed))
     try:
-        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec)
+        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, allowed=allowed)
         supervisor = Supervisor(coordinator, rows, gang, task, observe)
         try:
             supervisor.run()
@@ -104,7 +105,8 @@ def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, observe
         coordinator.close()
 
 
-def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
+def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None,
+                         allowed: memory.Allowed) -> dict[str, Any]:  # fmt: skip
     return {
         "bind_host": bind,
         "secret": secret,
@@ -115,6 +117,7 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
         "loss_timeout": 0,  # the driver's to judge
         "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
+        "memory_setting": allowed.setting,
         "initial": gang.weights,
         "torch_version": gang.torch_version,
         **gang.options,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stoker.spark import memory
 from stoker.spark.ingest import ingest
 
 
@@ -32,6 +33,7 @@ class Job:
     number: int = 0  # of the Spark job within the fit
     partition: int | None = None  # where the task stands for this one of another job
     connect_timeout: float = 20
+    allowed: memory.Allowed = memory.NOTHING_KNOWN  # by the executors' settings
 
 
 def partition_of(job: Job) -> int:
@@ -62,7 +64,8 @@ def run(job: Job, batches: Iterator[Any]) -> None:
         if verdict == "refused":
             raise WorldError(reason)
         if verdict == "go":
-            work(job, engine, link, listeners, batches)
+            with link.at_work():
+                work(job, engine, link, listeners, batches)
             link.finished()
     except BaseException as error:
         tell(link, error)
@@ -77,13 +80,24 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
     owned = owned_shards(partition, job.workers, job.shards)
-    store = ingest(engine.core(), link, json.loads(job.spec), owned, partition, from_spark(batches))
+    check = memory_check(job, engine.core(), partition, joins=isa >= 0)
+    store = ingest(engine.core(), link, json.loads(job.spec), owned, partition, from_spark(batches, link), check)
     link.ingested(store.shard_rows())
     start = link.start()
     if skipped := store.skipped():
         link.metrics(json.dumps({"skipped": skipped}))
-    torch = engine.load_torch(isa=start.isa)
+    with link.resting():  # for the file system
+        torch = engine.load_torch(isa=start.isa)
     torch.train(link, listeners, store, start, job.spec, storage_of(job))
+
+
+def memory_check(job: Job, core: Any, partition: int, joins: bool) -> Callable[[Any], None]:
+    need = memory.need_of(core, json.loads(job.spec), partition, job.workers, job.shards)
+
+    def check(store: Any) -> None:
+        memory.check(need, memory.limits(job.allowed), partition, store.rows(), store.bytes(), joins)
+
+    return check
 
 
 def storage_of(job: Job) -> Any:
@@ -96,12 +110,17 @@ def storage_of(job: Job) -> Any:
     return open_storage(asked["place"])
 
 
-def from_spark(batches: Iterator[Any]) -> Iterator[Any]:
+def from_spark(batches: Iterator[Any], link: Any) -> Iterator[Any]:
     """The batches; an end of the pipe that is no end of the rows is Spark's failure and not one of the rows."""
     from stoker.errors import WorldError
 
     try:
-        yield from batches
+        while True:
+            with link.resting():
+                batch = next(batches)
+            yield batch
+    except StopIteration:
+        return
     except Exception as error:
         raise WorldError(f"the rows stopped coming from Spark: {type(error).__name__}: {error}") from error
 
