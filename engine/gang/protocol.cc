@@ -68,6 +68,12 @@ E get_enum(Decoder& in, E last) {
   return static_cast<E>(value);
 }
 
+bool get_flag(Decoder& in) {
+  const auto value = in.get<uint8_t>();
+  if (value > 1) fail_world("message has the flag ", int{value});
+  return value == 1;
+}
+
 /// Decodes a whole message by `read`.
 template <typename Read>
 auto whole(ByteView bytes, Read read) {
@@ -173,7 +179,7 @@ Start Start::decode(ByteView bytes) {
     Start start;
     start.roster.generation = in.get<uint64_t>();
     for (auto left = in.get<uint32_t>(); left > 0; --left) start.roster.members.push_back(get_member(in));
-    start.roster.force_tcp = in.get<uint8_t>() != 0;
+    start.roster.force_tcp = get_flag(in);
     start.roster.timeout = in.get<double>();
     start.commit = in.get<uint64_t>();
     start.held = get_held(in);

@@ -104,6 +104,14 @@ TEST(Protocol, UnknownCodesAreRefused) {
   EXPECT_THROW(Admission::decode(admission), Error);
 }
 
+TEST(Protocol, FlagsAreYesOrNo) {
+  Bytes message = Start{}.encode();
+  const size_t flag = sizeof(uint64_t) + sizeof(uint32_t);  // after generation and no members
+  ASSERT_EQ(message[flag], std::byte{0});
+  message[flag] = std::byte{2};
+  EXPECT_THROW(Start::decode(message), Error);
+}
+
 TEST(Protocol, HostileCountsCostNoMemory) {
   EXPECT_THROW(Ingested::decode(Encoder().put(uint32_t{0xffffffff}).take()), Error);
   EXPECT_THROW(Start::decode(Encoder().put(uint64_t{1}).put(uint32_t{0xffffffff}).take()), Error);

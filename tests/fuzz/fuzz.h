@@ -1,5 +1,6 @@
 #pragma once
 // A fuzz target is a function of bytes that must end: in a result, or in an Error(world), which closes a connection.
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/codec.h"

@@ -12,7 +12,7 @@ fi
 targets=(frame handshake protocol peers)
 build=build/fuzz
 cmake -S tests/fuzz -B $build -G Ninja -DCMAKE_CXX_COMPILER="$compiler" --log-level=WARNING >/dev/null
-ninja -C $build >/dev/null
+ninja -C $build >$build/ninja.log || { cat $build/ninja.log; exit 1; }
 
 if [ "${1:-}" = --keep ]; then
   for target in "${targets[@]}"; do
