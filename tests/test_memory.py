@@ -113,9 +113,10 @@ def test_a_model_that_cannot_fit_ends_the_fit_before_its_rows_are_read():
 
 
 def test_two_kills_at_the_same_row_end_the_fit_with_the_setting_to_raise():
-    fit = local_fit("mlp", rows=600, batch=48, epochs=1)
+    fit = local_fit("mlp", rows=6000, batch=48, epochs=1)
+    faults = {"STOKER_FAULTS": "ingest@58=slow:100;ingest@60=die"}  # what was told goes out in between
     gang = FaultyGang(fit, 2, options={**HEARTBEAT, "memory_setting": "thisSetting"}, timeout=30,
-                      environment=lambda place, _: {"STOKER_FAULTS": "ingest@3=die"} if place == 1 else {})  # fmt: skip
+                      environment=lambda place, _: faults if place == 1 else {})  # fmt: skip
     with pytest.raises(RuntimeError, match=r"user: two attempts in a row were killed after about .* raise thisSetting"):
         gang.run()
     assert [data["how"] for kind, data in gang.events if kind == "failed"] == ["vanished"] * 2

@@ -10,7 +10,7 @@ namespace {
 using Verdict = Admission::Verdict;
 
 constexpr int kMaxStumbles = 3;
-constexpr double kSameRow = 0.1;  // share of the rows: they are told of in steps
+constexpr double kSameRow = 0.15;  // share of the rows: they are told of in steps, and the last one may be lost
 constexpr auto kSettle = std::chrono::milliseconds(100);
 
 Entry refuse(Error error) { return {.verdict = Verdict::refused, .reason = error.what(), .error = error}; }
