@@ -253,9 +253,10 @@ void World::hand_out(int p) {
       ++tally_.kept;
     } else {
       mine.memory = std::make_shared<Memory>();
-      mine.memory->commit = process.state->commit;
+      const uint64_t commit = process.state->commit;  // a zombie may have flipped since the numbers were told
+      mine.memory->commit = commit;
       ++(process.adopted ? tally_.adopted : tally_.copied);
-      mine.memory->sets[choice.commit % 2] = process.state->sets[choice.commit % 2];
+      mine.memory->sets[commit % 2] = process.state->sets[commit % 2];
     }
     mine.memory->generation = std::max(mine.memory->generation, process.work->number);
   }
