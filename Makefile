@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan test-faults lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
+.PHONY: help setup build demo test test-asan test-tsan test-faults fuzz lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -25,6 +25,9 @@ test-asan test-tsan: setup
 test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, 200 schedules in Spark (FAULTS="--to 20")
 	@. .venv/env.sh && tests/simulator/run.sh
 	@$(VENV_PYTHON) tests/faults $(FAULTS)
+
+fuzz: setup ## what broken peers can send, by libFuzzer (FUZZ=600 seconds; default 60)
+	@tests/fuzz/run.sh $(FUZZ)
 
 lint: setup ## ruff, clang-format, include arrows
 	@scripts/lint.sh

@@ -122,6 +122,15 @@ void bind_sums(nb::module_& m) {
         return std::pair(owned.lo, owned.hi);
       },
       "rank"_a, "size"_a, "shards"_a);
+  m.def(
+      "slots_needed",
+      [](int rank, int size, int shards) {
+        const auto own = owned_shards(rank, size, shards);
+        ShardSet owned(shards);
+        std::fill(owned.begin() + own.lo, owned.begin() + own.hi, true);
+        return slots_needed(owned);
+      },
+      "rank"_a, "size"_a, "shards"_a, "Gradients that a worker's partial sums take.");
 }
 
 }  // namespace

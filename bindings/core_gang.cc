@@ -6,6 +6,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <functional>
+#include <memory>
 #include <tuple>
 
 #include "base/level.h"
@@ -65,6 +67,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
       .take("torch_version", o.torch_version);
   fields.take("loss_timeout", o.loss_timeout).take("rescue_after", o.rescue_after);
   fields.take("allow_changed_rows", o.allow_changed_rows).take("allow_lost_rows", o.allow_lost_rows);
+  fields.take("memory_setting", o.memory_setting).take("distant", o.distant);
   fields.done();
   return o;
 }
@@ -150,6 +153,26 @@ nb::dict to_dict(const Start& start) {
   return dict;
 }
 
+/// A scope of the engine as a context manager of Python, entered and left by one thread.
+template <typename Scope>
+class Context {
+ public:
+  explicit Context(std::function<std::unique_ptr<Scope>()> enter) : make_(std::move(enter)) {}
+  void enter() { scope_ = make_(); }
+  void exit(const nb::args&) { scope_.reset(); }
+
+ private:
+  std::function<std::unique_ptr<Scope>()> make_;
+  std::unique_ptr<Scope> scope_;
+};
+using AtWork = Context<pulse::Work>;
+using Resting = Context<pulse::Rest>;
+
+template <typename Scope>
+void bind_context(nb::module_& m, const char* name) {
+  nb::class_<Context<Scope>>(m, name).def("__enter__", &Context<Scope>::enter).def("__exit__", &Context<Scope>::exit);
+}
+
 void bind_coordinator(nb::module_& m) {
   nb::class_<Coordinator>(m, "Coordinator", "The driver's service for one fit; see engine/gang/coordinator.h.")
       .def(
@@ -179,6 +202,13 @@ void bind_link(nb::module_& m) {
       .def("ingested", ingested, "shards"_a, released())
       .def("start", &WorkerLink::start, released())
       .def("progress", &WorkerLink::progress, "step"_a)
+      .def(
+          "at_work",
+          [](WorkerLink& self) { return AtWork([&] { return std::make_unique<pulse::Work>(self.pulse()); }); },
+          nb::keep_alive<0, 1>(), "While this context lasts its thread is watched: it must get something done.")
+      .def(
+          "resting", [](WorkerLink&) { return Resting([] { return std::make_unique<pulse::Rest>(); }); },
+          "While this context lasts its thread waits for somebody, and is not watched.")
       .def("metrics", &WorkerLink::metrics, "json"_a, released())
       .def("result", send_result, "weights"_a, "history"_a)
       .def("finished", &WorkerLink::finished, released())
@@ -200,6 +230,8 @@ void bind_gang(nb::module_& m) {
   nb::class_<Start>(m, "Start", "What the gang agreed on as it formed; handed to train().")
       .def_ro("isa", &Start::isa)
       .def("to_dict", to_dict);
+  bind_context<pulse::Work>(m, "AtWork");
+  bind_context<pulse::Rest>(m, "Resting");
   bind_coordinator(m);
   bind_link(m);
   m.def(

@@ -1,5 +1,6 @@
 """Members of a gang die, freeze and lose frames, and the model comes out the same, by recovery and not by a restart."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -55,24 +56,80 @@ def test_a_death_inside_a_step_changes_nothing(point, fits, references):
 def test_frames_that_are_lost_or_spoilt_change_nothing(fits, references):
     spoilt = scheduled("points", 3, Order(1, "corrupt", 30, "peer"), Order(0, "corrupt", 3, "link"), tcp=True)
     assert {hit.point for hit in judge(spoilt, fits, references).hits} == {"peer", "link"}
-    lost = scheduled("points", 2, Order(0, "drop", 50, "peer"), model="mlp", tcp=True)
-    killer = judge(lost, fits, references)
-    assert deaths_of(killer) == 0
-    assert len(killer.told("started")) == 2
+    for order in Order(0, "drop", 50, "peer"), Order(0, "corrupt", 50, "payload"):
+        killer = judge(scheduled("points", 2, order, model="mlp", tcp=True), fits, references)
+        assert deaths_of(killer) == 0
+        assert len(killer.told("started")) == 2
+    assert re.search(r"a frame of rank 0 .* arrived damaged: step \d+, kind", killer.told("halted")[0]["text"])
+
+
+def pause_of(killer):
+    """Seconds without a word of progress around the one loss that there was."""
+    stopped = max(when for when, kind, data in killer.events if kind == "metrics" and when < killer.when("failed")[0])
+    again = next(when for when, kind, _ in killer.events if kind == "metrics" and when > killer.when("started")[-1])
+    return again - stopped
 
 
 def test_one_that_freezes_for_good_costs_its_timeout_and_little_more(fits, references):
     killer = judge(scheduled("stopped", 3, Order(1, "stop", 60)), fits, references)
-    stopped = max(when for when, kind, data in killer.events if kind == "metrics" and when < killer.when("failed")[0])
-    again = next(when for when, kind, _ in killer.events if kind == "metrics" and when > killer.when("started")[-1])
-    assert again - stopped < HEARTBEAT["heartbeat_timeout"] + SOON
+    assert pause_of(killer) < HEARTBEAT["heartbeat_timeout"] + SOON
     assert killer.told("failed")[0]["how"] == "silent"
+
+
+@pytest.mark.parametrize(("point", "tcp"), [("forward", False), ("slice", False), ("exchange", True)])
+def test_a_thread_that_hangs_in_a_living_process_costs_the_timeout_and_little_more(point, tcp, fits, references):
+    killer = judge(scheduled("points", 3, Order(1, "hang", 60, point), tcp=tcp), fits, references)
+    assert pause_of(killer) < HEARTBEAT["heartbeat_timeout"] + SOON
+    (lost,) = killer.told("failed")
+    assert (lost["rank"], lost["how"]) == (1, "stuck")
+    assert lost["text"] == "its process lives, but its training thread got nothing done for 2 s"
+
+
+def test_a_thread_that_hangs_while_rows_are_read_is_replaced(fits, references):
+    killer = judge(scheduled("points", 2, Order(0, "hang", 2, "ingest"), model="mlp"), fits, references)
+    assert [lost["how"] for lost in killer.told("failed")] == ["stuck"]
+
+
+def test_an_operator_that_takes_longer_than_the_timeout_is_given_twice_the_time(fits, references):
+    """It costs two deaths, and not one for each attempt."""
+    slow = [Order(1, "slow:3300", 60, "forward", attempt=attempt) for attempt in range(4)]
+    killer = judge(scheduled("points", 2, *slow, model="mlp"), fits, references)
+    assert [lost["how"] for lost in killer.told("failed")] == ["stuck", "stuck"]
+    assert len(killer.hits) == 3
+    assert any(log["text"].endswith("from now on silence counts after 4 s") for log in killer.told("log"))
 
 
 def test_a_frozen_one_that_wakes_in_time_is_no_death(fits, references):
     killer = judge(scheduled("stopped", 2, Order(0, "freeze", 50, "slice", wake_after=0.5)), fits, references)
     assert len(killer.hits) == 1
     assert deaths_of(killer) == 0
+
+
+def test_an_engine_that_starts_again_instead_of_recovering_is_found_out(fits, references):
+    """The bits are the same then too: it is the account that has to tell."""
+    schedule = scheduled("outside", 2, Order(1, "kill", 80), model="mlp")
+    killer, came = carry_out(schedule, fits["mlp"], skip="recovery")
+    wrong = complaints(killer, came, references["mlp", 3], SHARDS)
+    assert deaths_of(killer) == 1
+    assert any("micro-batches where" in complaint for complaint in wrong), wrong
+    assert any(complaint.startswith("worker 0 went back from step") for complaint in wrong), wrong
+    assert not any("bits" in complaint or "other" in complaint for complaint in wrong), wrong
+
+
+def test_survivors_that_are_replaced_are_found_out(fits, references):
+    ended = []
+
+    def end_survivors(gang, kind, data):
+        if kind == "failed" and not ended:
+            ended.extend(place for place in range(3) if place != data["rank"])
+            for place in ended:
+                gang.kill(place)
+
+    schedule = scheduled("outside", 3, Order(1, "kill", 80), model="mlp")
+    killer, came = carry_out(schedule, fits["mlp"], then=end_survivors)
+    wrong = complaints(killer, came, references["mlp", 2], SHARDS)
+    assert sorted(complaint[:9] for complaint in wrong) == ["worker 0:", "worker 2:"], wrong
+    assert all(complaint.endswith("was replaced, and nothing had struck it") for complaint in wrong), wrong
 
 
 def test_a_death_by_an_error_of_the_machine_is_told(fits):

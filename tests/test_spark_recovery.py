@@ -95,6 +95,28 @@ def test_a_killed_worker_comes_back_with_another_job(df, watched, undisturbed):
     assert steps <= EPOCHS * 63 * 4 + 2 * 4  # goes on from the newest commit: no step twice but the one that was cut
 
 
+def test_a_job_of_which_no_state_is_left_goes_on_from_the_newest_checkpoint(df, watched, undisturbed, tmp_path):
+    killed, begun = [], []
+
+    def act(watch, kind, data):
+        if kind == "metrics" and watch.texts:
+            begun.append(data["step"])
+        elif kind == "metrics" and data["epoch"] >= 15 and not watch.kills:
+            killed.append(data["step"] + 63)  # the others may be that far
+            watch.kill(0)
+            watch.kill(1)
+
+    watched(act)
+    far = estimator(checkpointDir=str(tmp_path), checkpointInterval=2)
+    far.gang_options = {"distant": True}  # the driver is on another machine, and keeps nothing
+    model = far.fit(df)
+    assert told(model) == undisturbed
+    assert len(model.history.info["restarts"]) == 1
+    assert 2 * 63 < begun[0] <= killed[0]
+    again = model.history.info["micro_batches"] / 4  # the new state's ledger: steps since the checkpoint
+    assert again <= (EPOCHS - 2) * 63 + 2
+
+
 def test_restarts_that_are_used_up_tell_the_last_error_of_each_try(df, watched):
     watched(lambda watch, kind, data: kind == "metrics" and watch.kill(0))
     with pytest.raises(WorldError) as caught:

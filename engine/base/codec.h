@@ -36,6 +36,8 @@ class Encoder {
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
     return *this;
   }
+  /// What has been put so far.
+  ByteView view() const { return bytes_; }
   Bytes take() { return std::move(bytes_); }
 
  private:

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
@@ -20,7 +21,7 @@ namespace stoker::fault {
 
 namespace {
 
-enum class How { die, freeze, slow, drop, corrupt };
+enum class How { die, freeze, hang, slow, drop, corrupt, skip };
 
 struct Entry {
   std::string name;
@@ -44,8 +45,8 @@ int64_t number(std::string_view text) {
 
 void set_how(Entry& entry) {
   const std::string& text = entry.text;
-  constexpr const char* kNames[] = {"die", "freeze", "slow", "drop", "corrupt"};
-  for (int i = 0; i < 5; ++i)
+  constexpr const char* kNames[] = {"die", "freeze", "hang", "slow", "drop", "corrupt", "skip"};
+  for (int i = 0; i < 7; ++i)
     if (text == kNames[i]) entry.how = static_cast<How>(i);
   if (text.starts_with("slow:")) {
     entry.how = How::slow;
@@ -71,7 +72,7 @@ std::optional<Entry> due(const char* name, int64_t step) {
   const std::lock_guard lock(mutex);
   Entry* found = nullptr;
   for (Entry& entry : entries) {
-    if (entry.done || entry.name != name) continue;
+    if (entry.done || entry.name != name || entry.how == How::skip) continue;
     entry.now = step == kNoStep ? entry.now + 1 : step;
     if (entry.now >= entry.at && !found) found = &entry;
   }
@@ -93,6 +94,7 @@ void suffer(const Entry& entry) {
   tell(entry);
   if (entry.how == How::die) ::kill(::getpid(), SIGKILL);
   if (entry.how == How::freeze) ::kill(::getpid(), SIGSTOP);
+  while (entry.how == How::hang) ::pause();
   if (entry.how == How::slow) std::this_thread::sleep_for(std::chrono::milliseconds(entry.milliseconds));
 }
 
@@ -120,12 +122,17 @@ void act(const char* name, int64_t step) {
   if (const auto entry = due(name, step)) suffer(*entry);
 }
 
+bool asked_to_skip(const char* name) {
+  const std::lock_guard lock(mutex);
+  return std::ranges::any_of(entries, [&](const Entry& e) { return e.how == How::skip && e.name == name; });
+}
+
 void act_on_frame(const char* name, Bytes& frame) {
   const auto entry = due(name, kNoStep);
   if (!entry) return;
   suffer(*entry);
   if (entry->how == How::drop) frame.clear();
-  if (entry->how == How::corrupt && !frame.empty()) frame[0] ^= std::byte{0x5a};
+  if (entry->how == How::corrupt && !frame.empty()) frame.back() ^= std::byte{0x5a};
 }
 
 }  // namespace stoker::fault

@@ -4,8 +4,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -53,6 +55,19 @@ TEST_F(Fault, CountsWhereThereAreNoSteps) {
   EXPECT_EXIT(point("ingest"), testing::KilledBySignal(SIGKILL), "");
 }
 
+TEST_F(Fault, HangsTheThreadAndNotTheProcess) {
+  schedule("forward@1=hang");
+  std::atomic<bool> came_back = false;
+  std::thread hung([&] {
+    point("forward", 1);
+    came_back = true;
+  });
+  hung.detach();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  point("forward", 2);
+  EXPECT_FALSE(came_back);
+}
+
 TEST_F(Fault, FreezesUntilItIsWoken) {
   const pid_t child = fork();
   if (child == 0) {
@@ -81,12 +96,22 @@ TEST_F(Fault, FramesAreLostOrSpoilt) {
   schedule("link@1=corrupt;link@3=drop");
   Bytes frame = bytes_of(2);
   fault::frame("link", frame);
-  EXPECT_NE(frame[0], std::byte{1});
+  EXPECT_EQ(frame[0], std::byte{1});
+  EXPECT_NE(frame[1], std::byte{1});
   frame = bytes_of(2);
   fault::frame("link", frame);
   EXPECT_EQ(frame, bytes_of(2));
   fault::frame("link", frame);
   EXPECT_TRUE(frame.empty());
+}
+
+TEST_F(Fault, SkipsWhatItIsToldToEveryTime) {
+  schedule("recovery@1=skip");
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(skips("recovery"));
+  EXPECT_FALSE(skips("forward"));
+  point("recovery");
+  schedule("");
+  EXPECT_FALSE(skips("recovery"));
 }
 
 TEST_F(Fault, SaysWhatHasActed) {

@@ -19,6 +19,23 @@ Hash128 hash128(std::span<const std::byte> bytes, uint64_t seed) {
   return {h.high64, h.low64};
 }
 
+uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+struct Checksum::State {
+  XXH3_state_t xxh;
+};
+
+Checksum::Checksum() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->xxh); }
+Checksum::~Checksum() = default;
+Checksum::Checksum(Checksum&&) noexcept = default;
+Checksum& Checksum::operator=(Checksum&&) noexcept = default;
+
+void Checksum::add(std::span<const std::byte> bytes) { XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size()); }
+
+uint64_t Checksum::value() const { return XXH3_64bits_digest(&state_->xxh); }
+
 std::string hex(const Hash128& hash) {
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high),

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/clock.h"
+#include "base/pulse.h"
 
 namespace stoker::checkpoint {
 
@@ -31,6 +32,7 @@ Writer::Writer(std::shared_ptr<Storage> storage, std::function<void(const Outcom
 Writer::~Writer() { wait(); }
 
 void Writer::wait() {
+  const pulse::Rest rest;
   if (thread_.joinable()) thread_.join();
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/pulse.h"
 #include "net/handshake.h"
 #include "net/unix.h"
 #include "shm/descriptor.h"
@@ -54,6 +55,7 @@ class Meeting {
 
   /// Those whom I have met must stay.
   void tick() {
+    pulse::beat();
     if (stop_.stop_requested()) throw Error(ErrorKind::aborted, "stopped while the group formed");
     peers_.check({});
   }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
+#include "base/pulse.h"
 #include "shm/descriptor.h"
 
 namespace stoker::collective {
@@ -37,13 +39,14 @@ std::vector<int> ranks_that_share(Peers& peers) {
 
 void send_ranks(Peer& peer, Stamp stamp, const std::vector<int>& ranks, TimePoint deadline) {
   const ByteView payload = std::as_bytes(std::span(ranks));
-  net::write_all(peer.fd.get(), encode(FrameHeader{FrameKind::topology, stamp, 0, payload.size()}), deadline);
+  net::write_all(peer.fd.get(), encode(FrameHeader{FrameKind::topology, stamp, 0, payload.size()}, checksum(payload)),
+                 deadline);
   net::write_all(peer.fd.get(), payload, deadline);
 }
 
-FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, TimePoint deadline,
+FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, Bytes& head, TimePoint deadline,
                            const std::function<void()>& tick) {
-  Bytes head(kHeaderBytes);
+  head.resize(kHeaderBytes);
   read_ticking(peer.fd.get(), head, deadline, tick);
   const FrameHeader header = decode_header(head);
   if (header.kind == FrameKind::leave) peers.left(peer, header);
@@ -52,10 +55,12 @@ FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, TimePoint d
 }
 
 std::vector<int> receive_ranks(Peers& peers, Peer& peer, TimePoint deadline, const std::function<void()>& tick) {
-  const FrameHeader header = receive_header(peers, peer, FrameKind::topology, deadline, tick);
+  Bytes head;
+  const FrameHeader header = receive_header(peers, peer, FrameKind::topology, head, deadline, tick);
   if (header.bytes > static_cast<size_t>(peers.size()) * sizeof(int)) fail_world("it sent too many ranks");
   std::vector<int> ranks(header.bytes / sizeof(int));
   net::read_exact(peer.fd.get(), std::as_writable_bytes(std::span(ranks)), deadline);
+  if (!arrived_whole(head, checksum(std::as_bytes(std::span(ranks))))) fail_world("its topology arrived damaged");
   return ranks;
 }
 
@@ -148,8 +153,9 @@ void MeshGroup::hand_out(const shm::Segment& segment, size_t bytes) {
 shm::Segment MeshGroup::receive_from(Peer& holder, size_t bytes) {
   try {
     const auto deadline = Clock::now() + from_seconds(roster_.timeout);
+    Bytes head;
     const FrameHeader header =
-        receive_header(peers_, holder, FrameKind::region, deadline, [this] { aborted_.check(); });
+        receive_header(peers_, holder, FrameKind::region, head, deadline, [this] { aborted_.check(); });
     net::Fd fd(shm::receive_descriptor(holder.fd.get(), deadline));
     if (header.index != shared_ || header.bytes != bytes)
       fail_bug("ranks of one host ask for different regions: number ", header.index, " of ", header.bytes,
@@ -215,6 +221,7 @@ void MeshGroup::await(Phase phase, uint64_t step) {
 
 /// Between two looks at the flags.
 void MeshGroup::tick(Phase phase, uint64_t step) {
+  pulse::beat();
   aborted_.check();
   std::vector<int> awaited;
   for (size_t i = 0; i < local_ranks().size(); ++i)

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "base/pulse.h"
+
 namespace stoker::collective {
 namespace {
 
@@ -64,6 +66,7 @@ void read_ticking(int fd, std::span<std::byte> out, TimePoint deadline, const st
   const auto step = std::chrono::milliseconds(20);
   while (!net::wait_readable(fd, std::min(deadline, Clock::now() + step))) {
     if (Clock::now() >= deadline) fail_world("nothing came in time");
+    pulse::beat();
     tick();
   }
   net::read_exact(fd, out, deadline);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "collective/wire.h"
 
 namespace stoker::collective {
@@ -48,6 +49,19 @@ TEST(Wire, HeadersAndIntroductionsComeBackAsTheyWere) {
   EXPECT_EQ(encode(Introduction{}).size(), kIntroductionBytes);
   EXPECT_TRUE(i.generation == 7 && i.from == 2 && i.to == 1);
   EXPECT_THROW(decode_header(Bytes(kHeaderBytes)), Error);
+}
+
+TEST(Wire, SpoiltHeadersAndPayloadsAreSeen) {
+  EXPECT_EQ(checksum(Bytes()), kNothing);
+  const Bytes payload(99, std::byte{7});
+  const Bytes head = encode(FrameHeader{FrameKind::sums, stamp(7, 1), 3, 99}, checksum(payload));
+  EXPECT_TRUE(arrived_whole(head, checksum(payload)));
+  EXPECT_FALSE(arrived_whole(head, checksum(ByteView(payload).first(98))));
+  for (size_t bit = 0; bit < 8 * head.size(); ++bit) {
+    Bytes spoilt = head;
+    spoilt[bit / 8] ^= std::byte{1} << bit % 8;
+    EXPECT_FALSE(arrived_whole(spoilt, checksum(payload))) << bit;
+  }
 }
 
 TEST(Wire, StampsGrowWithTheStepAndKeepBothNumbers) {

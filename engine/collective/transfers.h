@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 
+#include "base/hash.h"
 #include "collective/peers.h"
 
 namespace stoker::collective {
@@ -45,7 +46,10 @@ class Transfers {
     std::vector<iovec> parts;  // what has not moved yet starts at parts[next]
     size_t next = 0;
     bool begun = false;
-    bool checked = false;  // received: the head is the announced one
+    bool checked = false;   // received: the head is the announced one
+    Checksum arrived = {};  // received: of the payload so far
+    Bytes spoilt = {};      // tests: what is sent in place of the payload's first part
+    void absorb(size_t bytes);
     void advance(size_t bytes);
     bool complete() const { return next == parts.size(); }
     bool has_head() const { return next > 0; }
@@ -59,6 +63,8 @@ class Transfers {
   bool write_some(int rank);
   bool read_some(int rank);
   void check_head(int rank, Frame& frame);
+  void check_payload(int rank, const Frame& frame) const;
+  static void spoil(Frame& frame);
   bool move(int wake_fd);
   [[noreturn]] void fail_silent() const;
 

@@ -1,10 +1,13 @@
 #include "collective/wire.h"
 
+#include "base/hash.h"
+
 namespace stoker::collective {
 namespace {
 
 constexpr int kStepBits = 40;
-constexpr uint32_t kMagic = 0x314b5453;  // "STK1"
+constexpr uint32_t kMagic = 0x324b5453;  // "STK2"
+constexpr size_t kChecked = kHeaderBytes - sizeof(uint64_t);
 
 }  // namespace
 
@@ -28,12 +31,18 @@ Introduction decode_introduction(ByteView bytes) {
   return i;
 }
 
-Bytes encode(const FrameHeader& h) {
-  return Encoder().put(kMagic).put(h.kind).put(h.stamp).put(h.index).put(h.bytes).take();
+Bytes encode(const FrameHeader& h, uint64_t payload) {
+  Encoder out;
+  out.put(kMagic).put(h.kind).put(h.stamp).put(h.index).put(h.bytes);
+  return out.put(checksum(out.view(), payload)).take();
+}
+
+bool arrived_whole(ByteView head, uint64_t payload) {
+  return Decoder(head.subspan(kChecked)).get<uint64_t>() == checksum(head.first(kChecked), payload);
 }
 
 bool try_decode_header(ByteView bytes, FrameHeader& header) {
-  Decoder in(bytes);
+  Decoder in(bytes.first(kChecked));
   if (in.get<uint32_t>() != kMagic) return false;
   header.kind = in.get<FrameKind>();
   header.stamp = in.get<Stamp>();

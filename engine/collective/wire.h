@@ -47,11 +47,16 @@ struct FrameHeader {
   uint64_t bytes = 0;
   friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
 };
-inline constexpr size_t kHeaderBytes = 32;
-Bytes encode(const FrameHeader& header);
-/// Throws Error(world) on foreign bytes.
+inline constexpr size_t kHeaderBytes = 40;
+/// checksum() of a payload without bytes.
+inline constexpr uint64_t kNothing = 0x2d06800538d394c2;
+/// The header as it goes over the wire, with a check over itself and the payload, whose checksum() is `payload`.
+Bytes encode(const FrameHeader& header, uint64_t payload = kNothing);
+/// Throws Error(world) on foreign bytes. The check is not looked at: see arrived_whole().
 FrameHeader decode_header(ByteView bytes);
 /// False on foreign bytes.
 bool try_decode_header(ByteView bytes, FrameHeader& header);
+/// Whether an encoded header and the payload with this checksum() are what was sent.
+bool arrived_whole(ByteView head, uint64_t payload = kNothing);
 
 }  // namespace stoker::collective

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/pulse.h"
 #include "data/arrow_reader.h"
 #include "data/content_order.h"
 #include "data/row_hashes.h"
@@ -158,6 +159,7 @@ void ColumnStore::Impl::store(std::deque<FieldReader>& readers, const Faults& fa
     std::byte* out = rows.room(n);
     reader.read(readers, begin, n, out);
     store_block(out, faults.any() ? drop_bad(faults, begin, n, out) : n);
+    pulse::beat();
   }
   for (size_t i = 0; i < shard_numbers.size(); ++i)
     if (!faults.bad(static_cast<int64_t>(i))) shard_of.push_back(shard_numbers[i]);

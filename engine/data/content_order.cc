@@ -5,6 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/pulse.h"
+
 namespace stoker::data {
 namespace {
 
@@ -124,8 +126,10 @@ std::vector<std::vector<uint32_t>> content_orders(const RowsToOrder& rows, const
   std::vector<size_t> starts;
   for (size_t pass = 0; pass < passes; ++pass) {
     auto keys = deal(rows, buckets, pass, starts);
-    for (size_t b = 0; b < buckets.size(); ++b)
+    for (size_t b = 0; b < buckets.size(); ++b) {
       std::sort(keys.begin() + starts[b], keys.begin() + starts[b + 1], before);
+      pulse::beat();
+    }
     for (size_t s = 0; s < counts.size(); ++s) {
       const size_t begin = starts[buckets.first(s)];
       append({keys.data() + begin, starts[buckets.first(s + 1)] - begin}, rows, orders[s]);

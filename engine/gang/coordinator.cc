@@ -167,7 +167,7 @@ void Coordinator::Impl::tick(TimePoint now) {
   if (!loop) return;
   forgive_own_absence(now);
   for (const Missed& missed : silent(now, gang, options)) {
-    lose(gang.members.at(missed.partition), {.how = Loss::silent, .cause = missed.cause, .when = now});
+    lose(gang.members.at(missed.partition), {.how = missed.how, .cause = missed.cause, .when = now});
   }
   if (now >= next_ping) {
     next_ping = now + from_seconds(options.heartbeat);
@@ -222,12 +222,12 @@ void Coordinator::Impl::take_from_outsider(ConnectionId id, Kind kind) {
 void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Member& member, const Frame& frame) {
   switch (static_cast<Kind>(frame.kind)) {
     case Kind::ingesting:
-      return event("ingesting", {{"rank", member.hello.partition}, {"rows", Ingesting::decode(frame.body).rows}});
+      member.rows = Ingesting::decode(frame.body).rows;
+      return event("ingesting", {{"rank", member.hello.partition}, {"rows", member.rows}});
     case Kind::ingested:
       return take_ingested(member, Ingested::decode(frame.body));
     case Kind::pong:
-      member.step = std::max(member.step, Pong::decode(frame.body).step);
-      return;
+      return on_pong(member, Pong::decode(frame.body));
     case Kind::metrics:
       return take_metrics(member, frame.body);
     case Kind::halted:
@@ -304,7 +304,7 @@ void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
 
 /// In a host's first word of a generation. An older segment is of no use any more.
 void Coordinator::Impl::take_holding(Member& member, const Holding& message) {
-  keeper.take(member.hello.unix_name, message.held);
+  if (!options.distant) keeper.take(member.hello.unix_name, message.held);
 }
 
 void Coordinator::Impl::take_digest(Member& member, const StateDigest& message) {
@@ -328,18 +328,21 @@ void Coordinator::Impl::take_failed(ConnectionId id, Member& member, const Faile
 }
 
 void Coordinator::Impl::lose(Member& member, Lost lost) {
+  lost = out_of_memory_or(std::move(lost), gang, member, options);
   Json json = about(member.hello);
   json.update({{"kind", name(lost.kind)}, {"how", name(lost.how)}, {"text", lost.cause}, {"step", member.step}});
   event("failed", json);
-  const bool unheard = lost.how == Loss::vanished || lost.how == Loss::silent;
+  const bool may_live = lost.how == Loss::vanished || lost.how == Loss::silent || lost.how == Loss::stuck;
   const double patience = gang.patience;
   on_loss(gang, member, std::move(lost));
   if (gang.patience > patience) {
-    event("log", {{"text", cat(who(member.hello), " was silent at this step before: from now on silence counts after ",
+    const char* what =
+        member.lost->how == Loss::silent ? " was silent at this step before" : " was stuck where one was before";
+    event("log", {{"text", cat(who(member.hello), what, ": from now on silence counts after ",
                                options.heartbeat_timeout * gang.patience, " s")}});
   }
   if (member.lost->how != Loss::failed) tell_fenced(member);
-  if (unheard) end_process(member);
+  if (may_live) end_process(member);
 }
 
 void Coordinator::Impl::tell_fenced(const Member& member) {
@@ -349,15 +352,17 @@ void Coordinator::Impl::tell_fenced(const Member& member) {
 }
 
 /// A process that is no member any more must not touch memory that the next generation uses. One on this host is ended
-/// here; beside one on another host its neighbours are asked to. Silent ones are thus started again by Spark, too.
+/// here; beside one on another host its neighbours are asked to, and one that hears is asked itself. Those that stand
+/// still are thus started again by Spark, too.
 void Coordinator::Impl::end_process(const Member& member) {
   const std::string& name = member.hello.unix_name;
-  const bool silent = member.lost->how == Loss::silent;
+  const bool stands_still = member.lost->how == Loss::silent || member.lost->how == Loss::stuck;
   if (name.empty()) return;
-  if ((keeper.holds() || silent) && !net::end_process_behind(name, net::kKillTime)) keeper.release();
-  if (!silent) return;
+  if ((keeper.holds() || stands_still) && !net::end_process_behind(name, net::kKillTime)) keeper.release();
+  if (!stands_still) return;
   for (const auto& [id, session] : sessions) {
-    if (member_of(session) && session.hello->host == member.hello.host) send(id, Kill{name});
+    if (!session.hello || session.hello->host != member.hello.host) continue;
+    if (member_of(session) || session.hello->attempt == member.hello.attempt) send(id, Kill{name});
   }
 }
 

@@ -25,10 +25,12 @@ struct CoordinatorOptions {
   double rescue_after = 0;          // seconds after which "rescue" is told for a place that is still empty; <= 0: never
   bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
   bool force_tcp = false;           // tests
+  bool distant = false;             // tests: as if no worker were on this host, so no state is kept here
   double peer_timeout = 30;         // goes into the roster
-  int slots = 0;                    // slots of the session for the message at start_timeout; 0: unknown
-  Bytes initial;                    // initial weights, safetensors; workers fetch them once the gang has formed
-  std::string torch_version;        // what the driver compiled with; others are refused by name
+  std::string memory_setting = "the workers' memory";  // what the user raises when a worker runs out of it
+  int slots = 0;              // slots of the session for the message at start_timeout; 0: unknown
+  Bytes initial;              // initial weights, safetensors; workers fetch them once the gang has formed
+  std::string torch_version;  // what the driver compiled with; others are refused by name
 };
 
 /// Something that the driver should know, in order of occurrence.

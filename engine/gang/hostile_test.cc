@@ -1,4 +1,8 @@
 // Peers that lie, stall, shout or freeze, while a real fit goes through its life beside them.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
 #include <random>
 
 #include "gang/test_raw.h"
@@ -11,6 +15,22 @@ Bytes noise(size_t size, unsigned seed) {
   Bytes bytes(size);
   for (auto& byte : bytes) byte = static_cast<std::byte>(random());
   return bytes;
+}
+
+/// Memory of this process that is in use. Freed pages may stay, so only growth counts.
+size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t whole = 0, resident = 0;
+  statm >> whole >> resident;
+  return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+void allow_descriptors(rlim_t count) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = std::min(limit.rlim_max, std::max(limit.rlim_cur, count));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ASSERT_GE(limit.rlim_cur, count);
 }
 
 /// A fit of two that the test's hostile peers must not disturb: its end proves it.
@@ -71,12 +91,56 @@ TEST_F(Hostile, ReflectedHandshakeIsDropped) {
   EXPECT_TRUE(mirror.ended());
 }
 
-TEST_F(Hostile, HundredsOfIdleConnectionsLockNobodyOut) {
+TEST_F(Hostile, ThousandIdleConnectionsLockNobodyOutAndTakeNoMemory) {
+  constexpr size_t kIdle = 1000;
+  allow_descriptors(2 * kIdle);
+  const size_t before = resident_bytes();
   std::vector<Raw> idle;
-  for (int i = 0; i < 300; ++i) idle.emplace_back(fit_);
+  for (size_t i = 0; i < kIdle; ++i) idle.emplace_back(fit_);
   const auto late = fit_.worker(fit_.hello(1, 3));
   EXPECT_EQ(late->admission().verdict, Admission::Verdict::duplicate);
   EXPECT_TRUE(idle.front().ended()) << "the oldest make room";
+  EXPECT_LT(resident_bytes() - std::min(before, resident_bytes()), kIdle * (size_t{1} << 20) / 16);
+}
+
+TEST_F(Hostile, LongestFramesThatNeverEndTakeNoMoreThanWasSent) {
+  constexpr size_t kPeers = 50, kSent = 100 << 10;
+  const size_t before = resident_bytes();
+  const Bytes frame = net::encode_frame(6, 0, Bytes(kMaxBody), kMaxBody);
+  std::vector<Raw> peers;
+  for (size_t i = 0; i < kPeers; ++i) {
+    peers.push_back(Raw::insider(fit_));
+    peers.back().write(ByteView(frame).first(kSent));
+  }
+  const auto late = fit_.worker(fit_.hello(1, 3));
+  EXPECT_EQ(late->admission().verdict, Admission::Verdict::duplicate);
+  EXPECT_LT(resident_bytes() - std::min(before, resident_bytes()), kPeers << 20);
+}
+
+TEST_F(Hostile, SlowStrangerIsDroppedInTimeAndHoldsNobodyUp) {
+  Raw slow(fit_);
+  const Bytes opening = net::Handshake(net::Role::connector, fit_.options.secret).opening();
+  const Stopwatch watch;
+  for (size_t i = 0; i < opening.size() && !slow.ended(0.3); ++i) slow.write(ByteView(opening).subspan(i, 1));
+  EXPECT_GT(watch.elapsed(), 4);
+  EXPECT_LT(watch.elapsed(), 8);
+}
+
+TEST_F(Hostile, SlowInsiderHoldsNobodyUp) {
+  Raw slow = Raw::insider(fit_);
+  const Bytes frame = net::encode_frame(1, 0, fit_.hello(0, 99).encode(), kMaxBody);
+  std::jthread writer([&] {
+    for (const std::byte byte : frame) {
+      slow.write({&byte, 1});
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  for (const Stopwatch watch; watch.elapsed() < 1;) {
+    const Stopwatch one;
+    const auto late = fit_.worker(fit_.hello(1, 2));
+    EXPECT_EQ(late->admission().verdict, Admission::Verdict::duplicate);
+    EXPECT_LT(one.elapsed(), 0.9);
+  }
 }
 
 TEST_F(Hostile, InsiderWithWrongFramesLosesItsConnectionOnly) {

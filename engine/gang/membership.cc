@@ -11,6 +11,7 @@ namespace {
 using Verdict = Admission::Verdict;
 
 constexpr int kMaxStumbles = 3;
+constexpr double kSameRow = 0.15;  // share of the rows: they are told of in steps, and the last one may be lost
 constexpr auto kSettle = std::chrono::milliseconds(100);
 
 Entry refuse(Error error) { return {.verdict = Verdict::refused, .reason = error.what(), .error = error}; }
@@ -265,6 +266,17 @@ Start form(const Gang& gang, const CoordinatorOptions& options) {
   return start;
 }
 
+/// The member that has been idle for the longest time, where that is longer than `limit` seconds.
+std::optional<int> most_stuck(const Gang& gang, double limit) {
+  std::optional<int> most;
+  for (const auto& [partition, member] : gang.members) {
+    const bool told_to_halt = member.working && !gang.running;
+    if (!member.living() || told_to_halt || member.idle <= limit) continue;
+    if (!most || member.idle > gang.members.at(*most).idle) most = partition;
+  }
+  return most;
+}
+
 Decision end_with(const Error& failure) {
   return {.action = Action::end, .reason = failure.what(), .failure = failure};
 }
@@ -345,6 +357,8 @@ const char* name(Loss how) {
       return "vanished";
     case Loss::silent:
       return "silent";
+    case Loss::stuck:
+      return "stuck";
     case Loss::replaced:
       return "replaced";
     case Loss::dismissed:
@@ -377,6 +391,18 @@ Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& opti
     return not_needed("other workers are missing, and this one's slot may be needed for them");
   }
   return {};
+}
+
+Lost out_of_memory_or(Lost vanished, const Gang& gang, const Member& member, const CoordinatorOptions& options) {
+  const auto before = gang.vanished_at.find(member.hello.partition);
+  if (vanished.how != Loss::vanished || member.shards || before == gang.vanished_at.end()) return vanished;
+  const auto [fewer, more] = std::minmax(before->second, member.rows);
+  if (fewer == 0 || more - fewer > fewer * kSameRow) return vanished;
+  vanished.kind = ErrorKind::user;
+  vanished.cause = cat("two attempts in a row were killed after about ", more,
+                       " rows, without a word: most likely for lack of memory; raise ", options.memory_setting,
+                       ", use more executors, or fewer rows");
+  return vanished;
 }
 
 std::optional<Error> changed_rows(const Member& member, const std::vector<ShardCount>& told, const Gang& gang) {
@@ -440,10 +466,14 @@ std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOpt
   for (const auto& [partition, member] : gang.members) {
     if (!member.living()) continue;
     if (now - member.last_heard > limit) {
-      missed.push_back({partition, cat("it gave no sign of life for ", patience, " s")});
+      missed.push_back({partition, Loss::silent, cat("it gave no sign of life for ", patience, " s")});
     } else if (halt_is_late && member.working) {
-      missed.push_back({partition, cat("it was told to halt and has not within ", 3 * patience, " s")});
+      missed.push_back({partition, Loss::silent, cat("it was told to halt and has not within ", 3 * patience, " s")});
     }
+  }
+  if (const auto stuck = most_stuck(gang, patience); stuck && missed.empty()) {
+    missed.push_back(
+        {*stuck, Loss::stuck, cat("its process lives, but its training thread got nothing done for ", patience, " s")});
   }
   return missed;
 }

@@ -19,9 +19,9 @@
 
 namespace stoker::gang {
 
-/// How a member was lost: by its own word, by the end of its connection, by its silence, because its Spark job is
-/// started again, or because it was late and its slot is needed.
-enum class Loss { failed, vanished, silent, replaced, dismissed };
+/// How a member was lost: by its own word, by the end of its connection, by its process's silence, because its training
+/// thread gets nothing done, because its Spark job is started again, or because it was late and its slot is needed.
+enum class Loss { failed, vanished, silent, stuck, replaced, dismissed };
 const char* name(Loss how);
 
 struct Lost {
@@ -39,8 +39,10 @@ struct Member {
   Hello hello;
   TimePoint last_heard;
   std::optional<std::vector<ShardCount>> shards = {};  // once its rows are in
+  int64_t rows = 0;                                    // that it has read, as it told last
   int64_t step = -1;                                   // last one it told of; -1: none
   uint64_t generation = 0;                             // the newest that it is or was a rank of
+  double idle = 0;                                     // seconds without progress at work, as it told last
   bool working = false;                                // in the newest generation, until it says that it has left it
   bool paused = false;                                 // at work there, but waits for its end, as it was asked to
   uint64_t commit = 0;                                 // of its host's state, when it last left a generation; 0: none
@@ -78,6 +80,8 @@ struct Gang {
   uint64_t commit_before = 0;            // likewise
   int stumbles = 0;                      // stumbles() when the newest generation began
   std::map<int, int64_t> silent_at;      // by partition: the gang's step when its member was last lost to silence
+  std::map<int, int64_t> vanished_at;    // by partition: rows that its member had read when it vanished over them
+  std::optional<int64_t> stuck_at;       // the gang's step when a member was last lost because it was stuck
   double patience = 1;                   // times the heartbeat's timeout
   bool result_here = false;
   bool aborted = false;  // members have been told to stop
@@ -116,16 +120,23 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
 /// A replay that brought other rows than were registered, in the user's words.
 std::optional<Error> changed_rows(const Member& member, const std::vector<ShardCount>& told, const Gang& gang);
 
+/// The member vanished while it read its rows, and so did the one before it, at the same row: then it does so for lack
+/// of memory, most likely, and a third would not go better. `vanished` is what the loss is otherwise.
+Lost out_of_memory_or(Lost vanished, const Gang& gang, const Member& member, const CoordinatorOptions& options);
+
 /// How many generations in a row have ended without a loss and without a new commit, if the next one would begin with
 /// `commit`.
 int stumbles(const Gang& gang, uint64_t commit);
 
 struct Missed {
   int partition = 0;
+  Loss how = Loss::silent;
   std::string cause = {};
 };
-/// Living members that have said nothing for longer than the heartbeat's timeout, and those that were told to halt and
-/// have not for three times as long.
+/// Living members that have said nothing for longer than the heartbeat's timeout, those that were told to halt and have
+/// not for three times as long, and the one that has got nothing done for the longest time, if that is longer than the
+/// timeout. One only: where several are stuck they are rather at an operator that takes long, and while the first one's
+/// place is filled the others may end it. Once told to halt they have the time of those who were.
 std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
 }  // namespace stoker::gang

@@ -437,6 +437,124 @@ TEST(Silence, HaltThatIsNotObeyedCountsToo) {
             std::tuple(1, "it was told to halt and has not within 30 s"));
 }
 
+namespace {
+
+/// The member's process answers at this moment, and tells that its thread has been idle for so long.
+void answer(Gang& gang, int partition, TimePoint now, double idle) {
+  Member& member = gang.members.at(partition);
+  member.last_heard = now;
+  on_pong(member, {.number = 1, .step = member.step, .idle = idle});
+}
+
+}  // namespace
+
+TEST(Standstill, ThreadThatGetsNothingDoneIsLostThoughItsProcessAnswers) {
+  Gang gang = running(3);
+  const auto look = [&](int second, double idle) {
+    for (int p = 0; p < 3; ++p) answer(gang, p, kNow + seconds(second), p == 1 ? idle : 0);
+    return silent(kNow + seconds(second), gang, options(3));
+  };
+  EXPECT_TRUE(look(60, 9.9).empty());
+  const auto missed = look(61, 10.1);
+  ASSERT_EQ(missed.size(), 1u);
+  EXPECT_EQ(std::tuple(missed[0].partition, missed[0].how), std::tuple(1, Loss::stuck));
+  EXPECT_EQ(missed[0].cause, "its process lives, but its training thread got nothing done for 10 s");
+  EXPECT_TRUE(look(62, 0).empty()) << "it goes on";
+}
+
+TEST(Standstill, CountsWhileRowsAreReadToo) {
+  Gang gang = gang_of(1);
+  gang.members.at(0).shards.reset();
+  answer(gang, 0, kNow, 11);
+  EXPECT_EQ(silent(kNow, gang, options(1)).size(), 1u);
+}
+
+TEST(Standstill, OfManyIsOneLossAndTheOthersGetTheTimeOfAHalt) {
+  Gang gang = running(3);
+  for (int p = 0; p < 3; ++p) answer(gang, p, kNow, 11 + p % 2);
+  const auto missed = silent(kNow, gang, options(3));
+  ASSERT_EQ(missed.size(), 1u);
+  EXPECT_EQ(missed[0].partition, 1) << "the one that stands still for the longest time";
+  on_loss(gang, gang.members.at(1), {.how = Loss::stuck, .cause = "", .when = kNow});
+  on_halt(gang, kNow);
+  for (const int later : {1, 30}) {
+    for (const int p : {0, 2}) answer(gang, p, kNow + seconds(later), 11 + later);
+    EXPECT_TRUE(silent(kNow + seconds(later), gang, options(3)).empty()) << later;
+  }
+  answer(gang, 0, kNow + seconds(31), 42);
+  on_halted(gang.members.at(2), {4, ""});
+  answer(gang, 2, kNow + seconds(31), 0);
+  const auto late = silent(kNow + seconds(31), gang, options(3));
+  ASSERT_EQ(late.size(), 1u);
+  EXPECT_EQ(std::tuple(late[0].partition, late[0].cause), std::tuple(0, "it was told to halt and has not within 30 s"));
+}
+
+TEST(Standstill, TwiceAtOneStepDoublesTheTimeoutWhoeverStandsStill) {
+  Gang gang = running(2);
+  const auto lose_stuck = [&](int partition) {
+    on_loss(gang, gang.members.at(partition), {.how = Loss::stuck, .cause = "", .when = kNow});
+  };
+  gang.members.at(0).step = 7;
+  lose_stuck(1);
+  EXPECT_EQ(gang.patience, 1);
+  gang.members.at(1).lost.reset();
+  answer(gang, 1, kNow, 0);
+  lose_stuck(0);
+  EXPECT_EQ(gang.patience, 2) << "the other one, at the same operator";
+  gang.members.at(0).lost.reset();
+  answer(gang, 0, kNow, 19);
+  EXPECT_TRUE(silent(kNow, gang, options(2)).empty());
+  answer(gang, 0, kNow, 21);
+  EXPECT_EQ(silent(kNow, gang, options(2)).size(), 1u);
+  gang.members.at(0).step = 8;
+  lose_stuck(0);
+  EXPECT_EQ(gang.patience, 2) << "another step";
+}
+
+namespace {
+
+/// Attempt after attempt of partition 0 vanishes after so many rows; how the last one was lost.
+Lost vanish_after(const std::vector<int64_t>& rows, Gang& gang) {
+  Lost lost;
+  for (const int64_t n : rows) {
+    Member& member = gang.members[0] = {.hello = hello(0, 10), .last_heard = kNow, .rows = n};
+    CoordinatorOptions one = options(1);
+    one.memory_setting = "spark.executor.memoryOverhead";
+    lost = out_of_memory_or({.how = Loss::vanished, .cause = "the connection closed", .when = kNow}, gang, member, one);
+    on_loss(gang, member, lost);
+  }
+  return lost;
+}
+
+}  // namespace
+
+TEST(Memory, TwoDeathsAtTheSameRowAreToldAsALackOfItAndEndTheFit) {
+  for (const std::vector<int64_t>& rows : {std::vector<int64_t>{1000, 1050}, {1050, 1000}, {3, 1000, 1000}}) {
+    Gang gang;
+    EXPECT_EQ(vanish_after(rows, gang).kind, ErrorKind::user);
+    EXPECT_EQ(failure(kNow, gang, options(1)),
+              cat("user: two attempts in a row were killed after about ", std::max(rows[0], rows[1]),
+                  " rows, without a word: most likely for lack of memory; raise spark.executor.memoryOverhead, use "
+                  "more executors, or fewer rows [worker 0 (host h, pid 100)]"));
+  }
+}
+
+TEST(Memory, OtherDeathsAreNot) {
+  for (const std::vector<int64_t>& rows :
+       {std::vector<int64_t>{1000}, {0, 0}, {1000, 0}, {1000, 1200}, {1000, 1200, 1000}}) {
+    Gang gang;
+    EXPECT_EQ(vanish_after(rows, gang).cause, "the connection closed");
+  }
+  Gang gang;
+  vanish_after({1000}, gang);
+  Member& member = gang.members[0] = {.hello = hello(0, 11), .last_heard = kNow, .rows = 1000};
+  on_ingested(gang, member, {{0, 5, {}}});
+  EXPECT_EQ(vanish_after({1000}, gang).kind, ErrorKind::world) << "one came through between them";
+  const Lost failed =
+      out_of_memory_or({.how = Loss::failed, .cause = "", .when = kNow}, gang, gang.members[0], options(1));
+  EXPECT_EQ(failed.kind, ErrorKind::world) << "it said why";
+}
+
 TEST(Rescue, IsForPlacesWhereSparkStartsNobody) {
   Gang gang = halted(3, 4);
   lose(gang, 1, Loss::vanished, ErrorKind::world, "");

@@ -68,6 +68,12 @@ E get_enum(Decoder& in, E last) {
   return static_cast<E>(value);
 }
 
+bool get_flag(Decoder& in) {
+  const auto value = in.get<uint8_t>();
+  if (value > 1) fail_world("message has the flag ", int{value});
+  return value == 1;
+}
+
 /// Decodes a whole message by `read`.
 template <typename Read>
 auto whole(ByteView bytes, Read read) {
@@ -174,7 +180,7 @@ Start Start::decode(ByteView bytes) {
     Start start;
     start.roster.generation = in.get<uint64_t>();
     for (auto left = in.get<uint32_t>(); left > 0; --left) start.roster.members.push_back(get_member(in));
-    start.roster.force_tcp = in.get<uint8_t>() != 0;
+    start.roster.force_tcp = get_flag(in);
     start.roster.timeout = in.get<double>();
     start.commit = in.get<uint64_t>();
     start.held = get_held(in);
@@ -244,12 +250,15 @@ Ping Ping::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Ping{in.get<uint64_t>()}; });
 }
 
-Bytes Pong::encode() const { return Encoder().put(number).put(step).take(); }
+Bytes Pong::encode() const { return Encoder().put(number).put(step).put(idle).take(); }
 
 Pong Pong::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) {
-    const auto number = in.get<uint64_t>();
-    return Pong{number, in.get<int64_t>()};
+    Pong pong;
+    pong.number = in.get<uint64_t>();
+    pong.step = in.get<int64_t>();
+    pong.idle = in.get<double>();
+    return pong;
   });
 }
 

@@ -22,7 +22,7 @@ enum class Kind : uint16_t {
   start = 5,
   metrics = 6,
   ping = 7,
-  pong = 8,
+  // 8 was a pong that did not tell how long the worker had been idle
   result_begin = 9,
   result_chunk = 10,
   result_stored = 11,
@@ -41,6 +41,7 @@ enum class Kind : uint16_t {
   checkpoint = 24,
   pause = 25,
   paused = 26,
+  pong = 27,
 };
 
 /// The longest body of a frame on the control link.
@@ -197,11 +198,12 @@ struct Ping {
   static Ping decode(ByteView bytes);
 };
 
-/// The answer: the worker's I/O thread lives, and this is its last step.
+/// The answer: the worker's I/O thread lives, and this is what it sees of the training thread.
 struct Pong {
   static constexpr Kind kKind = Kind::pong;
   uint64_t number = 0;
-  int64_t step = -1;  // -1: none yet
+  int64_t step = -1;  // its last one; -1: none yet
+  double idle = 0;    // seconds for which it has been at work and got nothing done, see base/pulse.h
 
   Bytes encode() const;
   static Pong decode(ByteView bytes);

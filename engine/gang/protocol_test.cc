@@ -65,7 +65,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Kill{"stoker-x"});
   expect_round_trip(StateDigest{3, {4, 5}});
   expect_round_trip(Ping{9});
-  expect_round_trip(Pong{9, -1});
+  expect_round_trip(Pong{9, -1, 2.5});
   expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});
   expect_round_trip(ResultStored{{3, 4}});
   expect_round_trip(Failed{ErrorKind::bug, "text"});
@@ -104,6 +104,14 @@ TEST(Protocol, UnknownCodesAreRefused) {
   Bytes admission = Admission{}.encode();
   admission[0] = std::byte{4};
   EXPECT_THROW(Admission::decode(admission), Error);
+}
+
+TEST(Protocol, FlagsAreYesOrNo) {
+  Bytes message = Start{}.encode();
+  const size_t flag = sizeof(uint64_t) + sizeof(uint32_t);  // after generation and no members
+  ASSERT_EQ(message[flag], std::byte{0});
+  message[flag] = std::byte{2};
+  EXPECT_THROW(Start::decode(message), Error);
 }
 
 TEST(Protocol, HostileCountsCostNoMemory) {

@@ -12,13 +12,25 @@ bool of_generation(Kind kind) {
          kind == Kind::paused;
 }
 
-/// A worker that is silent again where it was before may just be slow there.
-void grow_patience(Gang& gang, const Member& member) {
+int64_t step_of(const Gang& gang) {
   int64_t step = -1;
-  for (const auto& [partition, other] : gang.members) step = std::max(step, other.step);
+  for (const auto& [partition, member] : gang.members) step = std::max(step, member.step);
+  return step;
+}
+
+/// A worker that is silent again where it was before may just be slow there.
+void after_silence(Gang& gang, const Member& member) {
+  const int64_t step = step_of(gang);
   const auto [before, first] = gang.silent_at.try_emplace(member.hello.partition, step);
   if (!first && before->second == step) gang.patience *= 2;
   before->second = step;
+}
+
+/// So may all be whose training threads are stuck at one step: they run the same operators.
+void after_standstill(Gang& gang) {
+  const int64_t step = step_of(gang);
+  if (gang.stuck_at == step) gang.patience *= 2;
+  gang.stuck_at = step;
 }
 
 }  // namespace
@@ -51,7 +63,13 @@ std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCo
   const auto changed = changed_rows(member, shards, gang);
   for (const ShardCount& shard : shards) gang.registered[shard.shard] = shard;
   member.shards = std::move(shards);
+  gang.vanished_at.erase(member.hello.partition);
   return changed;
+}
+
+void on_pong(Member& member, const Pong& message) {
+  member.step = std::max(member.step, message.step);
+  member.idle = message.idle;
 }
 
 void on_halted(Member& member, Halted message) {
@@ -63,7 +81,9 @@ void on_halted(Member& member, Halted message) {
 void on_paused(Member& member) { member.paused = true; }
 
 void on_loss(Gang& gang, Member& member, Lost lost) {
-  if (lost.how == Loss::silent) grow_patience(gang, member);
+  if (lost.how == Loss::silent) after_silence(gang, member);
+  if (lost.how == Loss::stuck) after_standstill(gang);
+  if (lost.how == Loss::vanished && !member.shards) gang.vanished_at[member.hello.partition] = member.rows;
   member.lost = std::move(lost);
   member.working = false;
   ++gang.losses;

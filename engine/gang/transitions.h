@@ -16,6 +16,7 @@ void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now)
 bool is_void(Kind kind, uint64_t generation, const Gang& gang);
 /// Returns the replay's error, if it brought other rows. Throws Error(world) when rows are told twice.
 std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards);
+void on_pong(Member& member, const Pong& message);
 void on_halted(Member& member, Halted message);
 void on_paused(Member& member);
 void on_loss(Gang& gang, Member& member, Lost lost);

@@ -1,5 +1,8 @@
 #include "gang/worker_link.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -47,6 +50,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   void drained(ConnectionId) override;
   void tick(TimePoint now) override;
 
+  void end_process(const std::string& unix_name) const;
   void take(const Frame& frame);
   void take_start(const Frame& frame);
   void abort(const std::string& reason, bool told);
@@ -65,7 +69,9 @@ struct WorkerLink::Impl : net::LoopHandler {
 
   const Bytes secret;
   const Hello hello;
+  pulse::Pulse pulse;
   std::atomic<int64_t> step{-1};
+  std::atomic<double> idle{0};          // seconds, of the pulse
   std::atomic<uint64_t> generation{0};  // of the newest start
   std::atomic<uint64_t> pause{0};       // the newest generation that was asked to pause
   ConnectionId connection = 0;
@@ -86,6 +92,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   int chunks_ahead = 0;
   TimePoint last_heard = Clock::now();
   TimePoint last_tick = Clock::now();
+  pulse::Watch watch;
 
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
@@ -121,10 +128,15 @@ void WorkerLink::Impl::received(ConnectionId, Frame frame) {
     changed.notify_all();
   }
   if (static_cast<Kind>(frame.kind) == Kind::halt) call_back();
-  if (static_cast<Kind>(frame.kind) == Kind::kill)
-    net::end_process_behind(Kill::decode(frame.body).unix_name, net::kKillTime);
+  if (static_cast<Kind>(frame.kind) == Kind::kill) end_process(Kill::decode(frame.body).unix_name);
   if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason, true);
-  if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step});
+  if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step, idle});
+}
+
+/// That of a neighbour, or this one itself, when its training thread does not come back.
+void WorkerLink::Impl::end_process(const std::string& unix_name) const {
+  if (unix_name == hello.unix_name) ::kill(::getpid(), SIGKILL);
+  net::end_process_behind(unix_name, net::kKillTime);
 }
 
 void WorkerLink::Impl::take(const Frame& frame) {
@@ -191,6 +203,7 @@ void WorkerLink::Impl::tick(TimePoint now) {
   {
     const std::lock_guard lock(mutex);
     const Duration gap = now - std::exchange(last_tick, now);
+    idle = seconds(watch.look(now, pulse.read(), kOwnAbsence));
     if (gap > kOwnAbsence) last_heard += gap;  // this process stood still, and what was said meanwhile is not read yet
     const double limit = admission && admission->verdict == Admission::Verdict::go ? admission->silence_limit : 0;
     if (limit <= 0 || leaving || now - last_heard < from_seconds(limit)) return;
@@ -232,6 +245,7 @@ void WorkerLink::Impl::send(Kind kind, ByteView body) {
 
 template <typename Ready>
 void WorkerLink::Impl::wait(Ready ready, bool of_generation) {
+  const pulse::Rest rest;
   std::unique_lock lock(mutex);
   const auto reason = [&] { return of_generation ? stopped() : abort_reason; };
   changed.wait(lock, [&] { return ready() || reason() || gone; });
@@ -244,6 +258,7 @@ void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
     if (std::exchange(leaving, true) || gone) return;
   }
   send(kind, body);
+  const pulse::Rest rest;
   std::unique_lock lock(mutex);
   changed.wait_for(lock, kFarewellTime, [&] { return gone; });
 }
@@ -315,6 +330,8 @@ bool WorkerLink::pause_asked() const { return impl_->pause == impl_->generation;
 void WorkerLink::paused() { impl_->send(Kind::paused, {}); }
 
 void WorkerLink::progress(int64_t step) { impl_->step = step; }
+
+pulse::Pulse& WorkerLink::pulse() { return impl_->pulse; }
 
 void WorkerLink::metrics(const std::string& json) {
   const auto parsed = nlohmann::json::parse(json, nullptr, false);

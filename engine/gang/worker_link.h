@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/pulse.h"
 #include "gang/protocol.h"
 
 namespace stoker::gang {
@@ -50,6 +51,8 @@ class WorkerLink {
   void paused();
   /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.
   void progress(int64_t step);
+  /// The training thread's, whose standstill heartbeats tell the coordinator. Waits of this link are rests.
+  pulse::Pulse& pulse();
   /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.
   void metrics(const std::string& json);
   /// How a part of a checkpoint ended, a JSON object; sent on as it is.

@@ -4,19 +4,28 @@
 #include <utility>
 
 #include "base/fault.h"
+#include "base/hash.h"
 
 namespace stoker::net {
 namespace {
 
-constexpr uint32_t kMagic = 'S' | 'T' << 8 | 'F' << 16 | 1 << 24;
+constexpr uint32_t kMagic = 'S' | 'T' << 8 | 'F' << 16 | 2 << 24;
+constexpr size_t kChecked = kFrameHeader - sizeof(uint64_t);
+
+uint64_t check_of(ByteView header, ByteView body) { return checksum(header.first(kChecked), checksum(body)); }
+
+Bytes header_of(uint16_t kind, uint64_t generation, ByteView body) {
+  Encoder out;
+  out.put(kMagic).put(kind).put(uint16_t{0});
+  out.put(static_cast<uint32_t>(body.size())).put(generation);
+  return out.put(check_of(out.view(), body)).take();
+}
 
 }  // namespace
 
 Bytes encode_frame(uint16_t kind, uint64_t generation, ByteView body, size_t max_body) {
   if (body.size() > max_body) fail_bug("message of ", body.size(), " bytes; at most ", max_body, " fit a frame");
-  Encoder out;
-  out.put(kMagic).put(kind).put(uint16_t{0}).put(static_cast<uint32_t>(body.size())).put(generation);
-  Bytes bytes = out.take();
+  Bytes bytes = header_of(kind, generation, body);
   bytes.insert(bytes.end(), body.begin(), body.end());
   fault::frame("link", bytes);
   return bytes;
@@ -33,6 +42,7 @@ void FrameReader::read_header() {
   if (in.get<uint16_t>() != 0) fail_world("a frame whose reserved field is not zero");
   length_ = in.get<uint32_t>();
   frame_.generation = in.get<uint64_t>();
+  check_ = in.get<uint64_t>();
   if (length_ > max_body_) fail_world("a frame of ", length_, " bytes; at most ", max_body_, " are allowed");
 }
 
@@ -44,6 +54,7 @@ void FrameReader::feed(ByteView bytes, const std::function<void(Frame)>& take) {
     if (pending_.size() == kFrameHeader) read_header();
     if (pending_.size() < kFrameHeader || missing() > 0) continue;
     frame_.body.assign(pending_.begin() + kFrameHeader, pending_.end());
+    if (check_of(pending_, frame_.body) != check_) fail_world("a frame arrived damaged, kind ", frame_.kind);
     pending_.clear();
     take(std::exchange(frame_, {}));
   }

@@ -1,9 +1,10 @@
 #pragma once
 // A frame: what carries one message of an authenticated connection.
 //
-//   magic "STF" and version 1 | kind u16 | 0 u16 | length of the body u32 | generation u64 | body
+//   magic "STF" and version 2 | kind u16 | 0 u16 | length of the body u32 | generation u64 | check u64 | body
 //
-// All numbers are little-endian. docs/formats/gang.md has a worked example.
+// The check is XXH3-64 of the header before it, seeded with that of the body. All numbers are little-endian.
+// docs/formats/gang.md has a worked example.
 #include <functional>
 
 #include "base/codec.h"
@@ -16,7 +17,7 @@ struct Frame {
   Bytes body;
 };
 
-inline constexpr size_t kFrameHeader = 20;
+inline constexpr size_t kFrameHeader = 28;
 
 /// The frame's bytes. Throws Error(bug) when the body is longer than `max_body`, the limit of the connection.
 Bytes encode_frame(uint16_t kind, uint64_t generation, ByteView body, size_t max_body);
@@ -26,7 +27,7 @@ class FrameReader {
  public:
   explicit FrameReader(size_t max_body) : max_body_(max_body) {}
   /// Takes bytes as they come and hands on each frame that they complete. Throws Error(world) on a wrong or oversized
-  /// header, as soon as it is there; the stream is of no use after that.
+  /// header, as soon as it is there, and on a frame that was spoilt; the stream is of no use after that.
   void feed(ByteView bytes, const std::function<void(Frame)>& take);
   /// Whether the stream would be cut inside a frame if it ended here.
   bool inside_frame() const { return !pending_.empty(); }
@@ -38,6 +39,7 @@ class FrameReader {
   size_t max_body_;
   Frame frame_;
   size_t length_ = 0;
+  uint64_t check_ = 0;
   Bytes pending_;  // of the frame at hand: header, then body
 };
 

@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "base/hash.h"
+
 namespace stoker::net {
 namespace {
 
@@ -44,8 +46,10 @@ TEST(Frame, ComesWholeHoweverTheStreamIsCut) {
 
 TEST(Frame, BytesAreThoseOfTheDocument) {
   const Bytes frame = encode_frame(7, 2, as_bytes("hi"), 1000);
-  const std::string expected("STF\x01\x07\x00\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00hi", 22);
-  EXPECT_EQ(to_string(frame), expected);
+  const std::string expected("STF\x02\x07\x00\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00", 20);
+  EXPECT_EQ(to_string(ByteView(frame).first(20)), expected);
+  const Bytes check = Encoder().put(checksum(as_bytes(expected), checksum(as_bytes("hi")))).take();
+  EXPECT_EQ(to_string(ByteView(frame).subspan(20)), to_string(check) + "hi");
 }
 
 TEST(Frame, TooLargeIsRefusedAtBothEnds) {
@@ -71,6 +75,22 @@ TEST(Frame, RandomBytesNeverMakeAFrame) {
     for (auto& byte : noise) byte = static_cast<std::byte>(random());
     FrameReader reader(1000);
     EXPECT_THROW(reader.feed(noise, [](Frame) { FAIL(); }), Error);
+  }
+}
+
+TEST(Frame, EachBitThatIsSpoiltIsSeen) {
+  const Bytes frame = encode_frame(7, 2, body_of(20), 1000);
+  for (size_t bit = 0; bit < 8 * frame.size(); ++bit) {
+    Bytes spoilt = frame;
+    spoilt[bit / 8] ^= std::byte{1} << bit % 8;
+    FrameReader reader(1000);
+    bool refused = false;
+    try {
+      reader.feed(spoilt, [](Frame) { FAIL(); });
+    } catch (const Error&) {
+      refused = true;
+    }
+    EXPECT_TRUE(refused || reader.inside_frame()) << bit;  // a greater length waits for more
   }
 }
 

@@ -30,7 +30,6 @@ class Chain final : public Step {
   bool runs_together() const override { return true; }
   std::vector<StepScalars> run_together(int set, const std::vector<MicroBatch>& batches,
                                         const GradientStack& gradients) override;
-  uint64_t operators_run() const override { return operators_run_.load(std::memory_order_relaxed); }
 
  private:
   at::Tensor features(const MicroBatch& batch) const;
@@ -45,7 +44,6 @@ class Chain final : public Step {
   std::vector<IValue> constants_;
   const float* weights_[2] = {};
   Slots slots_;
-  std::atomic<uint64_t> operators_run_{0};
 };
 
 Chain::Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constants, const DenseKernels& kernels)
@@ -72,7 +70,6 @@ std::vector<StepScalars> Chain::run_together(int set, const std::vector<MicroBat
     rows.push_back({features.back().const_data_ptr<float>(), features.back().numel() / trunk_.layers[0].in});
   }
   layers_.forward(std::move(rows), weights_[set]);
-  operators_run_.fetch_add(trunk_.layers.size(), std::memory_order_relaxed);
   std::vector<StepScalars> scalars;
   for (size_t i = 0; i < batches.size(); ++i) scalars.push_back(run_head(i, batches[i], features[i]));
   layers_.backward(gradients);
@@ -105,7 +102,7 @@ StepScalars Chain::run_head(size_t number, const MicroBatch& batch, const at::Te
   for (size_t i = 0; i < constants_.size(); ++i) slots_[trunk_.head.constants[i].slot] = constants_[i];
   auto output = at::from_blob(layers_.output(number), output_shape(features), at::kFloat).set_requires_grad(true);
   slots_[trunk_.output] = output;
-  plan_.run(slots_, batch.key, operators_run_);
+  plan_.run(slots_, batch.key);
   const auto scalars = loss_scalars(trunk_.head, slots_, batch.inputs.front().size(0));
   const auto gradient = backward(trunk_.head, slots_, {torch::autograd::impl::gradient_edge(output)})[0];
   std::fill(slots_.begin(), slots_.end(), IValue());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/pulse.h"
 #include "program/dense_forward.h"
 
 namespace stoker::program {
@@ -31,6 +32,7 @@ void DenseLayers::forward(std::vector<FeatureRows> batches, const float* weights
     for (size_t b = 0; i == 0 && b < batches_.size(); ++b)
       multiply(i, batches_[b].x, outputs_[i].data() + firsts_[b] * layer.out, batches_[b].rows);
     kernels_.finish({outputs_[i].data(), bias(layer), rows_, layer.out, layer.relu});
+    pulse::beat();
   }
   gradient_.make_room(rows_ * layers_.back().out);
 }
@@ -53,6 +55,7 @@ void DenseLayers::fold(FoldedProduct product, std::span<const FoldTerm> terms, s
   product.out_row = product.columns;
   product.scratch = scratch_.data();
   kernels_.fold(product);
+  pulse::beat();
 }
 
 void DenseLayers::backward(const GradientStack& to) {

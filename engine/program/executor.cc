@@ -27,7 +27,6 @@ class Executor final : public Step {
   void bind(int set, float* weights, float* buffers, int64_t* counts) override;
   StepScalars run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
                   const RandomKey& key) override;
-  uint64_t operators_run() const override { return operators_run_.load(std::memory_order_relaxed); }
 
  private:
   struct Set {
@@ -47,7 +46,6 @@ class Executor final : public Step {
   Set sets_[2];
   std::vector<int64_t> counts_;  // this run's own
   Slots slots_;
-  std::atomic<uint64_t> operators_run_{0};
 };
 
 Executor::Executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants)
@@ -78,7 +76,7 @@ StepScalars Executor::run(int set, const std::vector<at::Tensor>& inputs, float*
   for (size_t i = 0; i < program_.parameters.size(); ++i) slots_[program_.parameters[i].slot] = sets_[set].leaves[i];
   for (size_t i = 0; i < constants_.size(); ++i) slots_[program_.constants[i].slot] = constants_[i];
   fill_buffers(sets_[set], buffers_out);
-  plan_.run(slots_, key, operators_run_);
+  plan_.run(slots_, key);
   const auto result = loss_scalars(program_, slots_, inputs.empty() ? 0 : inputs.front().size(0));
   landing_.begin(gradient);
   backward(program_, slots_);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/pulse.h"
 #include "program/test_programs.h"
 
 namespace stoker::program {
@@ -42,6 +43,18 @@ TEST(Executor, HiddenLayerStopsGradientsWhereReluIsOff) {
   EXPECT_EQ(bench.run({at::full({1, 1}, 4.0F)}).numerator, 40);
   EXPECT_TRUE(at::equal(bench.gradient_of("a").flatten(), floats({20, 0})));
   EXPECT_TRUE(at::equal(bench.gradient_of("b").flatten(), floats({8, 0})));
+}
+
+TEST(Executor, BeatsAtEachOperatorForwardAndBackward) {
+  Writer w;
+  int y = w.node("aten.linear.default", {slot(w.input("x", "feature", {3})), slot(w.parameter("w", {3, 3}))});
+  for (int i = 0; i < 5; ++i) y = w.node("aten.tanh.default", {slot(y)});
+  Bench bench(w.train(w.node("aten.sum.default", {slot(y)})), {{"w", at::ones({3, 3})}});
+  pulse::Pulse pulse;
+  const pulse::Work work(pulse);
+  const uint64_t before = pulse.read().beats;
+  bench.run({at::ones({4, 3})});
+  EXPECT_EQ(pulse.read().beats - before, 2u * 7u);
 }
 
 TEST(Executor, EveryFloatOfTheGradientIsWritten) {

@@ -110,8 +110,7 @@ std::vector<at::Tensor> Inference::run_chunk(const Tensors& inputs) const {
   auto slots = weights_;
   for (size_t i = 0; i < inputs.size(); ++i) slots[program_.inputs[i].slot] = inputs[i];
   if (chain_) slots[chain_->trunk.output] = run_chain(inputs[chain_->trunk.input]);
-  std::atomic<uint64_t> operators_run{0};
-  plan_.run(slots, RandomKey{}, operators_run);
+  plan_.run(slots, RandomKey{});
   Tensors outputs;
   for (const auto& output : program_.outputs) outputs.push_back(slots[output.slot].toTensor());
   return outputs;

@@ -1,9 +1,13 @@
 #include "program/plan.h"
 
+#include <torch/csrc/autograd/function.h>
+
 #include <algorithm>
+#include <memory>
 #include <new>
 
 #include "base/error.h"
+#include "base/pulse.h"
 #include "program/symbols.h"
 
 namespace stoker::program {
@@ -85,6 +89,21 @@ void flatten(Stack& stack) {
   stack = std::move(flat);
 }
 
+struct BackwardBeat : torch::autograd::FunctionPreHook {
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& gradients) override {
+    pulse::beat();
+    return gradients;
+  }
+};
+
+/// The backward pass is one call, and beats here each time it comes to an operator.
+void beat_in_backward(const Stack& results) {
+  if (!at::GradMode::is_enabled() || results.empty() || !results[0].isTensor()) return;
+  const auto& tensor = results[0].toTensor();
+  if (!tensor.defined() || !tensor.requires_grad()) return;
+  if (const auto& node = tensor.grad_fn()) node->add_pre_hook(std::make_unique<BackwardBeat>());
+}
+
 void store(Stack& results, const std::vector<int>& out, Slots& slots) {
   for (size_t i = 0; i < out.size(); ++i) {
     if (out[i] == -1) continue;
@@ -143,14 +162,14 @@ void Plan::find_last_uses(const Program& program) {
   }
 }
 
-void Plan::run(Slots& slots, const RandomKey& key, std::atomic<uint64_t>& operators_run) const {
+void Plan::run(Slots& slots, const RandomKey& key) const {
   Stack stack;
   stack.reserve(16);
   size_t i = 0;
   try {
     for (; i < nodes_.size(); ++i) {
       run_node(nodes_[i], i, slots, key, stack);
-      operators_run.fetch_add(1, std::memory_order_relaxed);
+      pulse::beat();
     }
   } catch (...) {
     rethrow_as_error(nodes_[i].label);
@@ -169,6 +188,7 @@ void Plan::run_node(const PlannedNode& node, size_t number, Slots& slots, const 
     }
     node.call(stack);
   }
+  beat_in_backward(stack);
   flatten(stack);
   store(stack, node.out, slots);
 }

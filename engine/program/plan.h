@@ -1,7 +1,6 @@
 #pragma once
 // A program's nodes made ready to run: operators resolved, constant arguments converted, last uses known.
 // Immutable; any number of threads may run one plan, each on slots of its own.
-#include <atomic>
 #include <functional>
 #include <string>
 #include <vector>
@@ -24,7 +23,7 @@ class Plan {
 
   /// Runs all nodes. Inputs, parameters, buffers and constants must lie in their slots; outputs, loss and metric lie in
   /// theirs afterwards, other values are dropped at their last use. Errors of torch become Error(user) with the place.
-  void run(Slots& slots, const RandomKey& key, std::atomic<uint64_t>& operators_run) const;
+  void run(Slots& slots, const RandomKey& key) const;
 
   int slots() const { return slots_; }
 

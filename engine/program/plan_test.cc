@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/pulse.h"
 #include "program/test_programs.h"
 
 namespace stoker::program {
@@ -17,9 +18,11 @@ Slots run(const Writer& writer, const at::Tensor& x) {
   const Plan plan(program);
   Slots slots(plan.slots());
   slots[0] = x;
-  std::atomic<uint64_t> operators{0};
-  plan.run(slots, RandomKey{}, operators);
-  EXPECT_EQ(operators, program.nodes.size());
+  pulse::Pulse pulse;
+  const pulse::Work work(pulse);
+  const uint64_t before = pulse.read().beats;
+  plan.run(slots, RandomKey{});
+  EXPECT_EQ(pulse.read().beats - before, program.nodes.size());
   return slots;
 }
 

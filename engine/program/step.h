@@ -64,9 +64,6 @@ class Step {
                                                 const GradientStack& gradients) {
     fail_bug("this step takes one micro-batch at a time");
   }
-
-  /// Operators run so far, for progress by heartbeat.
-  virtual uint64_t operators_run() const = 0;
 };
 
 }  // namespace stoker::program

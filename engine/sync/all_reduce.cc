@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/pulse.h"
 
 namespace stoker::sync {
 
@@ -20,7 +21,10 @@ Extent common(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min
 
 template <typename Body>
 void in_chunks(Extent range, Body body) {
-  for (int64_t at = range.begin; at < range.end; at += kChunk) body(Extent{at, std::min(at + kChunk, range.end)});
+  for (int64_t at = range.begin; at < range.end; at += kChunk) {
+    body(Extent{at, std::min(at + kChunk, range.end)});
+    pulse::beat();
+  }
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/pulse.h"
+
 namespace stoker::train {
 
 namespace {
@@ -59,6 +61,12 @@ Checkpoints::Checkpoints(CheckpointSpec spec, std::vector<std::string> optimizer
       tell_(std::move(tell)),
       writer_(storage_, [this](const checkpoint::Outcome& outcome) { told(outcome); }) {}
 
+/// Storage has time limits of its own, or none.
+Bytes Checkpoints::fetch(const std::string& name) const {
+  const pulse::Rest rest;
+  return storage_->get(name);
+}
+
 uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& start,
                            const sync::HostState& state) const {
   const ResumeSpec& from = *spec_.resume;
@@ -70,7 +78,7 @@ uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& st
   for (size_t p = group.local_rank(); p < from.parts.size(); p += ranks) {
     const std::string name = from.folder + "/" + from.parts[p];
     try {
-      const Bytes whole = storage_->get(name);
+      const Bytes whole = fetch(name);
       const auto head = checkpoint::check_part(whole);
       if (head.commit != from.commit) fail_world("it belongs to another checkpoint");
       copy_in(ByteView(whole).subspan(checkpoint::kPartHead), head.range, pieces<WritableImage>(mine));

@@ -61,6 +61,7 @@ class Checkpoints {
  private:
   std::string note(const std::vector<Section>& sections, Position position) const;
   void told(const checkpoint::Outcome& outcome) const;
+  Bytes fetch(const std::string& name) const;
 
   const CheckpointSpec spec_;
   const std::vector<std::string> optimizer_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/hash.h"
+#include "base/pulse.h"
 #include "data/gather.h"
 
 namespace stoker::train {
@@ -71,6 +72,7 @@ std::vector<at::Tensor> Feed::gather(int64_t step, int shard) {
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
     batch.push_back(data::gather_batch(store_, c, from, &draws));
+  pulse::beat();
   return batch;
 }
 

@@ -56,7 +56,8 @@ void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
   epochs_.push_back(current_);
 }
 
-std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t steps, int64_t epochs) const {
+std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t steps, int64_t epochs,
+                              int64_t micro_batches) const {
   EpochRecord now = current_;
   now.totals = totals;
   json out = now.to_json(mean_);
@@ -65,6 +66,7 @@ std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t
   out["step_of_epoch"] = totals.steps;
   out["steps_of_epoch"] = steps;
   out["epochs"] = epochs;
+  out["micro_batches"] = micro_batches;
   return out.dump();
 }
 

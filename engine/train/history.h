@@ -43,7 +43,8 @@ class History {
   void end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent);
   PhaseTimes& phases() { return current_.phases; }
   /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones.
-  std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs) const;
+  std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs,
+                       int64_t micro_batches) const;
   nlohmann::json to_json() const;
 
  private:

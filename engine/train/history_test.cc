@@ -42,7 +42,7 @@ TEST(History, ProgressCountsStepsOfAllEpochs) {
   history.begin_epoch({}, 0);
   history.end_epoch({}, 0);
   history.begin_epoch({}, 0);
-  const auto line = nlohmann::json::parse(history.progress({.steps = 3}, 1, 10, 2));
+  const auto line = nlohmann::json::parse(history.progress({.steps = 3}, 1, 10, 2, 60));
   EXPECT_EQ(line["step"], 13);
   EXPECT_EQ(line["step_of_epoch"], 3);
   EXPECT_EQ(line["loss"], 0);

@@ -32,6 +32,7 @@ bool Session::live(const gang::Start& start) try {
 } catch (const Error& seen) {
   if (link_.aborted()) throw Error(ErrorKind::aborted, link_.abort_reason());
   if (seen.kind() == ErrorKind::user || seen.kind() == ErrorKind::bug) throw;
+  if (fault::skips("recovery")) forget();
   const bool has_state = trainer_ && trainer_->has_state();
   link_.halted(start, has_state ? trainer_->state().committed() : 0,
                seen.kind() == ErrorKind::world ? seen.what() : "");
@@ -92,9 +93,18 @@ bool Session::nobody_disturbs(const gang::Roster& roster) const {
 
 /// Where no member has a state any more the coordinator may still hold one.
 void Session::find_state(const gang::Start& start) {
-  if (start.commit > 0 || start.held.pid == 0 || start.held.bytes != trainer_->state_bytes()) return;
+  if (start.commit > 0 || start.held.pid == 0 || fault::skips("recovery") ||
+      start.held.bytes != trainer_->state_bytes())
+    return;
   if (net::Fd fd = gang::open_held(start.held); fd)
     trainer_->adopt(shm::Segment::adopt(fd.release(), start.held.bytes));
+}
+
+/// Instead of recovery the fit would start from its beginning.
+void Session::forget() {
+  if (trainer_) forgotten_runs_ += trainer_->runs();
+  checkpoints_.reset();
+  trainer_.reset();
 }
 
 void Session::offer_state() {
@@ -170,7 +180,7 @@ void Session::report(const data::Plan& plan, int rank, bool now) {
   if (!now && since_report_.elapsed() < kReportEvery) return;
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());
-  link_.metrics(history_->progress(running, rank, plan.steps(), spec_.epochs));
+  link_.metrics(history_->progress(running, rank, plan.steps(), spec_.epochs, forgotten_runs_ + trainer_->runs()));
   since_report_.restart();
 }
 

@@ -33,6 +33,7 @@ class Session {
   bool nobody_disturbs(const gang::Roster& roster) const;
   void find_state(const gang::Start& start);
   void offer_state();
+  void forget();
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
   bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
@@ -50,6 +51,7 @@ class Session {
   std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none
   std::vector<collective::Member> neighbours_;  // of the last generation: those who could write into the state
   Stopwatch since_report_;
+  int64_t forgotten_runs_ = 0;  // of trainers before this one
 };
 
 }  // namespace stoker::train

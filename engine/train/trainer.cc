@@ -109,13 +109,18 @@ uint64_t Trainer::load_initial() {
   return kInitial;
 }
 
+void Trainer::count_run() {
+  ++runs_;
+  state_->count_run();
+  fault::point("forward", static_cast<int64_t>(state_->committed()));
+}
+
 void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {
   float* gradient = reduce_->partial();
   float* buffers = gradient + arena_.floats();
   std::fill_n(buffers, buffers_.floats(), 0.0f);
   const int set = state_->current();
-  state_->count_run();
-  fault::point("forward", static_cast<int64_t>(state_->committed()));
+  count_run();
   const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
   const auto s = step_->run(set, inputs, gradient, buffers, key);
   const float share = static_cast<float>(static_cast<double>(inputs.at(0).size(0)) / spec.rows);
@@ -140,8 +145,7 @@ void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
   std::vector<program::MicroBatch> batches;
   for (const int shard : shards) {
     batches.push_back({inputs(shard), {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
-    state_->count_run();
-    fault::point("forward", static_cast<int64_t>(state_->committed()));
+    count_run();
   }
   times.gather += watch.restart();
   const auto fold = reduce_->own_fold();

@@ -68,8 +68,11 @@ class Trainer {
   /// REQUIRES: has_state().
   const sync::HostState& state() const { return *state_; }
   bool has_state() const { return state_ != nullptr; }
+  /// Micro-batches that this worker has run, those of steps that came to nothing included.
+  int64_t runs() const { return runs_; }
 
  private:
+  void count_run();
   void begin(const Load& load);
   uint64_t load_initial();
   void write_totals(const StepSpec& spec, const sync::Scalars& totals);
@@ -95,6 +98,7 @@ class Trainer {
   collective::Group* group_ = nullptr;  // between join() and leave()
   std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::AllReduce> reduce_;
+  int64_t runs_ = 0;
 };
 
 }  // namespace stoker::train

@@ -24,20 +24,19 @@ def deaths_of(killer: Killer) -> int:
 
 def _too_much_work(killer: Killer, history: dict[str, Any], reference: dict[str, Any], shards: int) -> list[str]:
     """Each time the gang breaks no more than the step at hand is done again. What breaks it is a death, or a frame
-    that was lost or spoilt."""
+    that was lost or spoilt. Counted twice: by the state itself, and by the workers, who forget nothing."""
     breaks = max(deaths_of(killer), len(killer.told("started")) - 1)
     limit = reference["micro_batches"] + breaks * shards
-    if history["micro_batches"] <= limit:
-        return []
-    return [f"{history['micro_batches']} micro-batches where {limit} were enough"]
+    done = max(history["micro_batches"], sum(killer.ledger.values()))
+    return [f"{done} micro-batches where {limit} were enough"] if done > limit else []
 
 
 def _other_processes(killer: Killer) -> list[str]:
-    """A survivor has one pid; a place has as many attempts as deaths, and one."""
-    lost = [data["pid"] for data in killer.told("failed")]
+    """Who was not struck has one pid."""
+    struck = {hit.pid for hit in killer.hits}
     replaced = {place: pids[:-1] for place, pids in killer.pids.items()}
-    return [f"worker {place}: pid {pid} was replaced and had not died"
-            for place, pids in replaced.items() for pid in pids if pid not in lost]  # fmt: skip
+    return [f"worker {place}: pid {pid} was replaced, and nothing had struck it"
+            for place, pids in replaced.items() for pid in pids if pid not in struck]  # fmt: skip
 
 
 def _lost_commits(killer: Killer) -> list[str]:

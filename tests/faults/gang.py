@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from faults.schedule import Schedule
 from faulty_gang import FaultyGang
 from local_gang import LocalFit
 
+OnEvent = Callable[[FaultyGang, str, dict[str, Any]], None]
 HEARTBEAT = {"heartbeat": 0.1, "heartbeat_timeout": 2.0}
 
 
@@ -25,14 +27,15 @@ def undisturbed(fit: LocalFit, workers: int) -> dict[str, Any]:
     return outcome(FaultyGang(fit, workers).run().history)
 
 
-def carry_out(schedule: Schedule, fit: LocalFit, **options: Any) -> tuple[Killer, dict[str, Any]]:
-    """The account and the outcome."""
+def carry_out(schedule: Schedule, fit: LocalFit, skip: str = "", then: OnEvent = lambda *_: None,
+              **options: Any) -> tuple[Killer, dict[str, Any]]:  # fmt: skip
+    """The account and the outcome. `skip` is what the engine leaves out, `then` is told of events too."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         killer = Killer(schedule, log)
         gang = FaultyGang(
-            fit, schedule.workers, on_event=lambda _, kind, data: killer.event(kind, data),
-            environment=lambda place, attempt: variables(schedule, log, place, attempt),
+            fit, schedule.workers, on_event=lambda *event: (killer.event(*event[1:]), then(*event)),
+            environment=lambda place, attempt: variables(schedule, log, place, attempt, skip),
             options={**HEARTBEAT, "force_tcp": schedule.tcp, "peer_timeout": 3.0, **options}, timeout=60,
         )  # fmt: skip
         try:
@@ -41,6 +44,6 @@ def carry_out(schedule: Schedule, fit: LocalFit, **options: Any) -> tuple[Killer
             killer.end()
 
 
-def variables(schedule: Schedule, log: Path, place: int, attempt: int) -> dict[str, str]:
-    entries = schedule.environment(place, attempt)
+def variables(schedule: Schedule, log: Path, place: int, attempt: int, skip: str) -> dict[str, str]:
+    entries = ";".join(filter(None, [schedule.environment(place, attempt), skip and f"{skip}@1=skip"]))
     return {"STOKER_FAULTS": entries, "STOKER_FAULTS_LOG": os.fspath(log)} if entries else {}

@@ -35,6 +35,7 @@ class Killer:
     pids: dict[int, list[int]] = field(default_factory=dict)  # of all attempts, by place
     events: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
+    ledger: dict[int, int] = field(default_factory=dict)  # micro-batches that each pid has told of
     step: int = 0  # last one heard of
 
     def __post_init__(self) -> None:
@@ -54,6 +55,7 @@ class Killer:
             self._lost.add(data["pid"])
         if kind == "metrics":
             self.step = max(self.step, data["step"])
+            self.ledger[self.pids[data["rank"]][-1]] = data["micro_batches"]
         for order in [order for order in self._open if self._is_due(order, kind)]:
             self._open.remove(order)
             self._carry_out(order)

@@ -15,9 +15,11 @@ class Point:
     rank: int | None = None  # only this one passes it
     tcp: bool = False  # only between hosts
     checkpoints: bool = False
-    ways: tuple[str, ...] = ("die", "freeze", "slow:400")
+    ways: tuple[str, ...] = ("die", "freeze", "hang", "slow:400")
     occasions: int = 1  # the first so many are worth hitting
 
+
+PROCESS_WAYS = ("die", "freeze", "slow:400")  # of another thread than the training one
 
 POINTS = [
     Point("ingest-begin", "before the first row"),
@@ -39,11 +41,12 @@ POINTS = [
     Point("result", "trained, nothing sent"),
     Point("result-chunk", "a part of the model is sent", rank=0),
     Point("finished", "the model is home, the worker has not said farewell", ways=("die", "slow:400")),
-    Point("peer", "a frame to another host", workers=2, tcp=True, ways=("corrupt", "drop"), occasions=40),
+    Point("peer", "the head of a frame to another host", workers=2, tcp=True, ways=("corrupt", "drop"), occasions=40),
+    Point("payload", "what a frame to another host carries", workers=2, tcp=True, ways=("corrupt",), occasions=40),
     Point("link", "a frame to the coordinator", ways=("corrupt",), occasions=6),
-    Point("checkpoint-write", "inside the write of a part", checkpoints=True, occasions=2),
-    Point("checkpoint-sync", "written, not synced", checkpoints=True, occasions=2),
-    Point("checkpoint-rename", "synced, not renamed", checkpoints=True, occasions=2),
-    Point("checkpoint-renamed", "renamed, the folder is not synced", checkpoints=True, occasions=2),
+    Point("checkpoint-write", "inside the write of a part", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
+    Point("checkpoint-sync", "written, not synced", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
+    Point("checkpoint-rename", "synced, not renamed", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
+    Point("checkpoint-renamed", "renamed, the folder is not synced", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
 ]
 BY_NAME = {point.name: point for point in POINTS}

@@ -9,6 +9,12 @@ using gang::Kind;
 using gang::Member;
 using Verdict = gang::Admission::Verdict;
 
+namespace {
+
+bool stands_still(const gang::Lost& lost) { return lost.how == gang::Loss::silent || lost.how == gang::Loss::stuck; }
+
+}  // namespace
+
 World::World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally)
     : plan_(plan), chance_(chance), timeline_(timeline), tally_(tally), truth_(plan.shards) {
   options_.workers = plan.workers;
@@ -45,13 +51,15 @@ void World::tick() {
   last_tick_ = now;
   if (gap >= std::chrono::seconds(1)) gang::on_own_absence(gang_, gap);
   for (const gang::Missed& missed : gang::silent(now, gang_, options_)) {
-    lose(gang_.members.at(missed.partition), {.how = gang::Loss::silent, .cause = missed.cause, .when = now});
+    lose(gang_.members.at(missed.partition), {.how = missed.how, .cause = missed.cause, .when = now});
   }
   if (now >= next_ping_) {
     next_ping_ = now + from_seconds(options_.heartbeat);
     for (const auto& [p, parked] : sessions_) {
       if (!member_of(gang_, processes_[p]->hello)) continue;
-      to_worker(p, [this, p = p] { to_coordinator(p, Kind::pong, 0, [](Member&) {}); });
+      to_worker(p, [this, p = p] {
+        to_coordinator(p, Kind::pong, 0, [pong = pong(p)](Member& member) { gang::on_pong(member, pong); });
+      });
     }
   }
   act();
@@ -120,19 +128,21 @@ void World::lost_connection(int p) {
 
 void World::lose(Member& member, gang::Lost lost) {
   const int p = process_of(member.hello);
-  const bool unheard = lost.how == gang::Loss::vanished || lost.how == gang::Loss::silent;
+  const bool may_live = lost.how == gang::Loss::vanished || stands_still(lost);
+  tally_.stuck += lost.how == gang::Loss::stuck;
   gang::on_loss(gang_, member, std::move(lost));
   if (member.lost->how != gang::Loss::failed) to_worker(p, [this, p] { told_abort(p); });
-  if (unheard) end_process(member);
+  if (may_live) end_process(member);
 }
 
 void World::end_process(const Member& member) {
   const int p = process_of(member.hello);
   if (held_ && !kill(p, 0)) held_.reset();
-  if (member.lost->how != gang::Loss::silent) return;
+  if (!stands_still(*member.lost)) return;
   if (!held_) kill(p, 0);
   for (const auto& [other, parked] : sessions_) {
-    if (!member_of(gang_, processes_[other]->hello) || processes_[other]->host != processes_[p]->host) continue;
+    if (processes_[other]->host != processes_[p]->host) continue;
+    if (other != p && !member_of(gang_, processes_[other]->hello)) continue;
     to_worker(other, [this, p, host = processes_[other]->host] { kill(p, host); });
   }
 }

@@ -37,6 +37,27 @@ void World::wake(int p) {
   for (auto& what : std::exchange(process.missed, {})) in_process(p, after += 0.0001, std::move(what));
 }
 
+/// The training thread alone: in an operator that takes so long, or for good.
+void World::stick(int p, double seconds) {
+  Process& process = *processes_[p];
+  if (process.stuck_since || process.awaits || !process.work) return;
+  process.stuck_since = timeline_.now();
+  in_process(p, seconds, [this, p] { unstick(p); });
+}
+
+void World::unstick(int p) {
+  Process& process = *processes_[p];
+  process.stuck_since.reset();
+  double after = 0;
+  for (auto& what : std::exchange(process.stuck_before, {})) in_thread(p, after += 0.0001, std::move(what));
+  if (process.halt || process.aborted || process.broken) stop_if_waiting(p);
+}
+
+gang::Pong World::pong(int p) const {
+  const auto& since = processes_[p]->stuck_since;
+  return {.step = -1, .idle = since ? seconds(timeline_.now() - *since) : 0};
+}
+
 /// A worker without the coordinator for half of heartbeatTimeout stops.
 void World::workers_miss_coordinator() {
   const double limit = options_.heartbeat_timeout / 2;
@@ -69,7 +90,8 @@ void World::disaster() {
     if (const int other = any_process(); other >= 0) die(other);
     return;
   }
-  if (kind < 68) return freeze(p, freeze_time());
+  if (kind < 62) return freeze(p, freeze_time());
+  if (kind < 68) return stick(p, freeze_time());
   if (kind < 74) {  // a host is gone
     const int host = processes_[p]->host;
     for (size_t other = 0; other < processes_.size(); ++other) {

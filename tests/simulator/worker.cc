@@ -31,8 +31,11 @@ void World::in_process(int p, double seconds, std::function<void()> what) {
 
 /// Happens in the training thread, unless it has left what it was at.
 void World::in_thread(int p, double seconds, std::function<void()> what) {
-  in_process(p, seconds, [this, p, life = processes_[p]->life, what = std::move(what)] {
-    if (processes_[p]->life == life) what();
+  in_process(p, seconds, [this, p, life = processes_[p]->life, what = std::move(what)]() mutable {
+    Process& process = *processes_[p];
+    if (process.life != life) return;
+    if (process.stuck_since) return process.stuck_before.push_back(std::move(what));
+    what();
   });
 }
 
@@ -94,7 +97,7 @@ void World::told_abort(int p) {
 /// A training thread that waits is woken at once; one that does not will see at its next wait.
 void World::stop_if_waiting(int p) {
   Process& process = *processes_[p];
-  if (process.work && !process.awaits) return;
+  if (process.stuck_since || (process.work && !process.awaits)) return;
   if (process.work) leave(p, process.broken.value_or(""));
   if (!process.aborted || !process.alive) return;
   ++process.life;
@@ -264,9 +267,10 @@ void World::hand_out(int p) {
       ++tally_.kept;
     } else {
       mine.memory = std::make_shared<Memory>();
-      mine.memory->commit = process.state->commit;
+      const uint64_t commit = process.state->commit;  // a zombie may have flipped since the numbers were told
+      mine.memory->commit = commit;
       ++(process.adopted ? tally_.adopted : tally_.copied);
-      mine.memory->sets[choice.commit % 2] = process.state->sets[choice.commit % 2];
+      mine.memory->sets[commit % 2] = process.state->sets[commit % 2];
     }
     mine.memory->generation = std::max(mine.memory->generation, process.work->number);
   }

@@ -46,6 +46,7 @@ enum class Point {
 struct Tally {
   int64_t fits = 0, generations = 0, commits = 0, disasters = 0, zombies = 0, kept = 0, copied = 0, adopted = 0;
   int64_t grown = 0;  // generations with late members
+  int64_t stuck = 0;
   int64_t struck[static_cast<int>(Point::count)] = {};
 };
 
@@ -89,7 +90,9 @@ struct Process {
   bool alive = true, frozen = false, unkillable = false;
   bool connected = false;                    // to the coordinator
   std::deque<std::function<void()>> missed;  // while frozen
-  TimePoint up_until{}, down_until{};        // arrival of the last message each way
+  std::optional<TimePoint> stuck_since;      // its training thread alone stands still, the process hears and answers
+  std::deque<std::function<void()>> stuck_before;  // what the training thread will do when it goes on
+  TimePoint up_until{}, down_until{};              // arrival of the last message each way
   // training thread
   uint64_t life = 0;  // grows when the thread leaves what it was at
   std::shared_ptr<Generation> work;
@@ -193,6 +196,9 @@ class World {
   double freeze_time();
   void freeze(int p, double seconds);
   void wake(int p);
+  void stick(int p, double seconds);
+  void unstick(int p);
+  gang::Pong pong(int p) const;
   void workers_miss_coordinator();
   int any_process();
 

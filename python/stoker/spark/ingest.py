@@ -5,27 +5,32 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from stoker.spark import memory
 
 SAY_EVERY = 0.5  # seconds between reports of the rows read so far
+SAY_AGAIN = 1.05  # times the rows that were told last: who is killed twice at the same row has told the same number
 
 
-def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partition: int, piped: Iterator[Any]) -> Any:
-    """A sealed store of the shards' rows. `spec` is the fit's; with "scan" in it the rows are not those of the pipe."""
+def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partition: int, piped: Iterator[Any],
+           check: Callable[[Any], None] = lambda store: None) -> Any:  # fmt: skip
+    """A sealed store of the shards' rows. `spec` is the fit's; with "scan" in it the rows are not those of the pipe.
+    `check` looks at the store now and then."""
     store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip",
                              **memory.store_options(core, spec.get("store", {})))  # fmt: skip
     scan = spec.get("scan")
     batches = piped if scan is None else instead_of(piped, scanned(scan, spec["threads"]))
     put = store.append if scan is None else functools.partial(dealer(core, scan, shards).deal_into, store)
-    said = time.monotonic()
+    said, rows = 0.0, 0
+    check(store)
     for batch in batches:
         put(batch)
-        if time.monotonic() - said >= SAY_EVERY:
-            link.ingesting(store.rows())
-            said = time.monotonic()
+        if store.rows() > rows * SAY_AGAIN or time.monotonic() - said >= SAY_EVERY:
+            said, rows = time.monotonic(), store.rows()
+            link.ingesting(rows)
+            check(store)
     store.seal()
     release_batches()
     return store

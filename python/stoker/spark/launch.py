@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
 from stoker.checkpoint.course import Course
-from stoker.spark import slots
+from stoker.spark import memory_need, slots
 from stoker.spark.columns import late_shards
 from stoker.spark.job import SparkJob
 from stoker.spark.supervise import GRACE, SENT_AWAY, Move, Rules, Situation, may_grow, next_move
@@ -83,17 +83,20 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     queue = slots.queue_of(conf)
     with queue.lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, queue.shared, observe)
+        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, queue.shared,
+                    memory_need.allowed(conf), observe)  # fmt: skip
 
 
 def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared: Callable[[], bool],
+         allowed: memory_need.Allowed,
          observe: Observer) -> Result:  # fmt: skip
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)
-    coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity))
+    coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity, allowed))
     try:
-        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers)
+        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
+                   allowed=allowed)  # fmt: skip
         supervisor = Supervisor(coordinator, rows, gang, task, shared, observe)
         try:
             supervisor.run()
@@ -109,7 +112,8 @@ def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared:
         coordinator.close()
 
 
-def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None) -> dict[str, Any]:
+def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None,
+                         allowed: memory.Allowed) -> dict[str, Any]:  # fmt: skip
     return {
         "bind_host": bind,
         "secret": secret,
@@ -122,6 +126,7 @@ def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | N
         "allow_lost_rows": gang.rules.go_on,
         "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
+        "memory_setting": allowed.setting,
         "initial": gang.weights,
         "torch_version": gang.torch_version,
         **gang.options,

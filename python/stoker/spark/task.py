@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stoker.spark import memory_need
 from stoker.spark.columns import held_shards
 from stoker.spark.ingest import ingest
 
@@ -34,6 +35,7 @@ class Job:
     number: int = 0  # of the Spark job within the fit
     first: int = 0  # the place of the job's first task
     connect_timeout: float = 20
+    allowed: memory_need.Allowed = memory_need.NOTHING_KNOWN  # by the executors' settings
 
 
 def partition_of(job: Job) -> int:
@@ -64,7 +66,8 @@ def run(job: Job, batches: Iterator[Any]) -> None:
         if verdict == "refused":
             raise WorldError(reason)
         if verdict == "go":
-            work(job, engine, link, listeners, batches)
+            with link.at_work():
+                work(job, engine, link, listeners, batches)
             link.finished()
     except BaseException as error:
         tell(link, error)
@@ -79,12 +82,14 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
     held = held_shards(partition, job.workers, job.most, job.shards)
-    store = ingest(engine.core(), link, json.loads(job.spec), held, partition, from_spark(batches))
+    check = memory_check(job, engine.core(), partition, joins=isa >= 0)
+    store = ingest(engine.core(), link, json.loads(job.spec), held, partition, from_spark(batches, link), check)
     link.ingested(store.shard_rows())
     start = link.start()
     if partition < job.workers and (told := rows_told(store)):  # a late worker's rows are others' too
         link.metrics(json.dumps(told))
-    torch = engine.load_torch(isa=start.isa)
+    with link.resting():  # for the file system
+        torch = engine.load_torch(isa=start.isa)
     torch.train(link, listeners, store, start, job.spec, storage_of(job))
 
 
@@ -92,6 +97,17 @@ def rows_told(store: Any) -> dict[str, Any]:
     """What python/stoker/ml/rows_told.py hears of."""
     told = {"skipped": store.skipped()} if store.skipped() else {}
     return {**told, "disk": {"rows": store.bytes(), "taken": store.disk_bytes()}} if store.disk_bytes() else told
+
+
+def memory_check(job: Job, core: Any, partition: int, joins: bool) -> Callable[[Any], None]:
+    workers = job.workers if partition < job.workers else job.most
+    need = memory_need.need_of(core, json.loads(job.spec), partition, workers, job.shards)
+
+    def check(store: Any) -> None:
+        limits = memory_need.limits(job.allowed)
+        memory_need.check(need, limits, partition, store.rows(), store.bytes(), joins)
+
+    return check
 
 
 def storage_of(job: Job) -> Any:
@@ -104,12 +120,17 @@ def storage_of(job: Job) -> Any:
     return open_storage(asked["place"])
 
 
-def from_spark(batches: Iterator[Any]) -> Iterator[Any]:
+def from_spark(batches: Iterator[Any], link: Any) -> Iterator[Any]:
     """The batches; an end of the pipe that is no end of the rows is Spark's failure and not one of the rows."""
     from stoker.errors import WorldError
 
     try:
-        yield from batches
+        while True:
+            with link.resting():
+                batch = next(batches)
+            yield batch
+    except StopIteration:
+        return
     except Exception as error:
         raise WorldError(f"the rows stopped coming from Spark: {type(error).__name__}: {error}") from error
 

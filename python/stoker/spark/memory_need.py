@@ -1,0 +1,165 @@
+"""Whether a worker's memory will do: what training needs of it against what limits it.
+
+What is needed is counted low (what surely comes, without activations and libraries), what is left is read from the
+system; so a complaint is never a false one. Who is killed all the same is recognised by the coordinator, which sees
+the same rows twice (engine/gang/membership.h).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stoker.errors import UserError
+
+Conf = Callable[[str], "str | None"]
+
+OVERHEAD = "spark.executor.memoryOverhead"
+PYSPARK = "spark.executor.pyspark.memory"
+_FLOAT = 4
+_LEAST_OVERHEAD = 384 << 20
+_FACTOR = {"k8s": 0.4, "yarn": 0.1}  # of executor memory, where neither overhead nor factor are set (Python on k8s)
+_UNITS = {"": 20, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of one worker beside its rows."""
+
+    state: int = 0  # weights and optimizer state, each twice: the step's start and what it makes. Once on a host
+    sums: int = 0  # partial sums of gradients, or the initial weights that go before them
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the driver knows of its executors' limits."""
+
+    container: int | None = None  # bytes for all that is not the JVM's, where a cluster manager enforces them
+    setting: str = OVERHEAD  # what to raise when a process or a container is too small
+
+
+NOTHING_KNOWN = Allowed()
+
+
+@dataclass(frozen=True)
+class Limit:
+    what: str
+    setting: str
+    bytes: int
+    used: int
+    own: bool = False  # of this process alone, so memory that it shares counts for it too
+
+    def left(self) -> int:
+        return max(self.bytes - self.used, 0)
+
+
+def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: int) -> Need:
+    """Of a worker of a fit (engine/train/spec.h)."""
+    vector = _FLOAT * sum(math.prod(parameter["shape"]) for parameter in spec["program"]["parameters"])
+    optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
+    partials = core.slots_needed(rank, workers, shards)
+    return Need(2 * (1 + len(optimizer.state_names())) * vector, (partials + (workers > 1)) * vector)
+
+
+def allowed(conf: Conf) -> Allowed:
+    """By the session's settings."""
+    master = conf("spark.master") or ""
+    manager = next((name for name in _FACTOR if master.startswith(name)), None)
+    if manager is None:
+        return Allowed(setting="the memory of the container or machine that the executors run in")
+    executor = _bytes(conf("spark.executor.memory") or "1g")
+    factor = float(conf(OVERHEAD + "Factor") or _FACTOR[manager])
+    told = conf(OVERHEAD)
+    overhead = _bytes(told) if told else max(int(executor * factor), _LEAST_OVERHEAD)
+    return Allowed(overhead + _bytes(conf(PYSPARK) or "0"))
+
+
+def _bytes(text: str) -> int:
+    """As Spark reads them: mebibytes without a unit."""
+    match = re.fullmatch(r"(\d+)\s*([kmgtp]?)i?(b?)", text.strip().lower())
+    if match is None:
+        raise UserError(f"'{text}' is no size of memory")
+    return int(match[1]) << _UNITS[match[2] or match[3]]
+
+
+def limits(allowed: Allowed, root: Path = Path("/")) -> list[Limit]:
+    """Those that this process runs under."""
+    status = _numbers(root / "proc/self/status", 1024)
+    found = list(_groups(allowed.setting, root))
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        found.append(Limit("the process's address space (RLIMIT_AS)", PYSPARK, most, status.get("VmSize", 0), True))
+    if allowed.container is not None:
+        what = "what executors have beside the JVM's heap"
+        found.append(Limit(what, allowed.setting, allowed.container, status.get("RssAnon", 0)))
+    return found
+
+
+def _groups(setting: str, root: Path) -> Iterator[Limit]:
+    """The limited cgroups around this process. Pages of files that were read can be had back."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            mounted = root / "sys/fs/cgroup" / controllers
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_") if controllers else \
+                    ("memory.max", "memory.current", "")  # fmt: skip
+            yield from _around(mounted, path, names, setting)
+
+
+def _around(mounted: Path, path: str, names: tuple[str, str, str], setting: str) -> Iterator[Limit]:
+    inner = mounted / path.lstrip("/")
+    inner = inner if (inner / names[1]).exists() else mounted  # in a container its own group is the root
+    for folder in [inner, *inner.parents]:
+        most, used = _number(folder / names[0]), _number(folder / names[1])
+        if most is not None and used is not None and most < 1 << 60:
+            stat = _numbers(folder / "memory.stat", 1)
+            cached = sum(stat.get(f"{names[2]}{kind}_file", 0) for kind in ("active", "inactive"))
+            yield Limit(f"the container's memory ({names[0]})", setting, most, used - cached)
+        if folder == mounted:
+            return
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _number(path: Path) -> int | None:
+    text = "".join(_lines(path)).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _numbers(path: Path, unit: int) -> dict[str, int]:
+    """Of lines of a name and a number."""
+    found = {}
+    for line in _lines(path):
+        words = line.replace(":", " ").split()
+        if len(words) >= 2 and words[1].isdigit():
+            found[words[0]] = int(words[1]) * unit
+    return found
+
+
+def check(need: Need, found: list[Limit], worker: int, rows: int = 0, row_bytes: int = 0, joins: bool = False) -> None:
+    """Whether what training needs still fits beside what there is by now, the rows so far among it. Where the worker
+    joins a gang that has formed before, its host has the state already."""
+    for limit in found:
+        state = 0 if joins and not limit.own else need.state
+        if limit.left() < state + need.sums:
+            raise UserError(
+                f"worker {worker} has too little memory: training needs {_mb(state + need.sums)} ({_mb(state)} for "
+                f"weights and optimizer state, twice, and {_mb(need.sums)} for sums of gradients) beside {rows} rows "
+                f"so far ({_mb(row_bytes)}), and {_mb(limit.left())} are left of {_mb(limit.bytes)}, the limit of "
+                f"{limit.what}; raise {limit.setting}, or use more executors or a smaller model"
+            )
+
+
+def _mb(count: int) -> str:
+    return f"{count / (1 << 20):,.0f} MB"
