@@ -113,7 +113,7 @@ def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared:
 
 
 def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None,
-                         allowed: memory.Allowed) -> dict[str, Any]:  # fmt: skip
+                         allowed: memory_need.Allowed) -> dict[str, Any]:  # fmt: skip
     return {
         "bind_host": bind,
         "secret": secret,
