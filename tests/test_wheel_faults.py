@@ -13,7 +13,7 @@ from faults.points import POINTS
 ROOT = Path(__file__).parent.parent
 MACHINERY = [b"act_on_frame", b"asked_to_skip", b"STOKER_FAULTS_LOG"]
 # Those of files that this build has (the rest needs torch), and that are no words which the engine says anyway.
-ELSEWHERE = ("result", "forward", "flipped", "checkpoint", "partials", "norms", "finished")
+ELSEWHERE = ("result", "forward", "flip", "checkpoint", "partials", "norms", "finished")
 POINTS_BUILT = [p.name for p in POINTS if not p.name.startswith(ELSEWHERE)]
 
 
