@@ -88,8 +88,7 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
 
 
 def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared: Callable[[], bool],
-         allowed: memory_need.Allowed,
-         observe: Observer) -> Result:  # fmt: skip
+         allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
     from stoker.engine import core
 
     secret = secrets.token_bytes(32)

@@ -81,9 +81,9 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     partition = partition_of(job)
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
-    held = held_shards(partition, job.workers, job.most, job.shards)
-    check = memory_check(job, engine.core(), partition, joins=isa >= 0)
-    store = ingest(engine.core(), link, json.loads(job.spec), held, partition, from_spark(batches, link), check)
+    spec, held = json.loads(job.spec), held_shards(partition, job.workers, job.most, job.shards)
+    check = memory_check(job, spec, engine.core(), partition, joins=isa >= 0)
+    store = ingest(engine.core(), link, spec, held, partition, from_spark(batches, link), check)
     link.ingested(store.shard_rows())
     start = link.start()
     if partition < job.workers and (told := rows_told(store)):  # a late worker's rows are others' too
@@ -99,9 +99,9 @@ def rows_told(store: Any) -> dict[str, Any]:
     return {**told, "disk": {"rows": store.bytes(), "taken": store.disk_bytes()}} if store.disk_bytes() else told
 
 
-def memory_check(job: Job, core: Any, partition: int, joins: bool) -> Callable[[Any], None]:
+def memory_check(job: Job, spec: dict[str, Any], core: Any, partition: int, joins: bool) -> Callable[[Any], None]:
     workers = job.workers if partition < job.workers else job.most
-    need = memory_need.need_of(core, json.loads(job.spec), partition, workers, job.shards)
+    need = memory_need.need_of(core, spec, partition, workers, job.shards)
 
     def check(store: Any) -> None:
         limits = memory_need.limits(job.allowed)
