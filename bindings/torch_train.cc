@@ -34,14 +34,14 @@ void bind_train(nb::module_& m) {
   m.def(
       "bench_steps",
       [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps,
-         bool in_place) {
+         int ranks, bool in_place) {
         const auto raw = view(weights);
         const auto tensors = to_tensors(inputs);
         nb::gil_scoped_release released;
-        return train::bench_steps(spec, raw, tensors, steps, in_place);
+        return train::bench_steps(spec, raw, tensors, steps, ranks, in_place);
       },
-      "spec"_a, "weights"_a, "inputs"_a, "steps"_a, "in_place"_a = false,
-      "Median seconds of one step (forward, backward, optimizer, commit) of a world of one on fixed inputs.");
+      "spec"_a, "weights"_a, "inputs"_a, "steps"_a, "ranks"_a = 1, "in_place"_a = false,
+      "Median seconds of one step (forward, backward, optimizer, commit) on fixed inputs; see engine/train/bench.h.");
 }
 
 }  // namespace stoker

@@ -120,6 +120,4 @@ void DirectSum::add_totals(const std::function<const double*(int)>& of) {
   for (size_t j = 0; j < totals_.size(); ++j) add_column({0, options_.shards}, present_, j, of, totals_[j]);
 }
 
-bool DirectSum::may_need_sums() const { return std::min(group_.size(), options_.shards) > 1; }
-
 }  // namespace stoker::collective

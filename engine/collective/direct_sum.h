@@ -45,7 +45,6 @@ class DirectSum : public ShardSum {
   /// Totals over the tree, of scalars that stand in `of(shard)`.
   void add_totals(const std::function<const double*(int)>& of);
   double* scalars_at(int shard) const { return scalars_ + static_cast<size_t>(shard) * scalar_stride_; }
-  bool may_need_sums() const;
 
   Group& group_;
   const ShardSumOptions options_;

@@ -8,11 +8,8 @@ namespace stoker::collective {
 
 ShmDirectSum::ShmDirectSum(Group& group, const ShardSumOptions& options)
     : DirectSum(group, options),
-      slice_(slice_of(options.floats, options.block, group.local_rank(), static_cast<int>(group.local_ranks().size()))),
-      summed_(static_cast<size_t>(slice_.size() / options.block)) {
-  const size_t bytes = static_cast<size_t>(options.floats) * sizeof(float);
-  if (may_need_sums()) sums_ = reinterpret_cast<float*>(group.host_region(bytes).data());
-}
+      slice_(
+          slice_of(options.floats, options.block, group.local_rank(), static_cast<int>(group.local_ranks().size()))) {}
 
 void ShmDirectSum::plan() {
   std::vector<Node> nodes;
@@ -28,21 +25,17 @@ void ShmDirectSum::exchange() {
   publish();
   group_.await(Phase::partials, step_);
   add_totals([this](int shard) { return scalars_at(shard); });
-  std::fill(summed_.begin(), summed_.end(), false);
 }
 
 const float* ShmDirectSum::sum(Range range) {
   STOKER_CHECK(slice_.begin <= range.begin && range.end <= slice_.end && range.begin % options_.block == 0 &&
                range.end % options_.block == 0);
   if (sources_.size() == 1) return sources_[0].data;
-  STOKER_CHECK(sums_ != nullptr);
-  for (int64_t at = range.begin; at < range.end; at += options_.block) {
-    auto summed = summed_[static_cast<size_t>((at - slice_.begin) / options_.block)];
-    if (summed) continue;
-    program_.run(sources_, {at, at + options_.block}, {{sums_}});
-    summed = true;
-  }
-  return sums_;
+  const auto lines = static_cast<size_t>(range.size()) / std::size(Line().floats);
+  if (sums_.size() <= lines) sums_.resize(lines + 1);
+  float* base = sums_.front().floats - range.begin;
+  program_.run(sources_, range, {{base}});
+  return base;
 }
 
 void ShmDirectSum::replace_partials() {

@@ -16,11 +16,14 @@ class ShmDirectSum final : public DirectSum {
  private:
   void plan() override;
 
+  struct alignas(64) Line {
+    float floats[16];
+  };
+
   const Range slice_;
-  float* sums_ = nullptr;  // a whole vector of the host; my slice is mine to write
   std::vector<Source> sources_;
   SumProgram program_{{0, 0}, {}};
-  std::vector<bool> summed_;  // blocks of my slice that stand in sums_
+  std::vector<Line> sums_;  // of the range that was asked for last: as little as stays in the nearest cache
 };
 
 }  // namespace stoker::collective

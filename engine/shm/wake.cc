@@ -12,7 +12,7 @@
 namespace stoker::shm {
 namespace {
 
-constexpr Duration kLongest = std::chrono::microseconds(100);
+constexpr Duration kLongest = std::chrono::microseconds(1000);
 constexpr Duration kShortest = std::chrono::microseconds(4);
 constexpr int kSkips = 32;  // waits without a spin between two short tries
 

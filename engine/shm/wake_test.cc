@@ -83,7 +83,7 @@ TEST(Spin, GoesDownToShortTriesWhereItNeverHelpsAndComesBack) {
   for (int i = 0; i < 320; ++i) tries += spin.next() > Duration(0);
   EXPECT_EQ(tries, 10);
   for (int i = 0; i < 10; ++i) spin.learn(true);
-  EXPECT_EQ(spin.next(), std::chrono::microseconds(100));
+  EXPECT_EQ(spin.next(), std::chrono::milliseconds(1));
   EXPECT_EQ(Spin(kMore).next(), Duration(0));
 }
 

@@ -144,12 +144,11 @@ void AllReduce::commit(bool mean, StepTimes& times) {
     for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + 1;
   }
   times.update += watch.restart();
-  if (options_.in_place) return state_.flip(next_ + 1);  // the same set again
   fault::point("written", step());
   group_.arrive(Phase::slices, next_);
   group_.await(Phase::slices, next_);
   fault::point("flip", step());
-  state_.flip(next_);
+  state_.flip(options_.in_place ? next_ + 1 : next_);  // next_ + 1: the same set again
   times.wait += watch.restart();
 }
 

@@ -19,7 +19,7 @@ struct AllReduceOptions {
   int shards = 1;
   double clip_norm = 0;          // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
   double clip_value = 0;         // 0: off. Not together with clip_norm
-  bool in_place = false;         // benches, in a world of one: over the old state, without flags and flip
+  bool in_place = false;         // benches: over the old state, so that nobody may die
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: collective::even_owners()
 };
 

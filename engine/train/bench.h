@@ -9,10 +9,10 @@
 
 namespace stoker::train {
 
-/// Median seconds of a step in a world of one. `spec` is a TrainSpec's JSON with S = 1.
-/// `in_place` updates the state where it lies, as nobody could who may die: what the transaction costs is the
-/// difference.
+/// Median seconds of a step of the slowest of some ranks, threads of one host that have the same inputs and one shard
+/// each. `spec` is a TrainSpec's JSON. `in_place` updates the state where it lies, as nobody could who may die: what
+/// the transaction costs is the difference.
 double bench_steps(const std::string& spec, ByteView weights, const std::vector<at::Tensor>& inputs, int64_t steps,
-                   bool in_place = false);
+                   int ranks = 1, bool in_place = false);
 
 }  // namespace stoker::train
