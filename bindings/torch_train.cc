@@ -33,8 +33,8 @@ void bind_train(nb::module_& m) {
         "checkpoints where the spec names no folder.");
   m.def(
       "bench_steps",
-      [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps,
-         int ranks, bool in_place) {
+      [](const std::string& spec, const nb::bytes& weights, const std::vector<Array>& inputs, int64_t steps, int ranks,
+         bool in_place) {
         const auto raw = view(weights);
         const auto tensors = to_tensors(inputs);
         nb::gil_scoped_release released;
