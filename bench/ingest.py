@@ -1,6 +1,6 @@
-"""From Parquet files to the engine's column store, against draining the default mapInArrow over the same files into
-nothing; one thread from JPEG files to pixels, against Pillow; and whole fits whose rows take five times the memory that
-they may have (bench/spill.py).
+"""From Parquet files to the engine's column store, read by the workers themselves or sent by Spark's pipe, against
+draining mapInArrow over the same columns into nothing; one thread from JPEG files to pixels, against Pillow; and whole
+fits whose rows take five times the memory that they may have (bench/spill.py).
 
 Run: make bench-ingest, or with BENCH="--quick floats-30-parquet" for some cases with one run of each side, whose
 figures say little about the bars. Runs are interleaved in a warm session of two tasks; medians count.
@@ -39,9 +39,8 @@ ROWS = 2_000_000
 GROUP = 100_000
 WORKERS = 2
 MIXED = ("int8", "int16", "int32", "int64", "int32", "bool", "string", "string")
-
-
 PIXELS = (3, 224, 224)  # 150 kB
+WIDTH = 784
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Case:
     bar: float
     rows: int = ROWS
     group: int = GROUP
-    piped: bool = False  # by Spark's pipe, which is what draining takes too
+    piped: bool = False  # by Spark's pipe, of which the other side then drains just the same columns
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,6 +59,8 @@ class Case:
         """Plain numbers, or with strings among them declared ones."""
         if set(self.dtypes) == {"float32"}:
             return [Source("features", self.names, "featuresCols", "float32", (len(self.names),))]
+        if self.dtypes == ("array",):
+            return [Source("features", ("c0",), "featuresCol", "float32", (WIDTH,))]
         if self.dtypes == ("pixels",):
             return [declared.source("features", Array("c0", PIXELS, stored="uint8", unit=1 / 255), df)]
         items = [Hashed(name, 1000) if dtype == "string" else Numeric(name, lossy=True)
@@ -70,6 +71,9 @@ class Case:
 CASES = {
     "floats-30-parquet": Case(("float32",) * 30, 3),
     "mixed-40-parquet": Case(MIXED * 5, 3),
+    "floats-30": Case(("float32",) * 30, 0.9, piped=True),
+    "mixed-40": Case(MIXED * 5, 0.9, piped=True),
+    "array-784": Case(("array",), 0.9, rows=100_000, group=10_000, piped=True),
     "images": Case(("pixels",), 0.9, rows=2000, group=500, piped=True),
 }
 
@@ -83,6 +87,9 @@ def group(case: Case, draw: np.random.Generator) -> pa.Table:
 def values(dtype: str, rows: int, spread: int, draw: np.random.Generator) -> Any:
     if dtype == "pixels":
         return pa.array((draw.bytes(int(np.prod(PIXELS))) for _ in range(rows)), pa.binary())
+    if dtype == "array":
+        offsets = np.arange(rows + 1, dtype=np.int32) * WIDTH
+        return pa.ListArray.from_arrays(offsets, draw.standard_normal(rows * WIDTH, dtype=np.float32))
     if dtype == "float32":
         return draw.standard_normal(rows, dtype=np.float32)
     if dtype == "string":
@@ -92,7 +99,7 @@ def values(dtype: str, rows: int, spread: int, draw: np.random.Generator) -> Any
 
 
 def files(name: str) -> Path:
-    path = mnist_data.CACHE / f"ingest-{name}.parquet"
+    path = mnist_data.CACHE / f"ingest-{name.removesuffix('-parquet')}.parquet"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         draw = np.random.default_rng(11)
@@ -134,12 +141,16 @@ def seconds(job: Callable[[], DataFrame], wanted: int) -> float:
     return taken
 
 
-def ours(df: DataFrame, case: Case) -> DataFrame:
+def piped(df: DataFrame, case: Case) -> dict[str, Callable[[], DataFrame]]:
     sources = case.sources(df)
-    if case.piped:
-        spec = {"columns": [source.spec() for source in sources], "on_bad_row": "error"}
-        values = [value.alias(name) for name, value in columns.travelling(df, sources).items()]
-        return df.select(*values).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
+    spec = {"columns": [source.spec() for source in sources], "on_bad_row": "error"}
+    sent = df.select(*(value.alias(name) for name, value in columns.travelling(df, sources).items()))
+    return {"ours": lambda: sent.mapInArrow(partial(fill, json.dumps(spec)), "rows bigint"),
+            "other": lambda: sent.mapInArrow(drain, "rows bigint")}  # fmt: skip
+
+
+def scanned(df: DataFrame, case: Case) -> dict[str, Callable[[], DataFrame]]:
+    sources = case.sources(df)
     found, told = scan.look(df, sources, Placement(WORKERS, WORKERS), True)
     assert found is not None, told
     spec = {
@@ -148,13 +159,15 @@ def ours(df: DataFrame, case: Case) -> DataFrame:
         "on_bad_row": "error",
         "scan": found.spec(),
     }
-    return no_rows(df.sparkSession, WORKERS).whole(WORKERS).mapInArrow(partial(fill, json.dumps(spec)), "rows bigint")
+    tasks = no_rows(df.sparkSession, WORKERS).whole(WORKERS)
+    return {"ours": lambda: tasks.mapInArrow(partial(fill, json.dumps(spec)), "rows bigint"),
+            "other": lambda: df.mapInArrow(drain, "rows bigint")}  # fmt: skip
 
 
 def measure(name: str, repeats: int) -> None:
     case = CASES[name]
     df = sides.session(WORKERS).read.parquet(str(files(name)))
-    jobs = {"ours": partial(ours, df, case), "other": lambda: df.mapInArrow(drain, "rows bigint")}
+    jobs = piped(df, case) if case.piped else scanned(df, case)
     taken = {side: [] for side in jobs}
     for run in range(repeats + 1):
         for side, job in jobs.items():

@@ -15,7 +15,6 @@ namespace stoker::data {
 namespace {
 
 using Rows = std::vector<uint32_t>;
-using Hashes = std::vector<uint64_t>;
 
 SourceColumn find(const ArrowArray& batch, const ArrowSchema& schema, const std::string& name) {
   const int i = find_child(schema, name);
@@ -23,17 +22,32 @@ SourceColumn find(const ArrowArray& batch, const ArrowSchema& schema, const std:
   return {*schema.children[i], *batch.children[i], batch.offset};
 }
 
+constexpr int64_t kBlock = 1024;  // rows whose hashes, and whose values of one column, stay in the nearest cache
+
+/// Some rows and what their hashes have taken up so far.
+struct Block {
+  int64_t begin;
+  std::span<uint64_t> h;
+  int64_t size() const { return static_cast<int64_t>(h.size()); }
+  int64_t end() const { return begin + size(); }
+  uint64_t& of(int64_t row) const { return h[row - begin]; }
+};
+
 // What a row's hash takes up of a column.
 
-void hash_numbers(const SourceColumn& column, const std::string& type, Hashes& h) {
+template <typename T>
+using Hashed = std::conditional_t<std::is_integral_v<T> && sizeof(T) < sizeof(int32_t), int32_t, T>;
+
+void hash_numbers(const SourceColumn& column, const std::string& type, Block block) {
+  uint64_t before[kBlock];
+  if (column.has_nulls()) std::ranges::copy(block.h, before);
   with_cast(column, type, [&](auto at) {
-    if (column.has_nulls()) {
-      for (size_t row = 0; row < h.size(); ++row)
-        if (column.valid(row)) h[row] = spark_hash(at(row), h[row]);
-    } else {
-      for (size_t row = 0; row < h.size(); ++row) h[row] = spark_hash(at(row), h[row]);
-    }
+    Hashed<decltype(at(0))> values[kBlock];
+    for (int64_t i = 0; i < block.size(); ++i) values[i] = at(block.begin + i);
+    spark_hash_each(values, block.h.data(), block.size());
   });
+  for (int64_t i = 0; column.has_nulls() && i < block.size(); ++i)
+    if (!column.valid(block.begin + i)) block.h[i] = before[i];
 }
 
 /// A list's hashes form a chain, so several rows of one length go side by side.
@@ -57,46 +71,46 @@ bool four_of(const SourceColumn& lists, int64_t row, int64_t length) {
   return true;
 }
 
-void hash_lists(const SourceColumn& lists, const std::string& type, Hashes& h) {
+void hash_lists(const SourceColumn& lists, const std::string& type, Block block) {
   const SourceColumn items = lists.items();
-  const auto count = static_cast<int64_t>(h.size());
+  const bool nulls = lists.has_nulls() || items.has_nulls();
   with_cast(items, type, [&](auto at) {
-    for (int64_t row = 0; row < count;) {
+    for (int64_t row = block.begin; row < block.end();) {
       const int64_t begin = lists.begin(row);
       const int64_t end = lists.begin(row + 1);
-      if (row + 4 <= count && !lists.has_nulls() && !items.has_nulls() && four_of(lists, row, end - begin)) {
-        hash_abreast(lists, row, end - begin, at, &h[row]);
+      if (row + 4 <= block.end() && !nulls && four_of(lists, row, end - begin)) {
+        hash_abreast(lists, row, end - begin, at, &block.of(row));
         row += 4;
         continue;
       }
       for (int64_t e = begin; e < end && lists.valid(row); ++e)
-        if (items.valid(e)) h[row] = spark_hash(at(e), h[row]);
+        if (items.valid(e)) block.of(row) = spark_hash(at(e), block.of(row));
       ++row;
     }
   });
 }
 
-void hash_texts(const SourceColumn& texts, Hashes& h) {
+void hash_texts(const SourceColumn& texts, Block block) {
   const auto* bytes = texts.buffer<std::byte>(2);
-  for (size_t row = 0; row < h.size(); ++row) {
+  for (int64_t row = block.begin; row < block.end(); ++row) {
     if (!texts.valid(row)) continue;
     const int64_t begin = texts.begin(row);
-    h[row] = spark_hash(std::span(bytes + begin, texts.begin(row + 1) - begin), h[row]);
+    block.of(row) = spark_hash(std::span(bytes + begin, texts.begin(row + 1) - begin), block.of(row));
   }
 }
 
 /// Of up to 18 digits: the lower half of 128 bits holds them.
-void hash_decimals(const SourceColumn& column, Hashes& h) {
+void hash_decimals(const SourceColumn& column, Block block) {
   const auto* halves = column.buffer<int64_t>(1) + 2 * column.first;
-  for (size_t row = 0; row < h.size(); ++row)
-    if (column.valid(row)) h[row] = spark_hash(halves[2 * row], h[row]);
+  for (int64_t row = block.begin; row < block.end(); ++row)
+    if (column.valid(row)) block.of(row) = spark_hash(halves[2 * row], block.of(row));
 }
 
-void hash(const SourceColumn& column, const std::string& type, Hashes& h) {
-  if (column.is_list()) return hash_lists(column, type, h);
-  if (column.is_text()) return hash_texts(column, h);
-  if (column.format.starts_with("d:")) return hash_decimals(column, h);
-  hash_numbers(column, type, h);
+void hash(const SourceColumn& column, const std::string& type, Block block) {
+  if (column.is_list()) return hash_lists(column, type, block);
+  if (column.is_text()) return hash_texts(column, block);
+  if (column.format.starts_with("d:")) return hash_decimals(column, block);
+  hash_numbers(column, type, block);
 }
 
 // The columns that come out.
@@ -185,7 +199,6 @@ void put_texts_of(const SourceColumn& texts, const Crossing& to, const Rows& row
 /// One array a row, written in blocks of rows that stay in cache.
 template <typename T>
 void pack(const std::vector<SourceColumn>& columns, const std::string& type, const Rows& rows, T* out) {
-  constexpr size_t kBlock = 1024;
   const size_t width = columns.size();
   for (size_t begin = 0; begin < rows.size(); begin += kBlock) {
     const size_t end = std::min(begin + kBlock, rows.size());
@@ -257,14 +270,24 @@ Dealer::Dealer(DealSpec spec, const std::vector<int>& owned)
 std::vector<int32_t> Dealer::shards_of(const ArrowArray& batch, const ArrowSchema& schema) const {
   std::vector<int32_t> shards(batch.length);
   if (spec_.shards == 1) return shards;
-  Hashes h(batch.length, kSparkHashSeed);
+  struct Part {
+    SourceColumn column;
+    std::string type;
+  };
+  std::vector<Part> parts;
   if (!spec_.id.empty()) {
-    hash(find(batch, schema, spec_.id), "", h);
+    parts.push_back({find(batch, schema, spec_.id), ""});
   } else {
     for (const auto& crossing : spec_.columns)
-      for (const auto& name : crossing.columns) hash(find(batch, schema, name), crossing.type, h);
+      for (const auto& name : crossing.columns) parts.push_back({find(batch, schema, name), crossing.type});
   }
-  for (size_t row = 0; row < h.size(); ++row) shards[row] = shard_of_hash(h[row], spec_.shards);
+  for (int64_t begin = 0; begin < batch.length; begin += kBlock) {
+    uint64_t h[kBlock];
+    const Block block{begin, std::span(h, std::min(kBlock, batch.length - begin))};
+    std::ranges::fill(block.h, kSparkHashSeed);
+    for (const auto& part : parts) hash(part.column, part.type, block);
+    for (int64_t row = begin; row < block.end(); ++row) shards[row] = shard_of_hash(block.of(row), spec_.shards);
+  }
   return shards;
 }
 

@@ -15,9 +15,14 @@ struct SourceColumn {
   const ArrowArray* array = nullptr;
   const ArrowSchema* schema = nullptr;
   int64_t first = 0;  // of row 0, in values from the buffers' start
+  bool wide = false;  // offsets of 64 bits
 
   SourceColumn(const ArrowSchema& s, const ArrowArray& a, int64_t offset)
-      : format(s.format), array(&a), schema(&s), first(a.offset + offset) {}
+      : format(s.format),
+        array(&a),
+        schema(&s),
+        first(a.offset + offset),
+        wide(format == "+L" || is_large_text()) {}
 
   bool has_nulls() const { return data::has_nulls(*array); }
   bool valid(int64_t row) const { return !has_nulls() || is_set(array->buffers[0], first + row); }
@@ -32,7 +37,6 @@ struct SourceColumn {
   SourceColumn items() const { return {*schema->children[0], *array->children[0], 0}; }
   /// Where a list's or text's row begins.
   int64_t begin(int64_t row) const {
-    const bool wide = format == "+L" || is_large_text();
     return wide ? buffer<int64_t>(1)[first + row] : buffer<int32_t>(1)[first + row];
   }
 };

@@ -41,14 +41,20 @@ inline uint64_t spark_hash(int64_t value, uint64_t seed) {
 }
 
 inline uint64_t spark_hash(float value, uint64_t seed) {
-  if (value != value) return spark_hash(int32_t{0x7fc00000}, seed);
-  return spark_hash(std::bit_cast<int32_t>(value == 0 ? 0.0f : value), seed);
+  const int32_t bits = value == 0 ? 0 : std::bit_cast<int32_t>(value);
+  return spark_hash(value != value ? int32_t{0x7fc00000} : bits, seed);
 }
 
 inline uint64_t spark_hash(double value, uint64_t seed) {
-  if (value != value) return spark_hash(int64_t{0x7ff8000000000000}, seed);
-  return spark_hash(std::bit_cast<int64_t>(value == 0 ? 0.0 : value), seed);
+  const int64_t bits = value == 0 ? 0 : std::bit_cast<int64_t>(value);
+  return spark_hash(value != value ? int64_t{0x7ff8000000000000} : bits, seed);
 }
+
+/// h[i] takes up values[i], for the n of them: the same as one by one, by vectors where the machine has them.
+void spark_hash_each(const int32_t* values, uint64_t* h, int64_t n);
+void spark_hash_each(const int64_t* values, uint64_t* h, int64_t n);
+void spark_hash_each(const float* values, uint64_t* h, int64_t n);
+void spark_hash_each(const double* values, uint64_t* h, int64_t n);
 
 /// Strings and binaries.
 uint64_t spark_hash(std::span<const std::byte> bytes, uint64_t seed);
