@@ -11,6 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,11 +123,13 @@ def fill(spec: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatc
 
     from stoker.engine import core
     from stoker.spark.ingest import ingest
+    from stoker.spark.task import from_spark
 
     partition = TaskContext.get().partitionId()
-    silent = SimpleNamespace(ingesting=lambda rows: None)
+    silent = SimpleNamespace(ingesting=lambda rows: None, resting=nullcontext)
     owned = owned_shards(partition, WORKERS, WORKERS)
-    yield counted(ingest(core(), silent, json.loads(spec), owned, partition, batches).rows())
+    rows = from_spark(batches, silent)
+    yield counted(ingest(core(), silent, json.loads(spec), owned, partition, rows).rows())
 
 
 def counted(rows: int) -> pa.RecordBatch:

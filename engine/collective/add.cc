@@ -1,11 +1,6 @@
 #include "collective/add.h"
 
-// Sanitizers instrument the resolvers that choose among clones, and those run before the sanitizers are up.
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define STOKER_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define STOKER_CLONES
-#endif
+#include "base/clones.h"
 
 namespace stoker::collective {
 namespace {

@@ -38,16 +38,32 @@ struct Block {
 template <typename T>
 using Hashed = std::conditional_t<std::is_integral_v<T> && sizeof(T) < sizeof(int32_t), int32_t, T>;
 
-void hash_numbers(const SourceColumn& column, const std::string& type, Block block) {
+/// Runs over all rows of the block, whose nulls then get their hashes back.
+template <typename Run>
+void hash_each(const SourceColumn& column, Block block, Run run) {
+  if (!column.has_nulls()) return run();
   uint64_t before[kBlock];
-  if (column.has_nulls()) std::ranges::copy(block.h, before);
+  std::ranges::copy(block.h, before);
+  run();
+  for (int64_t i = 0; i < block.size(); ++i)
+    if (!column.valid(block.begin + i)) block.h[i] = before[i];
+}
+
+void hash_numbers(const SourceColumn& column, const std::string& type, Block block) {
   with_cast(column, type, [&](auto at) {
     Hashed<decltype(at(0))> values[kBlock];
     for (int64_t i = 0; i < block.size(); ++i) values[i] = at(block.begin + i);
-    spark_hash_each(values, block.h.data(), block.size());
+    hash_each(column, block, [&] { spark_hash_each(values, block.h.data(), block.size()); });
   });
-  for (int64_t i = 0; column.has_nulls() && i < block.size(); ++i)
-    if (!column.valid(block.begin + i)) block.h[i] = before[i];
+}
+
+void hash_texts(const SourceColumn& texts, Block block) {
+  const auto* bytes = texts.buffer<std::byte>(2);
+  const auto run = [&](const auto* offsets) {
+    hash_each(texts, block, [&] { spark_hash_each(bytes, offsets, block.h.data(), block.size()); });
+  };
+  const int64_t at = texts.first + block.begin;
+  texts.wide ? run(texts.buffer<int64_t>(1) + at) : run(texts.buffer<int32_t>(1) + at);
 }
 
 /// A list's hashes form a chain, so several rows of one length go side by side.
@@ -88,15 +104,6 @@ void hash_lists(const SourceColumn& lists, const std::string& type, Block block)
       ++row;
     }
   });
-}
-
-void hash_texts(const SourceColumn& texts, Block block) {
-  const auto* bytes = texts.buffer<std::byte>(2);
-  for (int64_t row = block.begin; row < block.end(); ++row) {
-    if (!texts.valid(row)) continue;
-    const int64_t begin = texts.begin(row);
-    block.of(row) = spark_hash(std::span(bytes + begin, texts.begin(row + 1) - begin), block.of(row));
-  }
 }
 
 /// Of up to 18 digits: the lower half of 128 bits holds them.

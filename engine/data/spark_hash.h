@@ -2,8 +2,8 @@
 // Spark's xxhash64(c1, c2, ...): each value is hashed with the hash so far as its seed, an array is its elements in
 // turn, a null changes nothing, -0.0 counts as 0.0 and all NaNs as one. Pure functions.
 #include <bit>
+#include <cstddef>
 #include <cstdint>
-#include <span>
 
 namespace stoker::data {
 
@@ -56,8 +56,9 @@ void spark_hash_each(const int64_t* values, uint64_t* h, int64_t n);
 void spark_hash_each(const float* values, uint64_t* h, int64_t n);
 void spark_hash_each(const double* values, uint64_t* h, int64_t n);
 
-/// Strings and binaries.
-uint64_t spark_hash(std::span<const std::byte> bytes, uint64_t seed);
+/// Strings and binaries: value i is bytes[offsets[i]] to bytes[offsets[i + 1]].
+void spark_hash_each(const std::byte* bytes, const int32_t* offsets, uint64_t* h, int64_t n);
+void spark_hash_each(const std::byte* bytes, const int64_t* offsets, uint64_t* h, int64_t n);
 
 /// pmod(hash, shards), the hash being signed.
 inline int shard_of_hash(uint64_t hash, int shards) {

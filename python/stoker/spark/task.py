@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,18 +122,24 @@ def storage_of(job: Job) -> Any:
 
 
 def from_spark(batches: Iterator[Any], link: Any) -> Iterator[Any]:
-    """The batches; an end of the pipe that is no end of the rows is Spark's failure and not one of the rows."""
+    """The batches, of which the next one comes while one is stored; an end of the pipe that is no end of the rows is
+    Spark's failure and not one of the rows."""
     from stoker.errors import WorldError
 
+    pipe = ThreadPoolExecutor(1)
     try:
+        coming = pipe.submit(next, batches, None)
         while True:
             with link.resting():
-                batch = next(batches)
+                batch = coming.result()
+            if batch is None:
+                return
+            coming = pipe.submit(next, batches, None)
             yield batch
-    except StopIteration:
-        return
     except Exception as error:
         raise WorldError(f"the rows stopped coming from Spark: {type(error).__name__}: {error}") from error
+    finally:
+        pipe.shutdown(wait=False)
 
 
 def hello(job: Job, engine: Any, listeners: Any, address: str) -> dict[str, Any]:
