@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from stoker.errors import WorldError
 
 _TAIL = 8  # bytes: the footer's length and a magic word
+_WHOLE = 4 << 20  # bytes: larger column chunks are read in parts, smaller ones at once, which is faster
+_PART = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,15 @@ class Identity:
 @contextmanager
 def opened(path: str) -> Iterator[tuple[pq.ParquetFile, Identity]]:
     """Both come from one open file, whatever happens to its name. Raises WorldError if it is written to meanwhile.
-    Nothing is read ahead: pyarrow would keep it until the end of the file."""
+    Nothing is read ahead: pyarrow would keep it until the end of the file. Nor are large column chunks, which pyarrow
+    would keep until their end."""
     with Path(path).open("rb") as handle:
         written = os.fstat(handle.fileno()).st_mtime_ns
-        with pa.OSFile(f"/proc/self/fd/{handle.fileno()}") as source, pq.ParquetFile(source, pre_buffer=False) as file:
-            yield file, _identity(source)
+        with pa.OSFile(f"/proc/self/fd/{handle.fileno()}") as source:
+            metadata = pq.read_metadata(source)
+            buffer = _PART if largest_chunk(metadata) > _WHOLE else 0
+            with pq.ParquetFile(source, metadata=metadata, buffer_size=buffer, pre_buffer=False) as file:
+                yield file, _identity(source)
         if os.fstat(handle.fileno()).st_mtime_ns != written:
             raise changed(path)
 
@@ -64,6 +70,12 @@ def leaf_paths(metadata: Any, column: str) -> list[str]:
     """The Parquet columns that a top-level column is stored in."""
     paths = (metadata.schema.column(i).path for i in range(metadata.num_columns))
     return [path for path in paths if path == column or path.startswith(column + ".")]
+
+
+def largest_chunk(metadata: Any) -> int:
+    """Bytes in the file of its largest column chunk."""
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    return max((group.column(i).total_compressed_size for group in groups for i in range(group.num_columns)), default=0)
 
 
 def codecs(metadata: Any) -> set[str]:
