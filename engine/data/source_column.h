@@ -18,11 +18,7 @@ struct SourceColumn {
   bool wide = false;  // offsets of 64 bits
 
   SourceColumn(const ArrowSchema& s, const ArrowArray& a, int64_t offset)
-      : format(s.format),
-        array(&a),
-        schema(&s),
-        first(a.offset + offset),
-        wide(format == "+L" || is_large_text()) {}
+      : format(s.format), array(&a), schema(&s), first(a.offset + offset), wide(format == "+L" || is_large_text()) {}
 
   bool has_nulls() const { return data::has_nulls(*array); }
   bool valid(int64_t row) const { return !has_nulls() || is_set(array->buffers[0], first + row); }
@@ -36,9 +32,7 @@ struct SourceColumn {
   /// The values of a list column.
   SourceColumn items() const { return {*schema->children[0], *array->children[0], 0}; }
   /// Where a list's or text's row begins.
-  int64_t begin(int64_t row) const {
-    return wide ? buffer<int64_t>(1)[first + row] : buffer<int32_t>(1)[first + row];
-  }
+  int64_t begin(int64_t row) const { return wide ? buffer<int64_t>(1)[first + row] : buffer<int32_t>(1)[first + row]; }
 };
 
 /// Calls `f` with a function from row to value, in the column's own type.
