@@ -30,6 +30,29 @@ std::vector<T> values_of(const ArrowArray& array) {
 
 int64_t hash_of(auto value, uint64_t seed = kSparkHashSeed) { return static_cast<int64_t>(spark_hash(value, seed)); }
 
+template <typename T>
+void expect_each_as_alone(const std::vector<T>& some) {
+  for (const size_t n : {0, 1, 7, 16, 1000}) {
+    std::vector<T> values;
+    std::vector<uint64_t> h, alone;
+    for (size_t i = 0; i < n; ++i) {
+      values.push_back(some[i % some.size()]);
+      h.push_back(kSparkHashSeed + i);
+      alone.push_back(spark_hash(values[i], h[i]));
+    }
+    spark_hash_each(values.data(), h.data(), static_cast<int64_t>(n));
+    EXPECT_EQ(h, alone);
+  }
+}
+
+TEST(SparkHash, OfManyAsOfEachAlone) {
+  const auto nan = std::numeric_limits<double>::quiet_NaN();
+  expect_each_as_alone<int32_t>({0, 1, -1, std::numeric_limits<int32_t>::min(), 77});
+  expect_each_as_alone<int64_t>({0, 1, -1, std::numeric_limits<int64_t>::min(), int64_t{1} << 40});
+  expect_each_as_alone<float>({0.0f, -0.0f, 1.5f, static_cast<float>(nan), -static_cast<float>(nan), 1e-42f});
+  expect_each_as_alone<double>({0.0, -0.0, 1.5, nan, -nan, 1e-310});
+}
+
 TEST(SparkHash, IsWhatSparkSays) {  // SELECT xxhash64(...)
   EXPECT_EQ(hash_of(int32_t{1}), -6698625589789238999);
   EXPECT_EQ(hash_of(int64_t{1}), -7001672635703045582);
