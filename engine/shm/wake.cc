@@ -55,6 +55,8 @@ void pause() {
 #endif
 }
 
+void give_way() { ::sched_yield(); }
+
 void sleep(WakeWord& word, uint32_t epoch) {
   const timespec most{0, 20'000'000};
   ::syscall(SYS_futex, address(word), FUTEX_WAIT, epoch, &most, nullptr, 0);

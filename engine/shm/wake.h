@@ -41,6 +41,8 @@ void wait(WakeWord& word, Spin& spin, const Ready& ready, const Tick& tick);
 
 namespace internal {
 void pause();
+/// To whoever else waits for this core.
+void give_way();
 void sleep(WakeWord& word, uint32_t epoch);
 
 /// Counts this thread among the sleepers, whatever ends its wait.
@@ -62,6 +64,7 @@ bool ready_within(Duration time, const Ready& ready) {
       if (ready()) return true;
       pause();
     }
+    give_way();
   } while (Clock::now() < end);
   return false;
 }
