@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from faulty_gang import NAMESPACE, FaultyGang
+from local_gang import LocalFit
 from test_exact import make_fit, without_times
 
 RANK = Path(__file__).with_name("two_hosts_rank.py")
@@ -31,13 +33,9 @@ def make_hosts(names: list[str], addresses: list[str], ends: list[str]) -> None:
         ip("-n", name, "link", "set", "lo", "up")
 
 
-@pytest.fixture
-def hosts() -> Iterator[list[tuple[str, str]]]:
-    """Two (namespace, address)."""
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
-    if shutil.which("ip") is None:
-        pytest.skip("there is no `ip` command")
+@contextmanager
+def two_hosts() -> Iterator[list[tuple[str, str]]]:
+    """Two (namespace, address). Needs root and `ip`."""
     names = [f"stoker-{os.getpid()}-{i}" for i in range(2)]
     addresses = ["10.213.7.1", "10.213.7.2"]
     try:
@@ -46,6 +44,16 @@ def hosts() -> Iterator[list[tuple[str, str]]]:
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[tuple[str, str]]]:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if shutil.which("ip") is None:
+        pytest.skip("there is no `ip` command")
+    with two_hosts() as places:
+        yield places
 
 
 def run_ranks(places: list[tuple[list[str], str]]) -> list[dict]:
@@ -106,6 +114,17 @@ class KillAt:
             gang.kill(self.left.pop(0)[0])
 
 
+def killed(hosts: list[tuple[str, str]], fit: LocalFit, kills: Sequence[tuple[int, int]]) -> dict:
+    """The history of a fit of two workers on each host, of which some are killed."""
+    places = {partition: {NAMESPACE: hosts[partition // 2][0]} for partition in range(4)}
+    gang = FaultyGang(fit, 4, on_event=KillAt(*kills), environment=lambda partition, _: places[partition],
+                      namespace=hosts[0][0], host=hosts[0][1])  # fmt: skip
+    outcome = gang.run()
+    assert len(outcome.told("failed")) == len(kills)
+    assert outcome.history["epochs"][-1]["bytes_sent"] > 0
+    return without_times(outcome.history)
+
+
 @pytest.mark.parametrize(
     "kills",
     [[], [(1, 2)], [(0, 2)], [(2, 2), (3, 2)], [(0, 2), (1, 2)], [(1, 2), (2, 3), (0, 4)]],
@@ -114,10 +133,4 @@ class KillAt:
 def test_a_gang_over_two_hosts_comes_back_from_deaths_to_the_same_bits(hosts, kills):
     fit = make_fit("mlp", shards=4, rows=600, epochs=6, batch_size=16)
     wanted = without_times(FaultyGang(fit, 1).run().history)
-    places = {partition: {NAMESPACE: hosts[partition // 2][0]} for partition in range(4)}
-    gang = FaultyGang(fit, 4, on_event=KillAt(*kills), environment=lambda partition, _: places[partition],
-                      namespace=hosts[0][0], host=hosts[0][1])  # fmt: skip
-    outcome = gang.run()
-    assert without_times(outcome.history) == wanted
-    assert len(outcome.told("failed")) == len(kills)
-    assert outcome.history["epochs"][-1]["bytes_sent"] > 0
+    assert killed(hosts, fit, kills) == wanted

@@ -1,10 +1,11 @@
-"""Fits on real Spark clusters of this machine whose executors, workers and daemons are killed.
+"""Fits on real Spark clusters of this machine whose executors, workers and daemons are killed; gangs over two hosts.
 
     python tests/faults/clusters.py [--times 20] [--seed 0] [scenario ...]
 
-Each scenario is a session in which `--times` fits run; in each of them something dies at a seeded moment, and the model
-must have the digest of an undisturbed fit. A line of JSON for each fit and one for each scenario; the exit status says
-whether all held. A fit in which nothing living was hit does not count, and another one is run in its place.
+Part of make test-faults, where CLUSTERS="--times 1 speculation" asks for some. Each scenario is a session in which
+`--times` fits run; in each of them something dies at a seeded moment, and the model must have the digest of an
+undisturbed fit. A line of JSON for each fit and one for each scenario; the exit status says whether all held. A fit in
+which nothing living was hit does not count, and another one is run in its place.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
 
 from conftest import blobs, table  # noqa: E402
+from faults import two_hosts  # noqa: E402
 
 ROWS, BATCH, EPOCHS, SHARDS = 2000, 32, 100, 6
 
@@ -289,6 +291,7 @@ SCENARIOS: dict[str, Callable[[str, int, int], bool]] = {
     "speculation": speculation,
     "daemon-gone": daemon_gone,
     "two-fits": two_fits,
+    "two-hosts": lambda name, times, seed: two_hosts.many(name, times, seed, report),
 }
 
 
