@@ -32,6 +32,22 @@ class Late:
         self.act(gang, kind, data)
 
 
+class Kill:
+    """Of the newest process of a rank, at the first event that is `when`; `pids` has it."""
+
+    def __init__(self, rank, when):
+        self.rank, self.when, self.pids = rank, when, []
+
+    def __call__(self, gang, kind, data):
+        if not self.pids and self.when(kind, data):
+            self.pids.append(gang.newest(self.rank).pid)
+            gang.kill(self.rank)
+
+
+def taken_in(kind, data):
+    return kind == "started" and data["late"]
+
+
 def grow(fit, workers, most, act=lambda gang, kind, data: None, **options):
     gang = FaultyGang(fit, workers, most, on_event=Late(act), options={**HEARTBEAT, **options})
     return gang.run()
@@ -55,29 +71,16 @@ def test_late_workers_are_taken_in_without_a_step_done_twice(model, workers, mos
 
 
 def test_one_that_dies_as_it_is_taken_in_costs_a_step_at_most(fits, references):
-    killed = []
-
-    def kill(gang, kind, data):
-        if kind == "ingested" and data["rank"] == 1 and not killed:
-            killed.append(gang.newest(1).pid)
-            gang.kill(1)
-
+    kill = Kill(1, lambda kind, data: kind == "ingested" and data["rank"] == 1)
     grown = grow(fits["mlp"], 1, 2, kill)
     came = outcome(grown.history)
     assert (came["digest"], came["losses"]) == (references["mlp"]["digest"], references["mlp"]["losses"])
     assert came["micro_batches"] <= references["mlp"]["micro_batches"] + SHARDS
-    assert [data["pid"] for data in grown.told("failed")] == killed
+    assert [data["pid"] for data in grown.told("failed")] == kill.pids
 
 
 def test_the_gang_goes_on_at_once_without_a_late_worker_that_died(fits, references):
-    killed = []
-
-    def kill(gang, kind, data):
-        if kind == "started" and data["late"] and not killed:
-            killed.append(gang.newest(1).pid)
-            gang.kill(1)
-
-    grown = grow(fits["cnn"], 1, 2, kill)
+    grown = grow(fits["cnn"], 1, 2, Kill(1, taken_in))
     came = outcome(grown.history)
     assert came["digest"] == references["cnn"]["digest"]
     assert came["micro_batches"] <= references["cnn"]["micro_batches"] + SHARDS
@@ -87,14 +90,7 @@ def test_the_gang_goes_on_at_once_without_a_late_worker_that_died(fits, referenc
 
 
 def test_a_death_beside_a_late_worker_is_survived(fits, references):
-    killed = []
-
-    def kill(gang, kind, data):
-        if kind == "started" and data["late"] and not killed:
-            killed.append(gang.newest(0).pid)
-            gang.kill(0)
-
-    grown = grow(fits["cnn"], 1, 2, kill)
+    grown = grow(fits["cnn"], 1, 2, Kill(0, taken_in))
     came = outcome(grown.history)
     assert came["digest"] == references["cnn"]["digest"]
     assert came["micro_batches"] <= references["cnn"]["micro_batches"] + SHARDS

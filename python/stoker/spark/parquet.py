@@ -72,13 +72,16 @@ def leaf_paths(metadata: Any, column: str) -> list[str]:
     return [path for path in paths if path == column or path.startswith(column + ".")]
 
 
+def _chunks(metadata: Any) -> Iterator[Any]:
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    return (group.column(i) for group in groups for i in range(group.num_columns))
+
+
 def largest_chunk(metadata: Any) -> int:
     """Bytes in the file of its largest column chunk."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    return max((group.column(i).total_compressed_size for group in groups for i in range(group.num_columns)), default=0)
+    return max((chunk.total_compressed_size for chunk in _chunks(metadata)), default=0)
 
 
 def codecs(metadata: Any) -> set[str]:
     """The compressions in use. Fails where columns are encrypted."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    return {group.column(i).compression for group in groups for i in range(group.num_columns)}
+    return {chunk.compression for chunk in _chunks(metadata)}
