@@ -71,9 +71,7 @@ Inference::Inference(const std::string& program, ByteView weights)
       weights_(load_weights(program_, weights)),
       chain_(make_chain()),
       plan_(chain_ ? chain_->trunk.head : program_),
-      chunk_rows_(chain_ && chain_->trunk.head.nodes.empty() ? 0 : rows_at_once(program_)) {
-  keep_freed_memory();
-}
+      chunk_rows_(chain_ && chain_->trunk.head.nodes.empty() ? 0 : rows_at_once(program_)) {}
 
 std::unique_ptr<const Inference::Chain> Inference::make_chain() const {
   const auto* kernels = usable_dense_kernels();
@@ -89,6 +87,7 @@ std::unique_ptr<const Inference::Chain> Inference::make_chain() const {
 }
 
 std::vector<at::Tensor> Inference::run(const Tensors& inputs) const {
+  keep_freed_memory();  // each time: a fit in this process ends it
   check_inputs(inputs);
   const c10::InferenceMode mode;
   const bool whole = chunk_rows_ == 0 || inputs.empty() || inputs[0].size(0) == 0;
