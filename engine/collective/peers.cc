@@ -35,9 +35,17 @@ std::string describe(const Member& member) {
 
 void Peers::ended(Peer& peer) {
   FrameHeader header;
-  if (!last_header(peer.fd.get(), header) || header.kind != FrameKind::leave)
-    fail_world(describe(peer.member), " died: its connection closed");
+  if (!last_header(peer.fd.get(), header) || header.kind != FrameKind::leave) broke_off(peer);
   left(peer, header);
+}
+
+void Peers::broke_off(const Peer& peer) {
+  for (Peer& other : peers_) {
+    FrameHeader header;
+    const bool spoke = &other != &peer && other.fd && last_header(other.fd.get(), header);
+    if (spoke && header.kind == FrameKind::leave) left(other, header);
+  }
+  fail_world(describe(peer.member), " died: its connection closed");
 }
 
 void Peers::left(Peer& peer, const FrameHeader& header) {

@@ -33,6 +33,9 @@ class Peers {
   void check(const std::vector<int>& awaited);
   /// What became of a peer whose connection has ended: throws unless it left in good order.
   void ended(Peer& peer);
+  /// The peer's connection has ended without a word: it died, or gave up inside a frame because another one did, which
+  /// then is what is thrown if it is known here.
+  [[noreturn]] void broke_off(const Peer& peer);
   /// The peer has said that it leaves. Throws Error(aborted) when that is because it failed.
   void left(Peer& peer, const FrameHeader& header);
   /// The last frame on every connection that is at a frame's end. Does not wait.

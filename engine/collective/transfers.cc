@@ -125,7 +125,7 @@ bool Transfers::read_some(int rank) {
     msghdr message = frame.message();
     const ssize_t n = ::recvmsg(peer.fd.get(), &message, MSG_DONTWAIT);
     if (n < 0 && is_transient(errno)) return moved;
-    if (n <= 0) fail_world(describe(peer.member), " died: its connection closed");
+    if (n <= 0) peers_.broke_off(peer);
     moved = true;
     frame.absorb(static_cast<size_t>(n));
     frame.advance(static_cast<size_t>(n));

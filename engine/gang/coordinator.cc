@@ -68,7 +68,7 @@ struct Coordinator::Impl : net::LoopHandler {
 
   void act();
   void carry_out(const Decision& decision);
-  void begin(Start start);
+  void begin(Start start, const std::string& reason);
   void pause(const std::string& reason);
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
@@ -391,7 +391,7 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
     case Action::halt:
       return halt(decision.reason);
     case Action::form:
-      return begin(*decision.start);
+      return begin(*decision.start, decision.reason);
     case Action::rescue:
       return rescue(decision.partitions);
     case Action::dismiss:
@@ -405,7 +405,7 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
   }
 }
 
-void Coordinator::Impl::begin(Start start) {
+void Coordinator::Impl::begin(Start start, const std::string& reason) {
   start.initial = options.initial.size();
   start.initial_digest = hash128(options.initial);
   start.held = keeper.held();
@@ -419,7 +419,8 @@ void Coordinator::Impl::begin(Start start) {
                     {"shards", start.shards.size()},
                     {"rows", rows},
                     {"commit", start.commit},
-                    {"isa", start.isa}});
+                    {"isa", start.isa},
+                    {"text", reason}});
 }
 
 void Coordinator::Impl::pause(const std::string& reason) {

@@ -37,7 +37,8 @@ struct CoordinatorOptions {
 struct Event {
   // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "checkpoint" (a part of one), "result",
   // "finished", "failed" (a worker was lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let
-  // in), "given_up" (training goes on without a worker's rows), "log"
+  // in), "given_up" (training goes on without a worker's rows), "log". Those that follow a decision carry its reason as
+  // "text".
   std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };

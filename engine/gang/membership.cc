@@ -11,6 +11,7 @@ namespace {
 using Verdict = Admission::Verdict;
 
 constexpr int kMaxStumbles = 3;
+constexpr int kMostTold = 4;       // stumbles in one message
 constexpr double kSameRow = 0.15;  // share of the rows: they are told of in steps, and the last one may be lost
 constexpr auto kSettle = std::chrono::milliseconds(100);
 
@@ -157,11 +158,16 @@ std::string break_of(const Gang& gang) {
   return ranks < gang.ranks ? "a worker was lost, and another has its place already" : "";
 }
 
-std::string stumble_of(const Gang& gang) {
+/// All of them, as one may have met what another's leaving looks like.
+std::string stumbles_of(const Gang& gang) {
+  std::string all;
+  int told = 0;
   for (const auto& [partition, member] : gang.members) {
-    if (!member.stumble.empty()) return cat(who(member.hello), ": ", member.stumble);
+    if (member.stumble.empty() || ++told > kMostTold) continue;
+    all += cat(all.empty() ? "" : "; ", who(member.hello), ": ", member.stumble);
   }
-  return "unknown";
+  if (told > kMostTold) all += cat("; and ", told - kMostTold, " more");
+  return all.empty() ? "unknown" : all;
 }
 
 /// Members in places that are not late.
@@ -285,16 +291,19 @@ Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
   const int in_a_row = stumbles(gang, newest_commit(gang));
   if (in_a_row == kMaxStumbles - 1) {  // without them it went well
     auto late = idle_late(gang, options, [&](const Member& member) { return member.generation == gang.generation; });
-    const std::string reason = cat("the others cannot work together with it: ", stumble_of(gang));
+    const std::string reason = cat("the others cannot work together with it: ", stumbles_of(gang));
     if (!late.empty()) return {.action = Action::dismiss, .reason = reason, .partitions = std::move(late)};
   }
   if (in_a_row >= kMaxStumbles) {
     return end_with({ErrorKind::world, cat("the workers cannot work together, in ", kMaxStumbles,
-                                           " attempts; the last failed with: ", stumble_of(gang))});
+                                           " attempts; the last failed with: ", stumbles_of(gang))});
   }
   try {
-    const char* reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
-    if (all_paused(gang)) reason = "a late worker is taken in";
+    std::string reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
+    if (all_paused(gang))
+      reason = "a late worker is taken in";
+    else if (gang.generation > 0 && gang.losses == gang.losses_before)
+      reason = cat("nobody was lost, but the last generation ended: ", stumbles_of(gang));
     return {.action = Action::form, .reason = reason, .start = form(gang, options)};
   } catch (const Error& error) {
     return end_with(error);

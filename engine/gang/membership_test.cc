@@ -389,9 +389,15 @@ TEST(Again, StumbleHaltsTheOthersAndWaitsForTheDeathBehindIt) {
   gang.halted_at = kNow;
   gang.members.at(1).working = false;
   EXPECT_TRUE(decide(kNow + milliseconds(99), gang, options(2)).empty()) << "it may be an echo";
-  EXPECT_EQ(actions(kNow + milliseconds(100), gang, options(2)), std::vector{Action::form});
+  gang.members.at(1).stumble = "a frame arrived damaged";  // it told last what happened first
+  const auto again = decide(kNow + milliseconds(100), gang, options(2));
+  ASSERT_EQ(again.at(0).action, Action::form);
+  EXPECT_EQ(again.at(0).reason,
+            "nobody was lost, but the last generation ended: worker 0 (host h, pid 100): rank 1 closed its connection; "
+            "worker 1 (host h, pid 101): a frame arrived damaged");
   gang.losses = 1;
   EXPECT_EQ(actions(kNow + milliseconds(1), gang, options(2)), std::vector{Action::form}) << "the death is known";
+  EXPECT_EQ(decide(kNow, gang, options(2)).at(0).reason, "every place is filled again");
 }
 
 TEST(Loss, AfterTheResultNoDeathMatters) {
