@@ -204,7 +204,8 @@ void ColumnStore::seal() {
   STOKER_CHECK(!s.sealed);
   const RowsToOrder to_order{s.hashes, s.shard_of, s.reader.stride(),
                              [&](std::span<const uint32_t> rows, std::byte* out) {
-                               s.rows.copy(rows.data(), static_cast<int64_t>(rows.size()), out);
+                               Course course;
+                               s.rows.copy(rows.data(), static_cast<int64_t>(rows.size()), out, course);
                              }};
   s.orders = content_orders(to_order, s.count_shards(), std::max(s.options.window_bytes(), kLeastKeyBytes));
   s.rows.finish(s.rows.count() * kIndexBytesPerRow);
@@ -242,8 +243,12 @@ RowsAt ColumnStore::at(const uint32_t* rows, int64_t count) const {
   return {impl_->rows.data(), rows, count};
 }
 
-void ColumnStore::copy(const uint32_t* rows, int64_t count, std::byte* out, const std::atomic<bool>* stop) const {
-  impl_->rows.copy(rows, count, out, stop);
+void ColumnStore::copy(const uint32_t* rows, int64_t count, std::byte* out, Course& course) const {
+  impl_->rows.copy(rows, count, out, course);
+}
+
+void ColumnStore::each(const std::function<void(int64_t, std::span<const std::byte>)>& f, Course& course) const {
+  impl_->rows.each(f, course);
 }
 
 void ColumnStore::gather(int column, const RowsAt& from, void* out, const Draws* draws) const {
@@ -264,7 +269,8 @@ void ColumnStore::gather(int column, const RowsAt& from, void* out, const Draws*
 void ColumnStore::gather(int column, const uint32_t* rows, int64_t count, void* out, const Draws* draws) const {
   if (!on_disk()) return gather(column, at(rows, count), out, draws);
   std::vector<std::byte> copied(count * stride());
-  copy(rows, count, copied.data());
+  Course course;
+  copy(rows, count, copied.data(), course);
   gather(column, {copied.data(), nullptr, count}, out, draws);
 }
 

@@ -6,15 +6,17 @@
 // The batches' columns come by name: those that the fields tell, and "__shard" (int32) where the worker owns more than
 // one shard. A row's fields are stored side by side, in the order of the specifications and without gaps: so a shuffled
 // row costs one trip to memory, and its bytes are what is hashed and compared.
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/hash.h"
 #include "data/columns.h"
+#include "data/course.h"
 #include "data/store_options.h"
 
 struct ArrowArray;
@@ -72,8 +74,10 @@ class ColumnStore {
   /// Whether rows are on disk; then they are read by copy(), else they are at().
   bool on_disk() const;
   RowsAt at(const uint32_t* rows, int64_t count) const;
-  /// Copies rows as they are stored, in the order given. Ends early, with some rows missing, once `stop` is set.
-  void copy(const uint32_t* rows, int64_t count, std::byte* out, const std::atomic<bool>* stop = nullptr) const;
+  /// Copies rows as they are stored, in the order given. Ends early, with some rows missing, once it is stopped.
+  void copy(const uint32_t* rows, int64_t count, std::byte* out, Course& course) const;
+  /// All rows as they are stored, in the order of arrival, in pieces: f(number of the first, their bytes).
+  void each(const std::function<void(int64_t, std::span<const std::byte>)>& f, Course& course) const;
   /// The rows' values of one column, dense, in the order given. Pictures are cropped and flipped as `draws` say;
   /// without them the middle is taken.
   void gather(int column, const RowsAt& from, void* out, const Draws* draws = nullptr) const;

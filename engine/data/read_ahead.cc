@@ -7,85 +7,148 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/pulse.h"
 
 namespace stoker::data {
 namespace {
-constexpr size_t kFirstPart = 16;  // of a whole window
-constexpr int kNice = 10;          // training goes first where cores are few: a step waits for its slowest worker
+constexpr size_t kFirstPart = 16;   // of a whole window
+constexpr int kNice = 10;           // training goes first where cores are few: a step waits for its slowest worker
+constexpr size_t kPage = 4096;      // a row alone is read with what lies around it
+constexpr size_t kDealtPasses = 3;  // over the rows: read, written, and read again
+constexpr auto kLook = std::chrono::milliseconds(100);
 }  // namespace
 
 ReadAhead::ReadAhead(const ColumnStore& store, int64_t steps, int slots, Rows rows)
     : store_(store), steps_(steps), slots_(slots), rows_(std::move(rows)) {}
 
 void ReadAhead::stop() {
-  stop_ = true;
+  course_.stopped = true;
   if (reading_.valid()) reading_.wait();
   reading_ = {};
-  for (Window& window : windows_) window.begin = window.end = 0;
-  bytes_ = 0;
-  stop_ = false;
-  if (interrupted_) stop_ = true;
+  for (Window& window : windows_) window.part = {};
+  parts_.clear();
+  course_.stopped = interrupted_.load();
 }
 
 void ReadAhead::interrupt() {
   interrupted_ = true;
-  stop_ = true;
+  course_.stopped = true;
 }
 
 RowsAt ReadAhead::at(int64_t step, int slot) {
-  if (!windows_[now_].has(step)) advance(step);
+  if (!windows_[now_].part.has(step)) advance(step);
   if (interrupted_) throw Error(ErrorKind::aborted, "reading ahead was interrupted");
   const Window& window = windows_[now_];
-  const size_t i = (step - window.begin) * slots_ + slot;
+  const size_t i = (step - window.part.begin) * slots_ + slot;
   return {window.memory.data() + window.starts[i] * store_.stride(), nullptr,
           static_cast<int64_t>(window.starts[i + 1] - window.starts[i])};
 }
 
 void ReadAhead::advance(int64_t step) {
-  if (reading_.valid()) std::exchange(reading_, {}).get();
-  if (!windows_[1 - now_].has(step)) {
-    launch(step);
-    std::exchange(reading_, {}).get();
+  if (reading_.valid()) wait();
+  if (!windows_[1 - now_].part.has(step)) {
+    begin(step);
+    launch();
+    wait();
   }
   now_ = 1 - now_;
-  launch(windows_[now_].end);
+  launch();
 }
 
-/// Begins to read the window that starts with `step`, if there is such a step.
-void ReadAhead::launch(int64_t step) {
-  if (step >= steps_) return;
+/// As long as something moves, the one that waits is at work.
+void ReadAhead::wait() {
+  for (uint64_t seen = course_.moved; reading_.wait_for(kLook) != std::future_status::ready;) {
+    if (seen != course_.moved) pulse::beat();
+    seen = course_.moved;
+  }
+  std::exchange(reading_, {}).get();
+}
+
+int64_t ReadAhead::rows_of(int64_t step) const {
+  int64_t rows = 0;
+  for (int slot = 0; slot < slots_; ++slot) rows += static_cast<int64_t>(rows_(step, slot).size());
+  return rows;
+}
+
+/// Parts of as many steps as fit, and one at least.
+void ReadAhead::begin(int64_t step) {
+  parts_.clear();
+  next_ = 0;
+  dealt_ = false;
   const size_t whole = store_.options().window_bytes();
-  bytes_ = std::min(whole, bytes_ == 0 ? whole / kFirstPart : 2 * bytes_);
-  reading_ = std::async(std::launch::async, [this, step, &window = windows_[1 - now_], bytes = bytes_] {
+  size_t bytes = whole / kFirstPart;
+  for (Part part{step, step}; step < steps_; part = {step, step}, bytes = std::min(whole, 2 * bytes)) {
+    for (; step < steps_; part.end = ++step) {
+      const int64_t more = rows_of(step);
+      if (part.end > part.begin && (part.rows + more) * store_.stride() > bytes) break;
+      part.rows += more;
+    }
+    parts_.push_back(part);
+  }
+}
+
+/// Begins to read the next part, if there is one.
+void ReadAhead::launch() {
+  if (next_ >= parts_.size()) return;
+  reading_ = std::async(std::launch::async, [this, &window = windows_[1 - now_], part = next_++] {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
-    read(window, step, bytes);
+    if (part == 0 && is_worth_dealing()) deal(window.memory);
+    read(window, part);
   });
 }
 
-/// As many steps as fit, and one at least.
-void ReadAhead::read(Window& window, int64_t step, size_t bytes) {
-  window.begin = window.end = step;
+void ReadAhead::read(Window& window, size_t part) {
+  window.part = parts_[part];
   window.starts.assign(1, 0);
-  std::vector<uint32_t> rows;
-  int64_t end = step;
-  for (; end < steps_; ++end) {
-    const size_t before = rows.size();
-    add(window, rows, end);
-    if (end == step || rows.size() * store_.stride() <= bytes) continue;
-    rows.resize(before);
-    break;
-  }
-  window.memory.reserve(rows.size() * store_.stride());
-  store_.copy(rows.data(), static_cast<int64_t>(rows.size()), window.memory.data(), &stop_);
-  window.end = end;
+  for (int64_t step = window.part.begin; step < window.part.end; ++step)
+    for (int slot = 0; slot < slots_; ++slot) window.starts.push_back(window.starts.back() + rows_(step, slot).size());
+  window.memory.reserve(window.part.rows * store_.stride());
+  if (dealt_) return file_->read(part, window.memory.data(), course_);
+  const auto rows = rows_of(window.part);
+  store_.copy(rows.data(), static_cast<int64_t>(rows.size()), window.memory.data(), course_);
 }
 
-void ReadAhead::add(Window& window, std::vector<uint32_t>& rows, int64_t step) const {
-  for (int slot = 0; slot < slots_; ++slot) {
-    const auto more = rows_(step, slot);
-    rows.insert(rows.end(), more.begin(), more.end());
-    window.starts.push_back(rows.size());
+std::vector<uint32_t> ReadAhead::rows_of(const Part& part) const {
+  std::vector<uint32_t> all;
+  all.reserve(part.rows);
+  for (int64_t step = part.begin; step < part.end; ++step)
+    for (int slot = 0; slot < slots_; ++slot) {
+      const auto rows = rows_(step, slot);
+      all.insert(all.end(), rows.begin(), rows.end());
+    }
+  return all;
+}
+
+/// Whether without it more would be read: for each row all that lies before the part's next one, but not more than the
+/// pages that it is in.
+bool ReadAhead::is_worth_dealing() const {
+  const size_t each = std::min(parts_.size() * store_.stride(), store_.stride() + kPage);
+  return has_room_ && each > kDealtPasses * store_.stride();
+}
+
+/// `memory` is that of a window that has not been read yet.
+void ReadAhead::deal(RowMemory& memory) {
+  std::vector<int64_t> ends;
+  for (const Part& part : parts_) ends.push_back((ends.empty() ? 0 : ends.back()) + part.rows);
+  if (!file_) file_ = std::make_unique<EpochFile>(store_.options().spill, store_.stride());
+  try {
+    file_->reserve(ends.back());
+  } catch (const Error&) {
+    has_room_ = false;  // then reading takes longer
+    file_.reset();
+    return;
   }
+  const size_t places = store_.rows() * sizeof(uint32_t);
+  const size_t bytes = std::max(store_.options().window_bytes(), places + file_->least_bytes(ends.size()));
+  memory.reserve(bytes);
+  const std::span place(reinterpret_cast<uint32_t*>(memory.data()), static_cast<size_t>(store_.rows()));
+  std::fill(place.begin(), place.end(), EpochFile::kUnused);
+  uint32_t next = 0;
+  for (int64_t step = parts_.front().begin; step < steps_; ++step)
+    for (int slot = 0; slot < slots_; ++slot)
+      for (const uint32_t row : rows_(step, slot)) place[row] = next++;
+  file_->deal(store_, place, std::move(ends), {memory.data() + places, bytes - places}, course_);
+  dealt_ = true;
 }
 
 }  // namespace stoker::data

@@ -1,16 +1,19 @@
 #pragma once
 // Rows on disk, read in windows of some steps before they are needed: while one window is used a thread reads the next,
-// in the order of the disk. The first windows after a start are small, so that the first step waits for little.
+// in the order of the disk. The first windows after a start are small, so that the first step waits for little. Small
+// rows of which a window needs a few everywhere are first dealt into another file, by window.
 //
 // Used by one thread, but for interrupt(); the reading thread is its own.
 #include <array>
 #include <atomic>
 #include <functional>
 #include <future>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "data/column_store.h"
+#include "data/epoch_file.h"
 #include "data/row_memory.h"
 
 namespace stoker::data {
@@ -33,27 +36,41 @@ class ReadAhead {
   RowsAt at(int64_t step, int slot);
 
  private:
-  struct Window {
+  /// What a window is to have, or has.
+  struct Part {
     int64_t begin = 0;
-    int64_t end = 0;             // steps
-    std::vector<size_t> starts;  // of each slot of each step, in rows
-    RowMemory memory;
+    int64_t end = 0;  // steps
+    int64_t rows = 0;
     bool has(int64_t step) const { return step >= begin && step < end; }
   };
+  struct Window {
+    Part part;
+    std::vector<size_t> starts;  // of each slot of each step, in rows
+    RowMemory memory;
+  };
   void advance(int64_t step);
-  void launch(int64_t step);
-  void read(Window& window, int64_t step, size_t bytes);
-  void add(Window& window, std::vector<uint32_t>& rows, int64_t step) const;
+  void begin(int64_t step);
+  void launch();
+  void wait();
+  int64_t rows_of(int64_t step) const;
+  void read(Window& window, size_t part);
+  std::vector<uint32_t> rows_of(const Part& part) const;
+  bool is_worth_dealing() const;
+  void deal(RowMemory& memory);
 
   const ColumnStore& store_;
   const int64_t steps_;
   const int slots_;
   const Rows rows_;
-  size_t bytes_ = 0;  // of the next window
+  std::vector<Part> parts_;  // from the step on that was the first after a stop or a jump
+  size_t next_ = 0;          // part
+  bool dealt_ = false;       // those parts
+  bool has_room_ = true;     // on disk, to deal
   std::array<Window, 2> windows_;
-  int now_ = 0;  // the window in use; the other one belongs to the reading thread while there is one
+  int now_ = 0;  // the window in use; the other one and file_ belong to the reading thread while there is one
+  std::unique_ptr<EpochFile> file_;
   std::future<void> reading_;
-  std::atomic<bool> stop_ = false;  // ends reading
+  Course course_;  // of reading
   std::atomic<bool> interrupted_ = false;
 };
 

@@ -1,9 +1,13 @@
 #include "data/read_ahead.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <numeric>
 #include <random>
 
@@ -13,37 +17,62 @@
 namespace stoker::data {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr int kRows = 3000;
-constexpr int kWidth = 25;  // floats: 100 bytes a row
+constexpr int kSmall = 25, kLarge = 600;  // floats of a row: the small ones are dealt
 constexpr int kStep = 100, kSlots = 2;
 
-std::vector<float> row(int i) {
-  std::vector<float> values(kWidth, static_cast<float>(i));
+struct Case {
+  size_t memory;
+  int width = kSmall;
+  bool encrypt = false;
+};
+
+std::vector<float> row(int i, int width) {
+  std::vector<float> values(width, static_cast<float>(i));
   values.back() = 0.5f;
   return values;
 }
 
-std::unique_ptr<ColumnStore> filled(size_t memory) {
+std::string folder() {
+  const auto path = fs::path(::testing::TempDir()) / ("read-ahead-" + std::to_string(::getpid()));
+  fs::create_directory(path);
+  return path;
+}
+
+/// That this process has open there.
+int open_files() {
+  int found = 0;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    found += fs::read_symlink(entry, gone).string().starts_with(folder());
+  }
+  return found;
+}
+
+std::unique_ptr<ColumnStore> filled(const Case& how) {
   ColumnSpec spec;
   spec.name = "x";
-  spec.shape = {kWidth};
+  spec.shape = {how.width};
   StoreOptions options;
-  options.memory = memory;
-  options.spill.folders = {::testing::TempDir()};
+  options.memory = how.memory;
+  options.spill.folders = {folder()};
+  options.spill.encrypt = how.encrypt;
   auto store = std::make_unique<ColumnStore>(std::vector{spec}, std::vector{0}, 0, OnBadRow::error, options);
   std::vector<float> values;
   for (int i = 0; i < kRows; ++i) {
-    const auto one = row(i);
+    const auto one = row(i, how.width);
     values.insert(values.end(), one.begin(), one.end());
   }
   const auto all =
-      testing::batch(kRows, 0, testing::fixed_lists("x", kWidth, kRows, testing::numbers("", "f", values)));
+      testing::batch(kRows, 0, testing::fixed_lists("x", how.width, kRows, testing::numbers("", "f", values)));
   store->append(all->array, all->schema);
   store->seal();
   return store;
 }
 
-class ReadAheadTest : public ::testing::TestWithParam<size_t> {
+class ReadAheadTest : public ::testing::TestWithParam<Case> {
  protected:
   ReadAheadTest() : store_(filled(GetParam())), order_(kRows) {
     std::iota(order_.begin(), order_.end(), 0u);
@@ -62,7 +91,9 @@ class ReadAheadTest : public ::testing::TestWithParam<size_t> {
       const RowsAt found = ahead.at(step, slot);
       ASSERT_EQ(found.count, static_cast<int64_t>(wanted.size()));
       for (size_t i = 0; i < wanted.size(); ++i)
-        ASSERT_EQ(std::memcmp(found.base + i * store_->stride(), row(static_cast<int>(wanted[i])).data(), 100), 0);
+        ASSERT_EQ(std::memcmp(found.base + i * store_->stride(),
+                              row(static_cast<int>(wanted[i]), GetParam().width).data(), store_->stride()),
+                  0);
     }
   }
   std::unique_ptr<ColumnStore> store_;
@@ -97,10 +128,56 @@ TEST_P(ReadAheadTest, AnInterruptIsForGood) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Budgets, ReadAheadTest, ::testing::Values(1, 10'000, 60'000, 250'000));
+INSTANTIATE_TEST_SUITE_P(Budgets, ReadAheadTest,
+                         ::testing::Values(Case{1}, Case{10'000}, Case{60'000}, Case{250'000},
+                                           Case{60'000, kSmall, true}, Case{10'000, kLarge}, Case{1'000'000, kLarge},
+                                           Case{1'000'000, kLarge, true}));
+
+std::vector<uint32_t> backwards() {
+  std::vector<uint32_t> order(kRows);
+  std::iota(order.rbegin(), order.rend(), 0u);
+  return order;
+}
+
+/// Reads all steps of one slot, backwards; open files at the end.
+int files_after_all(const Case& how) {
+  const auto store = filled(how);
+  const auto order = backwards();
+  ReadAhead ahead(*store, kRows / kStep, 1,
+                  [&](int64_t step, int) { return std::span(order).subspan(step * kStep, kStep); });
+  for (int64_t step = 0; step < kRows / kStep; ++step) {
+    float first;
+    std::memcpy(&first, ahead.at(step, 0).base, sizeof first);
+    EXPECT_EQ(first, static_cast<float>(kRows - 1 - step * kStep));
+  }
+  return open_files();
+}
+
+TEST(ReadAhead, SmallRowsAreDealtAndLargeOnesReadWhereTheyAre) {
+  EXPECT_EQ(files_after_all({20'000, kSmall}), 2);
+  EXPECT_EQ(files_after_all({20'000, kLarge}), 1);
+}
+
+TEST(ReadAhead, WithoutRoomForMoreRowsAreReadWhereTheyAre) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before;
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const auto store = filled({20'000});
+  const rlimit small{1 << 20, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  const auto order = backwards();
+  ReadAhead ahead(*store, 2, 1, [&](int64_t step, int) { return std::span(order).subspan(step * 1500, 1500); });
+  for (int64_t step = 0; step < 2; ++step) {
+    float first;
+    std::memcpy(&first, ahead.at(step, 0).base, sizeof first);
+    EXPECT_EQ(first, static_cast<float>(kRows - 1 - step * 1500));
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_EQ(open_files(), 1);
+}
 
 TEST(ReadAhead, NoStepsNeedNoThread) {
-  const auto store = filled(1000);
+  const auto store = filled({1000});
   ReadAhead ahead(*store, 0, 1, [](int64_t, int) { return std::span<const uint32_t>(); });
   ahead.stop();
 }

@@ -19,6 +19,7 @@ namespace stoker::data {
 namespace {
 
 constexpr size_t kCipherBytes = 128 << 10;  // encrypted at a time
+constexpr size_t kAheadBytes = 8 << 20;     // that the kernel is told of before they are read
 
 /// -1 where the folder cannot be written to.
 int open_unnamed(const std::string& folder) {
@@ -154,6 +155,14 @@ void SpillFile::Impl::write_plain(uint64_t at, std::span<const std::byte> bytes)
   });
 }
 
+void SpillFile::reserve(uint64_t bytes) {
+  impl_->each_part(0, bytes, [&](uint64_t number, uint64_t, size_t, size_t) { impl_->allocated_extent(number); });
+}
+
+void SpillFile::renew() {
+  if (impl_->cipher) impl_->cipher.emplace();
+}
+
 void SpillFile::write(uint64_t at, std::span<const std::byte> bytes) {
   if (!impl_->cipher) return impl_->write_plain(at, bytes);
   std::vector<std::byte> hidden;
@@ -187,9 +196,16 @@ void SpillFile::read(uint64_t at, std::span<std::byte> into) const { impl_->read
 
 bool SpillFile::read_cached(uint64_t at, std::span<std::byte> into) const { return impl_->read(at, into, RWF_NOWAIT); }
 
+void SpillFile::read_on(uint64_t at, std::span<std::byte> into) const {
+  if (read_cached(at, into)) return;
+  expect(at, into.size() + kAheadBytes);
+  read(at, into);
+}
+
 void SpillFile::expect(uint64_t at, size_t bytes) const {
   impl_->each_part(at, bytes, [&](uint64_t number, uint64_t inside, size_t, size_t size) {
-    const Impl::Extent& extent = impl_->extents.at(number);
+    if (number >= impl_->extents.size() || impl_->extents[number].fd < 0) return;
+    const Impl::Extent& extent = impl_->extents[number];
     ::posix_fadvise(extent.fd, static_cast<off_t>(extent.at + inside), static_cast<off_t>(size), POSIX_FADV_WILLNEED);
   });
 }

@@ -24,12 +24,18 @@ class SpillFile {
   explicit SpillFile(SpillOptions options);
   ~SpillFile();
 
-  /// Throws Error(world) that says how much room was missing, and where.
+  /// Allocates all up to there. Throws Error(world) that says how much room was missing, and where.
+  void reserve(uint64_t bytes);
+  /// What was written is of no use any more: every place may be written once more.
+  void renew();
+  /// Throws as reserve() does. No place may be written twice.
   void write(uint64_t at, std::span<const std::byte> bytes);
   /// REQUIRES: all of it was written.
   void read(uint64_t at, std::span<std::byte> into) const;
   /// The same where the kernel has it in memory; else false, and something may have been written into `into`.
   bool read_cached(uint64_t at, std::span<std::byte> into) const;
+  /// The same where what follows will be read next: the kernel is asked for that as well, unless it has this.
+  void read_on(uint64_t at, std::span<std::byte> into) const;
   /// A hint that this will be read soon.
   void expect(uint64_t at, size_t bytes) const;
   /// Allocated in the folders.

@@ -84,7 +84,7 @@ void StoredRows::finish(size_t index_bytes) {
   block_ = {};
 }
 
-void StoredRows::copy(const uint32_t* rows, int64_t count, std::byte* out, const std::atomic<bool>* stop) const {
+void StoredRows::copy(const uint32_t* rows, int64_t count, std::byte* out, Course& course) const {
   std::vector<uint64_t> wanted;  // row and place of those on disk
   for (int64_t i = 0; i < count; ++i) {
     if (rows[i] < resident_)
@@ -93,22 +93,39 @@ void StoredRows::copy(const uint32_t* rows, int64_t count, std::byte* out, const
       wanted.push_back(uint64_t{rows[i]} << 32 | static_cast<uint32_t>(i));
   }
   std::sort(wanted.begin(), wanted.end());
-  copy_from_disk(wanted, out, stop);
+  copy_from_disk(wanted, out, course);
+}
+
+void StoredRows::each(const std::function<void(int64_t, std::span<const std::byte>)>& f, Course& course) const {
+  const int64_t piece = std::max<int64_t>(1, kReadBytes / stride_);
+  std::vector<std::byte> buffer;
+  for (int64_t first = 0; first < count_ && !course.stopped;) {
+    const int64_t n = std::min(piece, (first < resident_ ? resident_ : count_) - first);
+    const size_t bytes = n * stride_;
+    if (first >= resident_) {
+      buffer.resize(bytes);
+      file_->read_on(first * stride_, buffer);
+    }
+    f(first, {first < resident_ ? memory_.data() + first * stride_ : buffer.data(), bytes});
+    first += n;
+    ++course.moved;
+  }
 }
 
 /// In the order of the disk. What the kernel does not have in memory it is asked to fetch, several runs at once.
-void StoredRows::copy_from_disk(const std::vector<uint64_t>& wanted, std::byte* out,
-                                const std::atomic<bool>* stop) const {
+void StoredRows::copy_from_disk(const std::vector<uint64_t>& wanted, std::byte* out, Course& course) const {
   std::vector<std::byte> buffer;
   std::vector<Run> awaited;
   size_t awaited_bytes = 0;
   const auto fetch_awaited = [&] {
-    for (const Run& run : awaited)
-      if (!(stop && *stop)) read_run(wanted, run, true, buffer, out);
+    for (const Run& run : awaited) {
+      if (!course.stopped) read_run(wanted, run, true, buffer, out);
+      ++course.moved;
+    }
     awaited.clear();
     awaited_bytes = 0;
   };
-  for (size_t next = 0; next < wanted.size() && !(stop && *stop);) {
+  for (size_t next = 0; next < wanted.size() && !course.stopped; ++course.moved) {
     const Run run = run_from(wanted, next, stride_);
     next = run.end;
     if (read_run(wanted, run, false, buffer, out)) continue;

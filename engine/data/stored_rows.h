@@ -3,10 +3,12 @@
 // not fit on also on disk. One thread fills; after that any number may read.
 //
 // A row's place on disk is its number times its size, so rows that are in memory leave a hole there and can follow.
-#include <atomic>
+#include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "data/course.h"
 #include "data/row_memory.h"
 #include "data/store_options.h"
 
@@ -30,15 +32,17 @@ class StoredRows {
   uint64_t disk_bytes() const { return file_ ? file_->bytes() : 0; }
   /// REQUIRES: not on_disk().
   const std::byte* data() const { return memory_.data(); }
-  /// Copies rows in the order given, stride() apart. Ends early, with some rows missing, once `stop` is set.
-  void copy(const uint32_t* rows, int64_t count, std::byte* out, const std::atomic<bool>* stop = nullptr) const;
+  /// Copies rows in the order given, stride() apart. Ends early, with some rows missing, once it is stopped.
+  void copy(const uint32_t* rows, int64_t count, std::byte* out, Course& course) const;
+  /// All rows one after the other, in pieces: f(number of the first, their bytes).
+  void each(const std::function<void(int64_t, std::span<const std::byte>)>& f, Course& course) const;
 
  private:
   void begin_spill();
   void move_to_disk(int64_t resident);
   struct Run;
   static Run run_from(const std::vector<uint64_t>& wanted, size_t begin, size_t stride);
-  void copy_from_disk(const std::vector<uint64_t>& wanted, std::byte* out, const std::atomic<bool>* stop) const;
+  void copy_from_disk(const std::vector<uint64_t>& wanted, std::byte* out, Course& course) const;
   bool read_run(const std::vector<uint64_t>& wanted, const Run& run, bool wait, std::vector<std::byte>& buffer,
                 std::byte* out) const;
 
