@@ -16,6 +16,7 @@
 #include "bindings/arrow_capsules.h"
 #include "bindings/bindings.h"
 #include "data/column_store.h"
+#include "data/piece_tokenizer.h"
 #include "data/plan.h"
 #include "data/row_reader.h"
 
@@ -179,6 +180,15 @@ void bind_plan(nb::module_& m) {
             return std::tuple(rows.begin, rows.end);
           },
           nb::arg("step"), nb::arg("shard"));
+  m.def(
+      "count_pieces",
+      [](const nb::bytes& model, bool begin, bool end) {
+        return data::count_pieces({model.c_str(), model.size()}, begin, end);
+      },
+      nb::arg("model"), nb::arg("begin"), nb::arg("end"),
+      "Pieces of a SentencePiece model, its file's content. UserError where it is none, or lacks the sentence's begin "
+      "or "
+      "end.");
   m.def(
       "epoch_order",
       [](int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle) {

@@ -20,6 +20,7 @@ from stoker.inputs import (
     Category,
     DateParts,
     Hashed,
+    Image,
     Numeric,
     Padded,
     Present,
@@ -195,6 +196,21 @@ def test_masks_tell_what_is_there(data):
         return
     got = both(mask, rows, {"c": kind}, cuts)
     np.testing.assert_array_equal(got, reference.tensor(mask, rows, got.dtype).reshape(got.shape))
+
+
+@pytest.mark.parametrize(
+    "item, kind, value",
+    [
+        ("c", pa.binary(), b"x"),
+        ("c", pa.list_(pa.string()), []),
+        ("c", pa.struct({"a": pa.int32()}), {"a": None}),
+        (Image("c", (4, 4), nulls="fill"), pa.binary(), b"not looked at"),
+        (DateParts("c", ["month", "day"], nulls="fill"), pa.date32(), datetime.date(2020, 2, 1)),
+    ],
+)
+def test_a_row_of_any_type_is_there_or_not(item, kind, value):
+    rows = [{"c": one} for one in (value, None, value, value, None)]
+    np.testing.assert_array_equal(both(Present(item), rows, {"c": kind}, [2, 3]), [1, 0, 1, 1, 0])
 
 
 @settings(max_examples=100, deadline=None)

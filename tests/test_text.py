@@ -1,11 +1,15 @@
-"""Texts as numbers: bytes and words, against Python's own, and through Spark."""
+"""Texts as numbers: bytes and words against Python's own, pieces against SentencePiece's own, and through Spark."""
 
+import functools
+import io
 import json
+import random
 import re
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import sentencepiece
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -50,6 +54,57 @@ def test_texts_are_cut_and_padded_and_masked(texts, by_byte, lower, length, kind
     np.testing.assert_array_equal(both(Present(item), rows, types), np.reshape(masks, (-1, length)))
 
 
+SYLLABLES = ["hel", "lo", "wor", "ld", "Spark", "grö", "ße", "na", "ïve", "42", "!"]
+
+
+@functools.cache
+def piece_model(kind="unigram", **settings):
+    draw = random.Random(1)
+    lines = [" ".join("".join(draw.choices(SYLLABLES, k=2)) for _ in range(8)) for _ in range(500)]
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=out, model_type=kind, vocab_size=60, minloglevel=2, **settings
+    )
+    return out.getvalue()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.text(max_size=30) | st.lists(st.sampled_from([*SYLLABLES, " "])).map("".join), min_size=1, max_size=8),
+    st.sampled_from(["unigram", "bpe", "char"]), st.booleans(), st.booleans(), st.integers(1, 12),
+)  # fmt: skip
+def test_pieces_are_those_of_sentencepiece(texts, kind, bos, eos, length):
+    own = sentencepiece.SentencePieceProcessor(model_proto=piece_model(kind))
+    item = Text("c", length, "sentencepiece", pieces=piece_model(kind), bos=bos, eos=eos, pad=5)
+    assert item.size == own.get_piece_size()
+    texts = [text for text in texts if "\0" not in text and text.isprintable()]
+    inside = max(length - bos - eos, 0)
+    found = [[1] * bos + own.encode(text)[:inside] + [2] * eos for text in texts]
+    want = [(numbers + [5] * length)[:length] for numbers in found]
+    rows = [{"c": text} for text in texts]
+    np.testing.assert_array_equal(both(item, rows, {"c": pa.string()}), np.reshape(want, (-1, length)))
+    masks = [([1] * len(numbers) + [0] * length)[:length] for numbers in found]
+    np.testing.assert_array_equal(both(Present(item), rows, {"c": pa.string()}), np.reshape(masks, (-1, length)))
+
+
+def test_a_model_of_pieces_that_is_none_is_told_at_once(tmp_path):
+    def text(**more):
+        return Text("c", 3, "sentencepiece", **more)
+
+    (tmp_path / "it.model").write_bytes(piece_model())
+    assert text(pieces=tmp_path / "it.model") == text(pieces=str(tmp_path / "it.model")) == text(pieces=piece_model())
+    for pieces, words in [
+        (tmp_path / "none.model", r"Text\('c'\): cannot read the SentencePiece model: .*No such file"),
+        (b"no model", r"Text\('c'\): this is no SentencePiece model: "),
+        (b"", r"Text\('c'\): this is no SentencePiece model: "),
+        (7, r"Text\('c'\): a SentencePiece model is given as its file's path or content, not 7"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            text(pieces=pieces)
+    with pytest.raises(UserError, match="the SentencePiece model has no piece for the end of a sentence"):
+        text(pieces=piece_model("unigram", eos_id=-1), eos=True)
+
+
 def test_a_null_is_an_error_that_tells_its_cure():
     with pytest.raises(core().UserError, match="column 'c', partition 0, row 1: is null; nulls='fill' allows that"):
         both(Text("c", 3, "byte"), [{"c": "a"}, {"c": None}], {"c": pa.string()})
@@ -60,7 +115,10 @@ def test_a_null_is_an_error_that_tells_its_cure():
     [
         (lambda: Text("c", 0), "length must be at least 1, not 0"),
         (lambda: Text("c", 3, pad=-1), "pad is a number of 0 or more, not -1"),
-        (lambda: Text("c", 3, "char"), "tokenizer is 'word' or 'byte', not 'char'"),
+        (lambda: Text("c", 3, "char"), "tokenizer is 'word', 'byte' or 'sentencepiece', not 'char'"),
+        (lambda: Text("c", 3, "sentencepiece"), "tokenizer='sentencepiece' and pieces=, .*, go together"),
+        (lambda: Text("c", 3, pieces=piece_model()), "tokenizer='sentencepiece' and pieces=, .*, go together"),
+        (lambda: Text("c", 3, "byte", eos=True), "bos and eos are for tokenizer='sentencepiece'"),
         (lambda: Text("c", 3, "byte", ["a"]), "a vocabulary holds words, and is for tokenizer='word' alone"),
         (lambda: Text("c", 3, vocabulary=["a", "a"]), "holds a word twice"),
         (lambda: Text("c", 3, nulls="mask"), "nulls is 'error' or 'fill', which makes an empty text"),
@@ -73,7 +131,8 @@ def test_declarations_that_make_no_sense(make, words):
 
 
 def test_declarations_survive_json_and_tell_their_sizes():
-    told = as_inputs({"x": Text("c", 5, vocabulary=["a", "b"], lower=False), "y": Present(Text("c", 5, "byte"))})
+    told = as_inputs({"x": Text("c", 5, vocabulary=["a", "b"], lower=False), "y": Present(Text("c", 5, "byte")),
+                      "z": Text("c", 5, "sentencepiece", pieces=piece_model(), bos=True)})  # fmt: skip
     assert from_json(json.loads(json.dumps(to_json(told)))) == told
     assert told["x"].size == 3 and Text("c", 5, "byte").size == 257 and sizes(Text("c", 2, "byte")) == [257, 257]
     assert spec_of("x", Text("c", 9, "byte"))["dtype"] == "int64"
@@ -105,12 +164,15 @@ class Reader(nn.Module):
         return self.last((self.table(text) * mask.unsqueeze(-1)).sum(1))
 
 
-def test_a_network_learns_from_raw_texts_and_is_saved_and_loaded(spark, tmp_path):
+@pytest.mark.parametrize("tokens", [{}, {"tokenizer": "sentencepiece", "eos": True}], ids=["words", "pieces"])
+def test_a_network_learns_from_raw_texts_and_is_saved_and_loaded(tokens, spark, tmp_path):
+    if tokens:
+        tokens = {**tokens, "pieces": piece_model("char")}
     praise, filler = F.array(*map(F.lit, ["Great!", "bad...", "GREAT", "Bad"])), F.concat(F.lit("w"), F.col("id") % 17)
     df = spark.range(0, 400, 1, 3).select(
         "id", F.concat_ws(" ", filler, praise[(F.col("id") % 4).cast("int")], filler, filler).alias("review"),
         (F.col("id") % 2).cast("int").alias("label"))  # fmt: skip
-    text = learn(df, {"text": Text("review", 6)})["text"]
+    text = learn(df, {"text": Text("review", 16 if tokens else 6, **tokens)})["text"]
     torch.manual_seed(0)
     told = StokerClassifier(
         model=Reader(text.size), inputs={"text": text, "mask": Present(text)}, labelCol="label", batchSize=40, epochs=8,

@@ -71,6 +71,11 @@ Cells::Cells(const FieldSpec& field, const ArrowSchema& schema, const ArrowArray
   const auto is = [&](FieldSpec::Kind kind) { return field.kind == kind; };
   const bool text = is(FieldSpec::Kind::category) || is(FieldSpec::Kind::hash) || is(FieldSpec::Kind::text);
   const auto type = cell_type(schema, text ? Bytes::as_text : Bytes::as_numbers);
+  const bool scalar = type && type->levels.empty();
+  if (is(FieldSpec::Kind::present) && field.shape.empty() && !field.padded && !scalar) {  // a row is there, or not
+    leaf_.type.leaf = Leaf::boolean;
+    return;
+  }
   if (!type) fail_type(faults.place(), field.shown[0], spark_type(schema), expected);
   leaf_.type = *type;
   check_shape(schema, expected);

@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/base64.h"
 #include "base/error.h"
+#include "data/piece_tokenizer.h"
 
 namespace stoker::data {
 namespace {
@@ -75,6 +77,8 @@ std::shared_ptr<const Tokenizer> parse_tokenizer(const json& in, std::shared_ptr
   const std::string kind = in.at("tokenizer");
   if (kind == "byte") return byte_tokenizer();
   if (kind == "word") return word_tokenizer(std::move(words), in.at("lower"));
+  if (kind == "sentencepiece")
+    return piece_tokenizer(decode_base64(in.at("pieces").get<std::string>()), in.at("bos"), in.at("eos"));
   fail_bug("unknown tokenizer '", kind, "'");
 }
 
@@ -94,9 +98,9 @@ void check_field(const FieldSpec& field) {
 }
 
 FieldSpec parse_field(const json& in) {
-  check_keys(in, {"column", "shown", "kind",      "stored", "shape",  "padded", "pad",     "fill_missing",
-                  "fill",   "mean",  "scale",     "lossy",  "unit",   "words",  "numbers", "buckets",
-                  "parts",  "image", "tokenizer", "lower",  "length", "mask"},
+  check_keys(in, {"column",    "shown", "kind",   "stored", "shape",  "padded",  "pad",     "fill_missing", "fill",
+                  "mean",      "scale", "lossy",  "unit",   "words",  "numbers", "buckets", "parts",        "image",
+                  "tokenizer", "lower", "length", "mask",   "pieces", "bos",     "eos"},
              "field");
   FieldSpec field;
   field.column = in.at("column");

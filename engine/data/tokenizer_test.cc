@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+#include "data/piece_tokenizer.h"
+
 namespace stoker::data {
 namespace {
 
@@ -25,6 +28,17 @@ TEST(Tokenizer, WordsEndAtSpaceAndPunctuation) {
   EXPECT_TRUE(ids(*words, " \t\n").empty());
   EXPECT_TRUE(ids(*words, "").empty());
   EXPECT_EQ(ids(*word_tokenizer(known, false), "Don don"), (std::vector<int64_t>{0, 1}));
+}
+
+TEST(Tokenizer, BytesThatAreNoModelOfPiecesAreAnError) {
+  for (const char* bytes : {"", "no model"}) {
+    try {
+      piece_tokenizer(bytes, false, false);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::user) << error.what();
+    }
+  }
 }
 
 TEST(Tokenizer, CapitalsBeyondAsciiStay) {

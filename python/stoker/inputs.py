@@ -11,10 +11,12 @@ declarations: a declaration that has everything is complete, and `learn` complet
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from stoker import pieces
 from stoker.errors import UserError
 
 NULLS = ("error", "fill", "mask")
@@ -222,7 +224,9 @@ class Text(Declared):
     """A text as the numbers of its tokens, cut or padded to `length`. A null that is filled is an empty text.
 
     tokenizer: "word": by a vocabulary, given or learnt as Category does; 0 for words that are not in it. "byte": the
-    UTF-8 bytes, 1 to 256. lower: of words, ASCII letters are lowered first.
+    UTF-8 bytes, 1 to 256. "sentencepiece": by the SentencePiece model `pieces` (the path of its file, or the content),
+    as the model numbers them; bos and eos put its pieces for the sentence's begin and end around them, within `length`.
+    lower: of words, ASCII letters are lowered first.
     """
 
     length: int
@@ -233,14 +237,17 @@ class Text(Declared):
     maxSize: int | None = None
     pad: int = 0
     nulls: str = "error"
+    pieces: str | bytes | os.PathLike[str] | None = field(default=None, repr=False)
+    bos: bool = False
+    eos: bool = False
 
     def _check(self) -> None:
         if self.length < 1:
             raise UserError(f"{self}: length must be at least 1, not {self.length}")
         if self.pad < 0:
             raise UserError(f"{self}: pad is a number of 0 or more, not {self.pad}")
-        if self.tokenizer not in ("word", "byte"):
-            raise UserError(f"{self}: tokenizer is 'word' or 'byte', not {self.tokenizer!r}")
+        if self.tokenizer not in ("word", "byte", "sentencepiece"):
+            raise UserError(f"{self}: tokenizer is 'word', 'byte' or 'sentencepiece', not {self.tokenizer!r}")
         if self.nulls == "mask":
             raise UserError(f"{self}: nulls is 'error' or 'fill', which makes an empty text")
         if self.vocabulary is not None:
@@ -249,13 +256,31 @@ class Text(Declared):
             if len(set(self.vocabulary)) < len(self.vocabulary):
                 raise UserError(f"{self}: the vocabulary holds a word twice")
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+        self._check_pieces()
+
+    def _check_pieces(self) -> None:
+        if (self.tokenizer == "sentencepiece") != (self.pieces is not None):
+            raise UserError(f"{self}: tokenizer='sentencepiece' and pieces=, a SentencePiece model, go together")
+        if self.tokenizer != "sentencepiece" and (self.bos or self.eos):
+            raise UserError(f"{self}: bos and eos are for tokenizer='sentencepiece'")
+        if self.pieces is not None:
+            try:
+                object.__setattr__(self, "pieces", pieces.kept(self.pieces, self.bos, self.eos))
+            except UserError as error:
+                raise UserError(f"{self}: {error}") from None
 
     @property
     def size(self) -> int:
         """How many numbers there are, with 0: what an Embedding needs."""
         if self.tokenizer == "word" and self.vocabulary is None:
             raise UserError(f"{self} has no vocabulary yet: stoker.inputs.learn(df, inputs) gives declarations that do")
-        return max(257 if self.tokenizer == "byte" else len(self.vocabulary) + 1, self.pad + 1)
+        return max(self.numbers, self.pad + 1)
+
+    @property
+    def numbers(self) -> int:
+        if self.tokenizer == "sentencepiece":
+            return pieces.count(self.pieces)
+        return 257 if self.tokenizer == "byte" else len(self.vocabulary) + 1
 
 
 @dataclass(frozen=True)
@@ -285,7 +310,8 @@ class Padded(Declared):
 
 @dataclass(frozen=True)
 class Present(Declared):
-    """1 where a declaration's column has a value, 0 where it is null or padded: a mask of the same shape."""
+    """1 where a declaration's column has a value, 0 where it is null or padded: a mask, of the same shape for an Array,
+    Padded or Text, else one number a row."""
 
     of: Any = None
 
@@ -379,7 +405,7 @@ def from_json(told: Mapping[str, Any]) -> dict[str, Any]:
 def _item_json(item: Any) -> Any:
     if not isinstance(item, Declared):
         return item
-    told = {field.name: getattr(item, field.name) for field in fields(item)}
+    told = {one.name: getattr(item, one.name) for one in fields(item)}
     told = {name: _item_json(value) if isinstance(value, Declared) else value for name, value in told.items()}
     return {"declare": type(item).__name__, **told}
 

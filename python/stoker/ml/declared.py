@@ -11,6 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, DataType, TimestampType
 
+from stoker import pieces
 from stoker.errors import UserError
 from stoker.inputs import (
     COUNTED_FROM_ONE,
@@ -74,14 +75,15 @@ def _largest(field: Field) -> list[int]:
         return [9999 if part == "year" else PARTS[part] - (part not in COUNTED_FROM_ONE)
                 for part in (told["part"] for told in field["parts"])]  # fmt: skip
     known = len(field.get("words", field.get("numbers", ())))
-    text = 256 if field.get("tokenizer") == "byte" else known
+    texts = {"byte": lambda: 256, "word": lambda: known, "sentencepiece": lambda: pieces.count_of(field["pieces"]) - 1}
+    text = texts[field["tokenizer"]]() if field["kind"] == "text" else 0
     top = {"category": known, "text": text, "hash": field.get("buckets", 0) - 1, "present": 1}.get(field["kind"], 0)
     return [max(top, int(field.get("pad", 0)))] * width_of(field)
 
 
 def _own_shape(item: Declared) -> tuple[int, ...]:
-    if isinstance(item, Present) and item.of is not None:
-        return _own_shape(item.of)
+    if isinstance(item, Present):
+        return _own_shape(item.of) if isinstance(item.of, (Padded, Text, Array)) else ()
     if isinstance(item, (Padded, Text)):
         return (item.length,)
     if isinstance(item, Image):
@@ -202,6 +204,8 @@ class _Fields:
                  "tokenizer": item.tokenizer}  # fmt: skip
         if item.tokenizer == "word":
             field.update(words=list(item.vocabulary), lower=item.lower)
+        if item.tokenizer == "sentencepiece":
+            field.update(pieces=pieces.encoded(item.pieces), bos=item.bos, eos=item.eos)
         return {**field, **_filled(item.nulls, [0])}, sent
 
     def _padded(self, item: Padded) -> tuple[Field, Sent]:
