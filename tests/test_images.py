@@ -75,7 +75,7 @@ def test_lossless_pictures_are_pillow_s(data):
     if fit == "cover":
         want = ImageOps.fit(read, turned, Pillow.Resampling.BILINEAR)
     got = pixels_of(Image("c", size, fit=fit, channels=channels), [file])[0]
-    # Pillow makes the cheaper of its two passes first, which moves a rounding between them: one apart, now and then two.
+    # Pillow makes the cheaper of its two passes first, which moves a rounding between them: one, now and then two.
     far = np.abs(got - as_planes(want))
     assert far.max() <= 2
     assert (far > 1).sum() <= max(2, 0.01 * far.size)
