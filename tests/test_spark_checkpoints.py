@@ -11,6 +11,7 @@ from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassifier
+from stoker.checkpoint import manifest
 from stoker.errors import UserError
 
 
@@ -50,6 +51,16 @@ def test_a_stopped_fit_goes_on_with_other_workers(rows, tmp_path):
     whole = estimator(tmp_path / "b", numWorkers=2, epochs=5).fit(rows)
     assert more.history.info["resumed_from"] == 52
     assert more.history.info["digest"] == whole.history.info["digest"]
+
+
+def test_what_made_a_checkpoint_inexact_is_told_by_the_fits_that_go_on(rows, tmp_path):
+    assert estimator(tmp_path, epochs=2).fit(rows).history.info["inexact"] == []
+    file = max(tmp_path.iterdir()) / manifest.NAME
+    told = manifest.decode(file.read_bytes())
+    assert told["inexact"] == []
+    file.write_bytes(manifest.encode({**told, "inexact": ["worker 1 was given up"]}))
+    for epochs in 3, 4:
+        assert estimator(tmp_path, epochs=epochs).fit(rows).history.info["inexact"] == ["worker 1 was given up"]
 
 
 def test_what_is_wrong_is_said_before_a_job_starts(spark, rows, tmp_path):

@@ -47,6 +47,8 @@ class Course:
             self._check(self.begin)
         self._begun = {} if self.begin is None else {"resumed_from": self.begin.step}
         self._keeper = Keeper(self._storage, self._about, wish.keep, found, warn)
+        if self.begin is not None:
+            self._keeper.inexact += self.begin.manifest.get("inexact", [])
 
     def _check(self, begin: Whole) -> None:
         told = begin.manifest
@@ -84,6 +86,11 @@ class Course:
 
     def event(self, data: dict[str, Any]) -> None:
         self._keeper.event(data)
+
+    @property
+    def inexact(self) -> list[str]:
+        """Why the fit's state is not that of an undisturbed one, before this fit began and since. It may be added to."""
+        return self._keeper.inexact
 
     def settled(self) -> bool:
         """Whether no part of a checkpoint is awaited."""

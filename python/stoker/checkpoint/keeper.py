@@ -23,6 +23,7 @@ class Keeper:
         self._torn = set(found.torn)
         self._under_way: dict[tuple[int, int], Parts] = {}  # by (step, number of parts)
         self.records: list[dict[str, Any]] = []  # for the history
+        self.inexact: list[str] = []  # why the state is not that of an undisturbed fit, if so
 
     def event(self, data: dict[str, Any]) -> None:
         """A part is there, or failed: see engine/train/checkpoints.h."""
@@ -59,7 +60,7 @@ class Keeper:
     def _write_manifest(self, step: int, parts: list[dict[str, Any]]) -> None:
         listed = [{"name": f"part-{p['part']}-of-{p['of']}", **{k: p[k] for k in ("begin", "bytes", "digest")}}
                   for p in parts]  # fmt: skip
-        whole = {"step": step, "parts": listed, **parts[0]["state"], **self._about}
+        whole = {"step": step, "parts": listed, **parts[0]["state"], **self._about, "inexact": self.inexact}
         self._storage.put(f"{manifest.folder_name(step)}/{manifest.NAME}", [manifest.encode(whole)])
 
     def _check_sizes(self, step: int, parts: list[dict[str, Any]]) -> None:

@@ -144,7 +144,7 @@ class Supervisor:
         self._admitted = 0
         self._deaths: list[dict[str, Any]] = []
         self._rescues = 0
-        self._inexact: list[str] = []
+        self._inexact: list[str] = [] if gang.checkpoints is None else gang.checkpoints.inexact
         self._jobs = [self._start()]
         self._growth: SparkJob | None = None  # whose tasks are late workers
         self._grown: list[dict[str, Any]] = []
