@@ -180,6 +180,16 @@ def test_a_part_that_failed_leaves_the_older_ones(place):
         ["bytes", "parts", "seconds", "stall", "step"], ["error", "step"]]  # fmt: skip
 
 
+def test_one_that_does_not_come_is_given_up(place):
+    place.write(5)
+    place.write(10, only=0)
+    place.keeper.give_up("it was late")
+    assert place.keeper.settled()
+    assert place.keeper.records[-1] == {"step": 10, "error": "it was late"}
+    assert place.said == ["the checkpoint after step 10 could not be made, training goes on: it was late"]
+    assert place.find().newest.step == 5
+
+
 def test_workers_that_wrote_elsewhere_are_noticed(place):
     data = core().make_part(6, 0, STATE)
     place.keeper.event(place.told(5, 0, 1, data))

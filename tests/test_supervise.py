@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
+from stoker.spark import launch
 from stoker.spark.supervise import GRACE, LATE, SETTLE, Rules, Situation, may_grow, next_move
 
 LOST = {"rank": 1, "host": "a", "pid": 7, "how": "vanished", "step": 12, "text": "the connection closed"}
 FAILED = RuntimeError("Job aborted due to stage failure\n  at somewhere")
+
+
+class Unsettled:
+    """Checkpoints of which a part never comes."""
+
+    said = ""
+
+    def settled(self):
+        return bool(self.said)
+
+    def give_up(self, why):
+        self.said = why
+
+
+def test_a_last_checkpoint_that_hangs_is_not_awaited_for_ever(monkeypatch):
+    monkeypatch.setattr(launch, "LAST_CHECKPOINT", 0.2)
+    course, job = Unsettled(), SimpleNamespace(ended=lambda: False)
+    supervisor = SimpleNamespace(_gang=SimpleNamespace(checkpoints=course), _jobs=[job], _drain=time.sleep)
+    begun = time.monotonic()
+    launch.Supervisor._await_checkpoints(supervisor)
+    assert 0.2 <= time.monotonic() - begun < 5
+    assert course.said == "it was not there 0.2 s after the model was"
 
 
 def situation(*events, workers=2, **more):

@@ -96,6 +96,10 @@ class Course:
         """Whether no part of a checkpoint is awaited."""
         return self._keeper.settled()
 
+    def give_up(self, why: str) -> None:
+        """No part is awaited any more."""
+        self._keeper.give_up(why)
+
     def history(self) -> dict[str, Any]:
         """What the fit's history says of them."""
         return {**self._begun, "checkpoints": self._keeper.records}

@@ -38,6 +38,12 @@ class Keeper:
         """Whether no part is awaited."""
         return not self._under_way
 
+    def give_up(self, why: str) -> None:
+        """No part is awaited any more."""
+        for step in dict.fromkeys(step for step, _ in self._under_way):
+            self._failed(step, why)
+        self._under_way = {}
+
     def _forget_until(self, step: int) -> None:
         """Older ones whose writers died will never be whole."""
         self._under_way = {key: parts for key, parts in self._under_way.items() if key[0] > step}

@@ -27,6 +27,7 @@ from stoker.spark.task import Job, make_task
 
 POLL = 0.1  # seconds; also how soon Ctrl-C is heard
 RESCUE_AFTER = 15.0  # seconds that Spark gets to start a lost worker again
+LAST_CHECKPOINT = 300.0  # seconds that the last checkpoint may take once the model is there
 HOST_SETTING = "spark.stoker.driver.host"
 
 
@@ -166,9 +167,11 @@ class Supervisor:
 
     def _await_checkpoints(self) -> None:
         """The last one may still be on its way to the disk while there are tasks that write it."""
-        course = self._gang.checkpoints
+        course, until = self._gang.checkpoints, time.monotonic() + LAST_CHECKPOINT
         while course is not None and not course.settled() and not all(job.ended() for job in self._jobs):
             self._drain(POLL)
+            if time.monotonic() >= until:
+                course.give_up(f"it was not there {LAST_CHECKPOINT:g} s after the model was")
         self._drain(0)
 
     def check_partitions(self) -> None:
