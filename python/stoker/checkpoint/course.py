@@ -89,7 +89,7 @@ class Course:
 
     @property
     def inexact(self) -> list[str]:
-        """Why the fit's state is not that of an undisturbed one, before this fit began and since. It may be added to."""
+        """Why the state is not that of an undisturbed fit, before this fit began and since. It may be added to."""
         return self._keeper.inexact
 
     def settled(self) -> bool:
