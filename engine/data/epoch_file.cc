@@ -14,6 +14,7 @@ constexpr size_t kLeastWrite = 4 << 10;
 constexpr size_t kMostWrite = 512 << 10;
 constexpr size_t kReadBytes = 1 << 20;
 constexpr uint64_t kTable = 4096;  // entries
+constexpr uint64_t kReserved = 256 << 20;
 
 /// Which part a place is in: by a table that is off by the few parts that begin within one of its steps.
 class PartOf {
@@ -53,6 +54,15 @@ struct EpochFile::Out {
     filled = 0;
   }
 };
+
+/// Some file systems write what they allocate.
+void EpochFile::reserve(int64_t rows, Course& course) {
+  const uint64_t bytes = rows * entry();
+  for (uint64_t at = 0; at < bytes && !course.stopped; ++course.moved) {
+    at += std::min<uint64_t>(bytes - at, kReserved);
+    file_.reserve(at);
+  }
+}
 
 size_t EpochFile::least_bytes(size_t parts) const { return parts * std::max(entry(), kLeastWrite); }
 

@@ -24,7 +24,7 @@ class EpochFile {
   EpochFile(SpillOptions options, size_t stride) : stride_(stride), file_(std::move(options)) {}
 
   /// Allocates what so many rows take. Throws Error(world) where there is no room.
-  void reserve(int64_t rows) { file_.reserve(rows * entry()); }
+  void reserve(int64_t rows, Course& course);
   /// `place[r]` is that of row r in the epoch, from 0 on, or kUnused; part p has the places from ends[p - 1] to
   /// ends[p]. At least least_bytes() of `buffers` are needed; more make fewer and larger writes.
   void deal(const ColumnStore& store, std::span<const uint32_t> place, std::vector<int64_t> ends,

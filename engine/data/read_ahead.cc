@@ -132,7 +132,7 @@ void ReadAhead::deal(RowMemory& memory) {
   for (const Part& part : parts_) ends.push_back((ends.empty() ? 0 : ends.back()) + part.rows);
   if (!file_) file_ = std::make_unique<EpochFile>(store_.options().spill, store_.stride());
   try {
-    file_->reserve(ends.back());
+    file_->reserve(ends.back(), course_);
   } catch (const Error&) {
     has_room_ = false;  // then reading takes longer
     file_.reset();

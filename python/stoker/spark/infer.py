@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from stoker.engine import core
 from stoker.spark.outputs import Outputs, to_struct
 from stoker.spark.weights import Weights
 
 KEPT_MODELS = 4
+PART_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,10 @@ class Scorer:
 
         engine, readers = loaded(self), _Readers()
         for columns, arrays in batches:
-            read = readers[columns].read(pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays)))
-            yield to_struct(self.outputs, engine.run(read))
+            batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
+            parts = [engine.run(read) for read in readers[columns].parts(batch)]
+            whole = parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts)]
+            yield to_struct(self.outputs, whole)
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,27 @@ class Batches:
         return self.scorer.results((self.columns, dict(zip(self.names, arrays))) for arrays in batches)
 
 
-class _Readers(dict):
-    """TensorReaders by their ColumnSpecs; each counts the rows of its partition, for messages."""
+class Reader:
+    """Reads batches in parts whose tensors take little memory: Spark gives thousands of rows at once, and pictures grow
+    when they are decoded. Counts the rows of its partition, for messages."""
 
-    def __missing__(self, columns: str) -> Any:
-        self[columns] = core().TensorReader(columns, partition())
+    def __init__(self, columns: str, part_bytes: int = PART_BYTES) -> None:
+        self._reader = core().TensorReader(columns, partition())
+        told = json.loads(columns)
+        row_bytes = sum(math.prod(column["shape"]) * np.dtype(column["dtype"]).itemsize for column in told)
+        self._rows = max(part_bytes // max(row_bytes, 1), 1)
+
+    def parts(self, batch: Any) -> Iterator[Any]:
+        """The tensors of some rows after the other; at least once."""
+        for begin in range(0, max(batch.num_rows, 1), self._rows):
+            yield self._reader.read(batch.slice(begin, self._rows))
+
+
+class _Readers(dict):
+    """By their ColumnSpecs."""
+
+    def __missing__(self, columns: str) -> Reader:
+        self[columns] = Reader(columns)
         return self[columns]
 
 
