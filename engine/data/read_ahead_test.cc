@@ -42,14 +42,16 @@ std::string folder() {
 }
 
 /// That this process has open there.
-int open_files() {
-  int found = 0;
+std::vector<fs::path> files() {
+  std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
     std::error_code gone;
-    found += fs::read_symlink(entry, gone).string().starts_with(folder());
+    if (fs::read_symlink(entry, gone).string().starts_with(folder())) found.push_back(entry);
   }
   return found;
 }
+
+size_t open_files() { return files().size(); }
 
 std::unique_ptr<ColumnStore> filled(const Case& how) {
   ColumnSpec spec;
@@ -140,7 +142,7 @@ std::vector<uint32_t> backwards() {
 }
 
 /// Reads all steps of one slot, backwards; open files at the end.
-int files_after_all(const Case& how) {
+size_t files_after_all(const Case& how) {
   const auto store = filled(how);
   const auto order = backwards();
   ReadAhead ahead(*store, kRows / kStep, 1,
@@ -154,8 +156,8 @@ int files_after_all(const Case& how) {
 }
 
 TEST(ReadAhead, SmallRowsAreDealtAndLargeOnesReadWhereTheyAre) {
-  EXPECT_EQ(files_after_all({20'000, kSmall}), 2);
-  EXPECT_EQ(files_after_all({20'000, kLarge}), 1);
+  EXPECT_EQ(files_after_all({20'000, kSmall}), 2u);
+  EXPECT_EQ(files_after_all({20'000, kLarge}), 1u);
 }
 
 TEST(ReadAhead, WithoutRoomForMoreRowsAreReadWhereTheyAre) {
@@ -173,7 +175,25 @@ TEST(ReadAhead, WithoutRoomForMoreRowsAreReadWhereTheyAre) {
     EXPECT_EQ(first, static_cast<float>(kRows - 1 - step * 1500));
   }
   ::setrlimit(RLIMIT_FSIZE, &before);
-  EXPECT_EQ(open_files(), 1);
+  EXPECT_EQ(open_files(), 1u);
+}
+
+TEST(ReadAhead, AFileThatCannotBeReadAnyMoreIsAnError) {
+  for (const int width : {kSmall, kLarge}) {
+    const auto store = filled({20'000, width});
+    const auto order = backwards();
+    ReadAhead ahead(*store, kRows / kStep, 1,
+                    [&](int64_t step, int) { return std::span(order).subspan(step * kStep, kStep); });
+    ahead.at(0, 0);
+    for (const auto& file : files()) ASSERT_EQ(::truncate(file.c_str(), 0), 0);
+    try {
+      for (int64_t step = 0; step < kRows / kStep; ++step) ahead.at(step, 0);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::world);
+      EXPECT_NE(std::string(error.what()).find("cannot read rows back from disk"), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST(ReadAhead, NoStepsNeedNoThread) {
