@@ -27,7 +27,7 @@ ARROWS = {
     "data": {"images", "pieces"},
     "optim": {"collective"},
     "sync": {"net", "shm", "optim", "collective"},
-    "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "data", "optim", "sync"},
+    "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "pieces", "data", "optim", "sync"},
     "observe": set(),
 }
 TORCH_FOLDERS = {"program", "train"}
