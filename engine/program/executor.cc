@@ -6,12 +6,12 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/freed_memory.h"
 #include "program/chain.h"
 #include "program/dtypes.h"
 #include "program/landing.h"
 #include "program/linear.h"
 #include "program/loss.h"
-#include "program/memory.h"
 #include "program/plan.h"
 #include "program/weights.h"
 

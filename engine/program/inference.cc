@@ -7,9 +7,9 @@
 #include <bit>
 
 #include "base/error.h"
+#include "base/freed_memory.h"
 #include "program/dense_kernels.h"
 #include "program/dtypes.h"
-#include "program/memory.h"
 #include "program/weights.h"
 
 namespace stoker::program {

@@ -7,10 +7,10 @@
 #include <stop_token>
 
 #include "base/fault.h"
+#include "base/freed_memory.h"
 #include "collective/tree.h"
 #include "gang/keeper.h"
 #include "net/unix.h"
-#include "program/memory.h"
 
 namespace stoker::train {
 
@@ -55,7 +55,7 @@ void Session::work(const gang::Start& start) {
   } leave{*this};
   join(*group, start);
   run(*group, start, stop.get_token());
-  program::give_back_freed_memory();
+  give_back_freed_memory();
   fault::point("result");
   if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
   link_.await_home();

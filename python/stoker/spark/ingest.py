@@ -18,6 +18,7 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
            check: Callable[[Any], None] = lambda store: None) -> Any:  # fmt: skip
     """A sealed store of the shards' rows. `spec` is the fit's; with "scan" in it the rows are not those of the pipe.
     `check` looks at the store now and then."""
+    core.give_back_freed_memory()  # by earlier tasks of this worker: it is the rows'
     store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip",
                              **memory.store_options(core, spec.get("store", {})))  # fmt: skip
     scan = spec.get("scan")

@@ -1,8 +1,8 @@
-#include "program/memory.h"
+#include "base/freed_memory.h"
 
 #include <malloc.h>
 
-namespace stoker::program {
+namespace stoker {
 namespace {
 
 // The most that glibc's own adjustment would come to in the end.
@@ -23,4 +23,4 @@ void give_back_freed_memory() {
   malloc_trim(0);
 }
 
-}  // namespace stoker::program
+}  // namespace stoker
