@@ -7,7 +7,7 @@ namespace {
 
 // The most that glibc's own adjustment would come to in the end.
 constexpr int kMapAbove = 32 << 20;
-constexpr int kMapAboveAtFirst = 128 << 10;
+constexpr int kMapAboveAtFirst = 4 << 20;  // less costs page faults for each batch of rows
 
 void set_thresholds(int map_above) {
   mallopt(M_MMAP_THRESHOLD, map_above);

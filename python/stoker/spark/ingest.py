@@ -32,13 +32,14 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
             said, rows = time.monotonic(), store.rows()
             link.ingesting(rows)
             check(store)
-    store.seal()
+    batch = None
     release_batches()
+    store.seal()
     return store
 
 
 def release_batches() -> None:
-    """What pyarrow keeps for batches to come is training's."""
+    """What pyarrow keeps for batches to come is for putting the rows in order, and for training."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
