@@ -158,6 +158,7 @@ class PyInference {
     for (const auto& input : inference_.program().inputs) shapes.emplace_back(input.name, input.shape);
     return shapes;
   }
+  int64_t chunk_rows() const { return inference_.chunk_rows(); }
 
  private:
   HeldBytes held_;
@@ -177,6 +178,7 @@ void bind_program(nb::module_& m) {
   nb::class_<PyInference>(m, "Inference")
       .def(nb::init<const std::string&, nb::handle>(), nb::arg("json"), nb::arg("weights"))
       .def("run", &PyInference::run, nb::arg("inputs"), "Outputs for a batch; the arrays are read where they lie.")
+      .def_prop_ro("chunk_rows", &PyInference::chunk_rows, "Rows that are run at once; 0: as many as come.")
       .def_prop_ro("inputs", &PyInference::inputs);
   m.def(
       "set_threads", [](int n) { at::set_num_threads(n); }, nb::arg("n"),

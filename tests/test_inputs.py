@@ -318,15 +318,17 @@ def test_declarations_that_make_no_sense(make, words):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8])
-@pytest.mark.parametrize("part_bytes", [1, 30, 1 << 20])
-def test_inference_reads_a_batch_in_parts(rows, part_bytes):
+@pytest.mark.parametrize(
+    "part_bytes, chunk, wanted", [(1, 0, 1), (30, 0, 2), (1, 3, 3), (60, 2, 4), (1 << 20, 5, 87380)]
+)
+def test_inference_reads_a_batch_in_parts(rows, part_bytes, chunk, wanted):
     """Of three numbers, 12 bytes a row; the rows are counted over parts and batches."""
     spec = json.dumps([spec_of("x", Array("c", [3]))])
     values = [[float(i), i + 0.25, i + 0.5] for i in range(rows)]
     batch = pa.record_batch({sent_name(spec): pa.array(values, pa.list_(pa.float32()))})
-    reader = Reader(spec, part_bytes)
+    reader = Reader(spec, chunk, part_bytes)
     parts = [part for (part,) in reader.parts(batch)]
-    assert [len(part) for part in parts[:-1]] == [max(part_bytes // 12, 1)] * (len(parts) - 1)
+    assert [len(part) for part in parts[:-1]] == [wanted] * (len(parts) - 1)
     np.testing.assert_array_equal(np.concatenate(parts), np.reshape(values, (-1, 3)))
     broken = pa.record_batch({sent_name(spec): pa.array([[1.0, 2, 3], None], pa.list_(pa.float32()))})
     with pytest.raises(core().UserError, match=f"partition 0, row {rows + 1}: is null"):

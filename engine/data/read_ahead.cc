@@ -97,15 +97,21 @@ void ReadAhead::launch() {
   });
 }
 
-void ReadAhead::read(Window& window, size_t part) {
-  window.part = parts_[part];
+void ReadAhead::read(Window& window, size_t number) {
+  const Part& part = parts_[number];
+  window.part = {};  // nothing, should it fail
   window.starts.assign(1, 0);
-  for (int64_t step = window.part.begin; step < window.part.end; ++step)
+  for (int64_t step = part.begin; step < part.end; ++step)
     for (int slot = 0; slot < slots_; ++slot) window.starts.push_back(window.starts.back() + rows_(step, slot).size());
-  window.memory.reserve(window.part.rows * store_.stride());
-  if (dealt_) return file_->read(part, window.memory.data(), course_);
-  const auto rows = rows_of(window.part);
-  store_.copy(rows.data(), static_cast<int64_t>(rows.size()), window.memory.data(), course_);
+  window.memory.reserve(part.rows * store_.stride());
+  copy(number, window.memory.data());
+  window.part = part;
+}
+
+void ReadAhead::copy(size_t number, std::byte* out) {
+  if (dealt_) return file_->read(number, out, course_);
+  const auto rows = rows_of(parts_[number]);
+  store_.copy(rows.data(), static_cast<int64_t>(rows.size()), out, course_);
 }
 
 std::vector<uint32_t> ReadAhead::rows_of(const Part& part) const {

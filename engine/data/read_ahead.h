@@ -53,7 +53,8 @@ class ReadAhead {
   void launch();
   void wait();
   int64_t rows_of(int64_t step) const;
-  void read(Window& window, size_t part);
+  void read(Window& window, size_t number);
+  void copy(size_t number, std::byte* out);
   std::vector<uint32_t> rows_of(const Part& part) const;
   bool is_worth_dealing() const;
   void deal(RowMemory& memory);

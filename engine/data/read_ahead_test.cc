@@ -193,6 +193,7 @@ TEST(ReadAhead, AFileThatCannotBeReadAnyMoreIsAnError) {
       EXPECT_EQ(error.kind(), ErrorKind::world);
       EXPECT_NE(std::string(error.what()).find("cannot read rows back from disk"), std::string::npos) << error.what();
     }
+    for (int64_t step = kRows / kStep - 1; step > 20; --step) EXPECT_THROW(ahead.at(step, 0), Error) << step;
   }
 }
 

@@ -33,7 +33,8 @@ class Scorer:
         the columns that the model adds."""
         import pyarrow as pa
 
-        engine, readers = loaded(self), _Readers()
+        engine = loaded(self)
+        readers = _Readers(engine.chunk_rows)
         for columns, arrays in batches:
             batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
             parts = [engine.run(read) for read in readers[columns].parts(batch)]
@@ -57,11 +58,12 @@ class Reader:
     """Reads batches in parts whose tensors take little memory: Spark gives thousands of rows at once, and pictures grow
     when they are decoded. Counts the rows of its partition, for messages."""
 
-    def __init__(self, columns: str, part_bytes: int = PART_BYTES) -> None:
+    def __init__(self, columns: str, chunk_rows: int = 0, part_bytes: int = PART_BYTES) -> None:
+        """A part has whole chunks of the program, if they are of a certain number of rows."""
         self._reader = core().TensorReader(columns, partition())
-        told = json.loads(columns)
-        row_bytes = sum(math.prod(column["shape"]) * np.dtype(column["dtype"]).itemsize for column in told)
-        self._rows = max(part_bytes // max(row_bytes, 1), 1)
+        row_bytes = sum(math.prod(told["shape"]) * np.dtype(told["dtype"]).itemsize for told in json.loads(columns))
+        chunk = max(chunk_rows, 1)
+        self._rows = max(part_bytes // max(row_bytes, 1) // chunk, 1) * chunk
 
     def parts(self, batch: Any) -> Iterator[Any]:
         """The tensors of some rows after the other; at least once."""
@@ -72,8 +74,12 @@ class Reader:
 class _Readers(dict):
     """By their ColumnSpecs."""
 
+    def __init__(self, chunk_rows: int) -> None:
+        super().__init__()
+        self._chunk_rows = chunk_rows
+
     def __missing__(self, columns: str) -> Reader:
-        self[columns] = Reader(columns)
+        self[columns] = Reader(columns, self._chunk_rows)
         return self[columns]
 
 
