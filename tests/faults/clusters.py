@@ -80,6 +80,7 @@ class Fit:
 
 
 _local = threading.local()
+_one_model = threading.Lock()  # torch's random numbers are the process's
 
 
 def watch(fit: Fit | None) -> None:
@@ -96,8 +97,9 @@ def train(df: Any, workers: int, assign: str = "hash") -> Any:
 
     from stoker import StokerClassifier
 
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 3))
+    with _one_model:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 3))
     shards = workers if assign == "partition" else SHARDS
     return StokerClassifier(model=net, batchSize=BATCH, epochs=EPOCHS, numWorkers=workers, numShards=shards,
                             assign=assign, verbose=0).fit(df)  # fmt: skip
