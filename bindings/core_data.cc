@@ -186,9 +186,7 @@ void bind_plan(nb::module_& m) {
         return data::count_pieces({model.c_str(), model.size()}, begin, end);
       },
       nb::arg("model"), nb::arg("begin"), nb::arg("end"),
-      "Pieces of a SentencePiece model, its file's content. UserError where it is none, or lacks the sentence's begin "
-      "or "
-      "end.");
+      "Pieces of a SentencePiece model, its file's content. UserError where it is none, or lacks begin or end.");
   m.def(
       "epoch_order",
       [](int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle) {

@@ -12,7 +12,7 @@
 namespace stoker::data {
 namespace {
 
-constexpr int kRows = 1000;
+constexpr int kRows = 10'000;  // more than the table of parts has entries
 
 /// Rows of one i32 each, their number; a few of them in memory, the others on disk.
 std::unique_ptr<ColumnStore> numbered(bool encrypt) {
@@ -20,7 +20,7 @@ std::unique_ptr<ColumnStore> numbered(bool encrypt) {
   spec.name = "x";
   spec.dtype = DType::i32;
   StoreOptions options;
-  options.memory = 16'100;
+  options.memory = 161'000;
   options.spill = {{::testing::TempDir()}, encrypt};
   auto store = std::make_unique<ColumnStore>(std::vector{spec}, std::vector{0}, 0, OnBadRow::error, options);
   std::vector<int32_t> values(kRows);

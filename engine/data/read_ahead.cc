@@ -64,9 +64,16 @@ void ReadAhead::wait() {
   std::exchange(reading_, {}).get();
 }
 
-int64_t ReadAhead::rows_of(int64_t step) const {
+/// Calls f(rows) for each slot of each step.
+template <typename F>
+void ReadAhead::each_slot(const Part& part, F f) const {
+  for (int64_t step = part.begin; step < part.end; ++step)
+    for (int slot = 0; slot < slots_; ++slot) f(rows_(step, slot));
+}
+
+int64_t ReadAhead::count(int64_t step) const {
   int64_t rows = 0;
-  for (int slot = 0; slot < slots_; ++slot) rows += static_cast<int64_t>(rows_(step, slot).size());
+  each_slot({step, step + 1}, [&](const auto& more) { rows += static_cast<int64_t>(more.size()); });
   return rows;
 }
 
@@ -79,7 +86,7 @@ void ReadAhead::begin(int64_t step) {
   size_t bytes = whole / kFirstPart;
   for (Part part{step, step}; step < steps_; part = {step, step}, bytes = std::min(whole, 2 * bytes)) {
     for (; step < steps_; part.end = ++step) {
-      const int64_t more = rows_of(step);
+      const int64_t more = count(step);
       if (part.end > part.begin && (part.rows + more) * store_.stride() > bytes) break;
       part.rows += more;
     }
@@ -101,8 +108,7 @@ void ReadAhead::read(Window& window, size_t number) {
   const Part& part = parts_[number];
   window.part = {};  // nothing, should it fail
   window.starts.assign(1, 0);
-  for (int64_t step = part.begin; step < part.end; ++step)
-    for (int slot = 0; slot < slots_; ++slot) window.starts.push_back(window.starts.back() + rows_(step, slot).size());
+  each_slot(part, [&](const auto& rows) { window.starts.push_back(window.starts.back() + rows.size()); });
   window.memory.reserve(part.rows * store_.stride());
   copy(number, window.memory.data());
   window.part = part;
@@ -117,11 +123,7 @@ void ReadAhead::copy(size_t number, std::byte* out) {
 std::vector<uint32_t> ReadAhead::rows_of(const Part& part) const {
   std::vector<uint32_t> all;
   all.reserve(part.rows);
-  for (int64_t step = part.begin; step < part.end; ++step)
-    for (int slot = 0; slot < slots_; ++slot) {
-      const auto rows = rows_(step, slot);
-      all.insert(all.end(), rows.begin(), rows.end());
-    }
+  each_slot(part, [&](const auto& rows) { all.insert(all.end(), rows.begin(), rows.end()); });
   return all;
 }
 
@@ -150,9 +152,9 @@ void ReadAhead::deal(RowMemory& memory) {
   const std::span place(reinterpret_cast<uint32_t*>(memory.data()), static_cast<size_t>(store_.rows()));
   std::fill(place.begin(), place.end(), EpochFile::kUnused);
   uint32_t next = 0;
-  for (int64_t step = parts_.front().begin; step < steps_; ++step)
-    for (int slot = 0; slot < slots_; ++slot)
-      for (const uint32_t row : rows_(step, slot)) place[row] = next++;
+  each_slot({parts_.front().begin, steps_}, [&](const auto& rows) {
+    for (const uint32_t row : rows) place[row] = next++;
+  });
   file_->deal(store_, place, std::move(ends), {memory.data() + places, bytes - places}, course_);
   dealt_ = true;
 }

@@ -52,7 +52,9 @@ class ReadAhead {
   void begin(int64_t step);
   void launch();
   void wait();
-  int64_t rows_of(int64_t step) const;
+  template <typename F>
+  void each_slot(const Part& part, F f) const;
+  int64_t count(int64_t step) const;
   void read(Window& window, size_t number);
   void copy(size_t number, std::byte* out);
   std::vector<uint32_t> rows_of(const Part& part) const;

@@ -75,8 +75,9 @@ def _largest(field: Field) -> list[int]:
         return [9999 if part == "year" else PARTS[part] - (part not in COUNTED_FROM_ONE)
                 for part in (told["part"] for told in field["parts"])]  # fmt: skip
     known = len(field.get("words", field.get("numbers", ())))
-    texts = {"byte": lambda: 256, "word": lambda: known, "sentencepiece": lambda: pieces.count_of(field["pieces"]) - 1}
-    text = texts[field["tokenizer"]]() if field["kind"] == "text" else 0
+    tokenizer = field.get("tokenizer")
+    last_piece = pieces.count_of(field["pieces"]) - 1 if tokenizer == "sentencepiece" else 0
+    text = {"byte": 256, "sentencepiece": last_piece}.get(tokenizer, known)
     top = {"category": known, "text": text, "hash": field.get("buckets", 0) - 1, "present": 1}.get(field["kind"], 0)
     return [max(top, int(field.get("pad", 0)))] * width_of(field)
 
