@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan test-faults fuzz lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
+.PHONY: help setup build demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -29,6 +29,9 @@ test-faults: build ## deaths of every kind: the protocol's simulator, faults pla
 
 fuzz: setup ## what broken peers can send, by libFuzzer (FUZZ=600 seconds; default 60)
 	@tests/fuzz/run.sh $(FUZZ)
+
+fuzz-models: build ## generated models and losses against eager PyTorch (FUZZ=3600 seconds, default 60; FUZZ_SEED=7)
+	@. .venv/env.sh && PYTHONPATH=tests python -m fuzz_models $(if $(FUZZ),--seconds $(FUZZ)) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 lint: setup ## ruff, clang-format, include arrows
 	@scripts/lint.sh
