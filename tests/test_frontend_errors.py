@@ -1,6 +1,7 @@
 """What cannot be compiled is said in the user's words: the module, its class, the file and line, the cause."""
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -254,8 +255,8 @@ def test_a_model_that_cannot_be_trained(model, text):
 
 def test_a_model_that_cannot_be_copied():
     model = nn.Linear(4, 1)
-    model.extra = model.weight * 2  # not a leaf: deepcopy refuses
-    assert error_of(model).startswith("the model cannot be copied (copy.deepcopy)")
+    model.extra = threading.Lock()
+    assert error_of(model).startswith("the model or loss cannot be copied (copy.deepcopy)")
 
 
 def test_a_model_that_returns_something_else():

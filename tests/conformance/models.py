@@ -288,7 +288,7 @@ def without_gradient_inside() -> Case:
 class MatmulAdd(nn.Module):
     def __init__(self):
         super().__init__()
-        self.kernel, self.bias = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(4))
+        self.kernel, self.bias = nn.Parameter(torch.randn(6, 4) / 8), nn.Parameter(torch.randn(4) / 8)
         self.scale = torch.tensor([1.0, 2.0, 0.5, 4.0])
 
     def forward(self, x):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conformance import models
-from conformance.harness import ROWS, Case, PythonRunner, check, engine, engine_of, infer_with_engine
+from conformance.harness import ROWS, Case, PythonRunner, check, engine, engine_of, infer_with_engine, same
 from stoker.program import Compiled, ProgramModule
 
 
@@ -24,7 +24,7 @@ def test_a_saved_model_computes_what_the_module_does(build, runner):
     got = saved_in_python(case, compiled) if runner is PythonRunner else saved_in_engine(case, compiled)
     assert got.keys() == expected.keys()
     for name in expected:
-        np.testing.assert_allclose(got[name], expected[name], rtol=1e-6, atol=1e-7)
+        same(name, got[name], expected[name])
 
 
 @pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)

@@ -32,8 +32,9 @@ def rules(gm: fx.GraphModule, names: dict[fx.Node, str]) -> dict[str, str]:
 def _note(found: dict[str, str], name: str, node: fx.Node, argument: fx.Node) -> None:
     rule = _rule(node, argument)
     if rule is None or found.get(name, rule) != rule:
+        place = place_of_node(node)
         raise CompileError(
-            f"the model changes {name!r} in place by {node.target} at {place_of_node(node)}: only batch-norm "
+            f"the model changes {name!r} in place by {node.target}{f' at {place}' if place else ''}: only batch-norm "
             "statistics and counters that grow by one can be kept exact over several workers"
         )
     found[name] = rule

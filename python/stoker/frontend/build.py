@@ -10,7 +10,7 @@ from stoker.frontend import buffers, labels, structure
 from stoker.frontend.emit import Emitter, dtype_name, live_nodes
 from stoker.frontend.errors import CompileError
 from stoker.frontend.losses import Terms, spread
-from stoker.frontend.trace import Trace
+from stoker.frontend.trace import Trace, all_tensors
 from stoker.program import FORMAT, VERSION, TensorSpec
 
 WEIGHT = TensorSpec("weight", "float32", ())
@@ -46,11 +46,16 @@ class Graph:
             name, tensor = self.names.of(spec.target)
         else:
             raise CompileError(f"the model holds {spec.target!r}, which is not a tensor and cannot be compiled")
-        kept = self.parameters if isinstance(tensor, nn.Parameter) and tensor.requires_grad else self.others
+        kept = self.parameters if self._is_trained(spec.target, tensor) else self.others
         if name in kept:  # a tied weight: its other name reads the same memory
             node.replace_all_uses_with(kept[name])
         else:
             kept[name], self.tensors[name] = node, tensor
+
+    def _is_trained(self, target: str, tensor: torch.Tensor) -> bool:
+        """As torch.optim, which leaves alone, weight decay included, what gets no gradient."""
+        trained = self.trace.trained
+        return isinstance(tensor, nn.Parameter) and tensor.requires_grad and (trained is None or target in trained)
 
     def results(self) -> list[fx.Node]:
         return list(next(iter(reversed(self.module.graph.nodes))).args[0])
@@ -196,10 +201,6 @@ class _Names:
     def of(self, target: str) -> tuple[str, torch.Tensor]:
         tensor = self.tensors[target]
         return self.first[id(tensor)], tensor
-
-
-def all_tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
 
 
 def hidden_buffers(model: nn.Module) -> set[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
+from stoker.frontend.copies import copied
 from stoker.frontend.losses import as_module
 
 _KINDS_BY_LOSS = {
@@ -38,7 +37,7 @@ def infer_input_shape(module: nn.Module) -> tuple[int, ...] | None:
 def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            copy.deepcopy(module).cpu().eval()(torch.zeros(2, *shape))
+            copied(module)[0].eval()(torch.zeros(2, *shape))
     except Exception:  # whatever the user's forward raises: it does not take this shape
         return False
     return True

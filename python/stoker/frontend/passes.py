@@ -29,8 +29,9 @@ _DROPOUTS = {
 _CASTS = {aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other}
 
 
-def simplify(gm: fx.GraphModule) -> None:
-    inline_modes(gm)
+def simplify(gm: fx.GraphModule, gradients: bool) -> None:
+    """gradients: whether the graph will be differentiated, so that blocks without gradients must stop them."""
+    inline_modes(gm, gradients)
     drop_asserts(gm)
     drop_lifting(gm)
     drop_identities(gm)
@@ -75,10 +76,16 @@ def _is_idle_dropout(node: fx.Node) -> bool:
 
 
 def drop_lifting(gm: fx.GraphModule) -> None:
-    """A literal tensor is detach_(lift_fresh_copy(constant)); the constant itself will do, if nobody changes it."""
+    """A literal tensor is detach_(lift_fresh_copy(constant)); the constant itself will do, if nobody changes it.
+
+    Other tensors' detach_ is detach: who used the tensor before goes on, who uses it later gets the new one.
+    """
     for node in list(gm.graph.nodes):
-        if node.target is aten.detach_.default and not _requires_grad(node.args[0]):
-            _replace(gm, node, node.args[0])
+        if node.target is aten.detach_.default:
+            if node.args[0].target is aten.lift_fresh_copy.default:
+                _replace(gm, node, node.args[0])
+            else:
+                node.target = aten.detach.default
     for node in list(gm.graph.nodes):
         if node.target is aten.lift_fresh_copy.default and not _changed(node):
             _replace(gm, node, node.args[0])
@@ -138,12 +145,12 @@ def copy_changed_inputs(gm: fx.GraphModule) -> None:
             node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
 
 
-def inline_modes(gm: fx.GraphModule) -> None:
+def inline_modes(gm: fx.GraphModule, gradients: bool) -> None:
     """Blocks under torch.no_grad() become plain operators on detached tensors; disabled autocast blocks just go."""
     for node in list(gm.graph.nodes):
         if node.target in (_ho.wrap_with_set_grad_enabled, _ho.wrap_with_autocast):
             with gm.graph.inserting_before(node):
-                results = _Inliner(gm.graph).block(gm, node, list(node.args), grad=True)
+                results = _Inliner(gm.graph, gradients).block(gm, node, list(node.args), grad=True)
             _replace_results(gm.graph, node, results)
     gm.graph.eliminate_dead_code(is_impure_node=lambda node: node.op != "get_attr")
 
@@ -158,9 +165,10 @@ def _replace_results(graph: fx.Graph, node: fx.Node, results) -> None:
 class _Inliner:
     """Copies the nodes of a block, and of blocks inside it, to the insert point."""
 
-    def __init__(self, graph: fx.Graph):
-        self.graph = graph
+    def __init__(self, graph: fx.Graph, gradients: bool):
+        self.graph, self.gradients = graph, gradients
         self.detached: dict[fx.Node, fx.Node] = {}
+        self.without: set[fx.Node] = set()  # made where gradients are off
 
     def block(self, owner: fx.GraphModule, node: fx.Node, args: list, grad: bool) -> tuple:
         if node.target is _ho.wrap_with_set_grad_enabled:
@@ -183,17 +191,34 @@ class _Inliner:
             elif node.target is operator.getitem and isinstance(values[node.args[0]], (tuple, list)):
                 values[node] = values[node.args[0]][node.args[1]]
             elif node.op == "call_function":
-                values[node] = self.graph.node_copy(node, lambda arg, grad=grad: self.operand(values[arg], grad))
+                values[node] = self.copy(node, values, grad or not self.gradients)
         return ()
 
-    def operand(self, value, grad: bool):
-        if grad or not _requires_grad(value):
+    def copy(self, node: fx.Node, values: dict, grad: bool):
+        made = self.graph.node_copy(node, lambda arg: values[arg] if grad else self.operand(values[arg]))
+        if grad:
+            return made
+        self.without.add(made)
+        changed = changed_arguments(node)  # in place: the same tensor as before, with the gradient that it had
+        return values[changed[0]] if changed and _returns_changed(node) else made
+
+    def operand(self, value):
+        if not self._may_need_grad(value):
             return value
         if value not in self.detached:
             node = self.graph.call_function(aten.detach.default, (value,))
             node.meta = dict(value.meta, val=value.meta["val"].detach())
             self.detached[value] = node
+            self.without.add(node)
         return self.detached[value]
+
+    def _may_need_grad(self, value) -> bool:
+        tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
+        if not isinstance(tensor, torch.Tensor) or value in self.without:
+            return False
+        if value.op == "placeholder":  # exported graphs say it of placeholders only
+            return tensor.requires_grad
+        return tensor.dtype.is_floating_point or tensor.dtype.is_complex
 
 
 def _block_args(node: fx.Node, values: dict) -> list:
@@ -207,9 +232,11 @@ def _refuse_autocast(node: fx.Node, body: fx.GraphModule) -> None:
         raise CompileError(f"mixed precision (autocast) cannot be compiled yet, at {place_of_node(first)}")
 
 
-def _requires_grad(value) -> bool:
-    tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
-    return isinstance(tensor, torch.Tensor) and tensor.requires_grad
+def _returns_changed(node: fx.Node) -> bool:
+    """Whether the operator's only result is the argument that it changes."""
+    schema = getattr(node.target, "_schema", None)
+    returned = schema.returns if schema is not None else ()
+    return len(returned) == 1 and returned[0].alias_info is not None and returned[0].alias_info.is_write
 
 
 def changed_arguments(node: fx.Node) -> list[fx.Node]:

@@ -43,9 +43,9 @@ def _result(steps, hidden, params, has_biases, layers, dropout, train, bidirecti
 
 
 def _source(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """A number that needs a gradient if one of the tensors does."""
+    """A number that needs a gradient of each tensor that needs one."""
     needy = [tensor for tensor in tensors if tensor.requires_grad]
-    return (needy[0] if needy else tensors[0]).sum()
+    return sum(tensor.sum() for tensor in needy or tensors[:1])
 
 
 def _check(steps: torch.Tensor, states: list[torch.Tensor], weight: torch.Tensor) -> None:

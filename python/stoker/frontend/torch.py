@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from stoker.frontend import additivity, buffers, build, structure
+from stoker.frontend.copies import copied
 from stoker.frontend.errors import CompileError
+from stoker.frontend.guard import trained_by, untouched
 from stoker.frontend.guess import default_output_kind, infer_input_shape
+from stoker.frontend.hooks import refuse_gradient_hooks
 from stoker.frontend.labels import as_given
 from stoker.frontend.losses import Objective, Terms, as_module
 from stoker.frontend.modes import same_in_both_modes
 from stoker.frontend.passes import simplify
+from stoker.frontend.state import refuse_memory, watched
 from stoker.frontend.trace import EXAMPLE_ROWS, Stage, Trace, export
 from stoker.program import Compiled, TensorSpec
 
@@ -40,17 +42,21 @@ def compile(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
-    model = _own_copy(module)
+    loss = as_module(loss)
+    objective = Objective(loss, loss_reduction, weighted)
+    model, own_loss = _own_copies(module, loss)
     _initialise_lazy(model, inputs)
     _check_parameters(model)
-    own_loss, objective = _own_loss(loss, loss_reduction, weighted)
 
     trained = Trace()
-    model.train()
+    kept_modes = _to_train(model)
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
-    export(stage, trained, [_example(spec) for spec in build.row_specs(inputs, labels, weighted)])
+    stage.stands_for(module, loss)
+    with untouched(module, model):
+        export(stage, trained, [_example(spec) for spec in build.row_specs(inputs, labels, weighted)])
+    refuse_memory(model, trained.changed, {spec.name: _example(spec) for spec in inputs})
     train_graph = build.Graph(trained, model, own_loss, "train")
-    simplify(train_graph.module)
+    simplify(train_graph.module, gradients=True)
     train = train_graph.train_program(inputs, labels, weighted, metric)
 
     shared = same_in_both_modes(model) and objective.form is not None and train_graph.outputs_need_only(len(inputs))
@@ -58,7 +64,7 @@ def compile(
     infer, dropped = infer_graph.infer_program(inputs)
     weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
-    notes = dropped + _notes(train, weights, buffers.statistics(train_graph.module))
+    notes = kept_modes + dropped + _notes(train, weights, buffers.statistics(train_graph.module))
     return Compiled(train, infer, weights, shapes, notes)
 
 
@@ -66,8 +72,7 @@ class TrainStage(Stage):
     """(inputs, labels, weight) -> numerator, denominator, outputs, what the metric compares."""
 
     def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace):
-        super().__init__(model)
-        self.loss = loss
+        super().__init__(model, loss)
         self.plan = (objective, [s.name for s in inputs], [s.name for s in labels], weighted, metric)
         self.trace = [trace]  # in a list: nn.Module would look into it
 
@@ -75,10 +80,12 @@ class TrainStage(Stage):
         objective, features, labels, weighted, metric = self.plan
         trace = self.trace[0]
         self.watch(trace, tensors[0])
-        outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
         named = dict(zip(labels, tensors[len(features) :], strict=False))
         weight = tensors[-1] if weighted else None
-        terms = objective(self.loss, outputs, as_given(named), weight)
+        with self.guard(), watched(self.model, self.loss, trace.changed):
+            outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
+            terms = objective(self.loss, outputs, as_given(named), weight)
+        trace.trained = self.names_of(trained_by(terms.numerator))
         return _results(trace, terms, outputs, named, weight, metric)
 
 
@@ -90,7 +97,8 @@ class InferStage(Stage):
 
     def run(self, *tensors):
         self.watch(self.trace[0], tensors[0])
-        outputs = structure.call(self.model, dict(zip(self.names, tensors, strict=True)))
+        with self.guard():
+            outputs = structure.call(self.model, dict(zip(self.names, tensors, strict=True)))
         return _number(self.trace[0], outputs, [])
 
 
@@ -120,24 +128,38 @@ def _infer_graph(model: nn.Module, inputs: list[TensorSpec]) -> build.Graph:
     model.eval()
     export(InferStage(model, inputs, trace), trace, [_example(spec) for spec in inputs])
     graph = build.Graph(trace, model, None, "infer")
-    simplify(graph.module)
+    simplify(graph.module, gradients=False)
     return graph
 
 
-def _own_copy(module: nn.Module) -> nn.Module:
+def _own_copies(module: nn.Module, loss) -> tuple[nn.Module, object]:
+    """Copied together, so that what a loss shares with the model it shares in the copies too."""
     if not isinstance(module, nn.Module):
         raise CompileError(f"model is a {type(module).__name__}; give a torch.nn.Module")
+    _refuse_keras(module)
+    refuse_gradient_hooks("model", module)
+    if isinstance(loss, nn.Module):
+        refuse_gradient_hooks("loss", loss)
     try:
-        model = copy.deepcopy(module)
+        return copied(module, loss) if isinstance(loss, nn.Module) else (*copied(module), loss)
     except Exception as error:
-        raise CompileError(f"the model cannot be copied (copy.deepcopy): {error}") from error
-    return model.cpu()
+        raise CompileError(f"the model or loss cannot be copied (copy.deepcopy): {error}") from error
 
 
-def _own_loss(loss, reduction: str | None, weighted: bool) -> tuple[object, Objective]:
-    loss = as_module(loss)
-    objective = Objective(loss, reduction, weighted)
-    return (copy.deepcopy(loss).cpu() if isinstance(loss, nn.Module) else loss), objective
+def _refuse_keras(module: nn.Module) -> None:
+    if any(kind.__module__.partition(".")[0] in ("keras", "tf_keras") for kind in type(module).__mro__):
+        raise CompileError(
+            f"model is the Keras model {type(module).__name__}; which cannot be trained yet: give a torch.nn.Module"
+        )
+
+
+def _to_train(model: nn.Module) -> list[str]:
+    """Training mode, as a training loop sets it; parts that the user put into evaluation mode alone stay there."""
+    if not model.training:
+        model.train()
+    frozen = [name for name, part in model.named_modules() if not part.training]
+    tops = [name for name in frozen if name.rpartition(".")[0] not in frozen]
+    return [f"in evaluation mode while it trains, as it was given: {', '.join(tops)}"] if tops else []
 
 
 def _initialise_lazy(model: nn.Module, inputs: list[TensorSpec]) -> None:

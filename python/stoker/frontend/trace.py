@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from stoker.frontend import errors
+from stoker.frontend import errors, strays
 from stoker.frontend.errors import CompileError
+from stoker.frontend.guard import Guard
 from stoker.frontend.recurrent import known_shapes
 
 _tracing = threading.Lock()
@@ -32,14 +33,37 @@ class Trace:
     rows: float = 0.0  # of the denominator where there is no such result
     metric: tuple[int, int, int | None] | None = None  # output, label, weight among the graph's results
     guards: list[tuple[str, str]] = field(default_factory=list)  # condition on the batch, place
+    changed: list[str] = field(default_factory=list)  # plain attributes that forward set
+    trained: set[str] | None = None  # the stage's names of the parameters that get a gradient; None: not asked
+
+
+def all_tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
 
 
 class Stage(torch.nn.Module):
     """What is exported: run() takes flat tensors and returns a flat list; subclasses say which."""
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, loss=None):
         super().__init__()
-        self.model = model
+        self.model, self.loss = model, loss
+        self._own: list[tuple[str, torch.Tensor]] = []  # what is traced in the place of which tensor, by its name here
+        self.stands_for(model, loss)
+
+    def stands_for(self, model: torch.nn.Module, loss) -> None:
+        """Tensors of these, which look like the stage's own, mean the stage's while it is traced."""
+        for root, module in (("model", model), ("loss", loss)):
+            if isinstance(module, torch.nn.Module):
+                self._own += [(f"{root}.{name}", tensor) for name, tensor in all_tensors(module)]
+
+    def names_of(self, ids: set[int]) -> set[str]:
+        return {name for name, tensor in self.named_parameters(remove_duplicate=False) if id(tensor) in ids}
+
+    def guard(self) -> Guard:
+        """Around the user's code."""
+        traced = dict(all_tensors(self))
+        twins = {id(tensor): traced[name] for name, tensor in self._own}
+        return Guard(twins, self.parameters(), lambda tensor: strays.name_of(tensor, self.model, self.loss), self.model)
 
     def run(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
         raise NotImplementedError
@@ -73,7 +97,7 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
     """Fills trace.program. The batch dimension of every tensor is the same, dynamic, at least 2."""
     batch = torch.export.Dim("batch", min=2)
     shapes = (tuple({0: batch} for _ in examples),)
-    with _tracing, _quiet(), _no_custom_functions(), _slow_attention(), known_shapes():
+    with _tracing, _quiet(), _no_custom_functions(), _slow_attention(), _plain_modes(), known_shapes():
         try:
             trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
         except Exception as error:
@@ -167,3 +191,21 @@ def _slow_attention():
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextlib.contextmanager
+def _plain_modes():
+    """Gradients are on, whatever the caller's mode; inference_mode, which export does not see, is no_grad."""
+    mode = torch.inference_mode
+    enter, leave = mode.__enter__, mode.__exit__
+
+    def stop(self) -> None:
+        self._stoker_before = torch.is_grad_enabled()
+        torch.set_grad_enabled(not self.mode)
+
+    mode.__enter__, mode.__exit__ = stop, lambda self, *_: torch.set_grad_enabled(self._stoker_before)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        mode.__enter__, mode.__exit__ = enter, leave

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -53,8 +52,9 @@ class Probe:
         import torch
 
         from stoker.frontend import structure
+        from stoker.frontend.copies import copied
 
-        module = copy.deepcopy(self._module).cpu().eval()
+        module = copied(self._module)[0].eval()
         rows = {s.name: torch.zeros((2, *s.shape), dtype=getattr(torch, s.dtype)) for s in self._inputs}
         for source in self._inputs:
             if source.fields and source.dtype == "int64":
