@@ -1,14 +1,18 @@
-"""Checks on random data that a batch equals itself cut in unequal parts: numerators and denominators add up."""
+"""Checks on random data that a batch equals itself cut in unequal parts: numerators, denominators, gradients add up."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
+from stoker.frontend.errors import CompileError
 from stoker.frontend.interpret import Interpreter, find_operator
 
-_ROWS, _CUT = 5, 2
+_CUTS = ([7], [2, 5], [3, 4])
+_CUTS_OF_LARGE_ROWS = ([5], [2, 3])
+_LARGE_ROW = 20_000  # values
 # operator -> position and value of the argument that turns its dropout off
 _DROPOUTS = {
     **{f"aten.{name}.default": (2, False) for name in ("dropout", "alpha_dropout", "feature_dropout")},
@@ -16,31 +20,104 @@ _DROPOUTS = {
     **{f"aten.{name}.input": (5, 0.0) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     "aten.scaled_dot_product_attention.default": (4, 0.0),
 }
-_TOLERANCE = 1e-3
+_CLASS_LOSSES = {f"aten.{name}.default" for name in ("cross_entropy_loss", "nll_loss_nd", "nll_loss", "nll_loss2d")}
+_BY_FREQUENCY = {"aten.embedding.default", "aten.embedding_bag.default"}  # argument 3: scale_grad_by_freq
+_MEAN, _IGNORED = 1, -100
+_TOLERANCE, _GRADIENT_TOLERANCE = 1e-3, 1e-2
+_PER_MICRO_BATCH = (
+    "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards gives "
+    "another result"
+)
+_IGNORES = (
+    "the loss divides by the labels that are not -100 in a micro-batch, so where some are -100 another number of "
+    "shards gives another result; nn.CrossEntropyLoss given as loss does not"
+)
+
+
+@dataclass
+class Sums:
+    """Of a batch, or of its parts together."""
+
+    numerator: float = 0.0
+    denominator: float = 0.0
+    gradients: list[torch.Tensor] | None = None
+
+    def add(self, numerator: float, denominator: float, gradients: list[torch.Tensor]) -> None:
+        self.numerator += numerator
+        self.denominator += denominator
+        before = self.gradients or [torch.zeros_like(gradient) for gradient in gradients]
+        self.gradients = [a + b for a, b in zip(before, gradients, strict=True)]
 
 
 def notes(train: dict, weights: dict) -> list[str]:
     """What to say about the loss; nothing where it adds up, or where chance decides."""
+    if any(_divides_by_labels(node) or _scales_by_frequency(node) for node in train["nodes"]):
+        return [_PER_MICRO_BATCH]
     program = without_dropout(train)
-    if _is_random(program):
-        return []
+    if not _is_random(program) and not _adds_up(program, weights):
+        return [_PER_MICRO_BATCH]
+    return [_IGNORES] if any(_may_ignore(node, train) for node in train["nodes"]) else []
+
+
+def _argument(node: dict, position: int, name: str, default):
+    return node["args"][position] if len(node["args"]) > position else node["kwargs"].get(name, default)
+
+
+def _takes_mean(node: dict) -> bool:
+    return node["op"] in _CLASS_LOSSES and _argument(node, 3, "reduction", _MEAN) == _MEAN
+
+
+def _divides_by_labels(node: dict) -> bool:
+    """A mean over classes that weigh, or count, differently."""
+    weighs = _takes_mean(node) and _argument(node, 2, "weight", None) is not None
+    return weighs or (_takes_mean(node) and _argument(node, 4, "ignore_index", _IGNORED) != _IGNORED)
+
+
+def _may_ignore(node: dict, program: dict) -> bool:
+    """Labels of one number a row cannot be -100 in part; those of a text or a picture usually are."""
+    many = any(entry["role"] == "label" and entry["shape"] and entry["dtype"] == "int64" for entry in program["inputs"])
+    return many and _takes_mean(node)
+
+
+def _scales_by_frequency(node: dict) -> bool:
+    return node["op"] in _BY_FREQUENCY and _argument(node, 3, "scale_grad_by_freq", False) is True
+
+
+def _adds_up(program: dict, weights: dict) -> bool:
+    """True also where no random rows are found that the model takes."""
     interpreter = Interpreter(program)
-    rows = _random_rows(program)
-    try:
-        whole = _sums(interpreter, program, weights, rows, [_ROWS])
-        parts = _sums(interpreter, program, weights, rows, [_CUT, _ROWS - _CUT])
-    except (RuntimeError, IndexError, ValueError):  # the random rows are not what the model expects
-        return []
-    if all(_near(a, b) for a, b in zip(whole, parts, strict=True)):
-        return []
-    return [
-        "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards "
-        "gives another result"
-    ]
+    large = sum(math.prod(entry["shape"]) for entry in program["inputs"]) > _LARGE_ROW
+    cuts = _CUTS_OF_LARGE_ROWS if large else _CUTS
+    for largest in dict.fromkeys((_classes(program), 2)):
+        rows = _random_rows(program, sum(cuts[0]), largest)
+        try:
+            whole, *parts = (_sums(interpreter, program, weights, rows, cut) for cut in cuts)
+        except (RuntimeError, IndexError, ValueError) as error:  # the random rows are not what the model expects
+            _refuse_spoilt(error)
+            continue
+        return all(_near(whole, part) for part in parts)
+    return True
 
 
-def _near(a: float, b: float) -> bool:
+def _refuse_spoilt(error: Exception) -> None:
+    if "modified by an inplace operation" in str(error):
+        raise CompileError(
+            "the model changes a tensor in place that its gradient needs, so PyTorch cannot train it: " + str(error)
+        ) from None
+
+
+def _near(whole: Sums, parts: Sums) -> bool:
     """Also where the random rows give no number, which says nothing."""
+    if not (_near_number(whole.numerator, parts.numerator) and _near_number(whole.denominator, parts.denominator)):
+        return False
+    total = math.sqrt(sum(float(gradient.square().sum()) for gradient in whole.gradients))
+    return not math.isfinite(total) or all(
+        float((a - b).norm()) <= max(_GRADIENT_TOLERANCE * float(a.norm()), _TOLERANCE * total)
+        for a, b in zip(whole.gradients, parts.gradients, strict=True)
+    )
+
+
+def _near_number(a: float, b: float) -> bool:
     return not math.isfinite(a) or abs(a - b) <= _TOLERANCE * max(abs(a), abs(b), 1e-6)
 
 
@@ -62,35 +139,54 @@ def _is_random(program: dict) -> bool:
     return any(torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ()) for operator in others)
 
 
-def _random_rows(program: dict) -> dict[int, torch.Tensor]:
+def _classes(program: dict) -> int:
+    """So many values of whole numbers are all good as classes and as rows of tables, as far as the program tells."""
+    tables = {entry["slot"]: entry["shape"][0] for entry in (*program["parameters"], *program["constants"])
+              if entry["shape"]}  # fmt: skip
+    looked_up = [node["args"][0].get("slot") for node in program["nodes"] if node["op"] in _BY_FREQUENCY]
+    sizes = [output["shape"][0] for output in program["outputs"] if output["shape"] and output["shape"][0] > 1]
+    return max(2, min([*sizes, *(tables[slot] for slot in looked_up if slot in tables)], default=2))
+
+
+def _random_rows(program: dict, rows: int, largest: int) -> dict[int, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {entry["slot"]: _random(entry, generator) for entry in program["inputs"]}
+    return {entry["slot"]: _random(entry, rows, largest, generator) for entry in program["inputs"]}
 
 
-def _random(entry: dict, generator: torch.Generator) -> torch.Tensor:
-    shape, dtype = (_ROWS, *entry["shape"]), getattr(torch, entry["dtype"])
+def _random(entry: dict, rows: int, largest: int, generator: torch.Generator) -> torch.Tensor:
+    """Whole numbers: every value if there are so many places, and the first and the last in any case."""
+    shape, dtype = (rows, *entry["shape"]), getattr(torch, entry["dtype"])
     if dtype.is_floating_point:
         return torch.rand(shape, generator=generator, dtype=dtype)
-    return torch.randint(0, 2, shape, generator=generator).to(dtype)  # good as a class and as an index
+    count = math.prod(shape)
+    values = torch.randint(0, largest, (count,), generator=generator)
+    values[: min(count, largest)] = torch.arange(largest)[-min(count, largest) :]
+    values[:1] = 0
+    return values[torch.randperm(count, generator=generator)].reshape(shape).to(dtype)
 
 
-def _sums(interpreter: Interpreter, program: dict, weights: dict, rows: dict, parts: list[int]) -> tuple[float, float]:
-    numerator = denominator = 0.0
-    start = 0
+def _sums(interpreter: Interpreter, program: dict, weights: dict, rows: dict, parts: list[int]) -> Sums:
+    sums, start = Sums(), 0
     for size in parts:
-        values = {slot: tensor[start : start + size] for slot, tensor in rows.items()}
-        for entry in (*program["parameters"], *program["constants"]):
-            values[entry["slot"]] = torch.from_numpy(weights[entry["name"]])
-        for entry in program["buffers"]:
-            values[entry["slot"]] = torch.from_numpy(weights[entry["name"]].copy())
-        with torch.no_grad():
-            slots = interpreter.run(values)
-        numerator += float(slots[program["loss"]["numerator"]])
-        denominator += denominator_of(program, slots, size)
+        part = {slot: tensor[start : start + size] for slot, tensor in rows.items()}
+        sums.add(*_part(interpreter, program, weights, part, size))
         start += size
-    return numerator, denominator
+    return sums
+
+
+def _part(interpreter: Interpreter, program: dict, weights: dict, values: dict, size: int) -> tuple:
+    for entry in program["constants"]:
+        values[entry["slot"]] = torch.from_numpy(weights[entry["name"]])
+    for entry in (*program["parameters"], *program["buffers"]):
+        values[entry["slot"]] = torch.from_numpy(weights[entry["name"]].copy())
+    parameters = [values[entry["slot"]].requires_grad_() for entry in program["parameters"]]
+    with torch.enable_grad():
+        slots = interpreter.run(values)
+        numerator = slots[program["loss"]["numerator"]]
+        gradients = torch.autograd.grad(numerator, parameters, allow_unused=True, materialize_grads=True)
+    return float(numerator.detach()), denominator_of(program, slots, size), list(gradients)
 
 
 def denominator_of(program: dict, slots: list, rows: int) -> float:
     denominator = program["loss"]["denominator"]
-    return float(slots[denominator["slot"]]) if "slot" in denominator else denominator["rows"] * rows
+    return float(slots[denominator["slot"]].detach()) if "slot" in denominator else denominator["rows"] * rows
