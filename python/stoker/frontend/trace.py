@@ -9,13 +9,16 @@ import contextlib
 import logging
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass, field
 
 import torch
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stoker.frontend import errors, strays
 from stoker.frontend.errors import CompileError
 from stoker.frontend.guard import Guard
+from stoker.frontend.leftovers import forget
 from stoker.frontend.recurrent import known_shapes
 
 _tracing = threading.Lock()
@@ -35,6 +38,7 @@ class Trace:
     guards: list[tuple[str, str]] = field(default_factory=list)  # condition on the batch, place
     changed: list[str] = field(default_factory=list)  # plain attributes that forward set
     trained: set[str] | None = None  # the stage's names of the parameters that get a gradient; None: not asked
+    shapes: ShapeEnv | None = None
 
 
 def all_tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
@@ -78,19 +82,23 @@ class Stage(torch.nn.Module):
         """Notes from here on which line asked something about the batch size."""
         size = tensor.shape[0]
         if isinstance(size, torch.SymInt):
-            shape_env = size.node.shape_env
+            shape_env = trace.shapes = size.node.shape_env
             shape_env.guards = _Guards(shape_env.guards, trace, self.model)
 
 
 class _Guards(list):
+    """torch keeps what it knew of shapes for good, and this list with it: so it holds neither trace nor model."""
+
     def __init__(self, guards, trace: Trace, model: torch.nn.Module):
         super().__init__(guards)
-        self.trace, self.model = trace, model
+        self.trace, self.model = weakref.ref(trace), weakref.ref(model)
 
     def append(self, guard) -> None:
         super().append(guard)
-        place = errors.place_of_frames(errors.frames_of_caller(), self.model)
-        self.trace.guards.append((str(guard.expr), place))
+        trace, model = self.trace(), self.model()
+        if trace is not None and model is not None:
+            place = errors.place_of_frames(errors.frames_of_caller(), model)
+            trace.guards.append((str(guard.expr), place))
 
 
 def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
@@ -102,6 +110,9 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
             trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
         except Exception as error:
             raise _compile_error(error, stage, trace) from None
+        finally:
+            if trace.shapes is not None:
+                forget(trace.shapes)
 
 
 class _InForwardError(Exception):
