@@ -1,7 +1,8 @@
 """One worker's training step against PyTorch eager with fused Adam, one thread, rows already in memory.
 
 Run: make bench-step, or with BENCH="cnn lstm" for some cases. Both sides make the same forward, backward and update on
-the same fixed batch; blocks of steps are interleaved and the median of the blocks' medians counts.
+the same fixed batch; blocks of steps are interleaved and the median of the blocks' medians counts. A second line a case
+is the time to compile it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from stoker.program import TensorSpec
 LEARNING_RATE = 1e-3
 BLOCKS = 7
 BLOCK_SECONDS = 0.3
+COMPILE_BAR = 0.4  # of torch.export's own time for the model's two modes, without loss and checks
 
 
 class Recurrent(nn.Module):
@@ -146,6 +148,26 @@ def measure(case: Case) -> tuple[float, float]:
     return median(block[0] for block in blocks), median(block[1] for block in blocks)
 
 
+def measure_compile(case: Case) -> tuple[float, float]:
+    """Seconds to compile a model and its loss, and of torch.export of the model alone, in training and evaluation."""
+    network, features = case.network(), torch.from_numpy(case.draw()[0])
+    batch = {0: torch.export.Dim("batch", min=2)}
+    specs = [TensorSpec("features", "float32", case.row)], [case.label()]
+
+    def export() -> None:
+        for mode in (True, False):
+            torch.export.export(network.train(mode), (features,), dynamic_shapes=(batch,), strict=False)
+
+    pairs = [(timed(lambda: compile_program(network, case.loss(), *specs)), timed(export)) for _ in range(BLOCKS)]
+    return median(ours for ours, _ in pairs[1:]), median(plain for _, plain in pairs[1:])
+
+
+def timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
@@ -157,6 +179,9 @@ def main() -> None:
         if not options.cases or name in options.cases:
             ours, eager = (seconds * 1e3 for seconds in measure(case))
             report.row("step", name, ours, eager, "PyTorch", "ms", eager / ours, case.bar, eager / ours >= case.bar)
+            compiling, export = (seconds * 1e3 for seconds in measure_compile(case))
+            holds = export / compiling >= COMPILE_BAR
+            report.row("compile", name, compiling, export, "torch.export", "ms", export / compiling, COMPILE_BAR, holds)
     report.finish()
 
 

@@ -14,11 +14,11 @@ CLASSES = [TensorSpec("y", "int64", ())]
 NOTICED = "the loss of a batch is not the sum over its rows"
 
 
-def notes(loss, classes=3, labels=CLASSES, model=None, reduction=None, inputs=None):
+def notes(loss, classes=3, labels=CLASSES, model=None, reduction=None, inputs=None, metric="argmax"):
     torch.manual_seed(0)
     model = model or nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, classes))
     inputs = inputs or [TensorSpec("x", "float32", (6,))]
-    return compile(model, loss, inputs, labels, loss_reduction=reduction).notes
+    return compile(model, loss, inputs, labels, loss_reduction=reduction, metric=metric).notes
 
 
 def by_rows_of_one_class(o, t):
@@ -65,8 +65,11 @@ def test_labels_that_may_be_ignored_are_told():
     texts = [TensorSpec("y", "int64", (5,))]
     model = nn.Sequential(nn.Embedding(9, 3), nn.Linear(3, 9))
     inputs = [TensorSpec("x", "int64", (5,))]
-    told = notes(lambda o, t: F.cross_entropy(o.transpose(1, 2), t), model=model, labels=texts, inputs=inputs)
+    told = notes(
+        lambda o, t: F.cross_entropy(o.transpose(1, 2), t), model=model, labels=texts, inputs=inputs, metric=None
+    )
     assert "labels that are not -100" in told[0]
+    assert "labels that are not -100" in notes(ADDITIVE["lambda"], metric=None)[0]  # no classifier, which checks them
 
 
 ADDITIVE = {

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from conformance.harness import ROWS, Case, PythonRunner, check
+from stoker.frontend.losses import FUNCTIONS
+from stoker.frontend.torch import CompileError, compile
+from stoker.program import TensorSpec
 
 TABLE = torch.tensor([0.5, 2.0, 1.0, 0.25])
 
@@ -56,6 +59,19 @@ class Two(nn.Module):
 
     def forward(self, x):
         return self.a(x), F.softplus(self.b(x)) if self.positive else self.b(x)
+
+
+class Three(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(5, width) for _ in range(3))
+
+    def forward(self, x):
+        return tuple(part(x) for part in self.parts)
+
+
+def all_three(loss, outputs, labels):
+    return loss(*outputs)
 
 
 def first_label_second(loss, outputs, labels):
@@ -105,6 +121,8 @@ LOSSES = {
     "multi_label_soft_margin": (Net(4), nn.MultiLabelSoftMarginLoss(weight=TABLE), chances(4).round()),
     "multi_label_margin": (Net(4), nn.MultiLabelMarginLoss(), torch.tensor([[3, 0, -1, 1]] * ROWS)),
     "cosine_embedding": (Two(3), nn.CosineEmbeddingLoss(margin=0.1), signs(), first_second_label),
+    "triplet": (Three(3), nn.TripletMarginLoss(margin=0.7), floats(), all_three),
+    "triplet_with_distance": (Three(3), nn.TripletMarginWithDistanceLoss(swap=True), floats(), all_three),
     "margin_ranking": (Two(1), nn.MarginRankingLoss(margin=0.1), signs(1), first_second_label),
 }
 
@@ -270,3 +288,16 @@ def measure(program, rows):
     weight = torch.ones(len(label)) if metric["weight"] is None else slots[metric["weight"]]
     right = (guess == label).reshape(len(label), -1).all(1)
     return float((right * weight).sum()), float(weight.sum())
+
+
+def test_every_loss_of_torch_nn_functional_is_known():
+    """Known: taken apart exactly, or refused with what to do instead."""
+    names = {n for n in dir(F) if n.endswith(("_loss", "cross_entropy", "cross_entropy_with_logits")) or n == "kl_div"}
+    unknown = {name for name in names if not name.startswith("_") and getattr(F, name) not in FUNCTIONS}
+    assert unknown == {"linear_cross_entropy"} & names  # a layer and its loss in one operator
+
+
+@pytest.mark.parametrize("loss", [nn.CTCLoss(), F.ctc_loss])
+def test_a_loss_that_needs_lengths_says_what_to_do(loss):
+    with pytest.raises(CompileError, match="CTCLoss takes lengths beside outputs and labels: give a callable"):
+        compile(Net(4), loss, [TensorSpec("x", "float32", (5,))], [TensorSpec("y", "int64", (3,))])

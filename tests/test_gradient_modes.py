@@ -428,6 +428,19 @@ def test_what_would_be_frozen_at_its_first_value_is_refused(model, text):
     assert text in error_of(model)
 
 
+def test_a_loss_that_assigns_to_its_buffer_is_refused():
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("centre", torch.zeros(()))
+
+        def forward(self, outputs, labels):
+            self.centre = 0.9 * self.centre + 0.1 * outputs.detach().mean()
+            return F.cross_entropy(outputs - self.centre, labels)
+
+    assert "the loss assigns to its buffer 'centre'" in error_of(nn.Linear(4, 2), Centred())
+
+
 def test_a_loss_that_counts_is_refused():
     calls = 0
 

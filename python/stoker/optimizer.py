@@ -101,6 +101,8 @@ def _check_instance(optimizer: Any, params: Mapping[str, Any]) -> None:
         )
     if params:
         raise UserError("optimizerParams: the optimizer is a torch.optim instance, which has its settings already")
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        raise UserError("optimizer: it has a step hook, which would not run on the workers; remove it")
     if any(optimizer.state.values()):
         raise UserError(
             "optimizer: the torch.optim instance has been stepped already, and its state would be lost; give a new one"

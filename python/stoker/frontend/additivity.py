@@ -74,9 +74,9 @@ def _divides_by_labels(node: dict) -> bool:
 
 
 def _may_ignore(node: dict, program: dict) -> bool:
-    """Labels of one number a row cannot be -100 in part; those of a text or a picture usually are."""
-    many = any(entry["role"] == "label" and entry["shape"] and entry["dtype"] == "int64" for entry in program["inputs"])
-    return many and _takes_mean(node)
+    """A classifier's label of one number a row is never -100: it is checked to be a class."""
+    labels = [entry for entry in program["inputs"] if entry["role"] == "label" and entry["dtype"] == "int64"]
+    return _takes_mean(node) and any(entry["shape"] or program["metric"] is None for entry in labels)
 
 
 def _scales_by_frequency(node: dict) -> bool:

@@ -61,6 +61,14 @@ def pair(name: str, outputs, labels, order: str, by_row: bool = False) -> tuple[
     return tuple(named[part] for part in order.split())
 
 
+def triple(name: str, outputs, _labels) -> tuple[Tensor, ...]:
+    """Anchor, positive and negative: three outputs, [rows, features] each; the label says nothing."""
+    tensors = [tensor for _, tensor in structure.leaves(outputs)]
+    if len(tensors) != 3:
+        raise CompileError(f"{name} needs a model with three outputs (anchor, positive, negative), not {len(tensors)}")
+    return tuple(tensors)
+
+
 def single_output(name: str, outputs) -> Tensor:
     found = structure.leaves(outputs)
     if len(found) != 1:

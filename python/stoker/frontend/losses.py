@@ -17,7 +17,7 @@ from torch import nn
 
 from stoker.frontend import structure
 from stoker.frontend.errors import CompileError
-from stoker.frontend.labels import class_labels, like_output, pair, same_shape
+from stoker.frontend.labels import class_labels, like_output, pair, same_shape, triple
 
 Tensor = torch.Tensor
 
@@ -92,6 +92,13 @@ FORMS: dict[type, Form] = {
     nn.MultiMarginLoss: Form(class_labels, "rows"),
     nn.CosineEmbeddingLoss: Form(functools.partial(pair, order="first second label", by_row=True), "rows"),
     nn.MarginRankingLoss: Form(functools.partial(pair, order="first second label")),
+    nn.TripletMarginLoss: Form(triple, "rows"),
+    nn.TripletMarginWithDistanceLoss: Form(triple, "rows"),
+}
+_REFUSED = {
+    nn.CTCLoss: "takes lengths beside outputs and labels: give a callable of (outputs, labels) that calls F.ctc_loss "
+    "with lengths from named labels",
+    nn.AdaptiveLogSoftmaxWithLoss: "is a layer as well as a loss: let the model return its .loss, and give a callable",
 }
 
 FUNCTIONS = {
@@ -113,6 +120,9 @@ FUNCTIONS = {
     F.multi_margin_loss: nn.MultiMarginLoss,
     F.cosine_embedding_loss: nn.CosineEmbeddingLoss,
     F.margin_ranking_loss: nn.MarginRankingLoss,
+    F.triplet_margin_loss: nn.TripletMarginLoss,
+    F.triplet_margin_with_distance_loss: nn.TripletMarginWithDistanceLoss,
+    F.ctc_loss: nn.CTCLoss,
 }
 
 
@@ -157,6 +167,9 @@ class Objective:
             raise CompileError(f"loss is the class {loss.__name__}; give an instance: {loss.__name__}()")
         if not callable(loss):
             raise CompileError(f"loss is a {type(loss).__name__}; give a torch loss or a callable of (outputs, labels)")
+        for kind, reason in _REFUSED.items():
+            if isinstance(loss, kind):
+                raise CompileError(f"{self.name} {reason}")
         if self.reduction not in ("mean", "sum", "none", "batchmean"):
             raise CompileError(f"lossReduction is {self.reduction!r}; it may be 'mean', 'sum' or 'none'")
         if weighted and self.form is None and self.reduction != "none":

@@ -21,17 +21,17 @@ def watched(model: nn.Module, loss, changed: list[str]):
     """Notes in `changed` which plain attributes forward sets. New buffers in the place of old ones, numbers that the
     loss counts on, and draws from generators that a program does not have are refused."""
     before, counted, drawn = _attributes(model), _numbers(loss), _generators()
-    buffers = dict(model.named_buffers())
+    buffers = _buffers(model, loss)
     yield
     if _generators() != drawn:
         raise CompileError(
             "forward draws from Python's or numpy's random generator; the workers would repeat one draw for ever: "
             "draw by torch (torch.rand, dropout)"
         )
-    for name, tensor in model.named_buffers():
-        if buffers.get(name, tensor) is not tensor:
+    for (kind, name), tensor in _buffers(model, loss).items():
+        if buffers.get((kind, name), tensor) is not tensor:
             raise CompileError(
-                f"the model assigns to its buffer {name!r}: only batch-norm statistics and counters that grow by one, "
+                f"the {kind} assigns to its buffer {name!r}: only batch-norm statistics and counters that grow by one, "
                 "in place, can be kept exact over several workers"
             )
     for name, number in _numbers(loss).items():
@@ -39,6 +39,11 @@ def watched(model: nn.Module, loss, changed: list[str]):
             raise CompileError(f"the loss changes {name!r}; the workers' program would always have its first value")
     after = _attributes(model)
     changed += [name for name, value in after.items() if before.get(name) != value]
+
+
+def _buffers(model: nn.Module, loss) -> dict[tuple[str, str], torch.Tensor]:
+    parts = {"model": model} | ({"loss": loss} if isinstance(loss, nn.Module) else {})
+    return {(kind, name): tensor for kind, part in parts.items() for name, tensor in part.named_buffers()}
 
 
 def _attributes(model: nn.Module) -> dict[str, object]:
