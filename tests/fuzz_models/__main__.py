@@ -34,14 +34,16 @@ if __name__ == "__main__":
 
 
 class Run:
-    def __init__(self, judge: Judge, seed: int, keep: bool):
-        self.judge, self.seed, self.keep = judge, seed, keep
+    def __init__(self, judge: Judge, seed: int, keep: bool, skip: str):
+        self.judge, self.seed, self.keep, self.skip = judge, seed, keep, skip
         self.verdicts: list[Verdict] = []
         self.seen: collections.Counter = collections.Counter()
         self.kept: dict[str, Path] = {}
 
     def case(self, number: int) -> None:
         text = source(self.seed, number)
+        if self.skip and re.search(self.skip, text):
+            return
         verdict = Verdict(*self.judge(text))
         self.verdicts.append(verdict)
         if verdict.is_fault:
@@ -52,7 +54,7 @@ class Run:
         self.seen[verdict.kind, normal(verdict.reason)] += 1
         if not self.keep or self.seen[verdict.kind, normal(verdict.reason)] > SAME:
             return
-        small = shrink(text, lambda candidate: Verdict(*self.judge(candidate)).kind == verdict.kind)
+        small = shrink(text, lambda candidate: Verdict(*self.judge(candidate)).like(verdict))
         shape = hashlib.sha256(re.sub(r"\d+", "N", small).encode()).hexdigest()[:8]
         if shape not in self.kept:
             self.kept[shape] = FOUND / f"{verdict.kind}_{shape}.py"
@@ -81,6 +83,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--cases", type=int, default=1 << 40, help="how many at most")
     parser.add_argument("--show", type=int, help="print a case and its verdict")
+    parser.add_argument("--skip", default="", help="leave out programs in which this expression is found")
     parser.add_argument("--no-keep", action="store_true", help="shrink and keep nothing")
     options = parser.parse_args()
     with Judge() as judge:
@@ -88,7 +91,7 @@ def main() -> int:
             text = source(options.seed, options.show)
             print(text, *judge(text), sep="\n")
             return 0
-        run = Run(judge, options.seed, not options.no_keep)
+        run = Run(judge, options.seed, not options.no_keep, options.skip)
         until = time.monotonic() + options.seconds
         number = options.first
         while time.monotonic() < until and number < options.first + options.cases:
