@@ -51,6 +51,7 @@ class TrainProgram {
   using Floats = at::Tensor;
   static Floats fill(const optim::Arena& arena, const program::SafeTensors& tensors);
   static nb::dict by_name(const optim::Arena& arena, const Floats& values);
+  std::vector<int64_t> count_values(const program::SafeTensors& tensors) const;
 
   program::Program program_;
   optim::Arena weights_;
@@ -95,13 +96,23 @@ nb::dict TrainProgram::by_name(const optim::Arena& arena, const Floats& values) 
   return named;
 }
 
+std::vector<int64_t> TrainProgram::count_values(const program::SafeTensors& tensors) const {
+  std::vector<int64_t> values;
+  for (const auto& b : program_.buffers) {
+    if (b.rule != program::BufferRule::count) continue;
+    const auto value = program::view_tensor(tensors, b.name, "int64", b.shape).contiguous();
+    values.insert(values.end(), value.data_ptr<int64_t>(), value.data_ptr<int64_t>() + value.numel());
+  }
+  return values;
+}
+
 nb::dict TrainProgram::run(const Arrays& tensors, const std::vector<Array>& inputs,
                            const std::tuple<uint64_t, uint64_t, uint64_t, uint64_t>& key) const {
   const auto bytes = safetensors_of(tensors);
   const program::SafeTensors named(bytes, "tensors");
   auto weights = fill(weights_, named);
   auto buffers = fill(buffers_, named);
-  std::vector<int64_t> counts(program::count_numbers(program_));
+  auto counts = count_values(named);
   auto gradient = at::full({weights_.floats()}, 1e30);
   auto buffers_out = at::zeros({buffers_.floats()});
   const auto batch = to_tensors(inputs);

@@ -70,6 +70,22 @@ def test_training_and_inference_differ_where_the_modes_do():
     assert compiled.infer["buffers"] == []
 
 
+class AsksForTheMode(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.part(x) if torch.is_grad_enabled() else torch.tanh(self.part(x))
+
+
+def test_a_saved_model_computes_what_forward_does_without_gradients():
+    model = AsksForTheMode()
+    compiled = compile(model, nn.CrossEntropyLoss(), X, Y)
+    ops = [[node["op"] for node in program["nodes"]] for program in (compiled.train, compiled.infer)]
+    assert ["aten.tanh.default" in found for found in ops] == [False, True]
+
+
 def test_one_trace_for_both_gives_what_two_give(monkeypatch):
     model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 1))
     for loss, label in ((nn.MSELoss(), ()), (nn.L1Loss(), (1,)), (nn.BCEWithLogitsLoss(), ())):

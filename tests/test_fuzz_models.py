@@ -11,7 +11,7 @@ from fuzz_models.judge import Verdict, normal
 from fuzz_models.shrink import shrink
 
 FOUND = sorted((Path(__file__).parent / "fuzz_models" / "found").glob("*.py"))
-CASES = sorted(set(range(60)) - {0, 1, 4, 7, 9, 11, 13, 17, 19, 22, 26, 29, 30, 38, 40, 41, 43, 49, 59})
+CASES = sorted(set(range(60)) - {41, 43})  # rows that are coupled
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ class InferStage(Stage):
 
     def run(self, *tensors):
         self.watch(self.trace[0], tensors[0])
-        with self.guard():
+        with self.guard(), torch.no_grad():  # as a user evaluates: a forward may ask for the mode
             outputs = structure.call(self.model, dict(zip(self.names, tensors, strict=True)))
         return _number(self.trace[0], outputs, [])
 
