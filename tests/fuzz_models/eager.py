@@ -119,9 +119,14 @@ class Eager:
         return {name: tensor.detach().clone() for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
 
     def evaluate(self, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
+        """What the model gives as it stands: buffers that forward changes are put back."""
         self.net.eval()
+        before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         with torch.no_grad():
-            return {name: tensor.clone() for name, tensor in structure.leaves(self.call(rows))}
+            outputs = {name: tensor.clone() for name, tensor in structure.leaves(self.call(rows))}
+            for buffer, value in before:
+                buffer.copy_(value)
+        return outputs
 
 
 def without_dropout(model: nn.Module) -> None:
