@@ -207,14 +207,24 @@ def _slow_attention():
 @contextlib.contextmanager
 def _plain_modes():
     """Gradients are on, whatever the caller's mode; inference_mode, which export does not see, is no_grad."""
-    mode = torch.inference_mode
+    mode, tracer = torch.inference_mode, threading.get_ident()
     enter, leave = mode.__enter__, mode.__exit__
+    before: dict[int, bool] = {}  # by the contexts of this thread
 
     def stop(self) -> None:
-        self._stoker_before = torch.is_grad_enabled()
-        torch.set_grad_enabled(not self.mode)
+        if threading.get_ident() != tracer:
+            enter(self)
+        else:
+            before[id(self)] = torch.is_grad_enabled()
+            torch.set_grad_enabled(not self.mode)
 
-    mode.__enter__, mode.__exit__ = stop, lambda self, *_: torch.set_grad_enabled(self._stoker_before)
+    def go_on(self, *error) -> None:
+        if id(self) not in before:
+            leave(self, *error)
+        else:
+            torch.set_grad_enabled(before.pop(id(self)))
+
+    mode.__enter__, mode.__exit__ = stop, go_on
     try:
         with torch.enable_grad():
             yield
