@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from conformance import models
-from stoker.frontend.torch import compile, default_output_kind, infer_input_shape
+from stoker.frontend.torch import CompileError, compile, default_output_kind, infer_input_shape
 from stoker.program import Compiled, ProgramModule, TensorSpec, load_weights, save_weights
 
 X, Y = [TensorSpec("x", "float32", (4,))], [TensorSpec("y", "int64", ())]
@@ -128,16 +128,18 @@ def test_lazy_layers_get_their_shape():
     assert nn.parameter.is_lazy(model[0].weight)
 
 
-def test_inputs_go_by_name_or_in_order():
+def test_inputs_go_by_name_never_in_order():
     class Minus(nn.Linear):
         def forward(self, a, b):
             return super().forward(a - b)
 
-    for names in (("b", "a"), ("p", "q")):
-        specs = [TensorSpec(name, "float32", (4,)) for name in names]
-        infer = compile(Minus(4, 3), nn.CrossEntropyLoss(), specs, Y).infer
-        first = infer["nodes"][0]["args"][0]["slot"]
-        assert {entry["slot"]: entry["name"] for entry in infer["inputs"]}[first] == ("a" if "a" in names else "p")
+    specs = [TensorSpec(name, "float32", (4,)) for name in ("b", "a")]
+    infer = compile(Minus(4, 3), nn.CrossEntropyLoss(), specs, Y).infer
+    first = infer["nodes"][0]["args"][0]["slot"]
+    assert {entry["slot"]: entry["name"] for entry in infer["inputs"]}[first] == "a"
+    for wrong in (("p", "q"), ("a", "q")):
+        with pytest.raises(CompileError, match=r"forward of Minus has no argument '[pq]'\. Its arguments: a, b"):
+            compile(Minus(4, 3), nn.CrossEntropyLoss(), [TensorSpec(name, "float32", (4,)) for name in wrong], Y)
 
 
 def test_two_threads_compile_at_once():

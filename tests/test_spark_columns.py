@@ -119,10 +119,15 @@ def test_keys_hash_as_spark_hashes(spark):
     assert [r.h for r in got] == [compat._signed(compat.murmur3_int(v & 0xFFFFFFFF)) for v in (0, 1, -1, 2147483647)]
 
 
+ID = Source("id", ("id",), "labelCol", "int64")
+
+
 def placed(frame, workers, shards, **how):
-    sources = [X, Source("id", ("id",), "labelCol", "int64")]
-    rows = columns.place(frame, sources, Placement(workers, shards, **how))
-    return rows.withColumn("p", F.spark_partition_id()).collect()
+    return with_partitions(columns.place(frame, [X, ID], Placement(workers, shards, **how)))
+
+
+def with_partitions(rows):
+    return rows.withColumn("p", F.spark_partition_id()).withColumnRenamed(ID.sent_as, "id").collect()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
@@ -160,9 +165,8 @@ def test_late_workers_hold_what_leaves_nobody_more_than_a_fair_share(most):
 
 
 def test_late_workers_get_the_rows_of_the_shards_that_they_hold(df):
-    sources = [X, Source("id", ("id",), "labelCol", "int64")]
     shard_of = {r.id: r["__shard"] for r in placed(df, 5, 12)}
-    late = columns.place_late(df, sources, Placement(2, 12), 5).withColumn("p", F.spark_partition_id()).collect()
+    late = with_partitions(columns.place_late(df, [X, ID], Placement(2, 12), 5))
     held = columns.late_shards(2, 5, 12)
     assert {r.id: r.p for r in late} == {i: p for i, s in shard_of.items() for p, mine in enumerate(held) if s in mine}
     assert all(shard_of[r.id] == r["__shard"] for r in late)

@@ -63,7 +63,7 @@ def test_the_defaults_are_in_range():
 
 def test_both_kinds_of_features_at_once_are_refused():
     with pytest.raises(UserError, match="featuresCol and featuresCols are both set"):
-        features(StokerClassifier(featuresCol="a", featuresCols=["b"]), None, net(1, 2))
+        StokerClassifier(model=net(1, 2), featuresCol="a", featuresCols=["b"]).prepare(None)
 
 
 def test_the_shape_of_a_row_comes_from_param_columns_or_model():

@@ -1,5 +1,10 @@
 """The errors that a fit can end with. Their kinds are the engine's: see engine/base/error.h."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class StokerError(Exception):
     """Base of all errors that Stoker raises on the driver."""
@@ -27,6 +32,12 @@ class AbortedError(StokerError, RuntimeError):
 
 class BugError(StokerError, RuntimeError):
     """The engine broke its own rules."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that says that there is no such name."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 _BY_KIND = {cls.kind: cls for cls in (UserError, WorldError, AbortedError, BugError)}

@@ -333,7 +333,10 @@ def learn(df: Any, inputs: Any) -> dict[str, Any]:
     """The inputs with everything that `df` tells filled in: vocabularies, means, shapes. At most one pass over the
     rows."""
     from stoker.ml.learning import complete
+    from stoker.spark import columns
 
+    columns.check_dataframe(df, "learn")
+    columns.check_ends(df, "learn")
     return complete(df, as_inputs(inputs))
 
 

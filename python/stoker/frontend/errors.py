@@ -8,12 +8,14 @@ import traceback
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from stoker.errors import UserError
+
 _OURS = str(Path(__file__).parent)
 Frame = tuple[FrameType, int]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-class CompileError(ValueError):
+class CompileError(UserError):
     """A model or loss that cannot become a program."""
 
 

@@ -60,7 +60,11 @@ class ProgramModule(nn.Module):
         return owner._parameters[leaf] if leaf in owner._parameters else owner._buffers[leaf]
 
     def forward(self, *args: torch.Tensor, **named: torch.Tensor):
-        inputs = dict(zip((entry["name"] for entry in self._program["inputs"]), args, strict=False), **named)
+        names = [entry["name"] for entry in self._program["inputs"]]
+        if len(args) > len(names) or (unknown := named.keys() - set(names[len(args) :])):
+            what = f"{len(args)} tensors" if len(args) > len(names) else f"'{min(unknown)}'"
+            raise TypeError(f"forward takes {', '.join(names)}, each once, and was given {what}")
+        inputs = dict(zip(names, args), **named)
         values: dict[int, object] = {slot: self._tensor(name) for slot, name in self._named.items()}
         for entry in self._program["inputs"]:
             if entry["name"] not in inputs:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 
 import torch
 
+from stoker.frontend.arguments import Arguments
 from stoker.frontend.errors import CompileError
 
 
 def call(model: torch.nn.Module, tensors: dict[str, torch.Tensor]):
-    """By name where forward has all these names, else in order."""
-    parameters = inspect.signature(model.forward).parameters
-    if len(tensors) > 1 and all(name in parameters for name in tensors):
-        return model(**tensors)
-    return model(*tensors.values())
+    """Gives each tensor to the argument of its name; see Arguments."""
+    by_position, by_name = Arguments(model).fed(list(tensors))
+    return model(*[tensors[name] for name in by_position], **{name: tensors[name] for name in by_name})
 
 
 def leaves(outputs, prefix: str = "") -> list[tuple[str, torch.Tensor]]:

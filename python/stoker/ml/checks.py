@@ -64,5 +64,11 @@ def _check_gang(value: Callable[[str], Any]) -> None:
 
 
 def check_model(model: Any) -> None:
+    from torch import nn
+
     if model is None:
         raise UserError("model is not set: give the torch.nn.Module to train")
+    if isinstance(model, type):
+        raise UserError(f"model is the class {model.__name__}; give an instance of it, such as {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model is a {type(model).__name__}; give the torch.nn.Module to train")

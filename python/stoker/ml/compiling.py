@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice, product
 from typing import Any
 
 from stoker.errors import UserError
 from stoker.ml.declared import largest
-from stoker.ml.layout import spec_of
+from stoker.ml.layout import spec_of, typed
 from stoker.program import Compiled
 from stoker.spark.columns import Source
+
+_OTHER = {"int64": "float32", "float32": "int64"}
+_MOST_TRIED = 16  # ways to give dtypes to labels
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,10 @@ class Prepared:
 
     def sources(self, known: Sequence[Source]) -> list[Source]:
         """The sources in the order of the training program's inputs, with the labels' rules."""
-        by_name = {source.name: source for source in known}
-        weights = [source for source in known if source.param == "weightCol"]
-        ordered = []
-        for entry in self.compiled.train["inputs"]:
-            source = weights[0] if entry["role"] == "weight" else by_name[entry["name"]]
-            if entry["role"] == "label":
-                source = replace(source, rules={**source.rules, **self.label_rules})
-            ordered.append(replace(source, name=entry["name"]))
-        return ordered
+        by_name = {(source.role, source.name): source for source in known}
+        ordered = [by_name[entry["role"], entry["name"]] for entry in self.compiled.train["inputs"]]
+        return [replace(source, rules={**source.rules, **self.label_rules}) if source.role == "label" else source
+                for source in ordered]  # fmt: skip
 
 
 class Probe:
@@ -49,30 +49,71 @@ class Probe:
 
     @cached_property
     def shapes(self) -> list[tuple[int, ...]]:
+        from stoker.frontend import structure
+
+        return [tuple(tensor.shape[1:]) for _, tensor in structure.leaves(self._outputs)]
+
+    @cached_property
+    def _outputs(self) -> Any:
         import torch
 
         from stoker.frontend import structure
         from stoker.frontend.copies import copied
 
         module = copied(self._module)[0].eval()
-        rows = {s.name: torch.zeros((2, *s.shape), dtype=getattr(torch, s.dtype)) for s in self._inputs}
+        rows = {s.name: _zeros(s) for s in self._inputs}
         for source in self._inputs:
             if source.fields and source.dtype == "int64":
                 rows[source.name][1] = torch.tensor(largest(source)).reshape(source.shape)
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                outputs = structure.leaves(structure.call(module, rows))
+            with torch.random.fork_rng(devices=[]):
+                return structure.call(module, rows)
+        except UserError:
+            raise
         except Exception as error:
             shapes = ", ".join(f"{s.shown}: {list(s.shape)}" for s in self._inputs)
             hint = (
                 "; stoker.inputs.sizes tells how many rows an Embedding needs" if "out of range" in str(error) else ""
             )
             raise UserError(f"the model does not run on rows of shape {shapes}: {error}{hint}") from error
-        return [tuple(tensor.shape[1:]) for _, tensor in outputs]
 
     def only_size(self) -> int | None:
         """Values of one row of the only output; None if there are several."""
         return math.prod(self.shapes[0]) if len(self.shapes) == 1 else None
+
+    def typed_for(self, loss: Any, labels: list[Source], told: Container[str]) -> list[Source]:
+        """The labels in dtypes that a user's loss takes: as they are, or where none is told float32 for int64 and the
+        reverse."""
+        usual = [label.dtype for label in labels]
+        choices = [(s.dtype,) if s.name in told else (s.dtype, _OTHER[s.dtype]) for s in labels]
+        tried = islice(product(*choices), _MOST_TRIED)
+        fitting = (dtypes for dtypes in tried if self._takes(loss, labels, dtypes))
+        return [typed(label, dtype) for label, dtype in zip(labels, next(fitting, usual))]
+
+    def _takes(self, loss: Any, labels: Sequence[Source], dtypes: Sequence[str]) -> bool:
+        """Whether the loss can be computed, and its gradient of the outputs."""
+        import torch
+
+        from stoker.frontend import structure
+        from stoker.frontend.labels import as_given
+
+        own_loss = copied(loss)[0] if isinstance(loss, torch.nn.Module) else loss
+        rows = {label.name: _zeros(label, dtype) for label, dtype in zip(labels, dtypes)}
+        outputs = [tensor for _, tensor in structure.leaves(self._outputs) if tensor.requires_grad]
+        try:
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                value = own_loss(self._outputs, as_given(rows)).sum()
+                torch.autograd.grad(value, outputs, retain_graph=True, allow_unused=True)
+        except Exception:  # whatever the user's loss raises: it does not take these
+            return False
+        return True
+
+
+def _zeros(source: Source, dtype: str | None = None) -> Any:
+    import torch
+
+    return torch.zeros((2, *source.shape), dtype=getattr(torch, dtype or source.dtype))
 
 
 def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequence[Source], *, weighted: bool,
@@ -81,6 +122,24 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
 
     return frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
                             weighted=weighted, loss_reduction=reduction, metric=metric)  # fmt: skip
+
+
+def check_arguments(module: Any, inputs: Sequence[str]) -> None:
+    """Every input is an argument of forward, and nothing that forward needs is without one. The name of a lone one may
+    be any where there is nothing to confuse it with."""
+    from stoker.frontend.arguments import Arguments
+
+    arguments = Arguments(module)
+    if list(inputs) != ["features"] and len(arguments.names) > 1:
+        arguments.check_known(inputs)
+    arguments.fed(inputs)
+
+
+def is_known(loss: Any) -> bool:
+    """Whether it is one of torch's, of which it is known what labels they take."""
+    from stoker.frontend.losses import as_module, form_of
+
+    return form_of(as_module(loss)) is not None
 
 
 def output_kind_of(module: Any, loss: Any, told: str) -> str:

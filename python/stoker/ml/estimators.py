@@ -12,11 +12,14 @@ from pyspark.sql import DataFrame
 from stoker import optimizer
 from stoker.errors import UserError
 from stoker.ml import compiling, layout, learning, persist
+from stoker.ml.added import added_columns, known_columns
 from stoker.ml.checks import check_model, check_params
 from stoker.ml.compiling import Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
-from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, check_output_columns
+from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
+from stoker.ml.names import check_names, input_names
 from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, with_accessors
+from stoker.spark import columns
 from stoker.spark.columns import Source
 
 OptimizerSpec = dict[str, Any]
@@ -43,9 +46,20 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _fit(self, df: DataFrame) -> Any:
         phases = Phases("learn")
+        columns.check_dataframe(df, "fit")
+        columns.check_ends(df, "fit")
         check_params(self.value)
-        check_output_columns(df, self)
+        self._check_names()
+        columns.check_absent(df, known_columns(self))
+        if self.value("idCol"):
+            columns.check_key(df, self.value("idCol"), "idCol")
         return self._learnt(df)._fit_learnt(df, phases)
+
+    def _check_names(self) -> None:
+        check_names(self)
+        if self.saved is None or self.isSet("model"):
+            check_model(self.value("model"))
+            compiling.check_arguments(self.value("model"), input_names(self))
 
     def _learnt(self, df: DataFrame) -> _StokerEstimator:
         """This estimator with all that its declared inputs learn from the rows."""
@@ -56,16 +70,17 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _fit_learnt(self, df: DataFrame, phases: Phases) -> Any:
         phases.enter("compile")
         prepared, sources = self.prepare(df)
+        columns.check_absent(df, added_columns(self, list(prepared.compiled.output_shapes)))
         fitted = fit(self, df, prepared, sources, self.optimizer_spec(prepared), phases)
         return self._make_model(fitted, prepared)
 
     def prepare(self, df: DataFrame | None) -> tuple[Prepared, list[Source]]:
         """The program, and the columns that fill its inputs; without a DataFrame as far as parameters tell."""
+        self._check_names()
         weight = layout.weight(self, df)
         if self.saved is not None and not self.isSet("model"):
             return self.saved, self._sources_of_saved(df, weight)
         module = self.value("model")
-        check_model(module)
         inputs = layout.features(self, df, module)
         probe = Probe(module, inputs)
         labels = self._labels(df, probe)
@@ -150,7 +165,7 @@ class StokerRegressor(_StokerEstimator):
     _model_class = StokerRegressionModel
 
     def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
-        return layout.value_labels(self, df, lambda name: "float32", probe.only_size)
+        return layout.value_labels(self, df, lambda label: "float32", probe.only_size)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         from torch.nn import MSELoss
@@ -168,9 +183,13 @@ class StokerEstimator(_StokerEstimator, NamedTensors):
     _model_class = StokerModel
 
     def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
-        types = self.value("labelTypes") or {}
-        usual = "int64" if compiling.wants_classes(self._loss()) else "float32"
-        return layout.value_labels(self, df, lambda name: types.get(name, usual), probe.only_size)
+        types, loss = self.value("labelTypes") or {}, self._loss()
+        if compiling.is_known(loss):
+            usual = "int64" if compiling.wants_classes(loss) else "float32"
+            return layout.value_labels(self, df, lambda label: types.get(label.name, usual), probe.only_size)
+        labels = layout.value_labels(self, df, lambda label: types.get(label.name) or layout.own_type(df, label),
+                                     probe.only_size)  # fmt: skip
+        return probe.typed_for(loss, labels, types)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         loss = self._loss()

@@ -22,6 +22,7 @@ from stoker.progress import Progress, make_progress
 from stoker.spark import columns, launch, memory, scan, slots
 from stoker.spark.columns import Placement, Source
 
+ONE_ROW = "batchSize=1: a step takes two rows at least, so this fit is that of batchSize=2"
 # "reading": Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
 _PHASE_AFTER = {"slots": "start", "reading": "ingest", "admitted": "ingest", "started": "train", "result": "finish"}
 
@@ -55,13 +56,12 @@ class Fitted:
 def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Source], optimizer: dict[str, Any],
         phases: Phases) -> Fitted:  # fmt: skip
     """Trains on the sources' columns of `df` as the estimator's parameters say."""
-    for note in prepared.compiled.notes:
-        warnings.warn(note, stacklevel=4)
     value = estimator.value
+    notes = [ONE_ROW] if value("batchSize") == 1 else []
+    for note in [*prepared.compiled.notes, *notes]:
+        warnings.warn(note, stacklevel=4)
     how = Placement(value("numWorkers"), shards_of(value), value("assign"), value("idCol"))
     ordered = prepared.sources(sources)
-    if how.id_column:
-        columns.type_of(df, how.id_column, "idCol")
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
     course = course_of(value, spec, prepared.compiled)
     if course is not None:

@@ -12,6 +12,7 @@ from pyspark.sql.types import DataType, StructField, StructType
 from stoker.errors import UserError
 from stoker.ml import layout
 from stoker.ml.models import _StokerModel, output_schema
+from stoker.ml.names import check_names
 from stoker.spark import compat
 from stoker.spark.columns import Source
 from stoker.spark.function import Form, Function, Taken
@@ -36,8 +37,10 @@ def register(spark: SparkSession, name: str, model: Any, output: str | None = No
 
 def function_of(spark: SparkSession, name: str, model: Any, output: str | None) -> tuple[Function, DataType]:
     """What runs in the workers, and the type that it gives."""
+    check_names(model)
     sources = layout.features_of_program(model, None, model.compiled.infer["inputs"])
     forms = tuple(form for form in (_by_column(sources), _packed(sources)) if form)
+    model.check_added()
     schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(output_schema(model))])
     field = _chosen(model, schema.names, output)
     function = Function(name, model.scorer(spark), forms, field)
@@ -74,9 +77,9 @@ def _columns_of(source: Source) -> Iterator[tuple[str, str, str | None]]:
     if source.fields:
         yield from ((column, sent.name, sent.zone) for sent in source.sent for column in sent.columns)
     elif len(source.columns) == 1:
-        yield source.columns[0], source.name, None
+        yield source.columns[0], source.sent_as, None
     else:
-        yield from ((column, f"{source.name}.{i}", None) for i, column in enumerate(source.columns))
+        yield from ((column, f"{source.sent_as}.{i}", None) for i, column in enumerate(source.columns))
 
 
 def _spread(source: Source) -> dict[str, Any]:
@@ -90,5 +93,5 @@ def _packed(sources: Sequence[Source]) -> Form | None:
     """Every input is an argument, an array or a vector. Not with declared ones: their columns are of many types."""
     if any(source.fields for source in sources):
         return None
-    taken = tuple(Taken(source.name, i, source.dtype) for i, source in enumerate(sources))
+    taken = tuple(Taken(source.sent_as, i, source.dtype) for i, source in enumerate(sources))
     return Form(tuple(source.name for source in sources), taken, json.dumps([source.spec() for source in sources]))

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from stoker.errors import UserError
 from stoker.inputs import has_declared
 from stoker.ml import declared
+from stoker.ml.names import check_known
 from stoker.program import TensorSpec
 from stoker.spark import columns
 from stoker.spark.columns import Source
@@ -39,8 +40,6 @@ def feature_columns(params: Any) -> dict[str, Source]:
         plain = {name: entry for name, entry in named.items() if not has_declared({name: entry})}
         return {name: Source(name, _tuple(cols), f"inputs['{name}']") for name, cols in plain.items()}
     if many := params.value("featuresCols"):
-        if params.isSet("featuresCol"):
-            raise UserError("featuresCol and featuresCols are both set; set one of them")
         return {"features": Source("features", tuple(many), "featuresCols")}
     return {"features": Source("features", (params.getFeaturesCol(),), "featuresCol")}
 
@@ -65,6 +64,7 @@ def features(params: Any, df: DataFrame | None, module: Any) -> list[Source]:
 def features_of_program(params: Any, df: DataFrame | None, inputs: list[Mapping[str, Any]]) -> list[Source]:
     """The same for a program that exists already: it says shapes and dtypes."""
     wanted, made = feature_columns(params), declared_features(params, df)
+    check_known("inputs", [*wanted, *made], [entry["name"] for entry in inputs], "input of the model")
     found = []
     for entry in inputs:
         if entry["name"] in made:
@@ -91,15 +91,16 @@ def _fitting(source: Source, entry: Mapping[str, Any]) -> Source:
 def label_columns(params: Any) -> dict[str, Source]:
     named = params.value("labelCols")
     if isinstance(named, dict):
-        return {name: Source(name, _tuple(cols), f"labelCols['{name}']", rules=LABEL_RULES)
+        return {name: Source(name, _tuple(cols), f"labelCols['{name}']", rules=LABEL_RULES, role="label")
                 for name, cols in named.items()}  # fmt: skip
     if named:
-        return {"label": Source("label", _tuple(named), "labelCols", rules=LABEL_RULES)}
-    return {"label": Source("label", (params.getLabelCol(),), "labelCol", rules=LABEL_RULES)}
+        return {"label": Source("label", _tuple(named), "labelCols", rules=LABEL_RULES, role="label")}
+    return {"label": Source("label", (params.getLabelCol(),), "labelCol", rules=LABEL_RULES, role="label")}
 
 
 def labels_of_program(params: Any, df: DataFrame | None, entries: list[Mapping[str, Any]]) -> list[Source]:
     wanted = label_columns(params)
+    check_known("labelCols", wanted, [entry["name"] for entry in entries], "label of the program")
     found = []
     for entry in entries:
         if entry["name"] not in wanted:
@@ -113,20 +114,31 @@ def labels_of_program(params: Any, df: DataFrame | None, entries: list[Mapping[s
 
 def class_label(params: Any, df: DataFrame | None) -> Source:
     """The label of a classifier: one whole number."""
-    source = Source("label", (params.getLabelCol(),), "labelCol", "int64", rules={**LABEL_RULES, "integral": True})
+    source = Source("label", (params.getLabelCol(),), "labelCol", "int64", rules={**LABEL_RULES, "integral": True},
+                    role="label")  # fmt: skip
     if df is not None:
-        columns.check_scalar(df, source.columns[0], "labelCol", " of class numbers (StringIndexer makes them)")
+        (name,) = source.columns
+        if columns.is_vector(columns.type_of(df, name, "labelCol")):
+            raise UserError(f"labelCol: column '{name}' holds vectors, and a classifier takes class numbers: of "
+                            "one-hot vectors give the column of indices that they were made from")  # fmt: skip
+        columns.check_scalar(df, name, "labelCol", " of class numbers (StringIndexer makes them)")
     return source
 
 
-def value_labels(params: Any, df: DataFrame | None, dtype: Callable[[str], str],
+def own_type(df: DataFrame | None, label: Source) -> str:
+    """int64 for columns that hold whole numbers by their type."""
+    kinds = [] if df is None else [columns.type_of(df, name, label.param) for name in label.columns]
+    return "int64" if kinds and all(map(columns.is_whole, kinds)) else "float32"
+
+
+def value_labels(params: Any, df: DataFrame | None, dtype: Callable[[Source], str],
                  size: Callable[[], int | None]) -> list[Source]:  # fmt: skip
     """Labels that are numbers or arrays of numbers. `size` tells how many values the model's output has, if it can."""
     found = []
     for named in label_columns(params).values():
         if df is not None:
             columns.check_values(df, named)
-        source = typed(named, dtype(named.name))
+        source = typed(named, dtype(named))
         found.append(replace(source, shape=_label_shape(df, source, size)))
     return found
 
@@ -134,7 +146,7 @@ def value_labels(params: Any, df: DataFrame | None, dtype: Callable[[str], str],
 def weight(params: Any, df: DataFrame | None) -> Source | None:
     if not params.isSet("weightCol") or not params.getWeightCol():
         return None
-    source = Source("weight", (params.getWeightCol(),), "weightCol", rules=WEIGHT_RULES)
+    source = Source("weight", (params.getWeightCol(),), "weightCol", rules=WEIGHT_RULES, role="weight")
     if df is not None:
         columns.check_scalar(df, source.columns[0], "weightCol")
     return source

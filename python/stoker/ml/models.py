@@ -20,7 +20,9 @@ from stoker import program
 from stoker.errors import UserError
 from stoker.history import History
 from stoker.ml import layout, persist
-from stoker.ml.params import ClassifierOutputs, InputParams, KeywordParams, NamedTensors, with_accessors
+from stoker.ml.added import added_columns, columns_of_outputs
+from stoker.ml.names import check_names
+from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.program import Compiled
 from stoker.spark import columns, compat
 from stoker.spark.infer import Batches, Scorer
@@ -28,15 +30,6 @@ from stoker.spark.outputs import Classification, Outputs, Values
 from stoker.spark.weights import Carried, carried, send
 
 _TYPES = {"vector": VectorUDT, "double": DoubleType}
-
-
-def check_output_columns(df: DataFrame, params: KeywordParams) -> None:
-    """The columns that transform will add must not exist yet."""
-    names = ("rawPredictionCol", "probabilityCol", "predictionCol")
-    wanted = {name: params.value(name) for name in names}
-    if many := params.value("outputCols"):
-        wanted = {f"outputCols[{i}]": name for i, name in enumerate(many)}
-    columns.check_absent(df, {param: name for param, name in wanted.items() if name})
 
 
 class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable, MLWritable):
@@ -54,6 +47,12 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
 
     def _outputs(self) -> Outputs:
         raise NotImplementedError
+
+    def check_added(self, df: DataFrame | None = None) -> None:
+        """The columns that transform adds differ from each other, and from those of `df`."""
+        added = added_columns(self, list(self._compiled.output_shapes))
+        if df is not None:
+            columns.check_absent(df, added)
 
     @property
     def history(self) -> History:
@@ -75,7 +74,9 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         return sum(math.prod(entry["shape"]) for entry in self._compiled.infer["inputs"])
 
     def _transform(self, df: DataFrame) -> DataFrame:
-        check_output_columns(df, self)
+        columns.check_dataframe(df, "transform")
+        check_names(self)
+        self.check_added(df)
         sources = layout.features_of_program(self, df, self._compiled.infer["inputs"])
         inputs = columns.travelling(df, sources)
         schema = output_schema(self)
@@ -176,8 +177,5 @@ class StokerModel(_StokerModel, NamedTensors):
 
     def _outputs(self) -> Outputs:
         shapes = self._compiled.output_shapes
-        names = self.value("outputCols") or ([self.getPredictionCol()] if len(shapes) == 1 else list(shapes))
-        if len(names) != len(shapes):
-            raise UserError(f"outputCols names {len(names)} columns, but the model has {len(shapes)} outputs: "
-                            f"{', '.join(shapes)}")  # fmt: skip
+        names = columns_of_outputs(self, list(shapes)).values()
         return Values(tuple(names), tuple(math.prod(shape) for shape in shapes.values()))

@@ -3,7 +3,6 @@ over."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,7 +17,9 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from stoker.errors import did_you_mean
 from stoker.inputs import as_inputs
+from stoker.ml.dtypes import types_by_name
 
 C = TypeVar("C", bound=type)
 
@@ -60,8 +61,7 @@ class KeywordParams(Params):
         for name in params:
             if not self.hasParam(name):
                 known = [param.name for param in self.params]
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else f". It has: {', '.join(known)}"
+                hint = did_you_mean(name, known) or f". It has: {', '.join(known)}"
                 raise TypeError(f"{type(self).__name__} has no parameter '{name}'{hint}")
         return self._set(**params)
 
@@ -95,7 +95,8 @@ class InputParams(HasFeaturesCol, KeywordParams):
 
     inputs = _param("inputs", "what the model's inputs are made of, instead of featuresCol: by the name of forward's "
                     "argument a column, a declaration of stoker.inputs, or a list of them", as_inputs)  # fmt: skip
-    inputTypes = _param("inputTypes", "dtypes of inputs by name, such as {'words': 'int64'} (default: float32)")
+    inputTypes = _param("inputTypes", "dtypes of inputs by name, such as {'words': 'int64'} (default: float32)",
+                        types_by_name("inputTypes"))  # fmt: skip
 
     featuresCols = _param("featuresCols", "numeric columns that are packed into one input, instead of featuresCol",
                           TypeConverters.toListString)  # fmt: skip
@@ -179,7 +180,8 @@ class NamedTensors(KeywordParams):
     """Several labels and outputs by name."""
 
     labelCols = _param("labelCols", "label names to columns, or a list of columns, instead of labelCol", _names)
-    labelTypes = _param("labelTypes", "dtypes of labels by name (default: by column, float32 or int64)")
+    labelTypes = _param("labelTypes", "dtypes of labels by name (default: by loss and column, float32 or int64)",
+                        types_by_name("labelTypes"))  # fmt: skip
     outputCols = _param("outputCols", "columns for the model's outputs, in their order (default: predictionCol for a "
                         "single one, else the outputs' names)", TypeConverters.toListString)  # fmt: skip
 

@@ -11,7 +11,15 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BooleanType, DataType, IntegralType, NumericType
+from pyspark.sql.types import (
+    ArrayType,
+    AtomicType,
+    BooleanType,
+    DataType,
+    IntegralType,
+    NumericType,
+    VariantType,
+)
 
 from stoker.errors import UserError
 from stoker.spark import compat
@@ -30,8 +38,8 @@ class Sent:
 
     @property
     def name(self) -> str:
-        """The same for the same columns, and fit for Arrow's readers, who stumble over dots."""
-        return "raw_" + hashlib.sha256(repr((self.columns, self.zone)).encode()).hexdigest()[:16]
+        """The same for the same columns."""
+        return _name_in_arrow("raw", self.columns, self.zone)
 
     def expression(self, df: DataFrame) -> Column:
         names = [sql_name(df, name) for name in self.columns]
@@ -55,6 +63,12 @@ class Source:
     rules: dict[str, Any] = field(default_factory=dict)  # more fields of the engine's ColumnSpec
     fields: tuple[dict[str, Any], ...] = ()  # the engine's FieldSpecs, of declared inputs
     sent: tuple[Sent, ...] = ()  # for the fields
+    role: str = "feature"  # or "label", "weight": each may have an input of the same name
+
+    @property
+    def sent_as(self) -> str:
+        """Its column's name on the way to the tasks."""
+        return _name_in_arrow(self.role, self.name)
 
     @property
     def shown(self) -> str:
@@ -62,15 +76,23 @@ class Source:
 
     def spec(self) -> dict[str, Any]:
         """The engine's ColumnSpec."""
-        told = {"name": self.name, "shown": self.shown, "dtype": self.dtype, "shape": list(self.shape), **self.rules}
+        told = {"name": self.sent_as, "shown": self.shown, "dtype": self.dtype, "shape": list(self.shape), **self.rules}
         return {**told, "fields": list(self.fields)} if self.fields else told
+
+
+def _name_in_arrow(kind: str, *content: Any) -> str:
+    """Names that differ in content differ in more than case, and have no dots, over which Arrow's readers stumble."""
+    return f"{kind}_{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"
 
 
 def type_of(df: DataFrame, name: str, param: str) -> DataType:
     """The type of a column; an error that says which columns exist if it is not there."""
-    for known in df.schema.fields:
-        if _same(df, known.name, name):
-            return known.dataType
+    found = [known for known in df.schema.fields if _same(df, known.name, name)]
+    if len(found) > 1:
+        raise UserError(f"{param}: the DataFrame has {len(found)} columns named '{name}' ("
+                        f"{', '.join(known.name for known in found)}): rename or drop all but one")  # fmt: skip
+    if found:
+        return found[0].dataType
     if "." in name and (nested := _nested_type(df, name)) is not None:
         return nested
     raise UserError(f"{param}: the DataFrame has no column '{name}'. It has: {', '.join(df.columns)}")
@@ -89,16 +111,32 @@ def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def check_absent(df: DataFrame, outputs: dict[str, str]) -> None:
-    """`outputs`: parameter to the column that it adds."""
-    for param, name in outputs.items():
+def check_absent(df: DataFrame, added: dict[str, str]) -> None:
+    """`added`: columns by the parameter that names them."""
+    for param, name in added.items():
         if any(_same(df, known, name) for known in df.columns):
-            raise UserError(
-                f"{param}='{name}': the DataFrame has a column of this name already. Drop it or set {param} to another"
-            )
-    names = [name.lower() for name in outputs.values()]
+            raise UserError(f"{param}='{name}': the DataFrame has a column of this name already. Drop it or set "
+                            f"{param.partition('[')[0]} to another")  # fmt: skip
+    check_distinct(added.values())
+
+
+def check_distinct(added: Iterable[str]) -> None:
+    names = [name.lower() for name in added]
     if len(set(names)) < len(names):
-        raise UserError(f"two output columns have the same name: {', '.join(outputs.values())}")
+        raise UserError(f"two output columns have the same name: {', '.join(added)}")
+
+
+def check_dataframe(df: Any, what: str) -> None:
+    if not isinstance(df, DataFrame):
+        cure = ": make one by spark.createDataFrame(...)" if type(df).__module__.startswith("pandas") else ""
+        raise UserError(f"{what} takes a DataFrame of Spark, not a {type(df).__name__}{cure}")
+
+
+def check_ends(df: DataFrame, what: str) -> None:
+    """Streams have no end that a pass over their rows could reach."""
+    if df.isStreaming:
+        raise UserError(f"{what} needs rows that end, and this DataFrame is a stream: call {what} on each of its "
+                        "batches, in df.writeStream.foreachBatch(lambda rows, number: ...)")  # fmt: skip
 
 
 def is_vector(kind: DataType) -> bool:
@@ -135,6 +173,14 @@ def check_scalar(df: DataFrame, name: str, param: str, hint: str = "") -> None:
         raise UserError(f"{param}: column '{name}' has type {kind.simpleString()}; it must be a numeric type{hint}")
 
 
+def check_key(df: DataFrame, name: str, param: str) -> None:
+    """Rows can be told apart by the column: it holds one value a row."""
+    kind = type_of(df, name, param)
+    if not isinstance(kind, AtomicType) or isinstance(kind, VariantType):
+        raise UserError(f"{param}: column '{name}' has type {kind.simpleString()}; it must be one value a row, such as "
+                        "a number, a string or a date")  # fmt: skip
+
+
 def travelling(df: DataFrame, sources: Iterable[Source]) -> dict[str, Column]:
     """By name, the columns that the tasks read for the sources, each once."""
     found = {}
@@ -142,7 +188,7 @@ def travelling(df: DataFrame, sources: Iterable[Source]) -> dict[str, Column]:
         if source.fields:
             found.update({sent.name: sent for sent in source.sent})
         else:
-            found[source.name] = source
+            found[source.sent_as] = source
     return {name: one.expression(df) if isinstance(one, Sent) else expression(df, one) for name, one in found.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -80,8 +80,9 @@ def append_by_udf(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
         return run(arrays[1:] for arrays in batches)
 
     predict.__annotations__ = {"batches": Iterator[tuple[pa.Array, ...]], "return": Iterator[pa.Array]}
-    names = [free_name(df, f"__stoker_in{i}") for i in range(len(inputs))]
-    held = free_name(df, "__stoker_out")
+    taken = [*df.columns, *outputs.names]
+    names = [free_name(taken, f"__stoker_in{i}") for i in range(len(inputs))]
+    held = free_name(taken, "__stoker_out")
     carried = df.select("*", *[column.alias(name) for name, column in zip(names, inputs)])
     whole = carried.withColumn(held, F.arrow_udf(predict, crossing(outputs))(names[0], *names))
     fields = {field.name: landed(field, F.col(held).getField(field.name)) for field in outputs}
@@ -159,8 +160,8 @@ def landed(field: StructField, value: Column) -> Column:
     return array_to_vector(value) if isinstance(field.dataType, VectorUDT) else value
 
 
-def free_name(df: DataFrame, wanted: str) -> str:
-    taken = {name.lower() for name in df.columns}
-    while wanted.lower() in taken:
+def free_name(taken: Iterable[str], wanted: str) -> str:
+    lower = {name.lower() for name in taken}
+    while wanted.lower() in lower:
         wanted += "_"
     return wanted

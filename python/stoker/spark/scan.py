@@ -115,7 +115,7 @@ def _checked(df: DataFrame, name: str) -> str:
 def _crossings(df: DataFrame, source: Source, kinds: dict[str, T.DataType]) -> list[dict[str, Any]]:
     """What columns.travelling() has Spark send for a source, by the engine's Crossing."""
     if source != Source(source.name, source.columns, source.param, source.dtype, source.shape, source.rules,
-                        source.fields, source.sent):  # fmt: skip
+                        source.fields, source.sent, source.role):  # fmt: skip
         raise Refused(f"'{source.shown}' is of a kind that only the pipe brings")
     if source.fields:
         return [_as_is(sent.name, [_checked(df, name) for name in sent.columns], sent.zone, kinds)
@@ -124,7 +124,7 @@ def _crossings(df: DataFrame, source: Source, kinds: dict[str, T.DataType]) -> l
     to, packed = columns.crossing_type(source, kinds[names[0]]), columns.is_packed(source, kinds[names[0]])
     for name in names:
         _check_cast(name, kinds[name], to, packed)
-    return [{"name": source.name, "type": to, "columns": names, "packed": packed}]
+    return [{"name": source.sent_as, "type": to, "columns": names, "packed": packed}]
 
 
 def _as_is(name: str, names: list[str], zone: str | None, kinds: dict[str, T.DataType]) -> dict[str, Any]:
