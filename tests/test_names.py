@@ -8,8 +8,10 @@ from torch import nn
 from stoker import StokerClassifier, StokerEstimator, UserError
 from stoker.frontend import structure
 from stoker.inputs import Array, Numeric
+from stoker.ml.compiling import Probe
 from stoker.ml.dtypes import dtype_of
 from stoker.program import ProgramModule
+from stoker.spark.columns import Source
 
 
 class Towers(nn.Linear):
@@ -145,3 +147,17 @@ def test_other_dtypes_are_refused_in_words(told):
 def test_what_is_no_module_is_refused(model, told):
     with pytest.raises(UserError, match=told):
         StokerClassifier(model=model).prepare(None)
+
+
+class CrossEntropy(nn.Module):
+    """Not torch's own, so that nothing is known of its labels."""
+
+    def forward(self, outputs, label):
+        return nn.functional.cross_entropy(outputs, label.reshape(-1)[: outputs.shape[0]])
+
+
+def test_a_loss_module_of_the_user_s_is_tried_with_both_dtypes():
+    probe = Probe(nn.Linear(2, 3), [Source("features", ("x",), "featuresCol", shape=(2,))])
+    label = Source("label", ("y",), "labelCol", role="label")
+    assert [source.dtype for source in probe.typed_for(CrossEntropy(), [label], {})] == ["int64"]
+    assert [source.dtype for source in probe.typed_for(CrossEntropy(), [label], {"label"})] == ["float32"]

@@ -95,6 +95,7 @@ class Probe:
         import torch
 
         from stoker.frontend import structure
+        from stoker.frontend.copies import copied
         from stoker.frontend.labels import as_given
 
         own_loss = copied(loss)[0] if isinstance(loss, torch.nn.Module) else loss
