@@ -230,7 +230,7 @@ def test_weights_come_back_whatever_their_layout(array):
 def test_a_module_from_a_program_can_be_copied_pickled_and_trained_on():
     case = models.tied_weights()
     compiled = case.compile()
-    module = ProgramModule(compiled.infer, compiled.weights)
+    module = ProgramModule(compiled.infer, compiled.weights, compiled.train)
     token = case.inputs["token"]
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), module):
         assert torch.equal(twin(token), case.model(token))

@@ -1,5 +1,6 @@
 """Parameters: names, checks, copies, and what is found out without a DataFrame."""
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -34,9 +35,55 @@ def test_a_copy_has_its_own_params_but_the_same_module():
     assert two.getModel() is one.getModel() and two.uid == one.uid
 
 
+@pytest.mark.parametrize("cls", [StokerClassifier, StokerRegressor, StokerEstimator])
+def test_none_leaves_every_param_unset(cls):
+    plain = cls()
+    for param in plain.params:
+        made = cls(**{param.name: None})
+        told = made.copy({made.getParam(param.name): None})
+        told.set(made.getParam(param.name), None)
+        assert not told.isSet(param.name) and told.value(param.name) == plain.value(param.name), param.name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("epochs", np.int32(3), 3),
+        ("learningRate", np.float32(0.5), 0.5),
+        ("seed", np.uint8(7), 7),
+        ("shuffle", np.bool_(False), False),
+        ("idCol", np.str_("id"), "id"),
+        ("storeMemory", np.int64(1 << 30), 1 << 30),
+        ("inputShape", np.array([1, 2]), [1, 2]),
+        ("featuresCols", np.array(["a", "b"]), ["a", "b"]),
+        ("optimizerParams", {"momentum": np.float32(0.5), "betas": (np.float32(0.5), 0.75)},
+         {"momentum": 0.5, "betas": [0.5, 0.75]}),
+    ],
+)  # fmt: skip
+def test_numpy_values_become_python_s(name, value, kept):
+    told = StokerClassifier(**{name: value}).value(name)
+    assert told == kept and type(told) is type(kept)
+
+
+def test_settings_that_no_file_can_hold_are_refused_at_once():
+    with pytest.raises(TypeError, match=r"optimizerParams.*'momentum' is a Linear; expected a number"):
+        StokerClassifier(optimizerParams={"momentum": nn.Linear(1, 1)})
+    with pytest.raises(TypeError, match="storeMemory"):
+        StokerClassifier(storeMemory=nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(("model", "message"), [
+    (nn.Linear, "the class Linear; give an instance"), ([nn.Linear(4, 2)], "model is a list"), ("resnet", "is a text"),
+])  # fmt: skip
+def test_what_is_no_module_is_refused(model, message):
+    with pytest.raises(UserError, match=message):
+        StokerClassifier(model=model).prepare(None)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
+        ({"learningRate": float("nan")}, "learningRate must not be negative, it is nan"),
         ({"batchSize": 0}, "batchSize must be at least 1, not 0"),
         ({"epochs": -1}, "epochs must be at least 1, not -1"),
         ({"numWorkers": 0}, "numWorkers must be at least 1"),

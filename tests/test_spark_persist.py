@@ -209,3 +209,68 @@ def test_pipelines_and_validators_save_us_with_them(spark, estimator, model, tmp
     chosen._set(**parts)
     chosen.save(str(tmp_path / "chosen"))
     assert CrossValidatorModel.load(str(tmp_path / "chosen")).bestModel.numClasses == 3
+
+
+def test_none_for_every_param_survives_a_save(spark, net, model, tmp_path):
+    skipped = ("model", "loss")
+    nothing = {param.name: None for param in StokerClassifier().params if param.name not in skipped}
+    StokerClassifier(model=net, **nothing).save(str(tmp_path / "e"))
+    assert StokerClassifier.load(str(tmp_path / "e")).getEpochs() == 1
+    unset = model.copy(dict.fromkeys(model.params))
+    unset.save(str(tmp_path / "m"))
+    assert StokerClassificationModel.load(str(tmp_path / "m")).getPredictionCol() == "prediction"
+
+
+def test_models_that_were_saved_with_null_or_an_output_kind_still_load(saved, tmp_path):
+    path = copied(saved, tmp_path / "older")
+    (metadata,) = (path / "metadata").glob("part-*")
+    content = json.loads(metadata.read_text())
+    content["paramMap"].update(predictionCol=None, outputKind="logits")
+    content["defaultParamMap"]["outputKind"] = "auto"
+    metadata.write_text(json.dumps(content))
+    loaded = StokerClassificationModel.load(str(path))
+    assert (loaded.getPredictionCol(), loaded.output_kind) == ("prediction", "logits")
+    assert not loaded.hasParam("outputKind")
+
+
+def test_a_save_that_cannot_be_made_leaves_the_old_one(spark, estimator, net, tmp_path):
+    estimator.save(str(tmp_path / "e"))
+    odd = StokerClassifier(model=net, labelCol="y")
+    odd._paramMap[odd.idCol] = object()
+    with pytest.raises(UserError, match=r"idCol is .*, which cannot be saved"):
+        odd.write().overwrite().save(str(tmp_path / "e"))
+    assert StokerClassifier.load(str(tmp_path / "e")).getEpochs() == 2
+
+
+def test_a_save_that_breaks_off_leaves_the_old_one_and_nothing_beside(spark, model, tmp_path, monkeypatch):
+    model.save(str(tmp_path / "m"))
+
+    def break_off(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("stoker.ml.persist.write_files", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        model.write().overwrite().save(str(tmp_path / "m"))
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert StokerClassificationModel.load(str(tmp_path / "m")).numClasses == 3
+
+
+def test_a_grid_over_models_is_saved_as_their_texts(spark, estimator, model, net, tmp_path):
+    grid = ParamGridBuilder().addGrid(estimator.model, [net, nn.Linear(4, 3)]).build()
+    assert estimator.copy(grid[0]).getModel() is net
+    chosen = CrossValidatorModel(model, [0.5, 0.6])
+    chosen._set(estimator=estimator, estimatorParamMaps=grid, evaluator=MulticlassClassificationEvaluator())
+    chosen.save(str(tmp_path / "chosen"))
+    loaded = CrossValidatorModel.load(str(tmp_path / "chosen"))
+    assert loaded.bestModel.numClasses == 3
+    again = loaded.getEstimator().copy(loaded.getEstimatorParamMaps()[1])
+    with pytest.raises(UserError, match=r"model is a text, 'Linear.*give the torch.nn.Module itself"):
+        again.prepare(None)
+
+
+def test_settings_that_were_compiled_in_cannot_change_after_loading(spark, estimator, tmp_path):
+    estimator.save(str(tmp_path / "e"))
+    loaded = StokerClassifier.load(str(tmp_path / "e"))
+    for change in ({loaded.lossReduction: "sum"}, {loaded.outputKind: "probabilities"}, {loaded.inputShape: [2, 2]}):
+        with pytest.raises(UserError, match="it was compiled with"):
+            loaded.copy(change).prepare(None)

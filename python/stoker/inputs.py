@@ -18,6 +18,7 @@ from typing import Any
 
 from stoker import pieces
 from stoker.errors import UserError
+from stoker.plain import plain
 
 NULLS = ("error", "fill", "mask")
 PARTS = {"year": 0, "month": 12, "day": 31, "weekday": 7, "yearday": 366, "hour": 24, "minute": 60, "second": 60}
@@ -37,6 +38,8 @@ class Declared:
         return [cls(column, **settings) for column in columns]
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, plain(getattr(self, one.name)))
         if not isinstance(self.column, str) or not self.column:
             raise UserError(f"{type(self).__name__} takes the name of a column, not {self.column!r}")
         nulls = getattr(self, "nulls", "error")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
@@ -24,3 +27,28 @@ def _is_plain(module: nn.Module) -> bool:
     if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
         return module.dropout == 0
     return True
+
+
+def same_programs(train: dict, infer: dict, weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether a training program begins with just what the inference program does. False where it is not certain."""
+    wanted, there = _steps(infer, weights), _steps(train, weights)
+    return there[: len(wanted)] == wanted
+
+
+def _steps(program: dict, weights: Mapping[str, np.ndarray]) -> list:
+    """The nodes, with what they read by name or by the node that made it, instead of slots."""
+    made: dict[int, object] = {}
+    for entry in (*program["inputs"], *program["parameters"], *program["buffers"], *program["constants"]):
+        literal = entry["name"].startswith(f"${program['kind']}.")
+        made[entry["slot"]] = weights[entry["name"]].tobytes() if literal else entry["name"]
+    for index, node in enumerate(program["nodes"]):
+        made.update({slot: (index, place) for place, slot in enumerate(node["out"]) if slot is not None})
+    return [(node["op"], _with_makers([node["args"], node["kwargs"]], made)) for node in program["nodes"]]
+
+
+def _with_makers(value: object, made: dict[int, object]) -> object:
+    if isinstance(value, list):
+        return [_with_makers(item, made) for item in value]
+    if isinstance(value, dict):
+        return {key: made[item] if key == "slot" else _with_makers(item, made) for key, item in value.items()}
+    return value

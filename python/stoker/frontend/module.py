@@ -8,19 +8,23 @@ import numpy as np
 import torch
 from torch import nn
 
+from stoker.errors import UserError
 from stoker.frontend.interpret import Interpreter
+from stoker.frontend.modes import same_programs
 
 
 class ProgramModule(nn.Module):
     """Runs an inference program. Parameters and buffers have the user's names: its state_dict fits the user's module.
 
-    It always computes what the model does in evaluation mode. forward takes the inputs in the program's order or by
-    name and returns what the user's module does: a tensor, a tuple or a dict.
+    It always computes what the model does in evaluation mode. Where its training program does the same, it may be
+    trained like the user's module; else its parameters want no gradient, and train() is refused. forward takes the
+    inputs in the program's order or by name and returns what the user's module does: a tensor, a tuple or a dict.
     """
 
-    def __init__(self, infer: dict, weights: Mapping[str, np.ndarray]):
+    def __init__(self, infer: dict, weights: Mapping[str, np.ndarray], train: dict | None = None):
         super().__init__()
         self._program = infer
+        self._trains = train is not None and same_programs(train, infer, weights)
         self._interpreters: dict[torch.device, Interpreter] = {}
         self._named: dict[int, str] = {}
         trainable = {entry["name"] for entry in infer["parameters"]}
@@ -32,6 +36,14 @@ class ProgramModule(nn.Module):
                 setattr(owner, leaf, self.get_parameter(entry["name"]))
         for entry in (*infer["parameters"], *infer["buffers"], *infer["constants"]):
             self._named[entry["slot"]] = entry["name"]
+        self.train(self._trains)
+
+    def train(self, mode: bool = True) -> ProgramModule:
+        if mode and not self._trains:
+            raise UserError("this module was made from a saved inference program, which runs in evaluation mode only: "
+                            "dropout, batch statistics and the like are not in it. To train on, fill a module of your "
+                            "own, model.torch(into=net), and give that")  # fmt: skip
+        return super().train(mode)
 
     def _register(self, name: str, tensor: torch.Tensor, trainable: bool) -> None:
         if name.startswith("$"):
@@ -39,7 +51,7 @@ class ProgramModule(nn.Module):
             return
         owner, leaf = self._owner(name)
         if trainable:
-            owner.register_parameter(leaf, nn.Parameter(tensor))
+            owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=self._trains))
         else:
             owner.register_buffer(leaf, tensor)
 

@@ -45,11 +45,11 @@ def compile(
     loss = as_module(loss)
     objective = Objective(loss, loss_reduction, weighted)
     model, own_loss = _own_copies(module, loss)
+    kept_modes = _to_train(model)
     _initialise_lazy(model, inputs)
     _check_parameters(model)
 
     trained = Trace()
-    kept_modes = _to_train(model)
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
     stage.stands_for(module, loss)
     with untouched(module, model):

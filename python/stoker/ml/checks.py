@@ -27,10 +27,10 @@ _CHOICES = {
 def check_params(value: Callable[[str], Any]) -> None:
     """`value` gives a parameter's value, None where it has none."""
     for name in _POSITIVE:
-        if value(name) is not None and value(name) < 1:
+        if value(name) is not None and not value(name) >= 1:
             raise UserError(f"{name} must be at least 1, not {value(name)}")
     for name in _NOT_NEGATIVE:
-        if value(name) is not None and value(name) < 0:
+        if value(name) is not None and not value(name) >= 0:
             raise UserError(f"{name} must not be negative, it is {value(name)}")
     for name, choices in _CHOICES.items():
         if value(name) is not None and value(name) not in choices:
@@ -68,6 +68,9 @@ def check_model(model: Any) -> None:
 
     if model is None:
         raise UserError("model is not set: give the torch.nn.Module to train")
+    if isinstance(model, str):
+        raise UserError(f"model is a text, {model[:60]!r}: give the torch.nn.Module itself; a grid of parameters that "
+                        f"was saved keeps only the texts of modules")  # fmt: skip
     if isinstance(model, type):
         raise UserError(f"model is the class {model.__name__}; give an instance of it, such as {model.__name__}(...)")
     if not isinstance(model, nn.Module):

@@ -18,7 +18,7 @@ from stoker.ml.compiling import Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
 from stoker.ml.names import check_names, input_names
-from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, with_accessors
+from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, with_accessors
 from stoker.spark import columns
 from stoker.spark.columns import Source
 
@@ -35,6 +35,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         self._set_defaults()
         self.gang_options: dict[str, Any] = {}  # more options of the coordinator, for tests
         self.saved: Prepared | None = None  # of an estimator that was loaded
+        self.compiled_in: dict[str, Any] = {}  # params of it that cannot change any more
         self.saved_optimizer: OptimizerSpec | None = None  # where it was a torch.optim instance
         self.setParams(**params)
 
@@ -131,7 +132,7 @@ def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
 
 
 @with_accessors
-class StokerClassifier(_StokerEstimator, ClassifierOutputs):
+class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
     """Trains a classifier: labels are class numbers 0, 1, ...; a model with one output is a binary one.
 
     The model it gives adds rawPrediction, probability and prediction.

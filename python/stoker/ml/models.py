@@ -66,6 +66,7 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
 
     @property
     def output_kind(self) -> str | None:
+        """What a classifier's module gives, as it was compiled: 'logits', 'probabilities' or 'logProbabilities'."""
         return self._output_kind
 
     @property
@@ -96,14 +97,14 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
 
     def torch(self, into: Any = None) -> Any:
         """The trained model as a torch.nn.Module: `into`, filled; else a copy of the user's module, where this session
-        knows it; else a module that runs the inference program."""
+        knows it; else one that runs the inference program, and trains only where the training program does the same."""
         if into is not None:
             return _fill(into, self._state(), exact=True)
         if self._module is not None:
             return _fill(copy.deepcopy(self._module), self._state(), exact=False)
         from stoker.frontend.module import ProgramModule
 
-        return ProgramModule(self._compiled.infer, self._compiled.weights)
+        return ProgramModule(self._compiled.infer, self._compiled.weights, self._compiled.train).eval()
 
     def _state(self) -> dict[str, np.ndarray]:
         """The user's state_dict; tied weights under each of their names."""

@@ -20,6 +20,7 @@ from pyspark.ml.param.shared import (
 from stoker.errors import did_you_mean
 from stoker.inputs import as_inputs
 from stoker.ml.dtypes import types_by_name
+from stoker.plain import Described, plain, settings, thing
 
 C = TypeVar("C", bound=type)
 
@@ -65,13 +66,40 @@ class KeywordParams(Params):
                 raise TypeError(f"{type(self).__name__} has no parameter '{name}'{hint}")
         return self._set(**params)
 
+    def _set(self, **params: Any) -> KeywordParams:
+        super()._set(**{name: plain(value) for name, value in params.items() if value is not None})
+        for name, value in params.items():
+            param = self.getParam(name)
+            if value is None:
+                self.clear(param)
+            else:
+                self._paramMap[param] = thing(self._paramMap[param])
+        return self
+
+    def set(self, param: Param, value: Any) -> None:
+        self._shouldOwn(param)
+        self._set(**{param.name: value})
+
     def value(self, name: str) -> Any:
         """The value of a param; None where it is not set and has no default, or where there is no such param."""
         return self.getOrDefault(name) if self.hasParam(name) and self.isDefined(name) else None
 
 
 def _param(name: str, doc: str, converter: Callable | None = None) -> Param:
-    return Param(Params._dummy(), name, doc, typeConverter=converter)
+    return Param(Params._dummy(), name, doc, typeConverter=_of_plain(converter) if converter else None)
+
+
+def _of_plain(converter: Callable) -> Callable:
+    """Also for what Spark's converters do not know: grids of parameters call them directly."""
+
+    def convert(value: Any) -> Any:
+        return converter(plain(value))
+
+    return convert
+
+
+def _size(value: Any) -> Any:
+    return value if isinstance(value, str) else TypeConverters.toInt(value)
 
 
 def _shape(value: Any) -> Any:
@@ -113,20 +141,21 @@ class DataParams(InputParams, HasLabelCol, HasWeightCol):
     directScan = _param("directScan", "whether workers may read Parquet files by themselves where the DataFrame is a "
                         "plain scan of them; the result is the same bits", TypeConverters.toBoolean)  # fmt: skip
     storeMemory = _param("storeMemory", "memory for the rows of one worker, in bytes or as '2g'; what needs more goes "
-                         "to disk, under spark.local.dir (default: half of a worker's share of the free memory)"
-                         )  # fmt: skip
+                         "to disk, under spark.local.dir (default: half of a worker's share of the free memory)",
+                         _size)  # fmt: skip
 
 
 class ModuleParams(KeywordParams):
-    model = _param("model", "the torch.nn.Module to train; fit never changes it")
-    loss = _param("loss", "a torch loss module, or a callable of (outputs, labels)")
+    model = _param("model", "the torch.nn.Module to train; fit never changes it", Described.of)
+    loss = _param("loss", "a torch loss module, or a callable of (outputs, labels)", Described.of)
     lossReduction = _param("lossReduction", "how the loss makes one number of its rows: 'mean', 'sum' or 'none'",
                            TypeConverters.toString)  # fmt: skip
 
 
 class TrainParams(HasSeed, KeywordParams):
-    optimizer = _param("optimizer", "'sgd', 'adam', 'adamw', or a torch.optim instance over the model's parameters")
-    optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim")
+    optimizer = _param("optimizer", "'sgd', 'adam', 'adamw', or a torch.optim instance over the model's parameters",
+                       Described.of)  # fmt: skip
+    optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim", settings)
     learningRate = _param("learningRate", "step size (default: the optimizer's own)", TypeConverters.toFloat)
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
@@ -172,6 +201,10 @@ class CheckpointParams(KeywordParams):
 
 
 class ClassifierOutputs(HasProbabilityCol, HasRawPredictionCol, KeywordParams):
+    """The columns of a classifier's predictions besides prediction."""
+
+
+class OutputKind(KeywordParams):
     outputKind = _param("outputKind", "what the model gives: 'auto', 'logits', 'probabilities' or 'logProbabilities'",
                         TypeConverters.toString)  # fmt: skip
 

@@ -3,7 +3,8 @@
 A saved directory has
   metadata/  one line of JSON: Spark ML's metadata (class, uid, params) and "stoker": {format, version, files, info}
   files/     Parquet rows (name, part, bytes): the programs, the weights, the history, cut in parts
-The metadata is written last, so a save that was cut short has none. Nothing is pickled.
+The metadata is written last, so a save that was cut short has none. Nothing is pickled. All of it is made before
+anything is written, so what cannot be saved changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pyspark.sql import SparkSession
 from stoker import inputs
 from stoker.errors import UserError
 from stoker.history import History
+from stoker.ml import places
 from stoker.ml.compiling import Prepared
+from stoker.ml.places import condition
 from stoker.program import Compiled
 
 FORMAT = "stoker-directory"
@@ -28,6 +31,7 @@ VERSION = 1
 PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 _NOT_JSON = ("model", "loss", "optimizer")
+_COMPILED_IN = ("lossReduction", "outputKind", "inputShape", "inputTypes", "labelTypes")
 
 
 class _Writer(MLWriter):
@@ -36,10 +40,14 @@ class _Writer(MLWriter):
         self.instance = instance
 
     def save(self, path: str) -> None:
-        files, info = self.content()
-        claim(self.sparkSession, path, self.shouldOverwrite)
-        write_files(self.sparkSession, path, files)
-        write_metadata(self.sparkSession, path, self.instance, files, info)
+        spark, (files, info) = self.sparkSession, self.content()
+        metadata = metadata_of(spark, self.instance, files, info)
+
+        def write(folder: str) -> None:
+            write_files(spark, folder, files)
+            spark.createDataFrame([(metadata,)], "value string").coalesce(1).write.text(_below(folder, "metadata"))
+
+        places.fill(spark, path, self.shouldOverwrite, write)
 
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         raise NotImplementedError
@@ -77,9 +85,11 @@ class StokerReader(MLReader):
         made = self._model if "history.json" in files else self._estimator
         instance = made(path, files, metadata)
         instance._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(instance, metadata)
+        DefaultParamsReader.getAndSetParams(instance, _of_today(metadata, instance))
         if INPUTS in files:
             instance._set(inputs=inputs.from_json(json.loads(files[INPUTS])))
+        if getattr(instance, "saved", None) is not None:
+            instance.compiled_in = {name: instance.value(name) for name in _COMPILED_IN}
         return instance
 
     def _model(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
@@ -104,20 +114,14 @@ def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: 
     """What was compiled into a loaded estimator cannot change without the module."""
     if estimator.isSet("loss"):
         raise UserError("this estimator was loaded; its loss is compiled in. To change the loss, set model too")
+    for name, was in estimator.compiled_in.items():
+        if estimator.value(name) != was:
+            raise UserError(
+                f"this estimator was loaded; it was compiled with {name}={was!r}. To change that, set model too"
+            )
     if weighted != any(entry["role"] == "weight" for entry in inputs):
         was = "without" if weighted else "with"
         raise UserError(f"this estimator was loaded; it was compiled {was} weightCol. To change that, set model again")
-
-
-def claim(spark: SparkSession, path: str, overwrite: bool) -> None:
-    """Makes the directory, empty. One that exists is an error, unless it is to be replaced."""
-    empty = spark.createDataFrame([], "value string, part int").write.partitionBy("part")
-    try:
-        empty.mode("overwrite" if overwrite else "error").text(path)
-    except Exception as error:
-        if _condition(error) == "PATH_ALREADY_EXISTS":
-            raise UserError(f"'{path}' exists already: use write().overwrite().save(path) to replace it") from error
-        raise
 
 
 def write_files(spark: SparkSession, path: str, files: Mapping[str, bytes]) -> None:
@@ -135,8 +139,7 @@ def write_files(spark: SparkSession, path: str, files: Mapping[str, bytes]) -> N
     spark.createDataFrame(table).coalesce(1).write.parquet(_below(path, "files"))
 
 
-def write_metadata(spark: SparkSession, path: str, instance: Any, files: Mapping[str, bytes],
-                   info: Mapping[str, Any]) -> None:  # fmt: skip
+def metadata_of(spark: SparkSession, instance: Any, files: Mapping[str, bytes], info: Mapping[str, Any]) -> str:
     told = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     metadata = {
         "class": f"{type(instance).__module__}.{type(instance).__name__}",
@@ -147,15 +150,14 @@ def write_metadata(spark: SparkSession, path: str, instance: Any, files: Mapping
         "defaultParamMap": _json_params(instance._defaultParamMap),
         "stoker": {"format": FORMAT, "version": VERSION, "files": told, "info": info},
     }
-    line = json.dumps(metadata, separators=(",", ":"))
-    spark.createDataFrame([(line,)], "value string").coalesce(1).write.text(_below(path, "metadata"))
+    return json.dumps(metadata, separators=(",", ":"))
 
 
 def read_metadata(spark: SparkSession, path: str, cls: type) -> dict[str, Any]:
     try:
         first = spark.read.text(_below(path, "metadata")).first()
     except Exception as error:
-        if _condition(error) == "PATH_NOT_FOUND":
+        if condition(error) == "PATH_NOT_FOUND":
             raise UserError(f"'{path}' is not a saved Stoker model: it does not exist, or has no metadata (a save that "
                             f"was cut short leaves none)") from error  # fmt: skip
         raise
@@ -207,7 +209,25 @@ def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:
             del kept[name]
     if inputs.has_declared(kept.get("inputs")):
         del kept["inputs"]  # see _declared_inputs
+    for name, value in kept.items():
+        _check_json(name, value)
     return kept
+
+
+def _check_json(name: str, value: Any) -> None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is {value!r}, which cannot be saved: give numbers, texts, booleans, lists of them, or "
+                        f"a dict of names to them") from None  # fmt: skip
+
+
+def _of_today(metadata: Mapping[str, Any], instance: Any) -> Mapping[str, Any]:
+    """Models once had outputKind among their params, without effect."""
+    maps = ("paramMap", "defaultParamMap")
+    gone = {"outputKind"} - {param.name for param in instance.params}
+    kept = {one: {name: value for name, value in metadata[one].items() if name not in gone} for one in maps}
+    return {**metadata, **kept}
 
 
 def _check_class(path: str, saved: str, cls: type) -> None:
@@ -219,8 +239,3 @@ def _check_class(path: str, saved: str, cls: type) -> None:
 
 def _below(path: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}"
-
-
-def _condition(error: Exception) -> str:
-    get = getattr(error, "getCondition", None)
-    return (get() if get else "") or ""
