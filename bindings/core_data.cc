@@ -134,7 +134,7 @@ class TensorReader {
 
  private:
   std::vector<std::unique_ptr<std::byte[]>> read_all(const ArrowArray& array, const ArrowSchema& schema) {
-    data::check_batch(array, schema);
+    data::check_batch(array, schema, partition_);
     data::Faults faults({partition_, row_}, array.length, false);
     auto readers = reader_.open(array, schema, faults);
     std::vector<std::unique_ptr<std::byte[]>> tensors;

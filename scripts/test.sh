@@ -15,7 +15,7 @@ check() {
 check "include arrows" .venv/bin/python scripts/check_arrows.py
 check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
-check "fuzzing of what peers say" tests/fuzz/run.sh 60
+check "fuzzing of what comes from outside" tests/fuzz/run.sh 60
 check "Python tests" .venv/bin/python -m pytest tests
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/arrow_bits.h"
+#include "data/arrow_layout.h"
 #include "data/convert.h"
 
 namespace stoker::data {
@@ -34,6 +35,7 @@ void scatter_fixed(const std::byte* from, int64_t count, std::byte* to, size_t s
 
 void scatter(const void* dense, int64_t count, size_t size, std::byte* to, size_t stride) {
   const auto* from = static_cast<const std::byte*>(dense);
+  if (count == 0) return;
   if (size == stride) {
     std::memcpy(to, from, count * size);
   } else if (size == 4) {
@@ -107,22 +109,36 @@ void ArrowReader::check_nulls(const ArrowArray& array, int64_t begin, int64_t co
 
 int64_t ArrowReader::list_begin(const Level& level, const ArrowArray& array, int64_t begin, int64_t count,
                                 int64_t want) const {
-  if (level.kind == Level::Kind::list || level.kind == Level::Kind::bytes)
-    return offsets_begin<int32_t>(array, begin, count, want);
-  if (level.kind == Level::Kind::large_list || level.kind == Level::Kind::large_bytes)
-    return offsets_begin<int64_t>(array, begin, count, want);
-  if (level.size != want) fail(0, cat("has ", level.size, " values, expected ", want));
-  return begin * want;
+  switch (level.kind) {
+    case Level::Kind::list:
+      return offsets_begin<int32_t>(array, begin, count, want, array.children[0]->length);
+    case Level::Kind::large_list:
+      return offsets_begin<int64_t>(array, begin, count, want, array.children[0]->length);
+    case Level::Kind::bytes:
+      return offsets_begin<int32_t>(array, begin, count, want, bytes_held<int32_t>(array));
+    case Level::Kind::large_bytes:
+      return offsets_begin<int64_t>(array, begin, count, want, bytes_held<int64_t>(array));
+    default:
+      if (level.size != want) fail(0, cat("has ", level.size, " values, expected ", want));
+      return begin * want;
+  }
 }
 
+/// Lists that follow each other, `end` is that of what they lie in.
 template <typename O>
-int64_t ArrowReader::offsets_begin(const ArrowArray& array, int64_t begin, int64_t count, int64_t want) const {
+int64_t ArrowReader::offsets_begin(const ArrowArray& array, int64_t begin, int64_t count, int64_t want,
+                                   int64_t end) const {
   const O* offsets = static_cast<const O*>(array.buffers[1]) + begin;
+  const auto length = [&](int64_t i) { return static_cast<int64_t>(uint64_t(offsets[i + 1]) - uint64_t(offsets[i])); };
   bool even = true;
-  for (int64_t i = 0; i < count; ++i) even &= offsets[i + 1] - offsets[i] == want;
-  for (int64_t i = 0; !even; ++i) {
-    const int64_t have = offsets[i + 1] - offsets[i];
-    if (have != want) fail(i / (count / rows_), cat("has ", have, " values, expected ", want));
+  for (int64_t i = 0; i < count; ++i) even &= length(i) == want;
+  const auto row = [&](int64_t i) { return i / (count / rows_); };
+  for (int64_t i = 0; !even; ++i)
+    if (length(i) != want) fail(row(i), cat("has ", length(i), " values, expected ", want));
+  const bool there = Range{offsets[0], offsets[count]}.within(end);
+  for (int64_t i = 0; !there; ++i) {
+    const Range list{offsets[i], offsets[i + 1]};
+    if (!list.within(end)) fail(row(i), cat(kSpoilt, ": its values lie at ", list.text(), " of ", end));
   }
   return offsets[0];
 }

@@ -29,7 +29,7 @@ class ArrowReader {
   void check_nulls(const ArrowArray& array, int64_t begin, int64_t count, int64_t per_row, const char* what) const;
   int64_t list_begin(const Level& level, const ArrowArray& array, int64_t begin, int64_t count, int64_t want) const;
   template <typename O>
-  int64_t offsets_begin(const ArrowArray& array, int64_t begin, int64_t count, int64_t want) const;
+  int64_t offsets_begin(const ArrowArray& array, int64_t begin, int64_t count, int64_t want, int64_t end) const;
   template <typename S>
   void read_from(const S* values, int64_t begin, int64_t count, std::byte* out, size_t stride);
   template <typename S, typename T>

@@ -28,6 +28,8 @@ constexpr OtherFormat kOthers[] = {
     {"ti", "interval"}, {"+s", "struct"},  {"+m", "map"},    {"n", "void"},
 };
 
+bool is_index(Leaf leaf) { return leaf >= Leaf::i8 && leaf <= Leaf::u64; }
+
 const LeafFormat* find_leaf(std::string_view format) {
   for (const auto& leaf : kLeaves) {
     if (format.size() == 1 && format[0] == leaf.format) return &leaf;
@@ -69,12 +71,19 @@ bool set_other_leaf(std::string_view format, CellType& type) {
   return true;
 }
 
+bool is_plain(const ArrowSchema& schema, std::string_view format) {
+  return schema.format == format && schema.dictionary == nullptr;
+}
+
 bool is_vector(const ArrowSchema& schema) {
   constexpr std::string_view names[] = {"type", "size", "indices", "values"};
+  constexpr std::string_view formats[] = {"c", "i", "+l", "+l"};
   if (std::string_view(schema.format) != "+s" || schema.n_children != 4) return false;
-  for (int i = 0; i < 4; ++i)
-    if (schema.children[i]->name != names[i]) return false;
-  return std::string_view(schema.children[3]->format) == "+l";
+  for (int i = 0; i < 4; ++i) {
+    const ArrowSchema& child = *schema.children[i];
+    if (child.name == nullptr || child.name != names[i] || !is_plain(child, formats[i])) return false;
+  }
+  return is_plain(*schema.children[2]->children[0], "i") && is_plain(*schema.children[3]->children[0], "g");
 }
 
 }  // namespace
@@ -98,7 +107,9 @@ std::optional<CellType> cell_type(const ArrowSchema& schema, Bytes bytes) {
     return type;
   }
   if (at->dictionary != nullptr) {
-    if (const LeafFormat* index = find_leaf(at->format)) type.index = index->leaf;
+    const LeafFormat* index = find_leaf(at->format);
+    if (index == nullptr || !is_index(index->leaf) || at->dictionary->dictionary != nullptr) return std::nullopt;
+    type.index = index->leaf;
     at = at->dictionary;
   }
   if (const LeafFormat* leaf = find_leaf(at->format)) {

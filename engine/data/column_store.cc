@@ -121,7 +121,7 @@ void ColumnStore::append(const ArrowArray& batch, const ArrowSchema& schema) {
 }
 
 void ColumnStore::Impl::check(const ArrowArray& batch, const ArrowSchema& schema) const {
-  check_batch(batch, schema);
+  check_batch(batch, schema, partition);
   if (batch.length > kMaxRows - rows.count()) {
     fail_user("partition ", partition, " has more than ", kMaxRows, " rows; use more workers");
   }

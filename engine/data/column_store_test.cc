@@ -159,7 +159,7 @@ TEST(ColumnStore, RowNumbersCountFromThePartitionsStart) {
 
 TEST(ColumnStore, WrongTypesAreToldInSparksWords) {
   const auto text = [](const std::string& format) { return batch(0, 0, numbers<int32_t>("x", format, {})); };
-  EXPECT_EQ(complaint(column("x", DType::f32), text("u")),
+  EXPECT_EQ(complaint(column("x", DType::f32), batch(0, 0, testing::words("x", {}))),
             "column 'x', partition 3: has type string, expected a number");
   EXPECT_EQ(complaint(column("x", DType::f32, {28, 28}), text("d:10,2")),
             "column 'x', partition 3: has type decimal, expected an array of 784 numbers or arrays nested as 28 x 28");

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "data/faults.h"
 #include "data/row_reader.h"
 #include "data/source_column.h"
 #include "data/spark_hash.h"
@@ -16,10 +17,25 @@ namespace {
 
 using Rows = std::vector<uint32_t>;
 
+/// Offsets are what a file's bytes came to.
+void check_positions(const SourceColumn& column, int64_t rows) {
+  const int64_t end = column.positions();
+  const auto at = [&](int64_t row) { return Range{column.begin(row), column.begin(row + 1)}; };
+  bool there = true;
+  for (int64_t row = 0; row < rows; ++row) there &= at(row).within(end);
+  for (int64_t row = 0; !there; ++row) {
+    if (!at(row).within(end))
+      fail_user("column '", column.schema->name, "': row ", row, " of a batch ", kSpoilt, ": its values lie at ",
+                at(row).text(), " of ", end);
+  }
+}
+
 SourceColumn find(const ArrowArray& batch, const ArrowSchema& schema, const std::string& name) {
   const int i = find_child(schema, name);
   if (i < 0) fail_bug("the batch has no column '", name, "'");
-  return {*schema.children[i], *batch.children[i], batch.offset};
+  const SourceColumn column(*schema.children[i], *batch.children[i], batch.offset);
+  if (column.is_list() || column.is_text()) check_positions(column, batch.length);
+  return column;
 }
 
 constexpr int64_t kBlock = 1024;  // rows whose hashes, and whose values of one column, stay in the nearest cache
@@ -275,6 +291,7 @@ Dealer::Dealer(DealSpec spec, const std::vector<int>& owned)
 }
 
 std::vector<int32_t> Dealer::shards_of(const ArrowArray& batch, const ArrowSchema& schema) const {
+  check_batch(batch, schema, 0);
   std::vector<int32_t> shards(batch.length);
   if (spec_.shards == 1) return shards;
   struct Part {

@@ -90,7 +90,7 @@ TEST(Deal, ShardsAreMarkedWhereSeveralAreOwned) {
 
 TEST(Deal, ScalarsArePackedAndCast) {
   const auto rows = batch(2, 1, numbers<double>("a", "g", {9, 0.1, 1e300}),
-                          numbers<int64_t>("b", "l", {9, 8, (1 << 24) + 1}), numbers<uint8_t>("c", "b", {0b100}));
+                          numbers<int64_t>("b", "l", {9, 8, (1 << 24) + 1}), numbers<uint8_t>("c", "b", {0b100, 0, 0}));
   const auto dealt = Dealer({{{"x", "float", {"a", "b", "c"}, true}}, 1, ""}, {0}).deal(rows->array, rows->schema);
   const ArrowArray& packed = *dealt->array().children[0];
   EXPECT_EQ(values_of<int32_t>(packed)[1], 3);

@@ -14,6 +14,10 @@ void fail_type(const BatchPlace& place, const std::string& column, const std::st
   fail_user("column '", column, "', partition ", place.partition, ": has type ", type, ", expected ", expected);
 }
 
+void fail_layout(int partition, const std::string& column, const std::string& what) {
+  fail_user("column '", column, "', partition ", partition, ": its Arrow array is spoilt: ", what);
+}
+
 void Faults::add(int64_t row, const std::string& column, const char* reason, const std::string& what,
                  const std::string& cure) {
   if (!skip_) fail_row(place_, row, column, cat(what, cure.empty() ? "" : "; ", cure));

@@ -19,6 +19,10 @@ struct BatchPlace {
 /// The column as a whole does not fit, which no skipping of rows cures.
 [[noreturn]] void fail_type(const BatchPlace& place, const std::string& column, const std::string& type,
                             const std::string& expected);
+/// Where the hand-over of a column is spoilt as a whole.
+[[noreturn]] void fail_layout(int partition, const std::string& column, const std::string& what);
+/// The reason of rows whose offsets, indices or sizes point to what is not there.
+inline constexpr char kSpoilt[] = "is spoilt";
 
 /// The faults of one batch. Not thread-safe.
 class Faults {

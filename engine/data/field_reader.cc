@@ -103,6 +103,7 @@ void with_whole(const LeafView& leaf, F f) {
 }
 
 int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+int64_t floor_rest(int64_t a, int64_t b) { return a % b + (a % b < 0 ? b : 0); }
 
 }  // namespace
 
@@ -328,7 +329,7 @@ std::optional<Moment> FieldReader::moment(int64_t position, int64_t i) {
     const int64_t per_second = leaf.type.leaf == Leaf::timestamp ? leaf.type.per_second : 1'000'000;
     const int64_t ticks = leaf.at<int64_t>(position);
     day = floor_div(ticks, 86'400 * per_second);
-    const int64_t of_day = ticks - day * 86'400 * per_second;
+    const int64_t of_day = floor_rest(ticks, 86'400 * per_second);
     micros = per_second > 1'000'000 ? of_day / (per_second / 1'000'000) : of_day * (1'000'000 / per_second);
   }
   if (day >= kFirstDay && day <= kLastDay) return moment_of(day, micros);

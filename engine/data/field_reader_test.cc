@@ -16,25 +16,7 @@ namespace {
 using testing::batch;
 using testing::lists;
 using testing::numbers;
-
-/// A column of text; `nulls` as in numbers().
-testing::ColumnPtr words(const std::string& name, const std::vector<std::string>& values,
-                         const std::vector<int64_t>& nulls = {}, int64_t skip = 0) {
-  auto column = std::make_unique<testing::Column>();
-  column->name = name;
-  column->format = "u";
-  testing::add_validity(*column, nulls, static_cast<int64_t>(values.size()));
-  std::vector<int32_t> offsets{0};
-  std::vector<char> bytes;
-  for (const auto& value : values) {
-    bytes.insert(bytes.end(), value.begin(), value.end());
-    offsets.push_back(static_cast<int32_t>(bytes.size()));
-  }
-  column->add_buffer(offsets);
-  column->add_buffer(bytes);
-  column->finish(static_cast<int64_t>(values.size()) - skip, skip);
-  return column;
-}
+using testing::words;
 
 FieldSpec field(const std::string& column, FieldSpec::Kind kind, DType stored, std::vector<int64_t> shape = {}) {
   FieldSpec spec;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/arrow_bits.h"
+#include "data/arrow_layout.h"
 #include "data/arrow_type.h"
 #include "data/row_reader.h"
 #include "images/decode.h"
@@ -24,14 +25,17 @@ bool is_valid(const ArrowArray& array, int64_t at) {
   return !has_nulls(array) || is_set(array.buffers[0], at + array.offset);
 }
 
+template <typename O>
+std::span<const std::byte> bytes_at(const ArrowArray& array, int64_t at) {
+  const Range range = range_at<O>(array.buffers[1], array.offset + at);
+  const int64_t held = bytes_held<O>(array);
+  if (!range.within(held))
+    throw images::BadImage(kSpoilt, cat(kSpoilt, ": its bytes lie at ", range.text(), " of ", held));
+  return {static_cast<const std::byte*>(array.buffers[2]) + range.begin, static_cast<size_t>(range.size())};
+}
+
 std::span<const std::byte> bytes_at(const ArrowArray& array, int64_t at, bool large) {
-  const auto range = [&]<typename O>(const O* offsets) {
-    const auto* data = static_cast<const std::byte*>(array.buffers[2]);
-    return std::span(data + offsets[0], static_cast<size_t>(offsets[1] - offsets[0]));
-  };
-  at += array.offset;
-  if (large) return range(static_cast<const int64_t*>(array.buffers[1]) + at);
-  return range(static_cast<const int32_t*>(array.buffers[1]) + at);
+  return large ? bytes_at<int64_t>(array, at) : bytes_at<int32_t>(array, at);
 }
 
 }  // namespace
@@ -100,10 +104,11 @@ void ImageReader::open_struct(int64_t at) {
   if (!known || channels != mode / 8 + 1)
     throw images::BadImage(images::kUnknown, cat("is an image struct of mode ", mode, " with ", channels,
                                                  " channels, expected mode 0 (CV_8UC1), 16 (CV_8UC3) or 24 (CV_8UC4)"));
-  if (height < 1 || width < 1 || static_cast<int64_t>(data.size()) != int64_t{height} * width * channels)
+  const int64_t pixels = int64_t{height} * width, size = static_cast<int64_t>(data.size());
+  if (height < 1 || width < 1 || size % channels != 0 || size / channels != pixels)
     throw images::BadImage(images::kBroken, cat("is a broken image struct: ", height, " x ", width, " pixels of ",
                                                 channels, " channels in ", data.size(), " bytes"));
-  if (int64_t{height} * width > spec_.max_pixels)
+  if (pixels > spec_.max_pixels)
     throw images::BadImage(images::kTooLarge, cat("has ", width, " x ", height, " pixels, more than the ",
                                                   spec_.max_pixels, " that maxPixels allows"));
   picture_.reset({height, width}, channels);

@@ -18,6 +18,7 @@ namespace stoker::data {
 class ImageReader {
  public:
   /// Row 0 is `first` of `array`, before the array's own offset. Throws Error(user) for other types.
+  /// REQUIRES: an array without a layout_fault().
   ImageReader(const FieldSpec& field, const ArrowSchema& schema, const ArrowArray& array, int64_t first,
               Faults& faults);
   /// Stores the planes of row `begin + i`, i < count, at `out + i * stride`. What a faulty row leaves has no meaning.

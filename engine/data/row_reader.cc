@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/arrow_bits.h"
+#include "data/arrow_layout.h"
 #include "data/widen.h"
 
 namespace stoker::data {
@@ -23,9 +24,17 @@ std::string child_names(const ArrowSchema& schema) {
 
 }  // namespace
 
-void check_batch(const ArrowArray& batch, const ArrowSchema& schema) {
+void check_batch(const ArrowArray& batch, const ArrowSchema& schema, int partition) {
   if (std::string_view(schema.format) != "+s") fail_bug("not a record batch: Arrow format '", schema.format, "'");
+  STOKER_CHECK(batch.n_children == schema.n_children && batch.length >= 0 && batch.offset >= 0);
   if (has_nulls(batch)) fail_bug("a record batch has no null rows of its own");
+  for (int64_t i = 0; i < schema.n_children; ++i) {
+    const char* name = schema.children[i]->name ? schema.children[i]->name : "";
+    const std::string fault = layout_fault(*schema.children[i], *batch.children[i]);
+    if (!fault.empty()) fail_layout(partition, name, fault);
+    const int64_t have = batch.children[i]->length - batch.offset;
+    if (have < batch.length) fail_layout(partition, name, cat("it has ", have, " of the ", batch.length, " rows"));
+  }
 }
 
 int find_child(const ArrowSchema& schema, const std::string& name) {

@@ -36,7 +36,7 @@ class RowReader {
   size_t stride() const { return stride_; }
 
   /// One reader per slot. Throws Error(user) where a column is missing or of a wrong type; the batch and `faults` must
-  /// outlive the readers.
+  /// outlive the readers. REQUIRES: check_batch().
   std::deque<FieldReader> open(const ArrowArray& batch, const ArrowSchema& schema, Faults& faults) const;
   /// Stores `count` rows of the batch at `out`, stride() apart.
   void read(std::deque<FieldReader>& readers, int64_t begin, int64_t count, std::byte* out) const;
@@ -56,7 +56,7 @@ class RowReader {
 int child_of(const ArrowSchema& schema, const std::string& name, const std::string& shown, int partition);
 /// -1 where there is none.
 int find_child(const ArrowSchema& schema, const std::string& name);
-/// Throws Error(bug) for what is no record batch.
-void check_batch(const ArrowArray& batch, const ArrowSchema& schema);
+/// Throws Error(bug) for what is no record batch, Error(user) for one whose arrays are not what they say.
+void check_batch(const ArrowArray& batch, const ArrowSchema& schema, int partition);
 
 }  // namespace stoker::data

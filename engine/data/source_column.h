@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "data/arrow_bits.h"
+#include "data/arrow_layout.h"
 
 namespace stoker::data {
 
@@ -31,6 +32,11 @@ struct SourceColumn {
   bool is_large_text() const { return format == "U" || format == "Z"; }
   /// The values of a list column.
   SourceColumn items() const { return {*schema->children[0], *array->children[0], 0}; }
+  /// Those that lists or texts may begin and end at.
+  int64_t positions() const {
+    if (is_list()) return array->children[0]->length;
+    return wide ? bytes_held<int64_t>(*array) : bytes_held<int32_t>(*array);
+  }
   /// Where a list's or text's row begins.
   int64_t begin(int64_t row) const { return wide ? buffer<int64_t>(1)[first + row] : buffer<int32_t>(1)[first + row]; }
 };

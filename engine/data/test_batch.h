@@ -26,12 +26,13 @@ struct Column {
   std::deque<std::vector<std::byte>> memory;
   std::vector<const void*> buffers;
   std::vector<std::unique_ptr<Column>> children;
+  std::unique_ptr<Column> dictionary;
   std::vector<ArrowArray*> child_arrays;
   std::vector<ArrowSchema*> child_schemas;
 
   template <typename T>
   void add_buffer(const std::vector<T>& values) {
-    auto& bytes = memory.emplace_back(values.size() * sizeof(T) + 8);
+    auto& bytes = memory.emplace_back(values.size() * sizeof(T));  // no byte more: sanitizers see who reads on
     if (!values.empty()) std::memcpy(bytes.data(), values.data(), values.size() * sizeof(T));
     buffers.push_back(bytes.data());
   }
@@ -47,6 +48,8 @@ struct Column {
     array.n_children = schema.n_children = static_cast<int64_t>(children.size());
     array.children = child_arrays.data();
     schema.children = child_schemas.data();
+    array.dictionary = dictionary ? &dictionary->array : nullptr;
+    schema.dictionary = dictionary ? &dictionary->schema : nullptr;
     schema.format = format.c_str();
     schema.name = name.c_str();
   }
@@ -74,6 +77,25 @@ ColumnPtr numbers(const std::string& name, const std::string& format, const std:
   add_validity(*column, nulls, static_cast<int64_t>(values.size()));
   column->add_buffer(values);
   column->finish(static_cast<int64_t>(values.size()) - offset, offset);
+  return column;
+}
+
+/// A column of text; `nulls` as in numbers().
+inline ColumnPtr words(const std::string& name, const std::vector<std::string>& values,
+                       const std::vector<int64_t>& nulls = {}, int64_t skip = 0) {
+  auto column = std::make_unique<Column>();
+  column->name = name;
+  column->format = "u";
+  add_validity(*column, nulls, static_cast<int64_t>(values.size()));
+  std::vector<int32_t> offsets{0};
+  std::vector<char> bytes;
+  for (const auto& value : values) {
+    bytes.insert(bytes.end(), value.begin(), value.end());
+    offsets.push_back(static_cast<int32_t>(bytes.size()));
+  }
+  column->add_buffer(offsets);
+  column->add_buffer(bytes);
+  column->finish(static_cast<int64_t>(values.size()) - skip, skip);
   return column;
 }
 
