@@ -16,6 +16,7 @@
 #include "bindings/arrow_capsules.h"
 #include "bindings/bindings.h"
 #include "data/column_store.h"
+#include "data/exact_moments.h"
 #include "data/piece_tokenizer.h"
 #include "data/plan.h"
 #include "data/row_reader.h"
@@ -168,6 +169,28 @@ void bind_reader(nb::module_& m) {
       .def("read", &TensorReader::read, nb::arg("batch"));
 }
 
+using Table = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Limbs = std::tuple<int64_t, std::vector<int64_t>>;
+
+std::vector<std::tuple<int64_t, Limbs, Limbs>> totals(const data::ExactMoments& moments) {
+  const auto limbs = [](const data::BigSum& sum) { return Limbs(sum.first, sum.limbs); };
+  std::vector<std::tuple<int64_t, Limbs, Limbs>> all;
+  for (const auto& column : moments.totals()) all.emplace_back(column.count, limbs(column.sum), limbs(column.squares));
+  return all;
+}
+
+void bind_moments(nb::module_& m) {
+  nb::class_<data::ExactMoments>(m, "ExactMoments")
+      .def(nb::init<int64_t>(), nb::arg("columns"))
+      .def(
+          "add",
+          [](data::ExactMoments& moments, const Table& rows) {
+            moments.add({rows.data(), rows.size()});
+          },
+          nb::arg("rows"))
+      .def("totals", totals, "Of each column: the count, sum and sum of squares as (first limb, limbs of 32 bits).");
+}
+
 void bind_plan(nb::module_& m) {
   nb::class_<data::Plan>(m, "Plan")
       .def(nb::init<std::vector<int64_t>, int64_t>(), nb::arg("counts"), nb::arg("batch_size"))
@@ -200,6 +223,7 @@ void bind_plan(nb::module_& m) {
 void bind_data(nb::module_& m) {
   bind_store(m);
   bind_reader(m);
+  bind_moments(m);
   bind_plan(m);
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -138,7 +139,7 @@ def test_replays_in_another_order_and_batching_give_the_same_shards(order, size)
     [
         (pa.array(["a"]), "has type string, expected a number"),
         (pa.array([b"a"]), "has type binary"),
-        (pa.array([None], pa.decimal128(20, 2)), "has type decimal"),
+        (pa.array([None], pa.decimal256(50, 2)), "has type decimal"),
         (pa.array([0], pa.timestamp("us")), "has type timestamp"),
         (pa.array(["a"]).dictionary_encode(), "has type dictionary of string"),
         (pa.array([{"a": 1}]), "has type struct"),
@@ -149,6 +150,22 @@ def test_replays_in_another_order_and_batching_give_the_same_shards(order, size)
 def test_types_that_hold_no_numbers(array, words):
     with pytest.raises(core().UserError, match=f"column 'features', partition 3: {words}"):
         store_of({"name": "x", "shown": "features"}).append(batch_of(x=array))
+
+
+def test_decimals_are_the_same_numbers_or_named():
+    def read(text, dtype, digits=20):
+        store = store_of({"name": "x", "shown": "features", "dtype": dtype})
+        store.append(batch_of(x=pa.array([Decimal(text)], pa.decimal128(38, digits))))
+        return store.gather(0, np.array([0], np.uint32)).tolist()
+
+    assert read("9007199254740993.00", "int64") == [2**53 + 1] and read("2.5", "float32") == [2.5]
+    for text, dtype, told in [
+        ("1.00000000000000000001", "int64", "value 1.00000000000000000001, expected a whole number"),
+        ("3000000000", "int32", "cannot be kept as int32 without loss"),
+        ("16777217", "float32", "cannot be kept as float32 without loss"),
+    ]:
+        with pytest.raises(core().UserError, match=told):
+            read(text, dtype)
 
 
 def test_missing_columns_say_what_there_is():

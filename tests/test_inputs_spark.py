@@ -72,12 +72,12 @@ def model(df):
     return estimator(learn(df, INPUTS), numWorkers=2).fit(df)
 
 
-def test_one_pass_learns_vocabularies_statistics_and_shapes(df):
+def test_vocabularies_statistics_and_shapes_are_learnt(df):
     learnt = learn(df, INPUTS)
     real, price = learnt["numbers"][:2]
     values = np.arange(600) * 0.5
-    assert real.mean == pytest.approx(values.mean(), rel=1e-4) and real.scale == pytest.approx(values.std(), rel=1e-4)
-    assert price.mean == pytest.approx(49.5, rel=1e-4)
+    assert (real.mean, real.scale) == (values.mean(), pytest.approx(values.std(), rel=1e-15))
+    assert price.mean == 49.5
     assert learnt["codes"][0].vocabulary == ("w0", "w1", "w2", "w3")
     assert learnt["tokens"].of.vocabulary == ("t1", "t2", "t3")  # t4 occurs 150 times only
     assert learnt["grid"].shape == (2, 2)
@@ -94,7 +94,8 @@ def test_what_is_given_is_not_learnt(df, monkeypatch):
     def no_pass(*_):
         raise AssertionError("a pass over the rows")
 
-    monkeypatch.setattr(learning, "_pass", no_pass)
+    monkeypatch.setattr(learning, "_count", no_pass)
+    monkeypatch.setattr(learning.moments, "of_columns", no_pass)
     given = {"x": [Category("word", ["w3"]), Numeric("real", standardise=True, mean=1.0, scale=2.0)]}
     assert learn(df, given)["x"] == given["x"]
 

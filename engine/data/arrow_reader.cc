@@ -171,6 +171,9 @@ void ArrowReader::read(int64_t begin, int64_t count, std::byte* out, size_t stri
       return read_from(leaves<float>(begin), begin, count, out, stride);
     case Leaf::f64:
       return read_from(leaves<double>(begin), begin, count, out, stride);
+    case Leaf::decimal:
+      widen_decimals(begin, count);
+      return read_from(reinterpret_cast<const Decimal*>(widened_.data()), begin, count, out, stride);
     default:
       fail_bug("number_type() gives numbers only");
   }
@@ -218,6 +221,16 @@ void ArrowReader::widen_halves(int64_t begin, int64_t count) {
   widened_.resize(count * per_row_ * sizeof(float));
   auto* floats = reinterpret_cast<float*>(widened_.data());
   for (int64_t i = 0; i < count * per_row_; ++i) floats[i] = half_to_float(halves[i]);
+}
+
+void ArrowReader::widen_decimals(int64_t begin, int64_t count) {
+  const auto* unscaled = static_cast<const std::byte*>(values_) + (leaf_begin_ + begin * per_row_) * sizeof(Int128);
+  widened_.resize(count * per_row_ * sizeof(Decimal));
+  auto* decimals = reinterpret_cast<Decimal*>(widened_.data());
+  for (int64_t i = 0; i < count * per_row_; ++i) {
+    decimals[i].scale = type_.scale;
+    std::memcpy(&decimals[i].unscaled, unscaled + i * sizeof(Int128), sizeof(Int128));
+  }
 }
 
 }  // namespace stoker::data

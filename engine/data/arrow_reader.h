@@ -40,6 +40,7 @@ class ArrowReader {
   }
   void widen_bits(int64_t begin, int64_t count);
   void widen_halves(int64_t begin, int64_t count);
+  void widen_decimals(int64_t begin, int64_t count);
 
   const ColumnSpec& spec_;
   NumberType type_;

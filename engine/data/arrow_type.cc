@@ -134,8 +134,15 @@ std::optional<NumberType> number_type(const ArrowSchema& schema) {
     type.leaf = Leaf::u8;
     return type;
   }
-  if (leaf == nullptr) return std::nullopt;
-  type.leaf = leaf->leaf;
+  CellType other;
+  if (leaf != nullptr) {
+    type.leaf = leaf->leaf;
+  } else if (set_other_leaf(at->format, other) && other.leaf == Leaf::decimal) {
+    type.leaf = Leaf::decimal;
+    type.scale = other.scale;
+  } else {
+    return std::nullopt;
+  }
   return type;
 }
 

@@ -42,6 +42,7 @@ inline bool is_bytes(const Level& level) {
 struct NumberType {
   std::vector<Level> levels;  // outermost first; empty for a plain number
   Leaf leaf = Leaf::f32;
+  int scale = 0;  // of a decimal
 };
 
 struct CellType {

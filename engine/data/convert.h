@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "data/columns.h"
+#include "data/decimal.h"
 
 namespace stoker::data {
 
@@ -55,6 +56,19 @@ bool convert(S value, T& out) {
   }
 }
 
+/// Whole numbers stay what they are; floats keep the decimal's digits.
+template <typename T>
+bool convert(Decimal value, T& out) {
+  if constexpr (std::integral<T>) {
+    const auto whole = whole_number(value, std::numeric_limits<T>::min(), std::numeric_limits<T>::max());
+    out = static_cast<T>(whole.value_or(0));
+    return whole.has_value();
+  } else {
+    out = static_cast<T>(value.value());
+    return keeps_digits(value, out);
+  }
+}
+
 inline bool constrained(const ColumnSpec& spec) {
   return spec.integral || spec.classes > 0 || spec.finite || spec.non_negative;
 }
@@ -81,6 +95,14 @@ bool acceptable(T value, const ColumnSpec& spec) {
   return spec.classes <= 0 || is_class(value, spec);
 }
 
+inline bool is_whole_number(Decimal value) { return value.whole(); }
+template <typename S>
+bool is_whole_number(S value) {
+  if constexpr (std::floating_point<S>) return value == std::trunc(value);
+  return true;
+}
+
+inline std::string number_text(Decimal value) { return value.text(); }
 /// The shortest text that reads back as the same number.
 template <typename S>
 std::string number_text(S value) {
@@ -99,9 +121,9 @@ std::string complaint(S value, const ColumnSpec& spec) {
   const std::string text = number_text(value);
   if constexpr (std::floating_point<S>) {
     if (!std::isfinite(value)) return cat("is ", text, ", expected a finite number");
-    if ((std::integral<T> || spec.integral) && value != std::trunc(value)) {
-      return cat("value ", text, ", expected a whole number", spec.classes > 0 ? " (a class label)" : "");
-    }
+  }
+  if ((std::integral<T> || spec.integral) && !is_whole_number(value)) {
+    return cat("value ", text, ", expected a whole number", spec.classes > 0 ? " (a class label)" : "");
   }
   T stored;
   if (spec.classes > 0 && (!convert(value, stored) || !acceptable(stored, spec))) {

@@ -38,6 +38,8 @@ double Decimal::value() const {
   return result;
 }
 
+bool Decimal::whole() const { return without_trailing_zeros(*this).scale <= 0; }
+
 std::string Decimal::text() const {
   std::string digits;
   Int128 rest = unscaled;
@@ -52,6 +54,14 @@ bool keeps_digits(Decimal decimal, double stored) {
   const Decimal d = without_trailing_zeros(decimal);
   if (!is_small(d)) return false;
   return std::fabs(stored * power_of_ten(d.scale) - static_cast<double>(d.unscaled)) < 0.5;
+}
+
+std::optional<int64_t> whole_number(Decimal decimal, int64_t least, int64_t most) {
+  Decimal d = without_trailing_zeros(decimal);
+  const auto between = [&] { return d.unscaled >= least && d.unscaled <= most; };
+  for (; d.scale < 0 && d.unscaled != 0 && between(); ++d.scale) d.unscaled *= 10;
+  if (d.scale > 0 || !between()) return std::nullopt;
+  return static_cast<int64_t>(d.unscaled);
 }
 
 }  // namespace stoker::data

@@ -34,5 +34,18 @@ TEST(Decimal, DigitsAreKeptOrTold) {
   EXPECT_FALSE(keeps_digits({power(20) + 1, 20}, 1.0));
 }
 
+TEST(Decimal, WholeNumbersAreKeptBeyondWhatDoublesHold) {
+  constexpr int64_t kLeast = INT64_MIN, kMost = INT64_MAX;
+  EXPECT_EQ(whole_number({(Int128{1} << 53) + 1, 0}, kLeast, kMost), (int64_t{1} << 53) + 1);
+  EXPECT_EQ(whole_number({-1200, 2}, kLeast, kMost), -12);
+  EXPECT_EQ(whole_number({12, -3}, kLeast, kMost), 12'000);
+  EXPECT_EQ(whole_number({0, -30}, kLeast, kMost), 0);
+  EXPECT_EQ(whole_number({kMost, 0}, kLeast, kMost), kMost);
+  EXPECT_EQ(whole_number({Int128{kMost} + 1, 0}, kLeast, kMost), std::nullopt);
+  EXPECT_EQ(whole_number({9, -37}, kLeast, kMost), std::nullopt);
+  EXPECT_EQ(whole_number({power(20) + 1, 20}, kLeast, kMost), std::nullopt);  // the nearest double is 1
+  EXPECT_EQ(whole_number({256, 0}, 0, 255), std::nullopt);
+}
+
 }  // namespace
 }  // namespace stoker::data

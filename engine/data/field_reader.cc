@@ -222,10 +222,16 @@ T FieldReader::number(S value, int64_t i) {
 
 template <typename T>
 T FieldReader::number(Decimal value, int64_t i) {
+  if (std::integral<T> && field_.mean.empty()) {
+    T whole;
+    if (convert(value, whole) && acceptable(whole, dense_spec_)) return whole;
+    fault(i, "is not a number that is allowed", complaint<Decimal, T>(value, dense_spec_));
+    return T{0};
+  }
   const double nearest = value.value();
   const bool plain = field_.mean.empty();
   const double kept = plain ? static_cast<double>(static_cast<T>(nearest)) : nearest;
-  if (std::integral<T> || field_.lossy || keeps_digits(value, kept)) return number<T>(nearest, i);
+  if (field_.lossy || keeps_digits(value, kept)) return number<T>(nearest, i);
   fault(i, "has more digits than are kept",
         cat("value ", value.text(), " has more digits than ", plain ? name(field_.stored) : "float64", " keeps"),
         "lossy=True allows that");

@@ -333,8 +333,8 @@ Inputs = Mapping[str, Item | Sequence[Item]]
 
 
 def learn(df: Any, inputs: Any) -> dict[str, Any]:
-    """The inputs with everything that `df` tells filled in: vocabularies, means, shapes. At most one pass over the
-    rows."""
+    """The inputs with everything that `df` tells filled in: vocabularies, means, shapes. A pass over the rows
+    for vocabularies, one for statistics."""
     from stoker.ml.learning import complete
     from stoker.spark import columns
 

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import engine, program
 from stoker.checkpoint.course import Course, Wish
+from stoker.errors import UserError
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
@@ -21,6 +22,7 @@ from stoker.program import Compiled
 from stoker.progress import Progress, make_progress
 from stoker.spark import columns, launch, memory, scan, slots
 from stoker.spark.columns import Placement, Source
+from stoker.spark.no_numbers import with_place
 
 ONE_ROW = "batchSize=1: a step takes two rows at least, so this fit is that of batchSize=2"
 # "reading": Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
@@ -78,7 +80,10 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     phases.enter("queue")
     progress = RowsTold(make_progress(value("verbose"), value("epochs")))
     rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession, how.shards)
-    result = _run(rows, gang, progress, phases)
+    try:
+        result = _run(rows, gang, progress, phases)
+    except UserError as error:
+        raise with_place(error, df, ordered) from error
     phases.enter("finish")
     result.history.update(skipped=progress.skipped(), ingest=told, disk=progress.disk())
     warn_of_skew(result.history["shard_rows"], how)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -13,7 +13,8 @@ from stoker.errors import UserError
 from stoker.ml import layout
 from stoker.ml.models import _StokerModel, output_schema
 from stoker.ml.names import check_names
-from stoker.spark import compat
+from stoker.spark import clock, compat
+from stoker.spark.clock import Clock
 from stoker.spark.columns import Source
 from stoker.spark.function import Form, Function, Taken
 
@@ -39,7 +40,8 @@ def function_of(spark: SparkSession, name: str, model: Any, output: str | None) 
     """What runs in the workers, and the type that it gives."""
     check_names(model)
     sources = layout.features_of_program(model, None, model.compiled.infer["inputs"])
-    forms = tuple(form for form in (_by_column(sources), _packed(sources)) if form)
+    clocks = {sent.zone: clock.of_zone(spark, sent.zone) for source in sources for sent in source.sent if sent.zone}
+    forms = tuple(form for form in (_by_column(sources, clocks), _packed(sources)) if form)
     model.check_added()
     schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(output_schema(model))])
     field = _chosen(model, schema.names, output)
@@ -58,7 +60,7 @@ def _chosen(model: Any, names: Sequence[str], output: str | None) -> str | None:
     return output
 
 
-def _by_column(sources: Sequence[Source]) -> Form:
+def _by_column(sources: Sequence[Source], clocks: Mapping[str, Clock]) -> Form:
     """Every column is an argument, once."""
     found: dict[str, Taken] = {}
     arguments: list[str] = []
@@ -67,7 +69,7 @@ def _by_column(sources: Sequence[Source]) -> Form:
             if column not in arguments:
                 arguments.append(column)
             dtype = None if source.fields else source.dtype
-            found[name] = Taken(name, arguments.index(column), dtype, zone)
+            found[name] = Taken(name, arguments.index(column), dtype, clocks.get(zone))
     specs = [source.spec() if source.fields or len(source.columns) == 1 else _spread(source) for source in sources]
     return Form(tuple(arguments), tuple(found.values()), json.dumps(specs))
 

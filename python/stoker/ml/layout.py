@@ -30,7 +30,7 @@ def spec_of(source: Source) -> TensorSpec:
 
 def typed(source: Source, dtype: str) -> Source:
     """Integers are checked to be whole, rather than cut."""
-    rules = {**source.rules, "integral": True} if dtype.startswith("int") else source.rules
+    rules = {**source.rules, "integral": True} if columns.is_lookup(dtype) else source.rules
     return replace(source, dtype=dtype, rules=rules)
 
 

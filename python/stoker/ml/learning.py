@@ -1,8 +1,7 @@
-"""What declared inputs learn from the rows: vocabularies and statistics, all of them in one pass of Spark SQL."""
+"""What declared inputs learn from the rows: vocabularies in one pass of Spark SQL, statistics in one of the engine."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,13 +12,11 @@ from pyspark.sql.types import ArrayType, BinaryType, BooleanType, StringType
 
 from stoker.errors import UserError
 from stoker.inputs import Array, Category, Declared, Numeric, Padded, Present, Text, has_declared, items_of
-from stoker.ml import declared, kinds
+from stoker.ml import declared, kinds, moments
+from stoker.ml.moments import Moments
 from stoker.spark import columns
 
 LIMIT = 100_000  # values of a vocabulary that nobody limited
-_TOGETHER = 8  # numbers whose statistics share a row of the pass
-_NOTHING = [(None, None)] * _TOGETHER  # of a DataFrame without rows
-_BITS = 16  # of a statistic that are kept: Spark's order of adding shows only far below
 
 
 def complete(df: DataFrame, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,17 +94,17 @@ def _filled_in(item: Any, learnt: Mapping[Declared, Declared]) -> Any:
 
 
 def _learn(df: DataFrame, learners: Sequence[Declared]) -> dict[Declared, Declared]:
-    if not learners:
-        return {}
     numbers = [item for item in learners if isinstance(_inner(item), Numeric)]
     if padded := [item for item in numbers if isinstance(item, Padded)]:
         raise UserError(f"{padded[0]}: elements of padded arrays are not standardised; give mean and scale")
     categories = [item for item in learners if isinstance(_inner(item), (Category, Text))]
-    found = _pass(df, numbers, categories)
-    learnt = {item: _with_vocabulary(df, item, found.get(i, {})) for i, item in enumerate(categories)}
-    for n, item in enumerate(numbers):
-        mean, deviation = found.get(-1 - n // _TOGETHER, _NOTHING)[n % _TOGETHER]
-        learnt[item] = _with_statistics(item, mean, deviation)
+    learnt: dict[Declared, Declared] = {}
+    if categories:
+        found = _count(df, categories)
+        learnt.update((item, _with_vocabulary(df, item, found.get(i, {}))) for i, item in enumerate(categories))
+    if numbers:
+        found = moments.of_columns(df, [columns.sql_name(df, item.column) for item in numbers])
+        learnt.update((item, _with_statistics(item, one)) for item, one in zip(numbers, found))
     return learnt
 
 
@@ -119,27 +116,17 @@ def _with_inner(item: Declared, inner: Declared) -> Declared:
     return Padded(inner, item.length, item.pad) if isinstance(item, Padded) else inner
 
 
-def _with_statistics(item: Numeric, mean: float | None, deviation: float | None) -> Numeric:
-    if mean is None:
+def _with_statistics(item: Numeric, found: Moments) -> Numeric:
+    """A column of one value keeps its scale, and gives 0."""
+    if not found.count:
         raise UserError(f"{item}: the column has no values to learn a mean from")
-    mean, scale = rounded(mean, deviation)
-    return replace(item, mean=mean, scale=scale)
-
-
-def rounded(mean: float, deviation: float) -> tuple[float, float]:
-    """To so few bits that the last digits of sums, which depend on the order of adding, do not show."""
-    if deviation <= abs(mean) * 1e-9:  # a constant column
-        return _to_grid(mean, abs(mean) * 2.0**-_BITS), 1.0
-    grid = deviation * 2.0**-_BITS
-    return _to_grid(mean, grid), _to_grid(deviation, grid)
-
-
-def _to_grid(value: float, step: float) -> float:
-    """The nearest multiple of a power of two at most `step`."""
-    if step == 0:
-        return 0.0
-    unit = 2.0 ** math.floor(math.log2(step))
-    return round(value / unit) * unit
+    try:
+        found.variance()
+    except OverflowError:
+        raise UserError(f"{item}: the column's variance is beyond what a double holds, so it has values far above "
+                        f"1e150. If they stand for missing ones, make them null (nulls='fill' or 'mask'); else give "
+                        f"mean and scale") from None  # fmt: skip
+    return replace(item, mean=found.mean(), scale=found.deviation() or 1.0)
 
 
 def _with_vocabulary(df: DataFrame, item: Declared, counts: Mapping[str, int]) -> Declared:
@@ -158,45 +145,31 @@ def _value_type(df: DataFrame, item: Declared) -> Any:
     return kind.elementType if isinstance(item, Padded) else kind
 
 
-def _pass(df: DataFrame, numbers: Sequence[Declared], categories: Sequence[Declared]) -> dict[int, Any]:
-    """By category i: {value: count}; by -1 - j: (mean, deviation) of each of the j-th eight numbers.
-
-    Every row is cut into one small row per category and per eight numbers, and these are counted and averaged by
-    (which, value): one shuffle of partial sums.
-    """
+def _count(df: DataFrame, categories: Sequence[Declared]) -> dict[int, dict[str, int]]:
+    """By category i: {value: count}. Every row is cut into one small row per category and word, and these are counted
+    by (which, word): one shuffle of partial sums."""
     pieces = [_of_category(df, i, item) for i, item in enumerate(categories)]
-    pieces += [_of_numbers(df, -1 - n // _TOGETHER, numbers[n : n + _TOGETHER])
-               for n in range(0, len(numbers), _TOGETHER)]  # fmt: skip
     cut = df.select(F.expr(f"inline(concat({', '.join(pieces)}))"))
-    means = [made for i in range(_TOGETHER)
-             for made in (F.avg(f"v{i}").alias(f"m{i}"), F.stddev_pop(f"v{i}").alias(f"d{i}"))]  # fmt: skip
-    sums = cut.groupBy("which", "word").agg(F.count(F.lit(1)).alias("n"), *means)
-    table = sums.where(_worth(categories)).withColumn("place", F.expr(_PLACE)).where(_within(categories)).toArrow()
-    return _by_number(table.to_pydict())
+    counts = cut.groupBy("which", "word").agg(F.count(F.lit(1)).alias("n"))
+    kept = counts.where(_worth(categories)).withColumn("place", F.expr(_PLACE)).where(_within(categories))
+    found: dict[int, dict[str, int]] = {}
+    for which, word, n, _ in zip(*kept.toArrow().to_pydict().values()):
+        found.setdefault(which, {})[word] = n
+    return found
 
 
 _PLACE = "row_number() over (partition by which order by n desc, word)"
 
 
-def _by_number(table: Mapping[str, list]) -> dict[int, Any]:
-    found: dict[int, Any] = {}
-    for i, which in enumerate(table["which"]):
-        if which >= 0:
-            found.setdefault(which, {})[table["word"][i]] = table["n"][i]
-        else:
-            found[which] = [(table[f"m{k}"][i], table[f"d{k}"][i]) for k in range(_TOGETHER)]
-    return found
-
-
 def _worth(categories: Sequence[Declared]) -> str:
     """Values that occur often enough; nulls are none."""
     least = " ".join(f"when {i} then {_inner(item).minCount}" for i, item in enumerate(categories))
-    return f"which < 0 or (word is not null and n >= case which {least or 'when 0 then 1'} end)"
+    return f"word is not null and n >= case which {least} end"
 
 
 def _within(categories: Sequence[Declared]) -> str:
     most = " ".join(f"when {i} then {_inner(item).maxSize or LIMIT + 1}" for i, item in enumerate(categories))
-    return f"which < 0 or place <= case which {most or 'when 0 then 1'} end"
+    return f"place <= case which {most} end"
 
 
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -213,23 +186,8 @@ def _of_category(df: DataFrame, i: int, item: Declared) -> str:
     name = columns.sql_name(df, item.column)
     boolean = isinstance(_value_type(df, item), BooleanType)
     word = "cast(cast({} as int) as string)" if boolean else "cast({} as string)"
-    empty = ", ".join(f"'v{k}', cast(null as double)" for k in range(_TOGETHER))
-    row = f"named_struct('which', {i}, 'word', {word}, {empty})"
+    row = f"named_struct('which', {i}, 'word', {word})"
     if isinstance(item, (Padded, Text)):
         many = _words(item, name) if isinstance(item, Text) else name
         return f"coalesce(transform({many}, x -> {row.format('x')}), array())"
     return f"array({row.format(name)})"
-
-
-def _of_numbers(df: DataFrame, which: int, items: Sequence[Declared]) -> str:
-    names = [_finite(columns.sql_name(df, item.column)) for item in items]
-    names += ["cast(null as double)"] * (_TOGETHER - len(names))
-    values = ", ".join(f"'v{k}', {name}" for k, name in enumerate(names))
-    return f"array(named_struct('which', {which}, 'word', cast(null as string), {values}))"
-
-
-def _finite(name: str) -> str:
-    text = f"cast({name} as double)"
-    for odd in ("NaN", "Infinity", "-Infinity"):
-        text = f"nullif({text}, double('{odd}'))"
-    return text

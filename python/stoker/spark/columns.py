@@ -16,7 +16,9 @@ from pyspark.sql.types import (
     AtomicType,
     BooleanType,
     DataType,
+    DecimalType,
     IntegralType,
+    LongType,
     NumericType,
     VariantType,
 )
@@ -25,7 +27,9 @@ from stoker.errors import UserError
 from stoker.spark import compat
 
 SHARD = "__shard"
-_SQL_TYPE = {"float32": "float", "float64": "double", "int32": "int", "int64": "bigint", "uint8": "smallint"}
+_SQL_TYPE = {"float32": "float", "float64": "double"}
+_WHOLE_DOUBLES = 1 << 53  # whole numbers up to here are doubles
+_FAR = 300_000_000_000_000_000  # microseconds of some 9,500 years; times beyond are refused, whatever the zone
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ class Sent:
         if len(names) > 1:
             return F.expr(f"array({', '.join(names)})")
         if self.zone is not None:
-            return F.unix_micros(F.from_utc_timestamp(F.expr(names[0]), self.zone))
+            (name,) = names
+            on_clock = f"from_utc_timestamp({name}, {text_literal(self.zone)})"
+            near = f"unix_micros({name}) between -{_FAR} and {_FAR}"
+            return F.expr(f"unix_micros(if({near}, {on_clock}, {name}))")
         return F.expr(names[0])
 
 
@@ -103,7 +110,8 @@ def column(df: DataFrame, name: str) -> Column:
 
 
 def sql_name(df: DataFrame, name: str) -> str:
-    exact = any(_same(df, known, name) for known in df.columns)
+    names = df.schema.names
+    exact = name in names or any(_same(df, known, name) for known in names)
     return _quoted(name) if exact else name
 
 
@@ -194,30 +202,68 @@ def travelling(df: DataFrame, sources: Iterable[Source]) -> dict[str, Column]:
 
 def expression(df: DataFrame, source: Source) -> Column:
     """The source as one column in a type that the engine stores without a further cast."""
-    if len(source.columns) > 1:
-        casts = [f"cast({sql_name(df, name)} as {_SQL_TYPE[source.dtype]})" for name in source.columns]
+    kinds = [type_of(df, name, source.param) for name in source.columns]
+    to = crossing_type(source, kinds)
+    if len(kinds) > 1:
+        casts = [_cast(sql_name(df, name), kind, source, to) for name, kind in zip(source.columns, kinds)]
         return F.expr(f"array({', '.join(casts)})")  # one text: each Column made from Python is a call into the JVM
-    (name,) = source.columns
-    kind = type_of(df, name, source.param)
-    if is_vector(kind):
-        return _from_vector(column(df, name), source.dtype)
-    if isinstance(kind, ArrayType):
-        return column(df, name).cast(f"array<{_SQL_TYPE[source.dtype]}>")
-    scalar = column(df, name).cast(crossing_type(source, kind))
-    return F.array(scalar) if is_packed(source, kind) else scalar
+    value = column(df, source.columns[0])
+    if is_vector(kinds[0]):
+        return vector_to_array(value, "float32" if to == "float" else "float64")
+    if isinstance(kinds[0], ArrayType):
+        return value.cast(f"array<{to}>")
+    return F.array(value.cast(to)) if is_packed(source, kinds) else value.cast(to)
 
 
-def crossing_type(source: Source, kind: DataType) -> str:
-    """The SQL type of the source's numbers, `kind` being that of its first column."""
-    if len(source.columns) == 1 and is_scalar(kind) and source.rules.get("integral"):
-        return "bigint" if is_whole(kind) else "double"
-    return _SQL_TYPE[source.dtype]
+def is_lookup(dtype: str) -> bool:
+    """Whether a tensor holds whole numbers: values are checked to be whole, never cut."""
+    return not dtype.startswith("float")
 
 
-def is_packed(source: Source, kind: DataType) -> bool:
+def crossing_type(source: Source, kinds: Sequence[DataType]) -> str:
+    """The SQL type in which the source's numbers travel, `kinds` being those of its columns. For floats it is the one
+    that is stored; for whole numbers one that keeps every value, and the engine checks that they are whole."""
+    if not is_lookup(source.dtype):
+        return _SQL_TYPE[source.dtype]
+    inner = [kind.elementType if isinstance(kind, ArrayType) else kind for kind in kinds]
+    if all(map(is_whole, inner)):
+        return "bigint"
+    if all(is_whole(kind) or isinstance(kind, DecimalType) for kind in inner):
+        return _common_decimal([kind for kind in inner if isinstance(kind, DecimalType)], any(map(is_whole, inner)))
+    return "double"
+
+
+def _common_decimal(kinds: Sequence[DecimalType], beside_whole: bool) -> str:
+    """Keeps the digits of all, and those of a bigint; double where none does."""
+    scale = max(kind.scale for kind in kinds)
+    before = max([kind.precision - kind.scale for kind in kinds] + [19] * beside_whole)
+    return f"decimal({before + scale},{scale})" if before + scale <= 38 else "double"
+
+
+def loses_digits(kind: DataType, source: Source, to: str) -> bool:
+    """Whether whole numbers of a column may be lost among the doubles that it is packed with."""
+    return to == "double" and is_lookup(source.dtype) and isinstance(kind, (LongType, DecimalType))
+
+
+def _cast(name: str, kind: DataType, source: Source, to: str) -> str:
+    cast = f"cast({name} as {to})"
+    if not loses_digits(kind, source, to):
+        return cast
+    told = (f"{source.param}: column {name} has a value that is not a whole number of up to 2^53; columns that are "
+            f"packed with floating point ones can hold no others: ")  # fmt: skip
+    fits = f"{name} is null or ({name} = floor({name}) and {name} between -{_WHOLE_DOUBLES} and {_WHOLE_DOUBLES})"
+    return f"if({fits}, {cast}, cast(raise_error(concat({text_literal(told)}, {name})) as double))"
+
+
+def text_literal(value: str) -> str:
+    """A text in SQL."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def is_packed(source: Source, kinds: Sequence[DataType]) -> bool:
     """Whether scalar columns become one array."""
     lone = bool(source.shape) and not source.rules.get("integral")
-    return len(source.columns) > 1 or (is_scalar(kind) and lone)
+    return len(kinds) > 1 or (is_scalar(kinds[0]) and lone)
 
 
 def known_width(df: DataFrame, columns: Sequence[str], param: str) -> int | None:
@@ -323,12 +369,6 @@ def _marked(df: DataFrame, named: dict[str, Column], how: Placement) -> tuple[Da
 
 def _shard(keys: Sequence[Column], shards: int) -> Column:
     return F.pmod(F.xxhash64(*keys), F.lit(shards)).cast("int").alias(SHARD)
-
-
-def _from_vector(vector: Column, dtype: str) -> Column:
-    if dtype in ("float32", "float64"):
-        return vector_to_array(vector, dtype)
-    return vector_to_array(vector, "float64").cast(f"array<{_SQL_TYPE[dtype]}>")
 
 
 def _same(df: DataFrame, known: str, wanted: str) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.errors import UserError
+from stoker.spark.clock import Clock
+from stoker.spark.columns import is_lookup
 from stoker.spark.infer import Scorer
 
 VECTOR_FIELDS = ["type", "size", "indices", "values"]
@@ -20,7 +22,7 @@ class Taken:
     name: str
     argument: int  # its position
     dtype: str | None = None  # that Spark would cast it to; None: it is declared, and read as it is
-    zone: str | None = None  # on whose clock a timestamp is read
+    clock: Clock | None = None  # on which a timestamp is read
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def as_sent(array: Any, how: Taken) -> Any:
     if pa.types.is_struct(array.type) and [field.name for field in array.type] == VECTOR_FIELDS:
         array = from_vectors(array)
     if pa.types.is_timestamp(array.type):
-        return on_clock(array, how.zone)
+        return array if array.type.tz is None or how.clock is None else on_clock(array, how.clock)
     return array if how.dtype is None else as_numbers(array, how.dtype)
 
 
@@ -77,23 +79,24 @@ def as_numbers(array: Any, dtype: str) -> Any:
     import pyarrow as pa
 
     inner = array.type.value_type if pa.types.is_list(array.type) else array.type
+    if is_lookup(dtype):
+        return array
     if pa.types.is_decimal(inner):
         wanted = pa.float64()
-    elif pa.types.is_integer(inner) and dtype in ("float32", "float64"):
+    elif pa.types.is_integer(inner):
         wanted = pa.float32() if dtype == "float32" else pa.float64()
     else:
         return array
     return array.cast(wanted if inner is array.type else pa.list_(wanted), safe=False)
 
 
-def on_clock(array: Any, zone: str | None) -> Any:
-    """What the zone's clock shows; a time without a zone stays as it is."""
+def on_clock(array: Any, clock: Clock) -> Any:
+    """The microseconds since 1970 that the clock shows."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if array.type.tz is None or zone is None:
-        return array
-    return pc.local_timestamp(array.cast(pa.timestamp("us", zone)))
+    micros = array.cast(pa.timestamp("us", array.type.tz)).view(pa.int64())
+    local = clock.local(micros.fill_null(0).to_numpy())
+    return pa.array(local, mask=micros.is_null().to_numpy(zero_copy_only=False))
 
 
 def from_vectors(array: Any) -> Any:

@@ -27,7 +27,7 @@ class Classification:
 
     def columns(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         raw, probability = scores(outputs[0].astype(np.float64), self.kind)
-        every = [(self.raw, raw), (self.probability, probability), (self.prediction, raw.argmax(axis=1).astype(float))]
+        every = [(self.raw, raw), (self.probability, probability), (self.prediction, predictions(raw))]
         return [values for name, values in every if name]
 
 
@@ -56,6 +56,11 @@ def scores(out: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     if kind == "logits":
         return out, _softmax(out)
     return out, np.exp(out) if kind == "logProbabilities" else out
+
+
+def predictions(raw: np.ndarray) -> np.ndarray:
+    """The class of the highest score; NaN where scores are NaN, for then there is none."""
+    return np.where(np.isnan(raw).any(axis=1), np.nan, raw.argmax(axis=1))
 
 
 def _binary(out: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:

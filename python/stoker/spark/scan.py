@@ -121,9 +121,12 @@ def _crossings(df: DataFrame, source: Source, kinds: dict[str, T.DataType]) -> l
         return [_as_is(sent.name, [_checked(df, name) for name in sent.columns], sent.zone, kinds)
                 for sent in source.sent]  # fmt: skip
     names = [_checked(df, name) for name in source.columns]
-    to, packed = columns.crossing_type(source, kinds[names[0]]), columns.is_packed(source, kinds[names[0]])
+    theirs = [kinds[name] for name in names]
+    to, packed = columns.crossing_type(source, theirs), columns.is_packed(source, theirs)
     for name in names:
         _check_cast(name, kinds[name], to, packed)
+        if columns.loses_digits(kinds[name], source, to):
+            raise Refused(f"column '{name}' of type {kinds[name].simpleString()} is packed with doubles")
     return [{"name": source.sent_as, "type": to, "columns": names, "packed": packed}]
 
 
