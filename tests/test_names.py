@@ -142,7 +142,11 @@ def test_other_dtypes_are_refused_in_words(told):
 
 @pytest.mark.parametrize(
     ("model", "told"),
-    [(nn.Linear, "model is the class Linear; give an instance"), ("resnet", "model is a str"), ([], "model is a list")],
+    [
+        (nn.Linear, "model is the class Linear; give an instance"),
+        ("resnet", "model is a text, 'resnet': give the torch.nn.Module"),
+        ([], "model is a list"),
+    ],
 )
 def test_what_is_no_module_is_refused(model, told):
     with pytest.raises(UserError, match=told):
