@@ -232,8 +232,8 @@ def test_a_moved_source_line_is_no_other_program():
 def test_the_manifest_reads_what_it_wrote():
     told = {"step": 3, "parts": [], "loss": 0.1}
     assert manifest.decode(manifest.encode(told)) == told
-    with pytest.raises(WorldError, match="version 2"):
-        manifest.decode(manifest.encode(told).replace(b"checkpoint 1", b"checkpoint 2", 1))
+    with pytest.raises(WorldError, match="version 3"):
+        manifest.decode(manifest.encode(told).replace(b"checkpoint 2", b"checkpoint 3", 1))
 
 
 def test_folders_of_other_names_are_not_ours():

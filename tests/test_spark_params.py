@@ -90,7 +90,7 @@ def test_what_is_no_module_is_refused(model, message):
         ({"learningRate": -0.1}, "learningRate must not be negative"),
         ({"clipNorm": -1.0}, "clipNorm must not be negative"),
         ({"assign": "random"}, "assign must be one of 'hash', 'partition', not 'random'"),
-        ({"onNaN": "ignore"}, "onNaN must be one of 'error', 'continue', not 'ignore'"),
+        ({"onNaN": "ignore"}, "onNaN must be one of 'error', 'continue', 'skip', not 'ignore'"),
         ({"outputKind": "odds"}, "outputKind must be one of 'auto', 'logits'"),
         ({"numShards": 1, "numWorkers": 2}, r"numShards \(1\) must not be smaller than numWorkers \(2\)"),
         ({"numShards": 4, "numWorkers": 2, "assign": "partition"}, r"numShards \(4\) must equal numWorkers \(2\)"),

@@ -24,6 +24,8 @@ const char* name(Phase phase) {
       return "norms";
     case Phase::slices:
       return "slices";
+    case Phase::kept:
+      return "kept";
     case Phase::count:
       break;
   }

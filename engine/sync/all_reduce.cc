@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/pulse.h"
+#include "optim/finite.h"
 
 namespace stoker::sync {
 
@@ -36,9 +37,12 @@ AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const 
   sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners});
 }
 
-void AllReduce::begin(const std::vector<bool>& present, bool pause) {
+void AllReduce::begin(const std::vector<bool>& present, bool pause, int64_t kept_before) {
   pause_ = pause;
+  kept_before_ = kept_before;
+  made_ = false;
   next_ = state_.committed() + 1;
+  if (group_.local_rank() == 0) state_.suppose_finite(next_);
   sum_->begin(next_, present);
 }
 
@@ -117,39 +121,77 @@ void AllReduce::update_weights(Extent range, float scale) {
     b.state_in.push_back(state_.optimizer(from, k));
     b.state_out.push_back(state_.optimizer(to, k));
   }
-  optimizer_.update(range, static_cast<int64_t>(next_ - 1), b);
+  optimizer_.update(range, step() - kept_before_, b);
 }
 
-void AllReduce::update(Extent range, float scale) {
+/// Whether all that it wrote is finite, looked at while it is in cache.
+bool AllReduce::update(Extent range, float scale) {
   const int64_t weights = arena_.floats();
+  float* fresh = state_.weights(new_set());
+  bool finite = true;
   in_chunks(common(range, {0, weights}), [&](Extent e) {
     update_weights(e, scale);
+    finite &= optim::all_finite(fresh + e.begin, e.size());
     fault::point("slice", step());
   });
   in_chunks(common(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
     const float* sum = sum_->sum({e.begin, e.end});
-    std::copy(sum + e.begin, sum + e.end, state_.weights(new_set()) + e.begin);
+    std::copy(sum + e.begin, sum + e.end, fresh + e.begin);
+    finite &= optim::all_finite(fresh + e.begin, e.size());
   });
+  return finite;
 }
 
-void AllReduce::commit(bool mean, StepTimes& times) {
+void AllReduce::keep_floats(Extent range) {
+  if (options_.in_place) return;
+  const auto copy = [&](Extent part, const float* from, float* to) {
+    in_chunks(part, [&](Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
+  };
+  copy(range, state_.weights(old_set()), state_.weights(new_set()));
+  const Extent weights = common(range, {0, arena_.floats()});
+  for (int k = 0; k < optimizer_.state_buffers(); ++k)
+    copy(weights, state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
+}
+
+void AllReduce::write_counts(int64_t more) {
+  if (group_.local_rank() != 0) return;
+  const int64_t* old = state_.counts(old_set());
+  int64_t* fresh = state_.counts(new_set());
+  for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + more;
+}
+
+/// My part of the new state stands, and everybody's does.
+void AllReduce::stand(Phase phase, StepTimes& times) {
+  Stopwatch watch;
+  fault::point("written", step());
+  group_.arrive(phase, next_);
+  group_.await(phase, next_);
+  times.wait += watch.elapsed();
+}
+
+bool AllReduce::make(bool mean, StepTimes& times) {
   float scale = gradient_scale(mean);
   if (options_.clip_norm > 0) scale *= clip(scale, times);
   Stopwatch watch;
   const auto slice = sum_->slice();
-  update({slice.begin, slice.end}, scale);
-  if (group_.local_rank() == 0) {
-    const int64_t* old = state_.counts(old_set());
-    int64_t* fresh = state_.counts(new_set());
-    for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + 1;
-  }
-  times.update += watch.restart();
-  fault::point("written", step());
-  group_.arrive(Phase::slices, next_);
-  group_.await(Phase::slices, next_);
+  if (!update({slice.begin, slice.end}, scale)) state_.find_infinite(next_);
+  write_counts(1);
+  times.update += watch.elapsed();
+  stand(Phase::slices, times);
+  made_ = true;
+  return state_.finite(next_);
+}
+
+void AllReduce::keep(StepTimes& times) {
+  const auto slice = sum_->slice();
+  keep_floats({slice.begin, slice.end});
+  write_counts(0);
+  stand(made_ ? Phase::kept : Phase::slices, times);
+}
+
+void AllReduce::commit() {
   fault::point("flip", step());
   state_.flip(options_.in_place ? next_ + 1 : next_);  // next_ + 1: the same set again
-  times.wait += watch.restart();
 }
 
 }  // namespace stoker::sync

@@ -1,9 +1,9 @@
 #pragma once
 // Synchronous data-parallel SGD by all-reduce, as a transaction: all ranks commit a step or none does.
 //
-// A rank, for each step: begin(), then run the program once per owned shard (partial(), put()), then commit(). In
-// commit(): partials stand -> totals -> (norms, when clipping) -> my slice of the new state -> all slices stand ->
-// flip. One object per rank, used by one thread.
+// A rank, for each step: begin(), then run the program once per owned shard (partial(), put()), publish(), exchange(),
+// make() or keep(), commit(): partials stand -> totals -> (norms, when clipping) -> my slice of the new state -> all
+// slices stand -> flip. One object per rank, used by one thread.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -34,7 +34,8 @@ class AllReduce {
             const AllReduceOptions& options);
 
   /// Starts the step that makes commit committed() + 1. `pause`: this rank was asked to pause after it.
-  void begin(const std::vector<bool>& present, bool pause = false);
+  /// `kept_before`: steps since the beginning that left the state as it was; the optimizer does not count them.
+  void begin(const std::vector<bool>& present, bool pause = false, int64_t kept_before = 0);
   /// Where the next owned shard's gradient goes, followed by its float buffers times its share of the step's rows.
   float* partial() { return sum_->next(); }
   void put(int shard, const Scalars& scalars);
@@ -49,8 +50,13 @@ class AllReduce {
   /// After exchange(): whether a rank was asked to pause that owns a shard of this step. The same on every rank, so
   /// all of them pause after the same commit.
   bool pausing() const { return pausing_; }
-  /// Makes the new state current. `mean` divides the gradient by the total denominator.
-  void commit(bool mean, StepTimes& times);
+  /// Writes the new state beside the old. `mean` divides the gradient by the total denominator. Gives whether weights
+  /// and buffers are finite, as they are not where the gradient is not; the same on every rank.
+  bool make(bool mean, StepTimes& times);
+  /// Instead of make(), or of what it made: the new state is the old one. All ranks do.
+  void keep(StepTimes& times);
+  /// Makes the new state current.
+  void commit();
 
  private:
   int64_t step() const { return static_cast<int64_t>(next_ - 1); }
@@ -59,7 +65,10 @@ class AllReduce {
   int new_set() const { return options_.in_place ? old_set() : HostState::set_of(next_); }
   float gradient_scale(bool mean) const;
   float clip(float scale, StepTimes& times);
-  void update(optim::Extent range, float scale);
+  bool update(optim::Extent range, float scale);
+  void keep_floats(optim::Extent range);
+  void write_counts(int64_t more);
+  void stand(collective::Phase phase, StepTimes& times);
   void update_weights(optim::Extent range, float scale);
   const float* clamped(optim::Extent range, const float* sum, float scale);
 
@@ -71,6 +80,8 @@ class AllReduce {
   std::unique_ptr<collective::ShardSum> sum_;
   uint64_t next_ = 0;  // the commit that this step makes
   bool pause_ = false;
+  int64_t kept_before_ = 0;
+  bool made_ = false;  // in this step
   Scalars totals_;
   bool pausing_ = false;
   std::vector<float> clamp_;

@@ -72,7 +72,8 @@ End run_rank(collective::Group& group, const Case& c) {
     }
     end.totals.push_back(reduce.exchange());
     StepTimes times;
-    reduce.commit(true, times);
+    reduce.make(true, times);
+    reduce.commit();
   }
   end.digest = state.digest();
   EXPECT_EQ(state.committed(), 6u);
@@ -128,11 +129,60 @@ TEST(AllReduce, APauseThatOneRankIsAskedForIsSeenByAllInTheSameStep) {
         reduce.exchange();
         seen.push_back(reduce.pausing());
         StepTimes times;
-        reduce.commit(true, times);
+        reduce.make(true, times);
+        reduce.commit();
       }
       EXPECT_EQ(seen, (std::vector<bool>{false, false, true, true})) << "rank " << group.rank();
     });
   }
+}
+
+/// Weights, buffers and optimizer state after some steps: of each, its kind.
+enum class Kind { sound, infinite_gradient, infinite_buffer, empty };
+
+std::vector<Hash128> run_steps(const std::vector<Kind>& kinds, int ranks, bool tcp = false) {
+  std::vector<Hash128> ends(ranks);
+  collective::testing::run_groups({.size = ranks, .force_tcp = tcp}, [&](collective::Group& group) {
+    const auto arena = make_arena();
+    const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
+    const auto shared = rejoin(group, {arena.floats(), optim::kBlock, optimizer->state_buffers(), 1}, {});
+    AllReduce reduce(group, arena, *optimizer, *shared, {4});
+    group.arrive(collective::Phase::slices, 1);
+    group.await(collective::Phase::slices, 1);
+    shared->flip(1);
+    int64_t kept = 0;
+    for (const Kind kind : kinds) {
+      reduce.begin(std::vector<bool>(4, kind != Kind::empty), false, kept);
+      for (int s = 0; s < 4 && kind != Kind::empty; ++s) {
+        if (collective::owner_of(s, ranks, 4) != group.rank()) continue;
+        float* out = reduce.partial();
+        fill(out, arena, 7, s);
+        std::fill_n(out + arena.floats(), optim::kBlock, 1.0F);
+        if (s == 3 && kind == Kind::infinite_gradient) out[arena.extent(2).begin + 5] = INFINITY;
+        if (s == 0 && kind == Kind::infinite_buffer) out[arena.floats() + 100] = NAN;
+        reduce.put(s, {1, 1, 0, 0});
+      }
+      reduce.publish();
+      reduce.exchange();
+      StepTimes times;
+      const bool finite = kind != Kind::empty && reduce.make(true, times);
+      EXPECT_EQ(finite, kind == Kind::sound) << "rank " << group.rank();
+      if (!finite) reduce.keep(times);
+      kept += !finite;
+      reduce.commit();
+    }
+    EXPECT_EQ(shared->committed(), kinds.size() + 1);
+    ends[group.rank()] = shared->digest();
+  });
+  return ends;
+}
+
+TEST(AllReduce, AStepThatIsNotFiniteOrHasNoRowsLeavesTheStateAsItWas) {
+  const auto expected = run_steps({Kind::sound, Kind::sound}, 1).front();
+  for (const bool tcp : {false, true})
+    for (const Kind kind : {Kind::infinite_gradient, Kind::infinite_buffer, Kind::empty})
+      for (const Hash128& end : run_steps({Kind::sound, kind, kind, Kind::sound, kind}, 3, tcp))
+        EXPECT_EQ(hex(end), hex(expected)) << static_cast<int>(kind) << " tcp " << tcp;
 }
 
 TEST(AllReduce, TcpDoesNotChangeTheBits) { expect_same({1}, {3, 12, true}); }

@@ -26,9 +26,10 @@ struct Scalars {
 /// Of the committed steps of one epoch. The same bits on every host, but for the seconds.
 struct EpochTotals {
   Scalars sums;
-  int64_t steps = 0;
+  int64_t steps = 0;  // those kept included
   int64_t rows = 0;
   double seconds = 0;
+  int64_t kept = 0;  // steps that left the state as it was: without rows, or not finite and to be skipped
 };
 
 struct StateLayout {
@@ -69,6 +70,14 @@ class HostState {
   /// REQUIRES: every slice of `commit` stands. All ranks may flip: they store the same number.
   void flip(uint64_t commit) { head_->commit.store(commit, std::memory_order_release); }
 
+  /// Whether what a step has written beside the committed set, to become `commit`, is finite as far as its ranks have
+  /// looked. The first rank of the host says so before its partials stand; any rank may then find that it is not.
+  void suppose_finite(uint64_t commit) {
+    if (!finite(commit)) head_->infinite.store(0, std::memory_order_relaxed);
+  }
+  void find_infinite(uint64_t commit) { head_->infinite.store(commit, std::memory_order_relaxed); }
+  bool finite(uint64_t commit) const { return head_->infinite.load(std::memory_order_relaxed) != commit; }
+
   /// The ledger: micro-batches that workers of this host have run, those of steps that came to nothing included.
   void count_run() { head_->runs.fetch_add(1, std::memory_order_relaxed); }
   uint64_t runs() const { return head_->runs.load(); }
@@ -89,6 +98,7 @@ class HostState {
     Hash128 nonce;
     std::atomic<uint64_t> commit;
     std::atomic<uint64_t> runs;
+    std::atomic<uint64_t> infinite;  // the last commit that was not to be
   };
   struct Offsets;
   std::byte* set_base(int set) const;

@@ -16,7 +16,7 @@ const char* bound(const PhaseTimes& p) {
 }  // namespace
 
 double EpochRecord::loss(bool mean) const {
-  const double by = mean ? totals.sums.denominator : static_cast<double>(totals.steps);
+  const double by = mean ? totals.sums.denominator : static_cast<double>(totals.steps - totals.kept);
   return by > 0 ? totals.sums.numerator / by : 0;
 }
 
@@ -32,6 +32,7 @@ json EpochRecord::to_json(bool mean) const {
        {{"gather", phases.gather}, {"compute", phases.compute}, {"sync", phases.sync}, {"update", phases.update}}},
       {"bytes_sent", bytes_sent},
       {"bound_by", bound(phases)}};
+  if (totals.kept > 0) out["skipped_steps"] = totals.kept;
   if (totals.sums.counted > 0) out["accuracy"] = totals.sums.correct / totals.sums.counted;
   return out;
 }

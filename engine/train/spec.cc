@@ -13,7 +13,8 @@ using nlohmann::json;
 OnNaN parse_on_nan(const std::string& name) {
   if (name == "error") return OnNaN::error;
   if (name == "continue") return OnNaN::proceed;
-  fail_user("onNaN must be 'error' or 'continue', not '", name, "'");
+  if (name == "skip") return OnNaN::skip;
+  fail_user("onNaN must be 'error', 'continue' or 'skip', not '", name, "'");
 }
 
 }  // namespace

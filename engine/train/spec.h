@@ -11,7 +11,7 @@
 
 namespace stoker::train {
 
-enum class OnNaN { error, proceed };
+enum class OnNaN { error, proceed, skip };
 
 struct TrainSpec {
   std::string program;                       // "program": the training program, as JSON text
@@ -27,7 +27,7 @@ struct TrainSpec {
   double clip_norm = 0;                      // "clip_norm": 0 is off
   double clip_value = 0;                     // "clip_value": 0 is off
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
-  OnNaN on_nan = OnNaN::error;               // "on_nan": "error" or "continue"
+  OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
 };
 

@@ -51,7 +51,7 @@ TEST(Spec, WrongTypesAndChoicesAreRefused) {
   EXPECT_NE(refusal(json), "none");
   json = spec();
   json["on_nan"] = "ignore";
-  EXPECT_NE(refusal(json).find("onNaN must be 'error' or 'continue', not 'ignore'"), std::string::npos);
+  EXPECT_NE(refusal(json).find("onNaN must be 'error', 'continue' or 'skip', not 'ignore'"), std::string::npos);
   EXPECT_THROW(parse_spec("{"), Error);
 }
 

@@ -159,28 +159,49 @@ void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
   times.compute += watch.restart();
 }
 
-void Trainer::check_finite(const StepSpec& spec, const sync::Scalars& totals) const {
-  if (spec_.on_nan == OnNaN::proceed || std::isfinite(totals.numerator)) return;
-  fail_user("the loss became ", totals.numerator, " in epoch ", spec.epoch + 1, ", step ", spec.step + 1,
-            "; look at the learning rate and the data, or set onNaN=\"continue\"");
+/// Whether a step is committed that is finite, or is not.
+bool Trainer::goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const {
+  if (finite || spec_.on_nan == OnNaN::proceed) return true;
+  if (spec_.on_nan == OnNaN::skip) return false;
+  const bool loss = !std::isfinite(totals.numerator);
+  fail_user(loss ? cat("the loss became ", totals.numerator) : "the gradient or a new weight is not finite",
+            " in epoch ", spec.epoch + 1, ", step ", spec.step + 1,
+            "; look at the learning rate and the data, or set onNaN=\"skip\" to leave such steps out");
+}
+
+/// Steps so far that left the state as it was.
+int64_t Trainer::kept_before(const StepSpec& spec) const {
+  int64_t kept = spec.step == 0 ? 0 : state_->running(state_->current()).kept;
+  for (const auto& epoch : state_->finished().first(spec.epoch)) kept += epoch.kept;
+  return kept;
 }
 
 /// Beside the old ones, like all of the step.
-void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals) {
+void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept) {
   if (group_->local_rank() != 0) return;
   sync::EpochTotals epoch = spec.step == 0 ? sync::EpochTotals() : state_->running(state_->current());
-  epoch.sums += totals;
   epoch.steps += 1;
-  epoch.rows += spec.rows;
+  epoch.kept += kept;
+  if (!kept) {
+    epoch.sums += totals;
+    epoch.rows += spec.rows;
+  }
   epoch.seconds = spec.seconds;
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   if (spec.last) state_->finished()[spec.epoch] = epoch;
 }
 
+/// The new state, unless the old one is to stay.
+bool Trainer::make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times) {
+  if (spec.rows == 0 || !goes_on(std::isfinite(totals.numerator), spec, totals)) return false;
+  write_totals(spec, totals, false);
+  return goes_on(reduce_->make(mean_loss(), times), spec, totals);
+}
+
 bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
                    const std::function<void()>& meanwhile, PhaseTimes& times) {
   Stopwatch watch;
-  reduce_->begin(spec.present, spec.pause);
+  reduce_->begin(spec.present, spec.pause, kept_before(spec));
   std::vector<int> shards;
   std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
   step_->runs_together() ? run_together(shards, spec, inputs, times) : run_apart(shards, spec, inputs, times);
@@ -190,10 +211,12 @@ bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Ten
   times.gather += watch.restart();
   const auto totals = reduce_->exchange();
   times.sync += watch.restart();
-  check_finite(spec, totals);
-  write_totals(spec, totals);
   sync::StepTimes step_times;
-  reduce_->commit(mean_loss(), step_times);
+  if (!make(spec, totals, step_times)) {
+    write_totals(spec, totals, true);
+    reduce_->keep(step_times);
+  }
+  reduce_->commit();
   times.sync += step_times.wait;
   times.update += step_times.update;
   return reduce_->pausing();

@@ -56,8 +56,9 @@ class Trainer {
   size_t state_bytes() const { return sync::HostState::bytes(layout_); }
 
   /// Runs the program over every owned shard that is present, and commits state and totals. `inputs` gives a shard's
-  /// micro-batch; `meanwhile` is called where peers may be waited for, and counts as gathering. Throws Error(user) on a
-  /// loss that is not finite, before anything has changed, unless told to go on. Gives whether all ranks pause now.
+  /// micro-batch; `meanwhile` is called where peers may be waited for, and counts as gathering. Where loss, weights or
+  /// buffers would not be finite it throws Error(user), before anything is committed, or commits the state as it was,
+  /// or goes on, as OnNaN tells. A step without rows leaves the state as it was. Gives whether all ranks pause now.
   bool step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
             const std::function<void()>& meanwhile, PhaseTimes& times);
 
@@ -75,13 +76,15 @@ class Trainer {
   void count_run();
   void begin(const Load& load);
   uint64_t load_initial();
-  void write_totals(const StepSpec& spec, const sync::Scalars& totals);
+  int64_t kept_before(const StepSpec& spec) const;
+  void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
+  bool make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times);
   void run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
   void run_apart(const std::vector<int>& shards, const StepSpec& spec,
                  const std::function<std::vector<at::Tensor>(int shard)>& inputs, PhaseTimes& times);
   void run_together(const std::vector<int>& shards, const StepSpec& spec,
                     const std::function<std::vector<at::Tensor>(int shard)>& inputs, PhaseTimes& times);
-  void check_finite(const StepSpec& spec, const sync::Scalars& totals) const;
+  bool goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const;
 
   const TrainSpec& spec_;
   Bytes initial_;

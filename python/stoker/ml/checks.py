@@ -15,7 +15,7 @@ _NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout"
 _CHOICES = {
     "assign": ("hash", "partition"),
     "onBadRow": ("error", "skip"),
-    "onNaN": ("error", "continue"),
+    "onNaN": ("error", "continue", "skip"),
     "onLoss": ("wait", "continue"),
     "onChangedRows": ("error", "continue"),
     "lossReduction": ("mean", "sum", "none"),

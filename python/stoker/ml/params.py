@@ -162,7 +162,9 @@ class TrainParams(HasSeed, KeywordParams):
     shuffle = _param("shuffle", "whether each epoch has an order of its own", TypeConverters.toBoolean)
     clipNorm = _param("clipNorm", "largest norm of the whole gradient; 0: off", TypeConverters.toFloat)
     clipValue = _param("clipValue", "largest absolute value in the gradient; 0: off", TypeConverters.toFloat)
-    onNaN = _param("onNaN", "what a loss that is not finite does: 'error' or 'continue'", TypeConverters.toString)
+    onNaN = _param("onNaN", "what a step whose loss, gradient or weights are not finite does: 'error' ends the fit, "
+                   "'skip' leaves the step out and counts it in the history as skipped_steps, 'continue' goes on",
+                   TypeConverters.toString)  # fmt: skip
 
 
 class GangParams(KeywordParams):
