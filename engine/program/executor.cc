@@ -53,7 +53,8 @@ Executor::Executor(const Program& program, const optim::Arena& arena, const Safe
       arena_(arena),
       buffers_(buffer_arena(program)),
       landing_(arena),
-      plan_(program, [this](const Node& node) { return linear_call(program_, node, landing_); }),
+      plan_(program,
+            [this](const Node& node, const c10::OperatorHandle&) { return linear_call(program_, node, landing_); }),
       counts_(count_numbers(program)),
       slots_(program.slots) {
   if (!program.train) fail_user("this program is not for training");

@@ -228,6 +228,7 @@ Program parse_program(const std::string& text) {
   program.outputs = at.list("outputs", [](const Reader& r) {
     return Output{r.get<std::string>("name"), r.get<int>("slot")};
   });
+  program.coupled = json.contains("coupled");
   if (json.contains("widest")) program.widest = at.get<int64_t>("widest");
   if (program.train) {
     program.loss = read_loss(at.object("loss"));

@@ -78,7 +78,8 @@ struct Program {
   int slots = 0;
   std::vector<Node> nodes;
   std::vector<Output> outputs;
-  int64_t widest = 0;  // values that the largest tensor has for one row; 0: not known
+  bool coupled = false;  // a row's outputs depend on the rows beside it: they cannot be run apart
+  int64_t widest = 0;    // values that the largest tensor has for one row; 0: not known
   Loss loss;
   std::optional<Metric> metric;
 };

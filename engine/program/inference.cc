@@ -1,6 +1,7 @@
 #include "program/inference.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "base/freed_memory.h"
 #include "program/dense_kernels.h"
 #include "program/dtypes.h"
+#include "program/row_calls.h"
 #include "program/weights.h"
 
 namespace stoker::program {
@@ -18,6 +20,8 @@ namespace {
 // A chunk's largest tensor stays in cache, if so many rows are not too few for the kernels.
 constexpr int64_t kChunkBytes = 4 << 20;
 constexpr int64_t kFewestRows = 4, kMostRows = 256;
+// So many are tried in other places, as far as that takes little time.
+constexpr int64_t kTriedValues = 32 << 20;
 
 Program inference_program(const std::string& text) {
   auto program = parse_program(text);
@@ -35,21 +39,64 @@ Slots load_weights(const Program& program, ByteView bytes) {
   return slots;
 }
 
-int64_t rows_at_once(const Program& program) {
+int64_t widest_of(const Program& program) {
   int64_t widest = std::max<int64_t>(program.widest, 1);
   for (const auto& input : program.inputs) widest = std::max(widest, elements(input.shape));
-  const auto fitting = std::bit_floor(static_cast<uint64_t>(kChunkBytes / sizeof(float) / widest));
+  return widest;
+}
+
+int64_t rows_at_once(const Program& program) {
+  const auto fitting = std::bit_floor(static_cast<uint64_t>(kChunkBytes / sizeof(float) / widest_of(program)));
   return std::clamp(static_cast<int64_t>(fitting), kFewestRows, kMostRows);
 }
+
+/// Products may choose their ways by that too.
+bool is_aligned(const at::Tensor& values) { return reinterpret_cast<uintptr_t>(values.const_data_ptr()) % 64 == 0; }
 
 /// `count` rows from `begin`, of which there may be fewer: then the last is repeated.
 at::Tensor filled_chunk(const at::Tensor& values, int64_t begin, int64_t count) {
   const auto there = std::min(count, values.size(0) - begin);
   const auto chunk = values.narrow(0, begin, there);
-  if (there == count) return chunk;
+  if (there == count) return is_aligned(chunk) ? chunk : chunk.clone();
   auto shape = values.sizes().vec();
   shape[0] = count - there;
   return at::cat({chunk, chunk.narrow(0, there - 1, 1).expand(shape)});
+}
+
+/// Whole numbers below it are rows of every table that the program looks up.
+int64_t rows_of_tables(const Program& program) {
+  int64_t fewest = 2;
+  bool found = false;
+  for (const auto& node : program.nodes) {
+    if (!node.op.starts_with("aten.embedding") || node.args.empty()) continue;
+    const auto slots = slots_in(node.args[0]);
+    for (const auto& p : program.parameters) {
+      if (slots != std::vector{p.slot} || p.shape.empty()) continue;
+      fewest = found ? std::min(fewest, p.shape[0]) : p.shape[0];
+      found = true;
+    }
+  }
+  return fewest;
+}
+
+std::vector<at::Tensor> random_rows(const Program& program, int64_t rows, uint64_t seed) {
+  auto generator = at::detail::createCPUGenerator(seed);
+  std::vector<at::Tensor> inputs;
+  for (const auto& input : program.inputs) {
+    auto shape = input.shape;
+    shape.insert(shape.begin(), rows);
+    const auto dtype = scalar_type(input.dtype);
+    if (c10::isFloatingType(dtype)) {
+      inputs.push_back(at::randn(shape, generator, at::kFloat).to(dtype));
+    } else {
+      inputs.push_back(at::randint(0, rows_of_tables(program), shape, generator, at::kLong).to(dtype));
+    }
+  }
+  return inputs;
+}
+
+bool same_values(const at::Tensor& a, const at::Tensor& b) {
+  return ((a == b) | ((a != a) & (b != b))).all().item<bool>();
 }
 
 void append_rows(std::vector<at::Tensor>& all, const std::vector<at::Tensor>& chunk, int64_t begin, int64_t rows) {
@@ -70,8 +117,40 @@ Inference::Inference(const std::string& program, ByteView weights)
     : program_(inference_program(program)),
       weights_(load_weights(program_, weights)),
       chain_(make_chain()),
-      plan_(chain_ ? chain_->trunk.head : program_),
-      chunk_rows_(chain_ && chain_->trunk.head.nodes.empty() ? 0 : rows_at_once(program_)) {}
+      plan_(chain_ ? chain_->trunk.head : program_, row_calls(program_, weights_)),
+      chunk_rows_(find_chunk_rows()) {}
+
+int64_t Inference::find_chunk_rows() const {
+  if (program_.coupled || (chain_ && chain_->trunk.head.nodes.empty())) return 0;
+  const c10::InferenceMode mode;
+  int64_t rows = rows_at_once(program_);
+  if (plan_.is_random()) return rows;
+  while (rows > 1 && !places_do_not_matter(rows)) rows /= 2;
+  return rows;
+}
+
+/// Also where random rows are not what the model takes.
+bool Inference::places_do_not_matter(int64_t rows) const try {
+  const int64_t most = kTriedValues / (rows * widest_of(program_));
+  for (int64_t i = 0; i < std::clamp<int64_t>(kMostRows / rows, 2, std::max<int64_t>(most, 2)); ++i) {
+    if (!is_same_elsewhere(rows, i)) return false;
+  }
+  return true;
+} catch (const Error&) {
+  return true;
+}
+
+bool Inference::is_same_elsewhere(int64_t rows, uint64_t seed) const {
+  const auto inputs = random_rows(program_, rows, seed);
+  const auto order = seed % 2 == 0 && rows > 2 ? at::arange(rows).roll(rows / 2 + 1) : at::arange(rows).flip(0);
+  Tensors moved;
+  for (const auto& input : inputs) moved.push_back(input.index_select(0, order));
+  const auto outputs = run_chunk(inputs), others = run_chunk(moved);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i].size(0) == rows && !same_values(outputs[i].index_select(0, order), others[i])) return false;
+  }
+  return true;
+}
 
 std::unique_ptr<const Inference::Chain> Inference::make_chain() const {
   const auto* kernels = usable_dense_kernels();

@@ -3,7 +3,9 @@
 //
 // Rows are run in chunks that stay in cache. A row's outputs are the same bits whatever rows come with it: libtorch's
 // kernels choose their ways by the number of rows, so a chunk always has the same number, the last one filled up with
-// copies of its last row; the kernels of dense.h do not care.
+// copies of its last row; the kernels of dense.h do not care. That a row's place in a chunk does not matter either is
+// tried on random rows when the program is loaded: smaller chunks are taken where it does, at last single rows.
+// A program that couples rows runs on all that come.
 #include <ATen/core/Tensor.h>
 
 #include <memory>
@@ -42,6 +44,9 @@ class Inference {
 
   std::unique_ptr<const Chain> make_chain() const;
   void check_inputs(const Tensors& inputs) const;
+  int64_t find_chunk_rows() const;
+  bool places_do_not_matter(int64_t rows) const;
+  bool is_same_elsewhere(int64_t rows, uint64_t seed) const;
   Tensors run_in_chunks(const Tensors& inputs) const;
   Tensors run_chunk(const Tensors& inputs) const;
   at::Tensor run_chain(const at::Tensor& x) const;
@@ -50,7 +55,7 @@ class Inference {
   Slots weights_;  // a slot vector with parameters, buffers and constants in their places
   const std::unique_ptr<const Chain> chain_;
   const Plan plan_;  // of what is not in the chain
-  const int64_t chunk_rows_;
+  int64_t chunk_rows_ = 0;
 };
 
 }  // namespace stoker::program

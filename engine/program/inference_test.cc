@@ -119,6 +119,53 @@ TEST(Inference, ARowHasTheSameBitsHoweverRowsAreCutAndOrdered) {
   }
 }
 
+/// Products of a few columns and elementwise functions over sizes that are no whole vectors.
+Json narrow_model(bool known_layers) {
+  Writer w;
+  const int x = w.input("x", "feature", {14});
+  const auto layer = [&](int y, const char* name, const std::vector<int64_t>& shape) {
+    const int weight = w.parameter(name, shape);
+    if (known_layers) return w.node("aten.linear.default", {slot(y), slot(weight)});
+    return w.node("aten.matmul.default", {slot(y), slot(w.node("aten.t.default", {slot(weight)}))});
+  };
+  int y = w.node("aten.gelu.default", {slot(x)});
+  y = w.node("aten.tanh.default", {slot(layer(y, "a", {7, 14}))});
+  y = w.node("aten.silu_.default", {slot(layer(y, "b", {3, 7}))});
+  return w.output(y).infer();
+}
+
+TEST(Inference, NarrowLayersAndElementwiseFunctionsDoNotSeeARowsPlace) {
+  at::set_num_threads(1);
+  at::manual_seed(3);
+  const Tensors tensors{{"a", at::randn({7, 14})}, {"b", at::randn({3, 7})}};
+  const auto weights = to_safetensors(tensors);
+  const auto x = at::randn({301, 14});
+  const auto right = at::silu(at::linear(at::tanh(at::linear(at::gelu(x), tensors.at("a"))), tensors.at("b")));
+  for (const bool known_layers : {true, false}) {
+    for (const int64_t widest : {1, 1 << 18}) {
+      auto json = narrow_model(known_layers);
+      json["widest"] = widest;
+      const Inference inference(json.dump(), weights);
+      const auto whole = inference.run({x})[0];
+      EXPECT_TRUE(at::allclose(whole, right, 1e-4, 1e-5));
+      const auto order = at::randperm(301, at::kLong);
+      EXPECT_TRUE(at::equal(inference.run({x.index_select(0, order)})[0], whole.index_select(0, order)));
+      EXPECT_TRUE(at::equal(inference.run({x.slice(0, 100, 103)})[0], whole.slice(0, 100, 103)));
+    }
+  }
+}
+
+TEST(Inference, ACoupledProgramRunsOnAllRowsThatCome) {
+  Writer w;
+  const int x = w.input("x", "feature", {});
+  auto json = w.output(w.node("aten.cumsum.default", {slot(x), 0})).infer();
+  json["coupled"] = "Net (aten.cumsum.default)";
+  const auto weights = to_safetensors({});
+  const Inference inference(json.dump(), weights);
+  EXPECT_EQ(inference.chunk_rows(), 0);
+  EXPECT_TRUE(at::equal(inference.run({at::ones({600})})[0], at::arange(1, 601, at::kFloat)));
+}
+
 TEST(Inference, WideRowsRunFewAtOnceAndAPlainChainAllThatCome) {
   at::set_num_threads(1);
   const auto weights = to_safetensors(mixed_tensors());

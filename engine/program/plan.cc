@@ -131,7 +131,7 @@ Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialis
   check_names(node, schema);
   for (size_t i = 0; i < schema.arguments().size(); ++i) planned.arguments.push_back(resolve_argument(node, schema, i));
   planned.random = randomness_of(op, planned.arguments);
-  if (specialise) planned.call = specialise(node);
+  if (specialise) planned.call = specialise(node, op);
   if (!planned.call) planned.call = [op](Stack& stack) { op.callBoxed(stack); };
   return planned;
 } catch (const Error& e) {
@@ -160,6 +160,10 @@ void Plan::find_last_uses(const Program& program) {
       needed[(*read)->slot] = true;
     }
   }
+}
+
+bool Plan::is_random() const {
+  return std::ranges::any_of(nodes_, [](const auto& node) { return node.random.source != Randomness::Source::none; });
 }
 
 void Plan::run(Slots& slots, const RandomKey& key) const {

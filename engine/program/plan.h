@@ -1,6 +1,8 @@
 #pragma once
 // A program's nodes made ready to run: operators resolved, constant arguments converted, last uses known.
 // Immutable; any number of threads may run one plan, each on slots of its own.
+#include <ATen/core/dispatch/Dispatcher.h>
+
 #include <functional>
 #include <string>
 #include <vector>
@@ -14,7 +16,7 @@ namespace stoker::program {
 /// Takes a node's arguments off the stack and leaves its results there.
 using Call = std::function<void(std::vector<c10::IValue>& stack)>;
 /// A call that does a node's work in a better way than its operator, or an empty one.
-using Specialise = std::function<Call(const Node& node)>;
+using Specialise = std::function<Call(const Node& node, const c10::OperatorHandle& op)>;
 
 class Plan {
  public:
@@ -26,6 +28,8 @@ class Plan {
   void run(Slots& slots, const RandomKey& key) const;
 
   int slots() const { return slots_; }
+  /// Whether any node draws random numbers.
+  bool is_random() const;
 
  private:
   struct PlannedNode {

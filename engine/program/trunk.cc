@@ -88,7 +88,7 @@ class Finder {
     if (layer.weight == -1 || (biased && layer.bias == -1)) return false;
     const auto& shape = program_.parameters[layer.weight].shape;
     layer.out = shape[0], layer.in = shape[1];
-    if (layer.in * layer.out > kMostWeights || layer.in > kMostInputs || layer.in * layer.out == 0) return false;
+    if (!is_small_layer(layer.in, layer.out)) return false;
     layers_.push_back(layer);
     parameters_.insert(slot_argument(node, 1));
     if (biased) parameters_.insert(slot_argument(node, 2));
@@ -127,6 +127,8 @@ class Finder {
 };
 
 }  // namespace
+
+bool is_small_layer(int64_t in, int64_t out) { return in * out != 0 && in * out <= kMostWeights && in <= kMostInputs; }
 
 std::optional<Trunk> find_trunk(const Program& program) { return Finder(program).find(); }
 

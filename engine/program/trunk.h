@@ -26,6 +26,9 @@ struct Trunk {
   Program head;
 };
 
+/// Whether the kernels of dense.h are made for a linear layer of this size.
+bool is_small_layer(int64_t in, int64_t out);
+
 /// None unless nothing else reads the chain's parameters and what lies inside of it, and its layers are small enough
 /// for the kernels of dense.h. A training program's chain must hold every parameter, and the program have no buffers.
 std::optional<Trunk> find_trunk(const Program& program);

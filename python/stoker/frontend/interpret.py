@@ -39,12 +39,17 @@ class Interpreter:
         slots: list = [None] * self.slots
         for slot, value in values.items():
             slots[slot] = value
-        for (function, args, kwargs, out), dead in zip(self.steps, self.dead, strict=True):
-            result = function(*[read(slots) for read in args], **{name: read(slots) for name, read in kwargs.items()})
-            _store(slots, out, result)
-            for slot in dead:
-                slots[slot] = None
+        for number in range(len(self.steps)):
+            self.step(number, slots)
         return slots
+
+    def step(self, number: int, slots: list) -> None:
+        """Runs one node."""
+        function, args, kwargs, out = self.steps[number]
+        result = function(*[read(slots) for read in args], **{name: read(slots) for name, read in kwargs.items()})
+        _store(slots, out, result)
+        for slot in self.dead[number]:
+            slots[slot] = None
 
     def _step(self, node: dict) -> tuple:
         args = [self._reader(value) for value in node["args"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from stoker.frontend import additivity, buffers, build, structure
+from stoker.frontend import additivity, buffers, build, coupling, structure
 from stoker.frontend.copies import copied
 from stoker.frontend.errors import CompileError
 from stoker.frontend.guard import trained_by, untouched
@@ -64,7 +64,8 @@ def compile(
     infer, dropped = infer_graph.infer_program(inputs)
     weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
-    notes = kept_modes + dropped + _notes(train, weights, buffers.statistics(train_graph.module))
+    coupled = _mark_coupled(infer, weights)
+    notes = kept_modes + dropped + coupled + _notes(train, weights, buffers.statistics(train_graph.module))
     return Compiled(train, infer, weights, shapes, notes)
 
 
@@ -186,6 +187,16 @@ def _check_parameters(model: nn.Module) -> None:
 
 def _example(spec: TensorSpec) -> torch.Tensor:
     return torch.zeros((EXAMPLE_ROWS, *spec.shape), dtype=getattr(torch, spec.dtype))
+
+
+def _mark_coupled(infer: dict, weights: dict) -> list[str]:
+    """Whoever has the inference program must know; the note comes before hours of training."""
+    place = coupling.place_of_coupling(infer, weights)
+    if place is None:
+        return []
+    infer["coupled"] = place
+    return [f"the model's answer for a row depends on the rows beside it, first at {place}: transform will need "
+            "transformGroup"]  # fmt: skip
 
 
 def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from stoker.errors import UserError
 from stoker.ml import layout
 from stoker.ml.models import _StokerModel, output_schema
 from stoker.ml.names import check_names
-from stoker.spark import clock, compat
+from stoker.spark import clock, compat, grouping
 from stoker.spark.clock import Clock
 from stoker.spark.columns import Source
 from stoker.spark.function import Form, Function, Taken
@@ -39,6 +39,9 @@ def register(spark: SparkSession, name: str, model: Any, output: str | None = No
 def function_of(spark: SparkSession, name: str, model: Any, output: str | None) -> tuple[Function, DataType]:
     """What runs in the workers, and the type that it gives."""
     check_names(model)
+    if place := model.compiled.infer.get("coupled"):
+        cure = "a function of SQL gets rows as Spark cuts them: use transform, with transformGroup"
+        raise UserError(f"{grouping.told(place)}; {cure}")
     sources = layout.features_of_program(model, None, model.compiled.infer["inputs"])
     clocks = {sent.zone: clock.of_zone(spark, sent.zone) for source in sources for sent in source.sent if sent.zone}
     forms = tuple(form for form in (_by_column(sources, clocks), _packed(sources)) if form)

@@ -24,8 +24,8 @@ from stoker.ml.added import added_columns, columns_of_outputs
 from stoker.ml.names import check_names
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.program import Compiled
-from stoker.spark import columns, compat
-from stoker.spark.infer import Batches, Scorer
+from stoker.spark import columns, compat, grouping
+from stoker.spark.infer import Batches, Groups, Scorer
 from stoker.spark.outputs import Classification, Outputs, Values
 from stoker.spark.weights import Carried, carried, send
 
@@ -84,16 +84,22 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         if not schema.fields:
             return df
         specs = json.dumps([source.spec() for source in sources])
+        group = self.value("transformGroup")
+        grouping.check(df, group, self._compiled.infer.get("coupled"))
+        if group:
+            scoring = Groups(self.scorer(df.sparkSession, together=True), specs, tuple(inputs))
+            return grouping.append_outputs(df, scoring, inputs, schema, group)
         scoring = Batches(self.scorer(df.sparkSession), specs, tuple(inputs))
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
-    def scorer(self, spark: SparkSession) -> Scorer:
-        """What runs in the workers of a session."""
+    def scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
+        """What runs in the workers of a session: rows in chunks, or all that come at once together."""
         if self._packed is None:
             weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}
             self._packed = json.dumps(self._compiled.infer), carried(program.save_weights(weights))
         infer, weights = self._packed
-        return Scorer(infer, send(spark, weights), self._outputs())
+        told = infer if not together else json.dumps({"coupled": "by transformGroup", **self._compiled.infer})
+        return Scorer(told, send(spark, weights), self._outputs())
 
     def torch(self, into: Any = None) -> Any:
         """The trained model as a torch.nn.Module: `into`, filled; else a copy of the user's module, where this session

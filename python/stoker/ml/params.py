@@ -118,6 +118,10 @@ def _names(value: Any) -> Any:
     return TypeConverters.toListString(value)
 
 
+def _group(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else TypeConverters.toListString(value)
+
+
 class InputParams(HasFeaturesCol, KeywordParams):
     """Which columns are the model's input."""
 
@@ -128,6 +132,9 @@ class InputParams(HasFeaturesCol, KeywordParams):
 
     featuresCols = _param("featuresCols", "numeric columns that are packed into one input, instead of featuresCol",
                           TypeConverters.toListString)  # fmt: skip
+    transformGroup = _param("transformGroup", "for models whose answer for a row depends on the rows beside it: the "
+                            "column whose equal values say which rows transform runs together, or a list of it and the "
+                            "columns by which they are ordered (default: by the model's inputs)", _group)  # fmt: skip
     inputShape = _param("inputShape", "shape of one row as the model wants it, such as [1, 28, 28]", _shape)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,32 @@ class Batches:
         return self.scorer.results((self.columns, dict(zip(self.names, arrays))) for arrays in batches)
 
 
+@dataclass(frozen=True)
+class Groups:
+    """What transform runs where rows belong together: each value of the only column is a group, a list of structs of
+    the inputs, and gives a list as long of structs of the columns that the model adds."""
+
+    scorer: Scorer
+    columns: str
+    names: tuple[str, ...]
+
+    def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        for groups in batches:
+            outputs = [self._together(group.values) for group in groups] or [self._together(groups.flatten())]
+            ends = np.cumsum([0, *(len(output) for output in outputs)])[: len(groups) + 1]
+            yield pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.concat_arrays(outputs))
+
+    def _together(self, rows: Any) -> Any:
+        import pyarrow as pa
+
+        batch = pa.RecordBatch.from_struct_array(rows)
+        engine = loaded(self.scorer)
+        whole = engine.run(Reader(self.columns, part_bytes=sys.maxsize).whole(batch))
+        return to_struct(self.scorer.outputs, whole)
+
+
 class Reader:
     """Reads batches in parts whose tensors take little memory: Spark gives thousands of rows at once, and pictures grow
     when they are decoded. Counts the rows of its partition, for messages."""
@@ -69,6 +96,9 @@ class Reader:
         """The tensors of some rows after the other; at least once."""
         for begin in range(0, max(batch.num_rows, 1), self._rows):
             yield self._reader.read(batch.slice(begin, self._rows))
+
+    def whole(self, batch: Any) -> Any:
+        return self._reader.read(batch)
 
 
 class _Readers(dict):
