@@ -94,6 +94,7 @@ def test_what_is_no_module_is_refused(model, message):
         ({"outputKind": "odds"}, "outputKind must be one of 'auto', 'logits'"),
         ({"numShards": 1, "numWorkers": 2}, r"numShards \(1\) must not be smaller than numWorkers \(2\)"),
         ({"numShards": 4, "numWorkers": 2, "assign": "partition"}, r"numShards \(4\) must equal numWorkers \(2\)"),
+        ({"numShards": 70_000, "batchSize": 100_000}, r"numShards \(70000\) must not be larger than 32768"),
         ({"idCol": "id", "assign": "partition"}, "idCol decides nothing with assign='partition'"),
         ({"batchSize": 3, "numShards": 4}, r"batchSize \(3\) is smaller than the number of shards \(4\)"),
     ],

@@ -27,7 +27,8 @@ void ReadAhead::stop() {
   reading_ = {};
   for (Window& window : windows_) window.part = {};
   parts_.clear();
-  course_.stopped = interrupted_.load();
+  course_.stopped = false;
+  if (interrupted_) course_.stopped = true;  // looked at last, so that no interrupt is lost
 }
 
 void ReadAhead::interrupt() {

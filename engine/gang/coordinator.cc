@@ -14,6 +14,9 @@
 namespace stoker::gang {
 namespace {
 
+/// So that the start message, which has each shard's rows, digest and owner, fits a frame.
+constexpr int kMostShards = 32'768;
+
 using Json = nlohmann::json;
 using net::ConnectionId;
 using net::Frame;
@@ -121,6 +124,8 @@ struct Coordinator::Impl : net::LoopHandler {
 
 Coordinator::Impl::Impl(const CoordinatorOptions& options) : options(options) {
   if (options.workers < 1 || options.shards < 1) fail_user("a fit needs at least one worker and one shard");
+  if (options.shards > kMostShards)
+    fail_user(options.shards, " shards are more than the ", kMostShards, " that can be");
   STOKER_CHECK(options.heartbeat > 0);
   net::Fd listener = net::listen_tcp(options.bind_host);
   port = net::local_port(listener.get());

@@ -72,6 +72,8 @@ struct IoLoop::Impl {
   void send(ConnectionId id, Bytes frame);
   void close(ConnectionId id);
   void drop(ConnectionId id, const std::string& reason);
+  void tell_closed(ConnectionId id, const std::string& reason);
+  void tell_again();
   void guarded(ConnectionId id, const std::function<void(Connection&)>& body);
   void tick(TimePoint now);
   void drop_late(TimePoint now);
@@ -86,6 +88,8 @@ struct IoLoop::Impl {
 
   std::map<ConnectionId, Connection> connections;
   std::set<ConnectionId> strangers;
+  std::map<ConnectionId, std::string>
+      untold;  // connections whose end the handler could not take in, and why they ended
   TimePoint next_tick = Clock::now();
   bool accepting = true;
   bool stopping = false;
@@ -234,7 +238,21 @@ void IoLoop::Impl::drop(ConnectionId id, const std::string& reason) {
   if (found == connections.end()) return;
   const bool tell = !found->second.closing && strangers.erase(id) == 0;
   connections.erase(found);
-  if (tell) handler.closed(id, reason);
+  if (tell) tell_closed(id, reason);
+}
+
+/// No connection is at fault for what the handler throws here: it is told again at the next tick.
+void IoLoop::Impl::tell_closed(ConnectionId id, const std::string& reason) {
+  try {
+    handler.closed(id, reason);
+    untold.erase(id);
+  } catch (const std::exception&) {
+    untold.emplace(id, reason);
+  }
+}
+
+void IoLoop::Impl::tell_again() {
+  for (const auto& [id, reason] : std::map(untold)) tell_closed(id, reason);
 }
 
 void IoLoop::Impl::tick(TimePoint now) {
@@ -244,7 +262,11 @@ void IoLoop::Impl::tick(TimePoint now) {
     accepting = true;
     watch(EPOLL_CTL_MOD, listener.get(), EPOLLIN, kListener);
   }
-  handler.tick(now);
+  tell_again();
+  try {
+    handler.tick(now);
+  } catch (const std::exception&) {  // such as lack of memory: the next tick finds all as it is now
+  }
 }
 
 void IoLoop::Impl::drop_late(TimePoint now) {

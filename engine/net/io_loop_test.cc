@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 
 #include "net/handshake.h"
 
@@ -27,7 +29,11 @@ class Echo : public LoopHandler {
     loop->send(id, frame.kind + 1, frame.generation, frame.body);
   }
   void closed(ConnectionId, const std::string& reason) override {
+    if (without_memory-- > 0) throw std::bad_alloc();
     note([&] { reasons.push_back(reason); });
+  }
+  void tick(TimePoint) override {
+    if (without_memory > 0) throw std::bad_alloc();
   }
   template <typename Change>
   void note(Change change) {
@@ -45,6 +51,7 @@ class Echo : public LoopHandler {
   }
 
   IoLoop* loop = nullptr;
+  std::atomic<int> without_memory = 0;  // that many ends of connections are told in vain, and all ticks meanwhile
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<ConnectionId> open;
@@ -184,6 +191,16 @@ TEST(IoLoop, WhatTheHandlerThrowsEndsThatConnectionOnly) {
   send(bad, 666, {});
   EXPECT_TRUE(ended(bad, 5));
   EXPECT_EQ(service.echo.reason(), "a kind that nobody wants");
+  send(good, 10, {});
+  EXPECT_EQ(receive(good, 0).kind, 11);
+}
+
+TEST(IoLoop, AHandlerWithoutMemoryAtATickOrAnEndIsToldAgain) {
+  Service service;
+  const Fd good = service.peer();
+  service.echo.without_memory = 3;
+  service.peer();  // and gone
+  EXPECT_EQ(service.echo.reason(), "the connection closed");
   send(good, 10, {});
   EXPECT_EQ(receive(good, 0).kind, 11);
 }

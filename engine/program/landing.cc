@@ -46,7 +46,9 @@ at::Tensor Landing::leaf(int parameter, float* weights) {
   leaf.set_requires_grad(true);
   auto end = c10::make_intrusive<End>(*this, parameter, leaf);
   torch::autograd::impl::set_grad_accumulator(leaf, c10::weak_intrusive_ptr<Node>(end));
-  ends_.push_back(std::move(end));
+  std::erase_if(ends_, [](const Held& held) { return held.leaf.expired(); });
+  ends_.push_back({std::move(end), Held::Leaf(leaf.getIntrusivePtr())});
+  places_.clear();  // of a generation before this
   return leaf;
 }
 

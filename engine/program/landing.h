@@ -28,6 +28,12 @@ class Landing {
 
  private:
   struct End;
+  /// Leaves hold their ends weakly.
+  struct Held {
+    using Leaf = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+    c10::intrusive_ptr<torch::autograd::Node> end;
+    Leaf leaf;
+  };
 
   const optim::Arena& arena_;
   const std::vector<optim::Extent> padding_;
@@ -35,7 +41,7 @@ class Landing {
   const std::vector<at::Tensor>* current_ = nullptr;
   float* gradient_ = nullptr;
   std::vector<bool> landed_;
-  std::vector<c10::intrusive_ptr<torch::autograd::Node>> ends_;  // leaves hold them weakly
+  std::vector<Held> ends_;
 };
 
 }  // namespace stoker::program

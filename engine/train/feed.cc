@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/pulse.h"
 #include "data/gather.h"
+#include "program/plan.h"
 
 namespace stoker::train {
 namespace {
@@ -65,7 +66,7 @@ data::RowsAt Feed::stored(int64_t step, int shard) {
 }
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
-std::vector<at::Tensor> Feed::gather(int64_t step, int shard) {
+std::vector<at::Tensor> Feed::gather(int64_t step, int shard) try {
   const uint64_t numbers[] = {seed_, epoch_, static_cast<uint64_t>(shard), kDraws};
   const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(plan_.rows(step, shard).begin)};
   const auto from = stored(step, shard);
@@ -74,6 +75,8 @@ std::vector<at::Tensor> Feed::gather(int64_t step, int shard) {
     batch.push_back(data::gather_batch(store_, c, from, &draws));
   pulse::beat();
   return batch;
+} catch (...) {
+  program::rethrow_as_error("gathering a micro-batch");
 }
 
 }  // namespace stoker::train

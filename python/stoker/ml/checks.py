@@ -12,6 +12,7 @@ from stoker.spark.outputs import KINDS
 _POSITIVE = ("batchSize", "epochs", "numWorkers", "minWorkers", "numShards", "threads", "checkpointInterval",
              "checkpointKeep")  # fmt: skip
 _NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout", "lossTimeout", "maxRestarts")
+MOST_SHARDS = 32_768  # the engine's kMostShards
 _CHOICES = {
     "assign": ("hash", "partition"),
     "onBadRow": ("error", "skip"),
@@ -50,6 +51,8 @@ def _check_gang(value: Callable[[str], Any]) -> None:
     workers, shards = value("numWorkers"), shards_of(value)
     if shards < workers:
         raise UserError(f"numShards ({shards}) must not be smaller than numWorkers ({workers}): a worker owns shards")
+    if shards > MOST_SHARDS:
+        raise UserError(f"numShards ({shards}) must not be larger than {MOST_SHARDS}")
     if value("minWorkers") is not None and value("minWorkers") > workers:
         raise UserError(f"minWorkers ({value('minWorkers')}) must not be larger than numWorkers ({workers})")
     if value("assign") == "partition" and (value("minWorkers") or workers) != workers:
