@@ -1,11 +1,29 @@
 #include "program/format.h"
 
+#include <utility>
+
 #include "base/error.h"
 
 namespace stoker::program {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr int kMostDepth = 64;                       // of JSON in JSON
+constexpr int kMostSlots = 1 << 22;                  // each is there before anything runs
+constexpr int64_t kMostElements = int64_t{1} << 48;  // of one shape
+
+template <typename T>
+bool is_number_of(const Json& v) {
+  if (v.is_number_unsigned()) return std::in_range<T>(v.get<uint64_t>());
+  return v.is_number_integer() && std::in_range<T>(v.get<int64_t>());
+}
+
+/// Functions that follow the nesting would run out of stack.
+bool check_depth(int depth, Json::parse_event_t, Json&) {
+  if (depth > kMostDepth) fail_user("the program is nested deeper than ", kMostDepth, " levels");
+  return true;
+}
 
 // A JSON object together with its place in the program, for messages.
 class Reader {
@@ -47,7 +65,7 @@ class Reader {
     else if constexpr (std::is_same_v<T, double>)
       return v.is_number();
     else if constexpr (std::is_integral_v<T>)
-      return v.is_number_integer();
+      return is_number_of<T>(v);
     else if constexpr (std::is_same_v<T, std::string>)
       return v.is_string();
     else
@@ -73,6 +91,9 @@ std::vector<int64_t> read_shape(const Reader& at) {
   for (const auto n : shape) {
     if (n < 0) at.fail("a dimension of the shape is negative");
   }
+  int64_t product = 1;
+  for (const auto n : shape)
+    if (__builtin_mul_overflow(product, n, &product) || product > kMostElements) at.fail("the shape is too large");
   return shape;
 }
 
@@ -112,7 +133,7 @@ Node read_node(const Reader& at) {
   node.args.assign(args.begin(), args.end());
   for (const auto& [name, value] : kwargs.items()) node.kwargs.emplace_back(name, value);
   for (const auto& slot : out) {
-    if (!slot.is_null() && !slot.is_number_integer()) at.fail("field \"out\" holds something that is no slot");
+    if (!slot.is_null() && !is_number_of<int>(slot)) at.fail("field \"out\" holds something that is no slot");
     node.out.push_back(slot.is_null() ? -1 : slot.get<int>());
   }
   return node;
@@ -144,7 +165,7 @@ void collect_slots(const Json& value, std::vector<int>& slots) {
     for (const auto& item : value) collect_slots(item, slots);
   } else if (value.is_object() && value.contains("slot")) {
     const auto& slot = value["slot"];
-    if (!slot.is_number_integer()) fail_user("a slot is a number, not ", slot.dump());
+    if (!is_number_of<int>(slot)) fail_user("a slot is a number, not ", slot.dump().substr(0, 60));
     slots.push_back(slot.get<int>());
   }
 }
@@ -211,7 +232,7 @@ void check_header(const Json& json) {
 }  // namespace
 
 Program parse_program(const std::string& text) {
-  const auto json = Json::parse(text, nullptr, false);
+  const auto json = Json::parse(text, check_depth, false);
   if (json.is_discarded()) fail_user("the program is truncated or damaged: it is not valid JSON");
   check_header(json);
   const Reader at(json, "the program");
@@ -224,6 +245,7 @@ Program parse_program(const std::string& text) {
   program.constants = at.list("constants", read_constant);
   program.slots = at.get<int>("slots");
   if (program.slots < 0) at.fail("field \"slots\" is negative");
+  if (program.slots > kMostSlots) at.fail("has ", program.slots, " slots; ", kMostSlots, " are the most");
   program.nodes = at.list("nodes", read_node);
   program.outputs = at.list("outputs", [](const Reader& r) {
     return Output{r.get<std::string>("name"), r.get<int>("slot")};

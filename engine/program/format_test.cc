@@ -52,6 +52,16 @@ TEST(Format, ForeignFiles) {
   EXPECT_TRUE(has(parse_error(changed("/kind", "test")), "\"kind\" cannot be \"test\""));
 }
 
+TEST(Format, ProgramsThatAskForTooMuchAreRefused) {
+  EXPECT_TRUE(has(parse_error(changed("/slots", 1 << 30)), "has 1073741824 slots"));
+  EXPECT_TRUE(has(parse_error(changed("/slots", int64_t{1} << 32)), "field \"slots\" has the wrong type"));
+  const auto huge = Json::array({int64_t{1} << 40, int64_t{1} << 40});
+  EXPECT_TRUE(has(parse_error(changed("/parameters/0/shape", huge)), "parameters[0]: the shape is too large"));
+  EXPECT_TRUE(has(parse_error(changed("/nodes/0/out/0", int64_t{1} << 32)), "holds something that is no slot"));
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_TRUE(has(user_error([&] { parse_program(deep); }), "nested deeper than 64 levels"));
+}
+
 TEST(Format, MissingFieldsAndWrongTypesSayWhere) {
   auto json = small();
   json["nodes"][1].erase("where");

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/pulse.h"
+#include "program/operators.h"
 #include "program/symbols.h"
 
 namespace stoker::program {
@@ -17,14 +18,9 @@ using c10::IValue;
 using Stack = std::vector<IValue>;
 
 // "aten.add.Tensor" is the dispatcher's "aten::add" with overload "Tensor"; its overload "" is written "default".
-c10::OperatorHandle find_operator(const std::string& op) {
-  const auto first = op.find('.');
-  const auto last = op.rfind('.');
-  if (first == std::string::npos || first == last) fail_user("\"", op, "\" names no operator");
-  auto overload = op.substr(last + 1);
-  if (overload == "default") overload.clear();
-  const auto name = op.substr(0, first) + "::" + op.substr(first + 1, last - first - 1);
-  auto handle = c10::Dispatcher::singleton().findSchema({name, overload});
+c10::OperatorHandle find_operator(const OperatorName& op) {
+  const auto overload = op.overload == "default" ? "" : op.overload;
+  auto handle = c10::Dispatcher::singleton().findSchema({op.space + "::" + op.name, overload});
   if (!handle) fail_user("this build of torch has no such operator");
   return *handle;
 }
@@ -52,6 +48,18 @@ Recipe resolve_argument(const Node& node, const c10::FunctionSchema& schema, siz
   } catch (const Error& e) {
     throw e.within("argument " + argument.name());
   }
+}
+
+void check_texts(const OperatorName& op, const nlohmann::json& value) {
+  if (value.is_string() && !may_say(op, value.get<std::string>()))
+    fail_user(value.dump().substr(0, 60), " is no text that a program may give to an operator");
+}
+
+// Whoever wrote the program: it computes from its inputs and weights and reaches nothing else.
+void check_allowed(const OperatorName& op, const Node& node) {
+  if (!may_name(op)) fail_user("programs may not name this operator (stoker/operators.txt lists those that they may)");
+  for (const auto& value : node.args) check_texts(op, value);
+  for (const auto& [name, value] : node.kwargs) check_texts(op, value);
 }
 
 void check_names(const Node& node, const c10::FunctionSchema& schema) {
@@ -87,6 +95,13 @@ void flatten(Stack& stack) {
     }
   }
   stack = std::move(flat);
+}
+
+Call zeroed(Call call) {
+  return [call = std::move(call)](Stack& stack) {
+    call(stack);
+    for (auto& value : stack) value.toTensor().zero_();
+  };
 }
 
 struct BackwardBeat : torch::autograd::FunctionPreHook {
@@ -126,13 +141,16 @@ Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialis
     planned.call = [call = symbol->call](Stack& stack) { stack.assign(1, call(stack)); };
     return planned;
   }
-  const auto op = find_operator(node.op);
+  const auto name = split_operator(node.op);
+  const auto op = find_operator(name);
+  check_allowed(name, node);
   const auto& schema = op.schema();
   check_names(node, schema);
   for (size_t i = 0; i < schema.arguments().size(); ++i) planned.arguments.push_back(resolve_argument(node, schema, i));
   planned.random = randomness_of(op, planned.arguments);
   if (specialise) planned.call = specialise(node, op);
   if (!planned.call) planned.call = [op](Stack& stack) { op.callBoxed(stack); };
+  if (gives_old_memory(name)) planned.call = zeroed(std::move(planned.call));
   return planned;
 } catch (const Error& e) {
   throw e.within(cat("node ", number, ", ", node.op, ", at ", node.where));

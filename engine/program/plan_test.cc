@@ -40,6 +40,34 @@ TEST(Plan, UnknownOperatorNamesThePlace) {
   EXPECT_TRUE(has(one_node_error("linear", {}), "names no operator"));
 }
 
+TEST(Plan, ProgramsReachNoFilesNoStorageAndNoOtherLibraries) {
+  const auto refused = "programs may not name this operator";
+  EXPECT_TRUE(has(one_node_error("aten.from_file.default", {"/etc/passwd", false, 256}), refused));
+  EXPECT_TRUE(has(one_node_error("aten.resize_.default", {slot(0), {1 << 20}}), refused));
+  EXPECT_TRUE(has(one_node_error("aten.set_.source_Tensor", {slot(0), slot(0)}), refused));
+  EXPECT_TRUE(has(one_node_error("aten._reshape_alias.default", {slot(0), {9}, {1}}), refused));
+  EXPECT_TRUE(has(one_node_error("aten.add.out", {slot(0), slot(0)}), refused));
+  EXPECT_TRUE(has(one_node_error("prims.add.default", {slot(0), slot(0)}), "operator"));
+  EXPECT_TRUE(has(one_node_error("aten.gelu.default", {slot(0)}, {{"approximate", "/etc/passwd"}}),
+                  "no text that a program may give"));
+}
+
+TEST(Plan, TextsOfTheListAndEquationsAreTaken) {
+  EXPECT_EQ(one_node_error("aten.div.Tensor_mode", {slot(0), slot(0), "floor"}), "");
+  EXPECT_EQ(one_node_error("aten.einsum.default", {"bi, bi -> b", {slot(0), slot(0)}}), "");
+}
+
+TEST(Plan, MemoryThatNobodyHasWrittenIsZero) {
+  Writer w;
+  w.input("x", "feature", {2});
+  const int fresh = w.node("aten.empty_like.default", {slot(0)});
+  w.output(fresh);
+  for (int i = 0; i < 20; ++i) {
+    { const auto dirt = at::full({300, 2}, 7.0); }
+    EXPECT_EQ(run(w, at::zeros({300, 2}))[fresh].toTensor().count_nonzero().item<int64_t>(), 0);
+  }
+}
+
 TEST(Plan, WrongArgumentsNameThePlace) {
   EXPECT_TRUE(has(one_node_error("aten.relu.default", {}), "at layer0: argument self is missing"));
   EXPECT_TRUE(has(one_node_error("aten.relu.default", {slot(0), 1}), "takes 1 arguments, and 2 are given"));

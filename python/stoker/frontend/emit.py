@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from stoker.frontend import passes
+from stoker.frontend import operators, passes
 from stoker.frontend.errors import CompileError, line_in_stack, module_of_node, place_of, place_of_node
 
 aten = torch.ops.aten
@@ -171,11 +171,20 @@ def operator_name(node: fx.Node) -> str:
     if target in _READS_VALUES:
         raise CompileError(f"the model reads a tensor's value into Python (item, float, int) at {place_of_node(node)}")
     if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
-        return f"aten.{target._schema.name.partition('::')[2]}.{target._overloadname}"
+        return _aten_name(node, target._schema.name.partition("::")[2], target._overloadname)
     name = getattr(target, "__name__", target)
     raise CompileError(
         f"the operator {name} at {place_of_node(node)} is not one of PyTorch's own (aten) and cannot be compiled"
     )
+
+
+def _aten_name(node: fx.Node, name: str, overload: str) -> str:
+    if not operators.may_name(name, overload):
+        raise CompileError(
+            f"the operator aten.{name} at {place_of_node(node)} is none of those that a program may hold "
+            "(stoker/operators.txt lists them); write it with others"
+        )
+    return f"aten.{name}.{overload}"
 
 
 def where(node: fx.Node) -> str:
