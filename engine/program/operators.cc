@@ -12,7 +12,7 @@ namespace {
 
 /// The lines of the list, made by CMake.
 constexpr std::string_view kLines[] = {
-#include "operators.inc"
+#include "program/operators.inc"
 };
 
 struct Allowed {
