@@ -244,7 +244,8 @@ def test_a_cached_frame_is_refused(spark, folder):
 def test_what_the_fit_asks_for_is_refused(df):
     assert refusal(df, how=Placement(2, 2, "partition")) == "assign is 'partition'"
     assert refusal(df, how=Placement(5, 5)) == "numWorkers is above 4, and each worker would read all rows"
-    assert refusal(df, [features("i64", dtype="int32"), label()]) == "column 'i64' of type bigint is cast to int"
+    mixed = refusal(df, [features("i64", "d", dtype="int64"), label()])
+    assert mixed == "column 'i64' of type bigint is packed with doubles"
     assert refusal(df.withColumn("day", F.current_date()), how=Placement(2, 2, id_column="day")) == \
         "idCol 'day' has type date"  # fmt: skip
 

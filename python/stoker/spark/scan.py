@@ -40,9 +40,8 @@ _ARROW = {
     T.StringType(): pa.string(),
     T.BinaryType(): pa.binary(),
 }
-_WHOLE = {"smallint": 16, "int": 32, "bigint": 64}
-_BITS = {T.BooleanType(): 1, T.ByteType(): 8, T.ShortType(): 16, T.IntegerType(): 32, T.LongType(): 64}
-_NUMBERS = {*_BITS, T.FloatType(), T.DoubleType()}
+_WHOLE = {T.BooleanType(), T.ByteType(), T.ShortType(), T.IntegerType(), T.LongType()}
+_NUMBERS = {*_WHOLE, T.FloatType(), T.DoubleType()}
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _crossings(df: DataFrame, source: Source, kinds: dict[str, T.DataType]) -> l
     theirs = [kinds[name] for name in names]
     to, packed = columns.crossing_type(source, theirs), columns.is_packed(source, theirs)
     for name in names:
-        _check_cast(name, kinds[name], to, packed)
+        _check_cast(name, kinds[name], packed)
         if columns.loses_digits(kinds[name], source, to):
             raise Refused(f"column '{name}' of type {kinds[name].simpleString()} is packed with doubles")
     return [{"name": source.sent_as, "type": to, "columns": names, "packed": packed}]
@@ -144,13 +143,11 @@ def _as_is(name: str, names: list[str], zone: str | None, kinds: dict[str, T.Dat
             "packed": packed}  # fmt: skip
 
 
-def _check_cast(name: str, kind: T.DataType, to: str, packed: bool) -> None:
-    """Casts that neither fail nor depend on spark.sql.ansi.enabled."""
+def _check_cast(name: str, kind: T.DataType, packed: bool) -> None:
+    """Numbers alone are cast, to types that hold them all: that neither fails nor depends on spark.sql.ansi.enabled."""
     inner = kind.elementType if isinstance(kind, T.ArrayType) and not packed else kind
     if inner not in _NUMBERS:
         raise Refused(f"column '{name}' has type {kind.simpleString()}")
-    if to in _WHOLE and _BITS.get(inner, math.inf) > _WHOLE[to]:
-        raise Refused(f"column '{name}' of type {kind.simpleString()} is cast to {to}")
 
 
 def _check_id(name: str, kind: T.DataType) -> None:
