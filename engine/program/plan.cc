@@ -50,16 +50,19 @@ Recipe resolve_argument(const Node& node, const c10::FunctionSchema& schema, siz
   }
 }
 
-void check_texts(const OperatorName& op, const nlohmann::json& value) {
+void check_text(const OperatorName& op, const nlohmann::json& value) {
   if (value.is_string() && !may_say(op, value.get<std::string>()))
     fail_user(value.dump().substr(0, 60), " is no text that a program may give to an operator");
 }
 
+void check_texts(const OperatorName& op, const Node& node) {
+  for (const auto& value : node.args) check_text(op, value);
+  for (const auto& [name, value] : node.kwargs) check_text(op, value);
+}
+
 // Whoever wrote the program: it computes from its inputs and weights and reaches nothing else.
-void check_allowed(const OperatorName& op, const Node& node) {
+void check_allowed(const OperatorName& op) {
   if (!may_name(op)) fail_user("programs may not name this operator (stoker/operators.txt lists those that they may)");
-  for (const auto& value : node.args) check_texts(op, value);
-  for (const auto& [name, value] : node.kwargs) check_texts(op, value);
 }
 
 void check_names(const Node& node, const c10::FunctionSchema& schema) {
@@ -143,10 +146,11 @@ Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialis
   }
   const auto name = split_operator(node.op);
   const auto op = find_operator(name);
-  check_allowed(name, node);
+  check_allowed(name);
   const auto& schema = op.schema();
   check_names(node, schema);
   for (size_t i = 0; i < schema.arguments().size(); ++i) planned.arguments.push_back(resolve_argument(node, schema, i));
+  check_texts(name, node);
   planned.random = randomness_of(op, planned.arguments);
   if (specialise) planned.call = specialise(node, op);
   if (!planned.call) planned.call = [op](Stack& stack) { op.callBoxed(stack); };
