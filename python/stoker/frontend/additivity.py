@@ -23,7 +23,7 @@ _DROPOUTS = {
 _CLASS_LOSSES = {f"aten.{name}.default" for name in ("cross_entropy_loss", "nll_loss_nd", "nll_loss", "nll_loss2d")}
 _BY_FREQUENCY = {"aten.embedding.default", "aten.embedding_bag.default"}  # argument 3: scale_grad_by_freq
 _MEAN, _IGNORED = 1, -100
-_TOLERANCE, _GRADIENT_TOLERANCE = 1e-3, 1e-2
+_TOLERANCE, _GRADIENT_TOLERANCE, _NUMBER_TOLERANCE = 1e-3, 1e-2, 5e-5
 _PER_MICRO_BATCH = (
     "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards gives "
     "another result"
@@ -118,7 +118,7 @@ def _near(whole: Sums, parts: Sums) -> bool:
 
 
 def _near_number(a: float, b: float) -> bool:
-    return not math.isfinite(a) or abs(a - b) <= _TOLERANCE * max(abs(a), abs(b), 1e-6)
+    return not math.isfinite(a) or abs(a - b) <= _NUMBER_TOLERANCE * max(abs(a), abs(b), 1e-6)
 
 
 def without_dropout(program: dict) -> dict:
