@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from conformance.conftest import one_thread  # noqa: F401
 from conformance.harness import Case, EngineRunner
 from stoker.engine import core
 from stoker.optimizer import parse
@@ -65,15 +66,6 @@ OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, foreach=False),
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, foreach=False),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 class Run:
