@@ -120,4 +120,5 @@ def test_two_kills_at_the_same_row_end_the_fit_with_the_setting_to_raise():
                       environment=lambda place, _: faults if place == 1 else {})  # fmt: skip
     with pytest.raises(RuntimeError, match=r"user: two attempts in a row were killed after about .* raise thisSetting"):
         gang.run()
-    assert [data["how"] for kind, data in gang.events if kind == "failed"] == ["vanished"] * 2
+    how = [data["how"] for kind, data in gang.events if kind == "failed"]
+    assert how[:2] == ["vanished"] * 2  # the end itself may be told as a third

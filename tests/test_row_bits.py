@@ -91,7 +91,7 @@ def test_activations(name):
 @pytest.mark.parametrize("name", ["GELU", "Tanh", "SiLU", "Mish", "Softplus", "Sigmoid", "ELU", "LogSigmoid"])
 def test_activations_where_few_rows_are_a_chunk(name):
     inference = engine(nn.Sequential(nn.Linear(6, 9), getattr(nn, name)()), (6,), widest=1 << 18)
-    assert inference.chunk_rows == 4
+    assert inference.chunk_rows in (1, 2, 4)  # as many as this machine's products give the same bits
     check_cuts(inference, random_rows(6)[:61])
 
 

@@ -98,10 +98,6 @@ def _of_plain(converter: Callable) -> Callable:
     return convert
 
 
-def _size(value: Any) -> Any:
-    return value if isinstance(value, str) else TypeConverters.toInt(value)
-
-
 def _shape(value: Any) -> Any:
     """A list of sizes, or a dict of them by input name."""
     if isinstance(value, dict):
@@ -148,8 +144,8 @@ class DataParams(InputParams, HasLabelCol, HasWeightCol):
     directScan = _param("directScan", "whether workers may read Parquet files by themselves where the DataFrame is a "
                         "plain scan of them; the result is the same bits", TypeConverters.toBoolean)  # fmt: skip
     storeMemory = _param("storeMemory", "memory for the rows of one worker, in bytes or as '2g'; what needs more goes "
-                         "to disk, under spark.local.dir (default: half of a worker's share of the free memory)",
-                         _size)  # fmt: skip
+                         "to disk, under spark.local.dir (default: half of a worker's share of the free "
+                         "memory)")  # fmt: skip
 
 
 class ModuleParams(KeywordParams):
