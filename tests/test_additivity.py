@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stoker.frontend import additivity
 from stoker.frontend.torch import CompileError, compile
 from stoker.program import TensorSpec
 
@@ -70,6 +71,16 @@ def test_labels_that_may_be_ignored_are_told():
     )
     assert "labels that are not -100" in told[0]
     assert "labels that are not -100" in notes(ADDITIVE["lambda"], metric=None)[0]  # no classifier, which checks them
+
+
+def test_coupling_that_only_numbers_of_both_signs_show_is_noticed():
+    class Around(nn.Linear):
+        def forward(self, x):
+            h = torch.cat([-x.abs(), x], 1)  # for positive x, every cut has its median between the halves
+            return super().forward(torch.where(h > h.median(), h, -h))
+
+    compiled = compile(Around(12, 3), nn.CrossEntropyLoss(), [TensorSpec("x", "float32", (6,))], CLASSES)
+    assert additivity.notes(compiled.train, compiled.weights)[0].startswith(NOTICED)
 
 
 ADDITIVE = {

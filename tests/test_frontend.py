@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from conformance import models
+from conformance.harness import infer_with_engine
 from stoker.frontend.torch import CompileError, compile, default_output_kind, infer_input_shape
 from stoker.program import Compiled, ProgramModule, TensorSpec, load_weights, save_weights
 
@@ -68,6 +69,28 @@ def test_training_and_inference_differ_where_the_modes_do():
     assert [(b["name"], b["rule"]) for b in compiled.train["buffers"]] == [
         ("1.running_mean", "mean"), ("1.running_var", "mean"), ("1.num_batches_tracked", "count")]  # fmt: skip
     assert compiled.infer["buffers"] == []
+
+
+class AlwaysTraining(nn.Module):
+    """Counts its calls and notes its statistics in evaluation too; no answer depends on them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.calls += 1
+        statistics = self.norm.running_mean, self.norm.running_var
+        return nn.functional.batch_norm(self.layer(x), *statistics, training=True)
+
+
+def test_evaluation_leaves_buffers_alone():
+    compiled = compile(AlwaysTraining(), nn.CrossEntropyLoss(), X, Y)
+    assert {b["name"] for b in compiled.train["buffers"]} == {"calls", "norm.running_mean", "norm.running_var"}
+    assert compiled.infer["buffers"] == []
+    rows = [torch.randn(7, 4).numpy()]
+    assert np.array_equal(*(infer_with_engine(compiled, rows)["output"] for _ in range(2)))
 
 
 class AsksForTheMode(nn.Module):

@@ -90,6 +90,17 @@ def count_by_two(self, x):
     return x
 
 
+def count_calls(self, x):
+    self.count += 1
+    return x / self.count
+
+
+def count_twice(self, x):
+    self.count += 1
+    self.count.add_(1)
+    return x
+
+
 class Double(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -138,6 +149,7 @@ def wrong_shape(self, x):
         (numpy_inside, "numpy", "cannot be compiled"),
         (moving_state, "call", "changes 'body.1.state' in place"),
         (count_by_two, "call", "changes 'body.1.count' in place"),
+        (count_twice, "call", "changes 'body.1.count' in place once more"),
         (custom_function, "function", "Double is a custom torch.autograd.Function"),
         (custom_operator, "call", "not one of PyTorch's own"),
         (mixed_precision, "call", "mixed precision"),
@@ -151,6 +163,11 @@ def test_the_error_names_module_class_and_line(act, marker, text, capfd):
     assert f"body.1 (Inner), {line_of(marker)}" in message
     assert "torch.export" not in message and "\n" not in message
     assert capfd.readouterr() == ("", "")
+
+
+def test_answers_that_depend_on_how_often_the_model_was_asked():
+    message = error_of(Model(count_calls))
+    assert message.startswith("the model changes 'body.1.count' in evaluation mode too, and its outputs depend on it")
 
 
 def embedding_with_max_norm():

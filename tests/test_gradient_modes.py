@@ -428,6 +428,20 @@ def test_what_would_be_frozen_at_its_first_value_is_refused(model, text):
     assert text in error_of(model)
 
 
+def test_memory_behind_a_table_whose_row_0_is_padding_is_refused():
+    class Texts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.calls = nn.Embedding(7, 2, padding_idx=0), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.words(x).sum(1) * self.calls
+
+    with pytest.raises(CompileError, match="remembers something"):
+        compile(Texts(), F.cross_entropy, [TensorSpec("x", "int64", (3,))], CLASSES)
+
+
 def test_a_loss_that_assigns_to_its_buffer_is_refused():
     class Centred(nn.Module):
         def __init__(self):
@@ -462,3 +476,31 @@ def test_a_model_that_keeps_what_it_computed_may():
     model = Keeps(4, 2)
     model(ROWS)  # the attribute is now a tensor with a history, which deepcopy would refuse
     assert compile(model, nn.CrossEntropyLoss(), FEATURES, CLASSES).notes == []
+
+
+SAME_TENSORS = {
+    "cast": lambda h: h.to(torch.float32),
+    "type_as": lambda h: h.type_as(h),
+    "idle dropout": lambda h: F.dropout(h, 0.5, training=False),
+    "flatten": lambda h: h.flatten(1),
+    "contiguous": lambda h: h.contiguous(),
+    "at least two": torch.atleast_2d,
+    "real": lambda h: h.real,
+    "sum to its own size": lambda h: h.sum_to_size(h.shape),
+    "view": lambda h: h.view_as(h),
+    "slice": lambda h: h[:],
+    "reshape": lambda h: h.reshape(-1, 4),
+}
+
+
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("same", SAME_TENSORS.values(), ids=SAME_TENSORS)
+def test_what_gives_back_its_argument_keeps_the_gradient_where_gradients_are_off(same, used):
+    """Where PyTorch gives the very tensor back; a view is another."""
+
+    def part(_, h):
+        with torch.no_grad():
+            other = same(h)
+        return other if used else h
+
+    same_as_torch(Net(part))

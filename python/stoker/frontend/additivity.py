@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from stoker.frontend.errors import CompileError
 from stoker.frontend.interpret import Interpreter, find_operator
 
-_CUTS = ([7], [2, 5], [3, 4])
+_CUTS = ([9], [2, 7], [4, 3, 2])
 _CUTS_OF_LARGE_ROWS = ([5], [2, 3])
 _LARGE_ROW = 20_000  # values
 # operator -> position and value of the argument that turns its dropout off
@@ -45,8 +46,8 @@ class Sums:
     def add(self, numerator: float, denominator: float, gradients: list[torch.Tensor]) -> None:
         self.numerator += numerator
         self.denominator += denominator
-        before = self.gradients or [torch.zeros_like(gradient) for gradient in gradients]
-        self.gradients = [a + b for a, b in zip(before, gradients, strict=True)]
+        before = self.gradients
+        self.gradients = gradients if before is None else [a + b for a, b in zip(before, gradients, strict=True)]
 
 
 def notes(train: dict, weights: dict) -> list[str]:
@@ -86,16 +87,17 @@ def _scales_by_frequency(node: dict) -> bool:
 def _adds_up(program: dict, weights: dict) -> bool:
     """True also where no random rows are found that the model takes."""
     interpreter = Interpreter(program)
+    fixed = _fixed(program, weights)
     large = sum(math.prod(entry["shape"]) for entry in program["inputs"]) > _LARGE_ROW
     cuts = _CUTS_OF_LARGE_ROWS if large else _CUTS
-    for largest in dict.fromkeys((_classes(program), 2)):
-        rows = _random_rows(program, sum(cuts[0]), largest)
+    for rows in _random_batches(program, sum(cuts[0])):
         try:
-            whole, *parts = (_sums(interpreter, program, weights, rows, cut) for cut in cuts)
+            whole, *parts = (_sums(interpreter, program, weights, {**fixed, **rows}, cut) for cut in cuts)
         except (RuntimeError, IndexError, ValueError) as error:  # the random rows are not what the model expects
             _refuse_spoilt(error)
             continue
-        return all(_near(whole, part) for part in parts)
+        if math.isfinite(whole.numerator):
+            return all(_near(whole, part) for part in parts)
     return True
 
 
@@ -107,7 +109,7 @@ def _refuse_spoilt(error: Exception) -> None:
 
 
 def _near(whole: Sums, parts: Sums) -> bool:
-    """Also where the random rows give no number, which says nothing."""
+    """Also where a gradient or denominator is no number, which says nothing."""
     if not (_near_number(whole.numerator, parts.numerator) and _near_number(whole.denominator, parts.denominator)):
         return False
     total = math.sqrt(sum(float(gradient.square().sum()) for gradient in whole.gradients))
@@ -148,16 +150,20 @@ def _classes(program: dict) -> int:
     return max(2, min([*sizes, *(tables[slot] for slot in looked_up if slot in tables)], default=2))
 
 
-def _random_rows(program: dict, rows: int, largest: int) -> dict[int, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return {entry["slot"]: _random(entry, rows, largest, generator) for entry in program["inputs"]}
+def _random_batches(program: dict, rows: int) -> Iterator[dict[int, torch.Tensor]]:
+    """Of several kinds: not every model takes every number."""
+    for signed in (True, False):
+        for largest in dict.fromkeys((_classes(program), 2)):
+            generator = torch.Generator().manual_seed(0)
+            yield {e["slot"]: _random(e, rows, largest, signed, generator) for e in program["inputs"]}
 
 
-def _random(entry: dict, rows: int, largest: int, generator: torch.Generator) -> torch.Tensor:
+def _random(entry: dict, rows: int, largest: int, signed: bool, generator: torch.Generator) -> torch.Tensor:
     """Whole numbers: every value if there are so many places, and the first and the last in any case."""
     shape, dtype = (rows, *entry["shape"]), getattr(torch, entry["dtype"])
     if dtype.is_floating_point:
-        return torch.rand(shape, generator=generator, dtype=dtype)
+        draw = torch.randn if signed and entry["role"] == "feature" else torch.rand
+        return draw(shape, generator=generator, dtype=dtype)
     count = math.prod(shape)
     values = torch.randint(0, largest, (count,), generator=generator)
     values[: min(count, largest)] = torch.arange(largest)[-min(count, largest) :]
@@ -165,21 +171,29 @@ def _random(entry: dict, rows: int, largest: int, generator: torch.Generator) ->
     return values[torch.randperm(count, generator=generator)].reshape(shape).to(dtype)
 
 
-def _sums(interpreter: Interpreter, program: dict, weights: dict, rows: dict, parts: list[int]) -> Sums:
+def _fixed(program: dict, weights: dict) -> dict[int, torch.Tensor]:
+    """Parameters and constants, which no run changes."""
+    kept = {e["slot"]: torch.from_numpy(weights[e["name"]]) for e in (*program["constants"], *program["parameters"])}
+    for entry in program["parameters"]:
+        kept[entry["slot"]].requires_grad_()
+    return kept
+
+
+def _sums(interpreter: Interpreter, program: dict, weights: dict, values: dict, parts: list[int]) -> Sums:
     sums, start = Sums(), 0
     for size in parts:
-        part = {slot: tensor[start : start + size] for slot, tensor in rows.items()}
+        part = dict(values)
+        for entry in program["inputs"]:
+            part[entry["slot"]] = values[entry["slot"]][start : start + size]
         sums.add(*_part(interpreter, program, weights, part, size))
         start += size
     return sums
 
 
 def _part(interpreter: Interpreter, program: dict, weights: dict, values: dict, size: int) -> tuple:
-    for entry in program["constants"]:
-        values[entry["slot"]] = torch.from_numpy(weights[entry["name"]])
-    for entry in (*program["parameters"], *program["buffers"]):
+    for entry in program["buffers"]:
         values[entry["slot"]] = torch.from_numpy(weights[entry["name"]].copy())
-    parameters = [values[entry["slot"]].requires_grad_() for entry in program["parameters"]]
+    parameters = [values[entry["slot"]] for entry in program["parameters"]]
     with torch.enable_grad():
         slots = interpreter.run(values)
         numerator = slots[program["loss"]["numerator"]]

@@ -31,11 +31,12 @@ def rules(gm: fx.GraphModule, names: dict[fx.Node, str]) -> dict[str, str]:
 
 def _note(found: dict[str, str], name: str, node: fx.Node, argument: fx.Node) -> None:
     rule = _rule(node, argument)
-    if rule is None or found.get(name, rule) != rule:
-        place = place_of_node(node)
+    if rule is None or name in found:
+        place, again = place_of_node(node), " once more" if name in found else ""
+        at = f" at {place}" if place else ""
         raise CompileError(
-            f"the model changes {name!r} in place by {node.target}{f' at {place}' if place else ''}: only batch-norm "
-            "statistics and counters that grow by one can be kept exact over several workers"
+            f"the model changes {name!r} in place{again} by {node.target}{at}: only batch-norm statistics and counters "
+            "that grow by one, once in a step, can be kept exact over several workers"
         )
     found[name] = rule
 
@@ -49,6 +50,13 @@ def _rule(node: fx.Node, argument: fx.Node) -> str | None:
     if node.target in _ADD_ONE and node.args[1] == 1 and not node.kwargs and value.dtype == torch.int64:
         return "count"
     return None
+
+
+def forget_statistics(gm: fx.GraphModule) -> None:
+    """Norms by the batch's own statistics no longer note them; their results are the same."""
+    for node in gm.graph.nodes:
+        if node.target in _NORMS and node.args[5]:
+            node.args = (*node.args[:3], None, None, *node.args[5:])
 
 
 def statistics(gm: fx.GraphModule) -> list[str]:

@@ -85,12 +85,23 @@ class Graph:
         """The program, and notes on outputs that were left out."""
         results = self.results()
         found, notes = self._row_outputs([(name, results[index]) for name, index in self.trace.outputs])
-        emitter = Emitter(self.module.graph, [node for _, node in found])
+        written = buffers.rules(self.module, self._named_nodes())
+        buffers.forget_statistics(self.module)
+        emitter = Emitter(self.module.graph, [node for _, node in found], keeps_state=False)
+        self._refuse_changing_answers([name for name in written if self.others.get(name) in emitter.live])
         program = self._program(emitter, inputs, ["feature"] * len(inputs))
         program["kind"] = "infer"
         program["outputs"] = [self._output(emitter, name, node) for name, node in found]
         program["widest"] = max(map(values_of_one_row, emitter.live), default=0)
         return program, notes
+
+    @staticmethod
+    def _refuse_changing_answers(read: list[str]) -> None:
+        if read:
+            raise CompileError(
+                f"the model changes {read[0]!r} in evaluation mode too, and its outputs depend on it: a row's answer "
+                "would depend on how many batches came before; change it only if self.training"
+            )
 
     def _program(self, emitter: Emitter, specs: list[TensorSpec], roles: list[str]) -> dict:
         inputs = [

@@ -35,11 +35,11 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def live_nodes(graph: fx.Graph, wanted: list[fx.Node]) -> set[fx.Node]:
-    """What `wanted` needs, and writes to memory that it, or a buffer, shares."""
+def live_nodes(graph: fx.Graph, wanted: list[fx.Node], keeps_state: bool = True) -> set[fx.Node]:
+    """What `wanted` needs, and writes to memory that it shares; or that a buffer shares, if the program keeps them."""
     groups = _memory_groups(graph)
     live: set[fx.Node] = set()
-    touched: set[fx.Node] = {groups[node] for node in graph.nodes if node.op == "placeholder"}
+    touched: set[fx.Node] = {groups[node] for node in graph.nodes if keeps_state and node.op == "placeholder"}
     todo = list(wanted)
     nodes = list(graph.nodes)
     while todo:
@@ -73,10 +73,10 @@ def _memory_groups(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
 class Emitter:
     """Gives slots to the nodes that are live and writes them."""
 
-    def __init__(self, graph: fx.Graph, wanted: list[fx.Node]):
+    def __init__(self, graph: fx.Graph, wanted: list[fx.Node], keeps_state: bool = True):
         self.graph = graph
         self.wanted = set(wanted)
-        self.live = live_nodes(graph, wanted)
+        self.live = live_nodes(graph, wanted, keeps_state)
         self.slot_of: dict[fx.Node, int] = {}
         self.slots = 0
 

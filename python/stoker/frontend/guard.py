@@ -29,6 +29,7 @@ _REFUSED: dict[Callable, str] = {
     torch.autograd.backward: _GRADIENTS.format("torch.autograd.backward"),
     torch.autograd.grad: _GRADIENTS.format("torch.autograd.grad"),
 }
+_DROPOUTS = (nn.functional.dropout, torch.dropout)
 _SETS_REQUIRES_GRAD = (Tensor.requires_grad_, Tensor.requires_grad.__set__)
 
 
@@ -50,6 +51,8 @@ class Guard(TorchFunctionMode):
         args, kwargs = tree_map_only(Tensor, self._traced, (tuple(args), kwargs or {}))
         if func in _SETS_REQUIRES_GRAD:
             self._check_setting(*args, **kwargs)
+        if func in _DROPOUTS and _is_idle(*args, **kwargs):
+            return args[0] if args else kwargs["input"]
         return (Tensor.detach if func == Tensor.data.__get__ else func)(*args, **kwargs)
 
     def _traced(self, tensor: Tensor) -> Tensor:
@@ -67,6 +70,11 @@ class Guard(TorchFunctionMode):
     def _error(self, text: str) -> CompileError:
         place = errors.place_of_frames(errors.frames_of_caller(), self.model)
         return CompileError(f"the model or loss {text}{f' (at {place})' if place else ''}")
+
+
+def _is_idle(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, train: bool = True) -> bool:
+    """PyTorch then gives the very tensor back, which a trace does not."""
+    return p == 0 or not (training and train)
 
 
 def trained_by(loss: Tensor) -> set[int]:

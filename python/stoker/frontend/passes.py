@@ -6,6 +6,7 @@ import operator
 
 import torch
 from torch import fx
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from stoker.frontend.errors import CompileError, place_of_node
 
@@ -195,6 +196,8 @@ class _Inliner:
         return ()
 
     def copy(self, node: fx.Node, values: dict, grad: bool):
+        if not grad and _returns_argument(node):
+            return values[node.args[0]]  # with the gradient that it has
         made = self.graph.node_copy(node, lambda arg: values[arg] if grad else self.operand(values[arg]))
         if grad:
             return made
@@ -237,6 +240,33 @@ def _returns_changed(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     returned = schema.returns if schema is not None else ()
     return len(returned) == 1 and returned[0].alias_info is not None and returned[0].alias_info.is_write
+
+
+def _returns_argument(node: fx.Node) -> bool:
+    """Whether the result is the first argument itself, no view or copy: a cast to its own type, idle dropout, flatten
+    of what is flat. Tried without values, since it may depend on strides."""
+    first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+    before, after = (part.meta.get("val") if part else None for part in (first, node))
+    if not all(isinstance(val, torch.Tensor) for val in (before, after)) or len(node.all_input_nodes) > 2:
+        return False
+    if before.shape != after.shape or before.dtype != after.dtype or changed_arguments(node):
+        return False
+    stand_ins = {arg: _without_values(arg.meta.get("val")) for arg in node.all_input_nodes}
+    try:
+        with torch.no_grad(), unset_fake_temporarily():
+            return (
+                node.target(*fx.map_arg(node.args, stand_ins.get), **fx.map_arg(node.kwargs, stand_ins.get))
+                is (stand_ins[first])
+            )
+    except (RuntimeError, TypeError, NotImplementedError):
+        return False
+
+
+def _without_values(value):
+    if isinstance(value, torch.Tensor):
+        sizes, strides = (list(map(int, parts)) for parts in (value.shape, value.stride()))
+        return torch.empty_strided(sizes, strides, dtype=value.dtype, device="meta")
+    return int(value) if isinstance(value, torch.SymInt) else value
 
 
 def changed_arguments(node: fx.Node) -> list[fx.Node]:

@@ -84,10 +84,11 @@ def refuse_memory(module: nn.Module, names: list[str], examples: dict[str, torch
     if not names:
         return
     (model,) = copied(module)
-    first = _outputs(model, examples)
+    rows = _rows_for(model, examples)
+    first = _outputs(model, rows)
     for name, buffer in module.named_buffers():  # what buffers remember is looked at elsewhere
         model.get_buffer(name).copy_(buffer)
-    if not _same(first, _outputs(model, examples)):
+    if not _same(first, _outputs(model, rows)):
         listed = ", ".join(repr(name) for name in names[:5])
         raise CompileError(
             f"the model remembers something from one call of forward to the next, in {listed}; the workers' program "
@@ -95,11 +96,24 @@ def refuse_memory(module: nn.Module, names: list[str], examples: dict[str, torch
         )
 
 
-def _outputs(model: nn.Module, examples: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def _rows_for(model: nn.Module, examples: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Random; whole numbers are all 1, which looks something up where 0 may be padding, if the model takes them."""
+    with torch.random.fork_rng(devices=[]):
+        rows = {name: torch.rand_like(x) if x.is_floating_point() else torch.ones_like(x)
+                for name, x in examples.items()}  # fmt: skip
+    (trial,) = copied(model)
+    try:
+        _outputs(trial, rows)
+    except (RuntimeError, IndexError, ValueError):
+        return {name: x if x.is_floating_point() else examples[name] for name, x in rows.items()}
+    return rows
+
+
+def _outputs(model: nn.Module, rows: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        rows = {name: torch.rand_like(x) if x.is_floating_point() else x.clone() for name, x in examples.items()}
-        return [tensor.clone() for _, tensor in structure.leaves(structure.call(model, rows))]
+        given = {name: x.clone() for name, x in rows.items()}
+        return [tensor.clone() for _, tensor in structure.leaves(structure.call(model, given))]
 
 
 def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:

@@ -65,8 +65,8 @@ def compile(
     weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
     coupled = _mark_coupled(infer, weights)
-    notes = kept_modes + dropped + coupled + _notes(train, weights, buffers.statistics(train_graph.module))
-    return Compiled(train, infer, weights, shapes, notes)
+    notes = coupled or _notes(train, weights, buffers.statistics(train_graph.module))
+    return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes)
 
 
 class TrainStage(Stage):
@@ -195,8 +195,8 @@ def _mark_coupled(infer: dict, weights: dict) -> list[str]:
     if place is None:
         return []
     infer["coupled"] = place
-    return [f"the model's answer for a row depends on the rows beside it, first at {place}: transform will need "
-            "transformGroup"]  # fmt: skip
+    return [f"the model's answer for a row depends on the rows beside it, first at {place}: another number of shards "
+            "gives another result, and transform will need transformGroup"]  # fmt: skip
 
 
 def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:
