@@ -98,6 +98,14 @@ std::vector<std::pair<std::string, std::string>> poll(Coordinator& self, double 
   return events;
 }
 
+/// Interrupts are heard while survivors send their state.
+int restart(Coordinator& self, int workers, const std::string& reason) {
+  return self.restart(workers, reason, [] {
+    const nb::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  });
+}
+
 std::optional<std::pair<std::string, std::string>> failure(const Coordinator& self) {
   const auto error = self.failure();
   if (!error) return {};
@@ -182,7 +190,7 @@ void bind_coordinator(nb::module_& m) {
       .def_prop_ro("port", &Coordinator::port)
       .def("poll", poll, "timeout"_a, released())
       .def("abort", &Coordinator::abort, "reason"_a, released())
-      .def("restart", &Coordinator::restart, "workers"_a, "reason"_a, released())
+      .def("restart", restart, "workers"_a, "reason"_a, released())
       .def("keep_spares", &Coordinator::keep_spares, "may_stay"_a, released())
       .def("holds_state", &Coordinator::holds_state, released())
       .def("done", &Coordinator::done, released())
@@ -200,7 +208,8 @@ void bind_link(nb::module_& m) {
           "Instruction-set level that the gang runs at already; -1: not known yet.")
       .def("ingesting", &WorkerLink::ingesting, "rows"_a, released())
       .def("ingested", ingested, "shards"_a, released())
-      .def("start", &WorkerLink::start, released())
+      .def(
+          "start", [](WorkerLink& self) { return self.start(); }, released())
       .def("progress", &WorkerLink::progress, "step"_a)
       .def(
           "at_work",

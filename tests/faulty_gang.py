@@ -117,11 +117,20 @@ class FaultyGang:
         raise TimeoutError(f"no result within {self.timeout} s; events: {self.events[-20:]}")
 
     def restart_dead(self) -> None:
-        for attempts in filter(None, self.attempts):
+        for attempts in filter(None, self.attempts[: max(self.workers, self.most)]):
             newest = attempts[-1]
             if not newest.process.is_alive() and newest.process.exitcode != 0:
                 time.sleep(self.restart_delay)
                 self.start(newest.partition)
+
+    def begin_again(self, workers: int) -> None:
+        """Another job in place of this one, whose workers end whether they have sent all that they have or not."""
+        number = self.coordinator.restart(workers, "the Spark job is started again")
+        for attempt in [attempt for attempts in self.attempts for attempt in attempts]:
+            attempt.process.kill()
+        self.job, self.workers = replace(self.job, number=number, workers=workers), workers
+        for partition in range(workers):
+            self.start(partition)
 
     def newest(self, partition: int) -> Attempt:
         return self.attempts[partition][-1]

@@ -95,6 +95,17 @@ def test_a_killed_worker_comes_back_with_another_job(df, watched, undisturbed):
     assert steps <= EPOCHS * 63 * 4 + 2 * 4  # goes on from the newest commit: no step twice but the one that was cut
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_job_that_fails_elsewhere_sends_the_state_of_a_living_worker_home_first(victim, df, watched, undisturbed):
+    watch = watched(at_epoch(15, victim))
+    far = estimator()
+    far.gang_options = {"distant": True}  # the driver is on another machine
+    model = far.fit(df)
+    assert told(model) == undisturbed
+    assert watch.kills == len(model.history.info["restarts"]) == 1
+    assert model.history.info["micro_batches"] <= EPOCHS * 63 * 4 + 2 * 4
+
+
 def test_a_job_of_which_no_state_is_left_goes_on_from_the_newest_checkpoint(df, watched, undisturbed, tmp_path):
     killed, begun = [], []
 

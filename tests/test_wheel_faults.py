@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from faults.points import POINTS
+from faults.points import BY_NAME
 
 ROOT = Path(__file__).parent.parent
 MACHINERY = [b"act_on_frame", b"asked_to_skip", b"STOKER_FAULTS_LOG"]
 # Those of files that this build has (the rest needs torch), and that are no words which the engine says anyway.
 ELSEWHERE = ("result", "forward", "flip", "checkpoint", "partials", "norms", "finished")
-POINTS_BUILT = [p.name for p in POINTS if not p.name.startswith(ELSEWHERE)]
+POINTS_BUILT = [p.name for p in BY_NAME.values() if not p.name.startswith(ELSEWHERE)]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "gang/hand_in.h"
 #include "gang/keeper.h"
 #include "gang/result_inbox.h"
 #include "gang/transitions.h"
@@ -16,6 +17,8 @@ namespace {
 
 /// So that the start message, which has each shard's rows, digest and owner, fits a frame.
 constexpr int kMostShards = 32'768;
+constexpr auto kMeanwhile = std::chrono::milliseconds(100);
+constexpr double kUnwatched = 10;  // seconds of patience where there is no heartbeat's timeout
 
 using Json = nlohmann::json;
 using net::ConnectionId;
@@ -57,7 +60,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_from_outsider(ConnectionId id, Kind kind);
   void take_from_member(ConnectionId id, Session& session, Member& member, const Frame& frame);
   void take_ingested(Member& member, Ingested message);
-  void send_piece(ConnectionId id, const Fetch& fetch);
+  void send_piece(ConnectionId id, const Fetch& fetch, ByteView whole);
   void take_metrics(Member& member, const Bytes& body);
   void take_checkpoint(const Member& member, const Bytes& body);
   void take_result(ConnectionId id, Session& session);
@@ -65,6 +68,8 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_failed(ConnectionId id, Member& member, const Failed& failed);
   void take_holding(Member& member, const Holding& message);
   void take_digest(Member& member, const StateDigest& message);
+  void take_state_begin(const Member& member, const Kept& kept);
+  void take_state_chunk(const Member& member, ByteView chunk);
   void lose(Member& member, Lost lost);
   void end_process(const Member& member);
   void readmit();
@@ -78,6 +83,10 @@ struct Coordinator::Impl : net::LoopHandler {
   void dismiss(const std::vector<int>& partitions, const std::string& reason);
   void give_up(int partition, const std::string& reason);
   void tell_fenced(const Member& member);
+  void begin_hand_in(const std::string& reason);
+  void go_on_with_hand_in();
+  void end_hand_in();
+  void await_hand_in(std::unique_lock<std::mutex>& lock, const std::function<void()>& meanwhile);
   void restart(int workers, const std::string& reason);
   void tell_abort(const std::string& reason);
   void end(const std::optional<Error>& failure);
@@ -115,6 +124,7 @@ struct Coordinator::Impl : net::LoopHandler {
   Bytes weights;
   std::string history;
   Keeper keeper;
+  std::optional<HandIn> hand_in;                                // before a restart
   std::map<uint64_t, std::pair<Hash128, std::string>> digests;  // by commit: a host's digest, and who told it
   TimePoint last_tick = Clock::now();
   TimePoint next_ping = Clock::now();
@@ -186,6 +196,7 @@ void Coordinator::Impl::forgive_own_absence(TimePoint now) {
   last_tick = now;
   if (gap < std::max<Duration>(from_seconds(options.heartbeat), std::chrono::milliseconds(500))) return;
   on_own_absence(gang, gap);
+  if (hand_in) hand_in->forgive(gap);
 }
 
 void Coordinator::Impl::take(ConnectionId id, Session& session, const Frame& frame) {
@@ -246,7 +257,13 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
     case Kind::checkpoint:
       return take_checkpoint(member, frame.body);
     case Kind::fetch:
-      return send_piece(id, Fetch::decode(frame.body));
+      return send_piece(id, Fetch::decode(frame.body), options.initial);
+    case Kind::fetch_state:
+      return send_piece(id, Fetch::decode(frame.body), keeper.state());
+    case Kind::state_begin:
+      return take_state_begin(member, StateBegin::decode(frame.body).kept);
+    case Kind::state_chunk:
+      return take_state_chunk(member, frame.body);
     case Kind::result_begin:
       session.inbox.emplace(ResultBegin::decode(frame.body));
       return take_result(id, session);
@@ -272,9 +289,9 @@ void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
   if (changed) event("inexact", {{"rank", member.hello.partition}, {"text", changed->what()}});
 }
 
-void Coordinator::Impl::send_piece(ConnectionId id, const Fetch& fetch) {
-  if (fetch.offset > options.initial.size()) fail_world("asked for initial weights beyond their end");
-  const auto rest = ByteView(options.initial).subspan(fetch.offset);
+void Coordinator::Impl::send_piece(ConnectionId id, const Fetch& fetch, ByteView whole) {
+  if (fetch.offset > whole.size()) fail_world("asked for weights or a state beyond their end");
+  const auto rest = whole.subspan(fetch.offset);
   loop->send(id, static_cast<uint16_t>(Kind::piece), gang.generation, rest.first(std::min(rest.size(), kChunk)));
 }
 
@@ -309,7 +326,7 @@ void Coordinator::Impl::take_result(ConnectionId id, Session& session) {
 
 /// In a host's first word of a generation. An older segment is of no use any more.
 void Coordinator::Impl::take_holding(Member& member, const Holding& message) {
-  if (!options.distant) keeper.take(member.hello.unix_name, message.held);
+  if (!options.distant) keeper.take(member.hello.unix_name, message.held, gang.generation);
 }
 
 void Coordinator::Impl::take_digest(Member& member, const StateDigest& message) {
@@ -319,6 +336,25 @@ void Coordinator::Impl::take_digest(Member& member, const StateDigest& message) 
                                   told->second.second, " and ", who(member.hello))));
   }
   while (digests.size() > 64) digests.erase(digests.begin());
+}
+
+void Coordinator::Impl::take_state_begin(const Member& member, const Kept& kept) {
+  if (!hand_in) return;
+  try {
+    hand_in->begin(member, kept, Clock::now());
+  } catch (const Error& error) {
+    event("log", {{"text", cat("the newest commit cannot be kept over the restart: ", error.what())}});
+    end_hand_in();
+  }
+}
+
+void Coordinator::Impl::take_state_chunk(const Member& member, ByteView chunk) {
+  if (!hand_in) return;
+  auto whole = hand_in->add(member, chunk, Clock::now());
+  if (!whole) return;
+  event("log", {{"text", cat(who(member.hello), " has handed in commit ", whole->first.commit, ", ", whole->first.bytes,
+                             " bytes, for the restart")}});
+  keeper.take(whole->first, std::move(whole->second));
 }
 
 void Coordinator::Impl::take_finished(ConnectionId id, Member& member) {
@@ -387,6 +423,7 @@ void Coordinator::Impl::readmit() {
 void Coordinator::Impl::act() {
   readmit();
   for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
+  if (hand_in) go_on_with_hand_in();
 }
 
 void Coordinator::Impl::carry_out(const Decision& decision) {
@@ -414,6 +451,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
   start.initial = options.initial.size();
   start.initial_digest = hash128(options.initial);
   start.held = keeper.held();
+  start.kept = keeper.kept();
   on_start(gang, start);
   send_ranks(start);
   int64_t rows = 0;
@@ -423,7 +461,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
                     {"late", std::max(0, static_cast<int>(start.roster.members.size()) - options.workers)},
                     {"shards", start.shards.size()},
                     {"rows", rows},
-                    {"commit", start.commit},
+                    {"commit", start.commit > 0 ? start.commit : start.kept.commit},
                     {"isa", start.isa},
                     {"text", reason}});
 }
@@ -458,6 +496,43 @@ void Coordinator::Impl::give_up(int partition, const std::string& reason) {
   on_given_up(gang, partition);
   event("given_up", {{"rank", partition}, {"text", reason}});
   act();
+}
+
+/// Nothing needs to travel where the memory of the newest generation is held from here.
+void Coordinator::Impl::begin_hand_in(const std::string& reason) {
+  if (!loop || gang.end) return;
+  gang.restarting = true;
+  if (gang.running) halt(reason);
+  if (keeper.holds_that_of(gang.generation)) return;
+  const double patience = options.heartbeat_timeout > 0 ? options.heartbeat_timeout * gang.patience : kUnwatched;
+  hand_in.emplace(keeper.kept().commit, from_seconds(patience));
+  act();
+}
+
+void Coordinator::Impl::go_on_with_hand_in() {
+  const HandIn::Next next = hand_in->next(Clock::now(), gang);
+  if (next.over || gang.end) return end_hand_in();
+  if (!next.ask) return;
+  for (const auto& [id, session] : sessions) {
+    const Member* member = member_of(session);
+    if (!member || member->hello.partition != *next.ask) continue;
+    loop->send(id, static_cast<uint16_t>(Kind::hand_in), gang.generation, {});
+  }
+}
+
+void Coordinator::Impl::end_hand_in() {
+  hand_in.reset();
+  changed.notify_all();
+}
+
+void Coordinator::Impl::await_hand_in(std::unique_lock<std::mutex>& lock, const std::function<void()>& meanwhile) {
+  while (hand_in && loop) {
+    changed.wait_for(lock, kMeanwhile);
+    if (!meanwhile) continue;
+    lock.unlock();
+    meanwhile();
+    lock.lock();
+  }
 }
 
 /// All members are lost; their places are free for the next job's attempts.
@@ -529,8 +604,17 @@ void Coordinator::abort(const std::string& reason) {
   impl_->tell_abort(reason);
 }
 
-int Coordinator::restart(int workers, const std::string& reason) {
-  const std::lock_guard lock(impl_->mutex);
+int Coordinator::restart(int workers, const std::string& reason, const std::function<void()>& meanwhile) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->begin_hand_in(reason);
+  try {
+    impl_->await_hand_in(lock, meanwhile);
+  } catch (...) {
+    lock.lock();
+    impl_->gang.restarting = false;
+    impl_->end_hand_in();
+    throw;
+  }
   if (impl_->loop && !impl_->gang.end) impl_->restart(workers, reason);
   return impl_->gang.job;
 }

@@ -2,6 +2,7 @@
 // The coordinator: the driver's service for one fit. It admits workers, gives ranks, sees deaths, collects metrics and
 // the result, and decides; it never carries gradients. One I/O thread; all methods may be called from any thread.
 // What it decides is membership.h's pure functions; this class is the sockets around them.
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,10 +57,12 @@ class Coordinator {
   std::vector<Event> poll(double timeout);
   /// Tells every worker to stop and refuses those that come later. The reason is what they and the driver are told.
   void abort(const std::string& reason);
-  /// The Spark job has ended too early and another one is about to begin, with so many workers: those of the old one
-  /// are ended, what they committed is kept where it can be. Returns the new job's number; only its attempts are
-  /// admitted from now on.
-  int restart(int workers, const std::string& reason);
+  /// The Spark job has ended too early and another one is about to begin, with so many workers. Those of the old one
+  /// halt; where their memory cannot be held from here one of them sends the newest commit, or the next one where that
+  /// one dies or falls silent; then they are ended. Returns, after that, the new job's number; only its attempts are
+  /// admitted from now on. `meanwhile` is called every tenth of a second or so; what it throws leaves the old job as it
+  /// is.
+  int restart(int workers, const std::string& reason, const std::function<void()>& meanwhile = {});
   /// Whether spares (second attempts of living workers) may stay: not where their slots belong to somebody else. They
   /// may until told otherwise.
   void keep_spares(bool may_stay);

@@ -19,7 +19,7 @@ net::Fd open_held(const Held& held) {
 }
 
 /// The worker's own number may be one of another pid namespace, so the name tells which process it is.
-void Keeper::take(const std::string& unix_name, Held offered) {
+void Keeper::take(const std::string& unix_name, Held offered, uint64_t generation) {
   offered.pid = unix_name.empty() ? 0 : net::pid_behind(unix_name);
   if (offered.pid <= 0) return;
   net::Fd fd = open_held(offered);
@@ -28,6 +28,15 @@ void Keeper::take(const std::string& unix_name, Held offered) {
   held_ = offered;
   held_.pid = ::getpid();
   held_.fd = fd_.get();
+  generation_ = generation;
+  kept_ = {};
+  state_ = Bytes();  // {} would keep its memory
+}
+
+void Keeper::take(const Kept& kept, Bytes state) {
+  release();
+  kept_ = kept;
+  state_ = std::move(state);
 }
 
 void Keeper::release() {

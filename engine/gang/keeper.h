@@ -1,6 +1,6 @@
 #pragma once
-// The state segment of a host, held open where every worker of the host may die: memory lives as long as someone has
-// it open.
+// The training's state, kept by the coordinator where every worker may die: the segment of its own host, held open
+// (memory lives as long as someone has it open), or what a survivor on another host handed in.
 #include <string>
 
 #include "gang/protocol.h"
@@ -11,20 +11,30 @@ namespace stoker::gang {
 /// The segment that a process holds; empty where it cannot be opened from here, or is not the one that was told of.
 net::Fd open_held(const Held& held);
 
-/// The coordinator's hold on the newest segment of its own host. Not thread-safe.
+/// One of both at a time, the newer one. Not thread-safe.
 class Keeper {
  public:
-  /// Holds what the worker that listens under `unix_name` offers, instead of an older one; where that worker or its
-  /// segment cannot be reached from here everything stays as it is.
-  void take(const std::string& unix_name, Held offered);
+  /// Holds what the worker that listens under `unix_name` offers in this generation, instead of what there is; where
+  /// that worker or its segment cannot be reached from here everything stays as it is.
+  void take(const std::string& unix_name, Held offered, uint64_t generation);
+  /// Keeps a state that was handed in, instead of what there is.
+  void take(const Kept& kept, Bytes state);
   /// Where the next generation finds it: in this process. Nowhere when nothing is held.
   const Held& held() const { return held_; }
   bool holds() const { return static_cast<bool>(fd_); }
+  /// Whether the segment is one that this generation works in.
+  bool holds_that_of(uint64_t generation) const { return holds() && generation_ == generation; }
+  /// Lets go of the segment.
   void release();
+  const Kept& kept() const { return kept_; }
+  ByteView state() const { return state_; }
 
  private:
   net::Fd fd_;
   Held held_;
+  uint64_t generation_ = 0;  // in which the segment was offered
+  Kept kept_;
+  Bytes state_;
 };
 
 }  // namespace stoker::gang

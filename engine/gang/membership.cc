@@ -436,6 +436,7 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   if (gang.result_here) return {{.action = Action::end, .reason = "the result is here"}};
   const auto fatal = [](const Member& member) { return member.lost->fatal(); };
   if (const Member* cause = earliest_lost(gang, fatal)) return decide_fatal(gang, *cause);
+  if (gang.restarting) return {};
   if (start_is_late(now, gang, options)) return {end_with(start_timed_out(gang, options))};
   const auto late = [&](const Member& member) { return stayed_empty(now, member, gang, options); };
   if (const Member* member = earliest_lost(gang, late)) {

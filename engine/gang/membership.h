@@ -83,6 +83,7 @@ struct Gang {
   std::map<int, int64_t> vanished_at;    // by partition: rows that its member had read when it vanished over them
   std::optional<int64_t> stuck_at;       // the gang's step when a member was last lost because it was stuck
   double patience = 1;                   // times the heartbeat's timeout
+  bool restarting = false;               // another Spark job is about to begin: no generation forms any more
   bool result_here = false;
   bool aborted = false;  // members have been told to stop
   std::optional<End> end;

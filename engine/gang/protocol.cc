@@ -60,6 +60,20 @@ Held get_held(Decoder& in) {
   return held;
 }
 
+void put(Encoder& out, const Kept& kept) {
+  out.put(kept.commit).put(kept.runs).put(kept.bytes);
+  put(out, kept.digest);
+}
+
+Kept get_kept(Decoder& in) {
+  Kept kept;
+  kept.commit = in.get<uint64_t>();
+  kept.runs = in.get<uint64_t>();
+  kept.bytes = in.get<uint64_t>();
+  kept.digest = get_hash(in);
+  return kept;
+}
+
 /// An enum that is a uint8_t on the wire.
 template <typename E>
 E get_enum(Decoder& in, E last) {
@@ -168,6 +182,7 @@ Bytes Start::encode() const {
   out.put(static_cast<uint8_t>(roster.force_tcp)).put(roster.timeout);
   out.put(commit);
   put(out, held);
+  put(out, kept);
   put(out, shards);
   for (const int owner : owners) out.put(int32_t{owner});
   out.put(int32_t{isa}).put(initial);
@@ -184,6 +199,7 @@ Start Start::decode(ByteView bytes) {
     start.roster.timeout = in.get<double>();
     start.commit = in.get<uint64_t>();
     start.held = get_held(in);
+    start.kept = get_kept(in);
     start.shards = get_shards(in);
     for (size_t s = 0; s < start.shards.size(); ++s) start.owners.push_back(in.get<int32_t>());
     start.isa = in.get<int32_t>();
@@ -222,6 +238,16 @@ Bytes Holding::encode() const {
 
 Holding Holding::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Holding{get_held(in)}; });
+}
+
+Bytes StateBegin::encode() const {
+  Encoder out;
+  put(out, kept);
+  return out.take();
+}
+
+StateBegin StateBegin::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return StateBegin{get_kept(in)}; });
 }
 
 Bytes Kill::encode() const { return Encoder().put(unix_name).take(); }

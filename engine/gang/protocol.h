@@ -19,7 +19,7 @@ enum class Kind : uint16_t {
   admission = 2,
   ingesting = 3,
   ingested = 4,
-  start = 5,
+  // 5 was a start that did not tell of a kept state
   metrics = 6,
   ping = 7,
   // 8 was a pong that did not tell how long the worker had been idle
@@ -42,11 +42,16 @@ enum class Kind : uint16_t {
   pause = 25,
   paused = 26,
   pong = 27,
+  start = 28,
+  hand_in = 29,
+  state_begin = 30,
+  state_chunk = 31,
+  fetch_state = 32,
 };
 
 /// The longest body of a frame on the control link.
 inline constexpr size_t kMaxBody = 2 << 20;
-/// Bytes of the result in one result_chunk, and of the initial weights in one piece.
+/// Bytes of the result in one result_chunk, of a state in one state_chunk, and of weights or a state in one piece.
 inline constexpr size_t kChunk = 1 << 20;
 
 /// First message of a worker, after the handshake.
@@ -115,12 +120,21 @@ struct Held {
   Hash128 nonce;  // the segment begins with it
 };
 
+/// A training state apart from the memory that it was in, as a survivor handed it in.
+struct Kept {
+  uint64_t commit = 0;  // 0: there is none
+  uint64_t runs = 0;    // the ledger of the host that it comes from
+  uint64_t bytes = 0;
+  Hash128 digest;  // of the state, as hosts compare it
+};
+
 /// Coordinator to all members of a new generation, once every shard's rows are there and no one is at work any more.
 struct Start {
   static constexpr Kind kKind = Kind::start;
   Roster roster;                   // on the wire without rank and secret, which WorkerLink fills in
   uint64_t commit = 0;             // newest that a member told of; 0: the training begins
   Held held;                       // for those on the coordinator's host
+  Kept kept;                       // that the coordinator has, for the first rank where no member has a state
   std::vector<ShardCount> shards;  // all S of them, ascending
   std::vector<int> owners;         // by shard, the rank that owns it; -1: its rows were given up
   int isa = 0;                     // level for all
@@ -131,8 +145,8 @@ struct Start {
   static Start decode(ByteView bytes);
 };
 
-/// A worker asks for the initial weights from this byte on. The answer is a piece: bare bytes, as many as there are but
-/// at most kChunk.
+/// A worker asks for the initial weights from this byte on or, as fetch_state, for the kept state. The answer is a
+/// piece: bare bytes, as many as there are but at most kChunk.
 struct Fetch {
   static constexpr Kind kKind = Kind::fetch;
   uint64_t offset = 0;
@@ -168,6 +182,15 @@ struct Holding {
 
   Bytes encode() const;
   static Holding decode(ByteView bytes);
+};
+
+/// A survivor's answer to hand_in: its host's state follows in state_chunks, which are bare bytes.
+struct StateBegin {
+  static constexpr Kind kKind = Kind::state_begin;
+  Kept kept;
+
+  Bytes encode() const;
+  static StateBegin decode(ByteView bytes);
 };
 
 /// Coordinator to a worker beside a silent one: end the process behind this Unix name.
@@ -249,8 +272,9 @@ struct Abort {
   static Abort decode(ByteView bytes);
 };
 
+// hand_in, coordinator to a member that is at work nowhere: send your host's state, the Spark job is started again.
 // pause, coordinator to the members at work: stop after a step, all after the same one, and say `paused`; halt follows.
-// Neither has a body. metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with
+// None has a body. metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with
 // the driver: nobody is needed any more) has no body. finished and farewell (the coordinator's answer to finished and
 // failed: the worker may close now) have no body.
 

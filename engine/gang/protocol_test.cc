@@ -40,6 +40,7 @@ Start start() {
   start.roster.timeout = 2.5;
   start.commit = 1ull << 41;
   start.held = {77, 5, 1ull << 33, {9, 10}};
+  start.kept = {1ull << 42, 3, 1ull << 34, {11, 12}};
   start.shards = {{0, 10, {1, 2}}, {1, 0, {}}};
   start.owners = {1, 0};
   start.isa = 1;
@@ -63,6 +64,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Halted{1ull << 40, ""});
   expect_round_trip(Holding{{1, 2, 3, {4, 5}}});
   expect_round_trip(Kill{"stoker-x"});
+  expect_round_trip(StateBegin{{1ull << 42, 3, 1ull << 34, {11, 12}}});
   expect_round_trip(StateDigest{3, {4, 5}});
   expect_round_trip(Ping{9});
   expect_round_trip(Pong{9, -1, 2.5});

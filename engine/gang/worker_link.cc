@@ -57,7 +57,8 @@ struct WorkerLink::Impl : net::LoopHandler {
   void call_back();
   std::optional<std::string> stopped() const;
   void leave(Kind kind, const Bytes& body);
-  void send_result(ByteView bytes);
+  void send_chunks(Kind kind, ByteView bytes, bool of_generation);
+  Bytes fetch(Kind kind, uint64_t offset, uint64_t most);
   void send(Kind kind, ByteView body);
   template <typename Message>
   void send(const Message& message) {
@@ -82,8 +83,9 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::optional<Start> start;              // not taken yet
   std::optional<std::string> halt_reason;  // of the newest generation
   bool home = false;
+  bool state_wanted = false;
   std::optional<Hash128> stored;
-  std::optional<Bytes> piece;  // of the initial weights, asked for and not yet taken
+  std::optional<Bytes> piece;  // of weights or a state, asked for and not yet taken
   std::optional<std::string> abort_reason;
   bool lost = false;  // it is the link's end that aborted
   std::function<void(const std::string&)> callback;
@@ -161,6 +163,9 @@ void WorkerLink::Impl::take(const Frame& frame) {
     case Kind::pause:
       pause = frame.generation;
       return;
+    case Kind::hand_in:
+      state_wanted = true;
+      return;
     case Kind::home:
       home = true;
       return;
@@ -182,6 +187,7 @@ void WorkerLink::Impl::take_start(const Frame& frame) {
   start->roster.secret = secret;
   generation = frame.generation;
   halt_reason.reset();
+  state_wanted = false;
   stored.reset();
   piece.reset();
 }
@@ -263,19 +269,29 @@ void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
   changed.wait_for(lock, kFarewellTime, [&] { return gone; });
 }
 
-void WorkerLink::Impl::send_result(ByteView bytes) {
+void WorkerLink::Impl::send_chunks(Kind kind, ByteView bytes, bool of_generation) {
   while (!bytes.empty()) {
-    wait([&] { return chunks_ahead < kChunksAhead; }, true);
+    wait([&] { return chunks_ahead < kChunksAhead; }, of_generation);
     {
       const std::lock_guard lock(mutex);
-      if (const auto reason = stopped()) throw Error(ErrorKind::aborted, *reason);
+      if (const auto reason = of_generation ? stopped() : abort_reason) throw Error(ErrorKind::aborted, *reason);
       ++chunks_ahead;
     }
     const size_t size = std::min(bytes.size(), kChunk);
-    send(Kind::result_chunk, bytes.first(size));
-    fault::point("result-chunk");
+    send(kind, bytes.first(size));
+    fault::point(kind == Kind::result_chunk ? "result-chunk" : "state-chunk");
     bytes = bytes.subspan(size);
   }
+}
+
+/// A piece of what `kind` asks for; never empty.
+Bytes WorkerLink::Impl::fetch(Kind kind, uint64_t offset, uint64_t most) {
+  send(kind, Fetch{offset}.encode());
+  wait([&] { return piece.has_value(); }, true);
+  const std::lock_guard lock(mutex);
+  Bytes got = *std::exchange(piece, {});
+  if (got.empty() || got.size() > most) fail_world("weights or a state came cut from the coordinator");
+  return got;
 }
 
 WorkerLink::WorkerLink(const LinkOptions& options, Hello hello) : impl_(std::make_unique<Impl>(options, hello)) {}
@@ -293,10 +309,21 @@ void WorkerLink::ingested(const std::vector<ShardCount>& shards) { impl_->send(I
 
 void WorkerLink::ingesting(int64_t rows) { impl_->send(Ingesting{rows}); }
 
-Start WorkerLink::start() {
-  impl_->wait([&] { return impl_->start.has_value() && !impl_->abort_reason; });
-  const std::lock_guard lock(impl_->mutex);
-  return *std::exchange(impl_->start, {});
+Start WorkerLink::start(const std::function<void()>& hand_in) {
+  while (true) {
+    impl_->wait([&] { return (impl_->start || (impl_->state_wanted && hand_in)) && !impl_->abort_reason; });
+    {
+      const std::lock_guard lock(impl_->mutex);
+      if (impl_->start) return *std::exchange(impl_->start, {});
+      impl_->state_wanted = false;
+    }
+    hand_in();
+  }
+}
+
+void WorkerLink::hand_in(const Kept& kept, const std::vector<std::span<std::byte>>& pieces) {
+  impl_->send(StateBegin{kept});
+  for (const auto piece : pieces) impl_->send_chunks(Kind::state_chunk, piece, false);
 }
 
 void WorkerLink::halted(const Start& start, uint64_t commit, const std::string& cause) {
@@ -314,15 +341,28 @@ Bytes WorkerLink::initial_weights(const Start& start) {
   Bytes weights;
   weights.reserve(start.initial);
   while (weights.size() < start.initial) {
-    impl_->send(Fetch{weights.size()});
-    impl_->wait([&] { return impl_->piece.has_value(); }, true);
-    const std::lock_guard lock(impl_->mutex);
-    const Bytes piece = *std::exchange(impl_->piece, {});
-    if (piece.empty() || piece.size() > start.initial - weights.size()) fail_world("the initial weights came cut");
+    const Bytes piece = impl_->fetch(Kind::fetch, weights.size(), start.initial - weights.size());
     weights.insert(weights.end(), piece.begin(), piece.end());
   }
   if (hash128(weights) != start.initial_digest) fail_world("the initial weights arrived damaged");
   return weights;
+}
+
+void WorkerLink::kept_state(const Start& start, const std::vector<std::span<std::byte>>& into) {
+  uint64_t offset = 0;
+  Bytes piece;
+  ByteView rest;
+  for (std::span<std::byte> to : into) {
+    while (!to.empty()) {
+      if (rest.empty()) {
+        rest = piece = impl_->fetch(Kind::fetch_state, offset, start.kept.bytes - offset);
+        offset += piece.size();
+      }
+      const size_t size = std::min(rest.size(), to.size());
+      std::ranges::copy(rest.first(size), to.begin());
+      rest = rest.subspan(size), to = to.subspan(size);
+    }
+  }
 }
 
 bool WorkerLink::pause_asked() const { return impl_->pause == impl_->generation; }
@@ -345,8 +385,8 @@ void WorkerLink::checkpoint(const std::string& json) { impl_->send(Kind::checkpo
 void WorkerLink::result(ByteView weights, const std::string& history) {
   const Hash128 digest = result_digest(weights, history);
   impl_->send(ResultBegin{weights.size(), history.size(), digest});
-  impl_->send_result(weights);
-  impl_->send_result(as_bytes(history));
+  impl_->send_chunks(Kind::result_chunk, weights, true);
+  impl_->send_chunks(Kind::result_chunk, as_bytes(history), true);
   impl_->wait([&] { return impl_->stored == digest || impl_->home; }, true);
 }
 

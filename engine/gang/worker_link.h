@@ -3,6 +3,7 @@
 // from then on. All methods may be called from any thread.
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,11 @@ class WorkerLink {
   void ingested(const std::vector<ShardCount>& shards);
   /// Rows so far, for the progress line while ingest runs.
   void ingesting(int64_t rows);
-  /// Waits until the gang has formed, anew after halted(). Throws Error(aborted) when the fit ended instead.
-  Start start();
+  /// Waits until the gang has formed, anew after halted(). `hand_in` is called, by this thread, when the coordinator
+  /// wants the state meanwhile. Throws Error(aborted) when the fit ended instead.
+  Start start(const std::function<void()>& hand_in = {});
+  /// The state that the coordinator wanted. Returns once it is on its way. Throws Error(aborted) when the fit ended.
+  void hand_in(const Kept& kept, const std::vector<std::span<std::byte>>& pieces);
   /// The generation of `start` is over and nothing of this worker works in it any more. `commit` is its host's newest,
   /// 0 if it has no state; `cause` is what it saw, where it was not told by on_stop().
   void halted(const Start& start, uint64_t commit, const std::string& cause);
@@ -45,6 +49,8 @@ class WorkerLink {
   void digest(uint64_t commit, const Hash128& digest);
   /// The initial weights that `start` announces. Throws Error(world) when they arrive damaged.
   Bytes initial_weights(const Start& start);
+  /// Fills `into` with the kept state that `start` announces. Throws Error(world) when it came cut.
+  void kept_state(const Start& start, const std::vector<std::span<std::byte>>& into);
   /// Whether the coordinator wants this generation to pause after a step. Cheap.
   bool pause_asked() const;
   /// This worker has paused, as all have: the generation's end follows.

@@ -61,6 +61,16 @@ shm::Segment HostState::copy(const StateLayout& layout, const HostState& old) {
   return fresh.release();
 }
 
+shm::Segment HostState::come(const StateLayout& layout, uint64_t commit, uint64_t runs, const Hash128& digest,
+                             const Fill& fill) {
+  HostState fresh(layout, shm::Segment("stoker-state", bytes(layout)));
+  fill(fresh.pieces(set_of(commit)));
+  if (fresh.digest(set_of(commit)) != digest) fail_world("the kept state of commit ", commit, " arrived damaged");
+  fresh.head_->runs = runs;
+  fresh.flip(commit);
+  return fresh.release();
+}
+
 std::byte* HostState::set_base(int set) const {
   const Offsets at(layout_);
   return base_ + at.sets + set * at.set;
@@ -84,8 +94,7 @@ std::vector<std::span<std::byte>> HostState::pieces(int set) const {
   return {{set_base(set), Offsets(layout_).set}, std::as_writable_bytes(finished())};
 }
 
-Hash128 HostState::digest() const {
-  const int set = current();
+Hash128 HostState::digest(int set) const {
   Hash128 sum = hash128(std::as_bytes(std::span(weights(set), floats_of_set(layout_))));
   sum += hash128(std::as_bytes(std::span(counts(set), layout_.counts)), 1);
   return sum;

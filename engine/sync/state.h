@@ -9,7 +9,9 @@
 // nobody who is one step behind can write into it.
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <vector>
 
 #include "base/codec.h"
 #include "base/hash.h"
@@ -49,6 +51,11 @@ class HostState {
   /// The committed state and the ledger of another, in memory of its own. REQUIRES: nobody writes into `old`'s
   /// committed set.
   static shm::Segment copy(const StateLayout& layout, const HostState& old);
+  /// A state that comes from elsewhere, in memory of its own: `fill` writes its pieces(). Throws Error(world) where it
+  /// has another digest.
+  using Fill = std::function<void(const std::vector<std::span<std::byte>>& pieces)>;
+  static shm::Segment come(const StateLayout& layout, uint64_t commit, uint64_t runs, const Hash128& digest,
+                           const Fill& fill);
 
   /// Weights of a set, directly followed by its float buffers.
   float* weights(int set) const { return floats(set, 0); }
@@ -90,8 +97,9 @@ class HostState {
   /// All bytes of a set, and those of the finished epochs: what another host needs to have the set's commit.
   std::vector<std::span<std::byte>> pieces(int set) const;
 
-  /// Digest of the committed weights, float buffers, optimizer state and counters.
-  Hash128 digest() const;
+  /// Digest of the committed weights, float buffers, optimizer state and counters, or of those of a set.
+  Hash128 digest() const { return digest(current()); }
+  Hash128 digest(int set) const;
 
  private:
   struct Head {

@@ -8,7 +8,7 @@ void train(gang::WorkerLink& link, collective::Listeners& listeners, const data:
            const gang::Start& start, const TrainSpec& spec, std::shared_ptr<checkpoint::Storage> storage) {
   Session session(link, listeners, store, spec, std::move(storage));
   if (session.live(start)) return;
-  while (!session.live(link.start())) {
+  while (!session.live(link.start([&] { session.hand_in(); }))) {
   }
 }
 

@@ -70,7 +70,7 @@ void Session::prepare(const gang::Start& start) {
 }
 
 void Session::join(collective::Group& group, const gang::Start& start) {
-  if (!trainer_->has_state()) find_state(start);
+  if (!trainer_->has_state() || trainer_->state().committed() == 0) find_state(start);
   const bool undisturbed = nobody_disturbs(start.roster);  // they all count until the state has moved
   std::vector<collective::Member> now;
   for (const int rank : group.local_ranks()) now.push_back(start.roster.members[rank]);
@@ -91,13 +91,33 @@ bool Session::nobody_disturbs(const gang::Roster& roster) const {
   });
 }
 
-/// Where no member has a state any more the coordinator may still hold one.
+/// Where no member has a state any more the coordinator may still hold one, or have been given one.
 void Session::find_state(const gang::Start& start) {
-  if (start.commit > 0 || start.held.pid == 0 || fault::skips("recovery") ||
-      start.held.bytes != trainer_->state_bytes())
-    return;
-  if (net::Fd fd = gang::open_held(start.held); fd)
-    trainer_->adopt(shm::Segment::adopt(fd.release(), start.held.bytes));
+  if (start.commit > 0 || fault::skips("recovery")) return;
+  if (start.held.pid != 0 && start.held.bytes == trainer_->state_bytes()) {
+    if (net::Fd fd = gang::open_held(start.held); fd)
+      trainer_->adopt(shm::Segment::adopt(fd.release(), start.held.bytes), false);
+  } else if (start.roster.rank == 0 && wants(start.kept)) {
+    const auto& [commit, runs, bytes, digest] = start.kept;
+    const auto fill = [&](const auto& pieces) { link_.kept_state(start, pieces); };
+    trainer_->adopt(sync::HostState::come(trainer_->layout(), commit, runs, digest, fill), true);
+  }
+}
+
+/// The newest checkpoint may be newer than what was handed in before an earlier restart.
+bool Session::wants(const gang::Kept& kept) const {
+  const bool resumes = spec_.checkpoint && spec_.checkpoint->resume;
+  return kept.commit > 0 && (!resumes || spec_.checkpoint->resume->commit <= kept.commit);
+}
+
+void Session::hand_in() {
+  if (!trainer_ || !trainer_->has_state()) return;
+  const sync::HostState& state = trainer_->state();
+  const uint64_t commit = state.committed();
+  const auto pieces = state.pieces(sync::HostState::set_of(commit));
+  uint64_t bytes = 0;
+  for (const auto piece : pieces) bytes += piece.size();
+  link_.hand_in({commit, state.runs(), bytes, state.digest(sync::HostState::set_of(commit))}, pieces);
 }
 
 /// Instead of recovery the fit would start from its beginning.

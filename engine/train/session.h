@@ -25,6 +25,8 @@ class Session {
   /// Lives through one generation. True once the model is home; false when the generation is over before that, this
   /// thread has left it, and the coordinator knows. Throws as train() does.
   bool live(const gang::Start& start);
+  /// Between two generations, when the coordinator wants this host's state.
+  void hand_in();
 
  private:
   void work(const gang::Start& start);
@@ -32,6 +34,7 @@ class Session {
   void join(collective::Group& group, const gang::Start& start);
   bool nobody_disturbs(const gang::Roster& roster) const;
   void find_state(const gang::Start& start);
+  bool wants(const gang::Kept& kept) const;
   void offer_state();
   void forget();
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);

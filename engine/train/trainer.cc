@@ -23,8 +23,8 @@ void for_each_count(const program::Program& program, Body body) {
   }
 }
 
-sync::StateLayout layout(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
-                         const optim::Optimizer& optimizer, int64_t epochs) {
+sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
+                            const optim::Optimizer& optimizer, int64_t epochs) {
   return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program), epochs};
 }
 
@@ -61,7 +61,7 @@ Trainer::Trainer(const TrainSpec& spec, Bytes initial)
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
-      layout_(layout(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
+      layout_(layout_of(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
   step_ = program::make_step(program_, arena_, program::SafeTensors(initial_, "the initial weights"));
 }
 
@@ -70,8 +70,8 @@ Trainer::~Trainer() = default;
 void Trainer::join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load) {
   group_ = &group;
   owned_ = collective::shards_of(owners, group.rank());
-  state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !adopted_});
-  adopted_ = false;
+  state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !disturbed_});
+  disturbed_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
   initial_ = Bytes();  // {} would keep its memory
@@ -84,9 +84,9 @@ void Trainer::leave() {
   group_ = nullptr;
 }
 
-void Trainer::adopt(shm::Segment memory) {
+void Trainer::adopt(shm::Segment memory, bool undisturbed) {
   state_ = std::make_unique<sync::HostState>(layout_, std::move(memory));
-  adopted_ = true;
+  disturbed_ = !undisturbed;
 }
 
 void Trainer::begin(const Load& load) {

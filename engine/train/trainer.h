@@ -51,8 +51,10 @@ class Trainer {
   void join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load = {});
   /// Nothing of this object works in the group any more.
   void leave();
-  /// The state of this host that was found elsewhere, to be brought to the next join() by a worker that has none.
-  void adopt(shm::Segment memory);
+  /// A state that was found elsewhere, to be brought to the next join() by a worker that has none. `undisturbed`:
+  /// nobody else may write into it.
+  void adopt(shm::Segment memory, bool undisturbed);
+  const sync::StateLayout& layout() const { return layout_; }
   size_t state_bytes() const { return sync::HostState::bytes(layout_); }
 
   /// Runs the program over every owned shard that is present, and commits state and totals. `inputs` gives a shard's
@@ -96,7 +98,7 @@ class Trainer {
   sync::StateLayout layout_;
   std::unique_ptr<program::Step> step_;
   std::unique_ptr<sync::HostState> state_;  // none before the first join() or adopt()
-  bool adopted_ = false;                    // by adopt(), so who may write into it is not known
+  bool disturbed_ = false;                  // it came by adopt(), and who may write into it is not known
 
   collective::Group* group_ = nullptr;  // between join() and leave()
   std::vector<int> owned_;              // shards, ascending

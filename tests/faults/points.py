@@ -49,4 +49,5 @@ POINTS = [
     Point("checkpoint-rename", "synced, not renamed", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
     Point("checkpoint-renamed", "renamed, the folder is not synced", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
 ]
-BY_NAME = {point.name: point for point in POINTS}
+BEFORE_RESTARTS = [Point("state-chunk", "a part of the state is handed in, driver elsewhere", workers=2)]
+BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS]}

@@ -22,7 +22,7 @@ void decode_any(uint8_t kind, ByteView body) {
 FUZZ_TARGET(input) {
   using namespace stoker::gang;
   if (input.empty()) return;
-  stoker::fuzz::decode_any<Hello, Admission, Ingesting, Ingested, Start, Fetch, Halt, Halted, Holding, Kill,
+  stoker::fuzz::decode_any<Hello, Admission, Ingesting, Ingested, Start, Fetch, Halt, Halted, Holding, Kill, StateBegin,
                            StateDigest, Ping, Pong, ResultBegin, ResultStored, Failed, Abort>(
       std::to_integer<uint8_t>(input[0]), input.subspan(1));
 }

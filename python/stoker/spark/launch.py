@@ -241,10 +241,11 @@ class Supervisor:
 
     def _begin_again(self, move: Move, workers: int) -> None:
         self._observe(move.kind, {"text": move.reason})
+        # first of all: who has the state sends it home, before Spark ends it
+        number = self._coordinator.restart(workers, "the Spark job is started again")
         for job in [*self._jobs, *filter(None, [self._growth])]:
             job.cancel()
         time.sleep(move.delay)
-        number = self._coordinator.restart(workers, "the Spark job is started again")
         self.end()
         self._drain(0)
         self._situation.begin_again(workers)
