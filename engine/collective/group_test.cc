@@ -180,6 +180,19 @@ TEST(Forming, StrangersWhoSaySomethingOrNothingDoNotHoldItUp) {
   EXPECT_LT(outcome.seconds, 3);
 }
 
+TEST(Forming, StrangersWhoSayOneByteEachDoNotHoldItUp) {
+  Rosters rosters(World{.size = 3, .force_tcp = true, .timeout = 4});
+  const auto soon = Clock::now() + std::chrono::seconds(5);
+  std::vector<net::Fd> talkers;
+  for (int i = 0; i < 300; ++i) {
+    talkers.push_back(net::connect_tcp("127.0.0.1", rosters.listeners[i % 2]->port(), soon));
+    net::write_all(talkers.back().get(), Bytes(1, std::byte{'S'}), soon);
+  }
+  const Outcome outcome = outcome_of([&] { run_ranks(3, [&](int rank) { rosters.form(rank); }); });
+  EXPECT_EQ(outcome.text, "nothing was thrown");
+  EXPECT_LT(outcome.seconds, 2);
+}
+
 TEST(Forming, StopsWhenAsked) {
   Rosters rosters(World{.size = 2});
   std::stop_source stop;

@@ -1,14 +1,11 @@
 #include "collective/meeting.h"
 
-#include <poll.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <optional>
 #include <thread>
 
 #include "base/pulse.h"
 #include "net/handshake.h"
+#include "net/lobby.h"
 #include "net/unix.h"
 #include "shm/descriptor.h"
 #include "shm/segment.h"
@@ -18,17 +15,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// Someone who has begun to speak gets this long to say its next word; a stranger can hold us up no longer.
+/// A peer that has proven itself gets this long to say its next word.
 constexpr auto kPatience = milliseconds(1000);
+constexpr auto kLook = milliseconds(20);
 
 class Meeting {
  public:
   Meeting(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop)
       : roster_(roster),
-        listeners_(listeners),
         deadline_(deadline),
         stop_(std::move(stop)),
-        peers_(strangers(roster)) {}
+        peers_(nobody_yet(roster)),
+        lobby_({.secret = roster.secret, .words = kIntroductionBytes}, {listeners.tcp_fd(), listeners.unix_fd()}) {}
 
   Peers run() {
     try {
@@ -42,12 +40,9 @@ class Meeting {
   }
 
  private:
-  struct Waiting {
-    net::Fd fd;
-    bool over_unix;
-  };
+  static constexpr int kUnix = 1;  // of the lobby's listeners
 
-  static Peers strangers(const Roster& roster) {
+  static Peers nobody_yet(const Roster& roster) {
     std::vector<Peer> peers;
     for (const Member& member : roster.members) peers.push_back({member, {}, member.rank == roster.rank});
     return Peers(std::move(peers));
@@ -133,46 +128,31 @@ class Meeting {
     return nullptr;
   }
 
-  /// One look at both listeners and at those who have connected and not spoken yet. Silence costs nothing: whoever
-  /// says nothing just stays in waiting_.
+  /// One look at those who have connected. Neither silence nor noise costs anything: it stays in the lobby.
   void accept(const Peer& missing) {
     tick();
     if (Clock::now() >= deadline_) fail_missing(missing, "it never connected");
-    std::vector<pollfd> entries{{listeners_.tcp_fd(), POLLIN, 0}, {listeners_.unix_fd(), POLLIN, 0}};
-    for (const Waiting& w : waiting_) entries.push_back({w.fd.get(), POLLIN, 0});
-    if (::poll(entries.data(), entries.size(), 20) < 0 && errno != EINTR) fail_errno("poll");
-    for (size_t i = entries.size(); i-- > 2;)
-      if (entries[i].revents) welcome(i - 2);
-    if (entries[0].revents) take_connection(listeners_.tcp_fd(), false);
-    if (entries[1].revents) take_connection(listeners_.unix_fd(), true);
+    net::wait_readable(lobby_.fd(), Clock::now() + kLook);
+    for (net::Guest& guest : lobby_.look(Clock::now())) welcome(guest);
   }
 
-  void take_connection(int listener, bool over_unix) {
-    net::Fd fd = net::accept_tcp(listener);
-    if (fd) waiting_.push_back({std::move(fd), over_unix});
-  }
-
-  /// Hears whoever has begun to speak. What a stranger says ends its connection, nothing else.
-  void welcome(size_t index) {
-    Waiting guest = std::move(waiting_[index]);
-    waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(index));
+  /// One that knows the secret, but may be of another generation, or die here.
+  void welcome(net::Guest& guest) {
     try {
-      hear(guest);
+      take_in(guest);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::world) throw;
     }
   }
 
-  void hear(Waiting& guest) {
+  void take_in(net::Guest& guest) {
     const int fd = guest.fd.get();
-    net::handshake_blocking(fd, net::Role::listener, roster_.secret, soon());
-    Bytes bytes(kIntroductionBytes);
-    net::read_exact(fd, bytes, soon());
-    Peer& peer = introduced(decode_introduction(bytes));
-    net::write_all(fd, guest.over_unix ? read_proof(fd) : Bytes(kNonceBytes), soon());
-    if (guest.over_unix) await_verdict(fd);
+    const bool over_unix = guest.listener == kUnix;
+    Peer& peer = introduced(decode_introduction(guest.words));
+    net::write_all(fd, over_unix ? read_proof(fd) : Bytes(kNonceBytes), soon());
+    if (over_unix) await_verdict(fd);
     peer.fd = std::move(guest.fd);
-    peer.shares = guest.over_unix;
+    peer.shares = over_unix;
   }
 
   Peer& introduced(const Introduction& who) {
@@ -202,11 +182,10 @@ class Meeting {
   }
 
   const Roster& roster_;
-  Listeners& listeners_;
   const TimePoint deadline_;
   const std::stop_token stop_;
   Peers peers_;
-  std::vector<Waiting> waiting_;
+  net::Lobby lobby_;
 };
 
 }  // namespace

@@ -36,12 +36,12 @@ HandIn::Next HandIn::next(TimePoint now, const Gang& gang) {
   const Duration since_halt = now - gang.halted_at.value_or(now);
   if (working && since_halt < kSettle) return {};
   const Member* member = newest(gang);
-  if (!member) return {.over = !working || since_halt > patience_};
+  if (!member) return {{}, !working || since_halt > patience_};
   attempt_ = member->hello.attempt;
   tried_.insert(*attempt_);
   heard_ = now;
   coming_.reset();
-  return {.ask = member->hello.partition};
+  return {member->hello.partition};
 }
 
 void HandIn::begin(const Member& member, const Kept& kept, TimePoint now) {

@@ -1,5 +1,6 @@
 #include "net/connection.h"
 
+#include <array>
 #include <cerrno>
 
 namespace stoker::net {
@@ -18,31 +19,13 @@ size_t Connection::receive(std::span<std::byte> into) {
   return 0;
 }
 
-void Connection::read(const std::function<void()>& opened, const std::function<void(Frame)>& take) {
-  while (stranger()) {
-    const size_t before = greeting_.size();
-    read_greeting(opened);
-    if (stranger() && greeting_.size() == before) return;
-  }
+void Connection::read(const std::function<void(Frame)>& take) {
   std::array<std::byte, kReadSize> buffer;
   for (int i = 0; i < kFairReads; ++i) {
     const size_t got = receive(buffer);
     reader_.feed(ByteView(buffer).first(got), take);
     if (got < buffer.size()) return;
   }
-}
-
-void Connection::read_greeting(const std::function<void()>& opened) {
-  std::array<std::byte, 128> buffer;
-  const size_t got = receive(std::span(buffer).first(handshake_->wants() - greeting_.size()));
-  greeting_.insert(greeting_.end(), buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(got));
-  if (greeting_.size() < handshake_->wants()) return;
-  push(handshake_->receive(greeting_));
-  greeting_.clear();
-  flush();
-  if (!handshake_->proven()) return;
-  handshake_.reset();
-  opened();
 }
 
 void Connection::push(Bytes bytes) {

@@ -10,18 +10,17 @@
 #include <atomic>
 #include <map>
 #include <mutex>
-#include <set>
 #include <thread>
 #include <vector>
 
 #include "net/connection.h"
+#include "net/lobby.h"
 
 namespace stoker::net {
 namespace {
 
 constexpr ConnectionId kWake = 0;
-constexpr ConnectionId kListener = 1;
-constexpr int kFairAccepts = 64;
+constexpr ConnectionId kLobby = 1;
 
 /// Signals are for the process's own threads: this one starts with all of them blocked.
 std::thread start_thread(std::function<void()> body) {
@@ -49,9 +48,8 @@ struct IoLoop::Impl {
   Impl(LoopOptions options, LoopHandler& handler, Fd listener)
       : options(std::move(options)), handler(handler), listener(std::move(listener)) {
     if (!epoll || !wake) fail_errno("start the I/O loop");
-    STOKER_CHECK(!this->listener || !this->options.secret.empty());
     watch(EPOLL_CTL_ADD, wake.get(), EPOLLIN, kWake);
-    if (this->listener) watch(EPOLL_CTL_ADD, this->listener.get(), EPOLLIN, kListener);
+    if (this->listener) open_lobby();
     thread = start_thread([this] { run(); });
   }
   ~Impl() {
@@ -63,8 +61,8 @@ struct IoLoop::Impl {
   void run();
   void run_works();
   void wait();
-  void accept_all();
-  void accept_one(Fd fd);
+  void open_lobby();
+  void let_in(TimePoint now);
   void add(ConnectionId id, Connection connection);
   void on_event(ConnectionId id, uint32_t events);
   void read(ConnectionId id, Connection& connection);
@@ -84,14 +82,13 @@ struct IoLoop::Impl {
   Fd listener;
   Fd epoll{epoll_create1(EPOLL_CLOEXEC)};
   Fd wake{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-  std::atomic<ConnectionId> next_id{kListener + 1};
+  std::unique_ptr<Lobby> lobby;  // with a listener
+  std::atomic<ConnectionId> next_id{kLobby + 1};
 
   std::map<ConnectionId, Connection> connections;
-  std::set<ConnectionId> strangers;
   std::map<ConnectionId, std::string>
       untold;  // connections whose end the handler could not take in, and why they ended
   TimePoint next_tick = Clock::now();
-  bool accepting = true;
   bool stopping = false;
 
   std::mutex mutex;
@@ -143,8 +140,8 @@ void IoLoop::Impl::on_event(ConnectionId id, uint32_t events) {
   if (id == kWake) {
     uint64_t count;
     [[maybe_unused]] const auto ignored = ::read(wake.get(), &count, sizeof count);
-  } else if (id == kListener) {
-    accept_all();
+  } else if (id == kLobby) {
+    let_in(Clock::now());
   } else {
     guarded(id, [&](Connection& connection) {
       if (events & EPOLLOUT) flush(id, connection);
@@ -165,25 +162,20 @@ void IoLoop::Impl::guarded(ConnectionId id, const std::function<void(Connection&
   }
 }
 
-void IoLoop::Impl::accept_all() {
-  try {
-    for (int i = 0; i < kFairAccepts; ++i) {
-      Fd fd = accept_tcp(listener.get());
-      if (!fd) return;
-      accept_one(std::move(fd));
-    }
-  } catch (const Error&) {  // out of descriptors: make room, or rest until the next tick
-    if (!strangers.empty()) return drop(*strangers.begin(), "");
-    accepting = false;
-    watch(EPOLL_CTL_MOD, listener.get(), 0, kListener);
-  }
+void IoLoop::Impl::open_lobby() {
+  const LobbyOptions lobby_options{
+      .secret = options.secret, .words = 0, .time = options.stranger_time, .most = options.max_strangers};
+  lobby = std::make_unique<Lobby>(lobby_options, std::vector{listener.get()});
+  watch(EPOLL_CTL_ADD, lobby->fd(), EPOLLIN, kLobby);
 }
 
-void IoLoop::Impl::accept_one(Fd fd) {
-  if (strangers.size() >= options.max_strangers) drop(*strangers.begin(), "");
-  const ConnectionId id = next_id++;
-  add(id, Connection(std::move(fd), Handshake(Role::listener, options.secret), options.max_body, Clock::now()));
-  strangers.insert(id);
+void IoLoop::Impl::let_in(TimePoint now) try {
+  for (Guest& guest : lobby->look(now)) {
+    const ConnectionId id = next_id++;
+    add(id, Connection(std::move(guest.fd), options.max_body));
+    guarded(id, [&](Connection&) { handler.opened(id); });
+  }
+} catch (const std::exception&) {  // such as lack of memory: those guests are gone, the others may come
 }
 
 void IoLoop::Impl::add(ConnectionId id, Connection connection) {
@@ -192,12 +184,7 @@ void IoLoop::Impl::add(ConnectionId id, Connection connection) {
 }
 
 void IoLoop::Impl::read(ConnectionId id, Connection& connection) {
-  connection.read(
-      [&] {
-        strangers.erase(id);
-        handler.opened(id);
-      },
-      [&](Frame frame) { handler.received(id, std::move(frame)); });
+  connection.read([&](Frame frame) { handler.received(id, std::move(frame)); });
 }
 
 void IoLoop::Impl::flush(ConnectionId id, Connection& connection) {
@@ -218,7 +205,7 @@ void IoLoop::Impl::flush(ConnectionId id, Connection& connection) {
 
 void IoLoop::Impl::send(ConnectionId id, Bytes frame) {
   guarded(id, [&](Connection& connection) {
-    if (connection.closing || connection.stranger()) return;
+    if (connection.closing) return;
     if (connection.queued() + frame.size() > options.max_queue) fail_world("the other side does not read");
     connection.push(std::move(frame));
     if (!connection.watching_out) flush(id, connection);
@@ -236,7 +223,7 @@ void IoLoop::Impl::close(ConnectionId id) {
 void IoLoop::Impl::drop(ConnectionId id, const std::string& reason) {
   const auto found = connections.find(id);
   if (found == connections.end()) return;
-  const bool tell = !found->second.closing && strangers.erase(id) == 0;
+  const bool tell = !found->second.closing;
   connections.erase(found);
   if (tell) tell_closed(id, reason);
 }
@@ -258,10 +245,7 @@ void IoLoop::Impl::tell_again() {
 void IoLoop::Impl::tick(TimePoint now) {
   next_tick = now + options.tick;
   drop_late(now);
-  if (!accepting) {
-    accepting = true;
-    watch(EPOLL_CTL_MOD, listener.get(), EPOLLIN, kListener);
-  }
+  if (lobby) let_in(now);
   tell_again();
   try {
     handler.tick(now);
@@ -272,8 +256,7 @@ void IoLoop::Impl::tick(TimePoint now) {
 void IoLoop::Impl::drop_late(TimePoint now) {
   std::vector<ConnectionId> late;
   for (const auto& [id, connection] : connections) {
-    const bool limited = connection.closing || connection.stranger();
-    if (limited && now - connection.since > options.stranger_time) late.push_back(id);
+    if (connection.closing && now - connection.since > options.stranger_time) late.push_back(id);
   }
   for (const ConnectionId id : late) drop(id, "");
 }
@@ -293,7 +276,7 @@ ConnectionId IoLoop::adopt(Fd connection) {
   const ConnectionId id = impl_->next_id++;
   impl_->post([impl = impl_.get(), id, fd = std::make_shared<Fd>(std::move(connection))] {
     try {
-      impl->add(id, Connection(std::move(*fd), {}, impl->options.max_body, Clock::now()));
+      impl->add(id, Connection(std::move(*fd), impl->options.max_body));
     } catch (const std::exception& error) {
       impl->handler.closed(id, error.what());
     }

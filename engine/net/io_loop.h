@@ -3,8 +3,7 @@
 // queued and never blocks. Methods may be called from any thread; the handler is called from the loop's thread only,
 // one call at a time, and its exceptions end just the connection that they came from.
 //
-// A *stranger* is a connection that has not proven the secret yet. Strangers get the handshake's few bytes, a deadline,
-// and limited room: the oldest is dropped for a new one, so idle connections cannot lock a real peer out.
+// Who has not proven the secret yet waits in a lobby (net/lobby.h) and is not known here.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -34,7 +33,7 @@ struct LoopOptions {
   Bytes secret;
   size_t max_body = 2 << 20;    // bytes of a frame's body, both ways
   size_t max_queue = 64 << 20;  // bytes that may wait to be sent; a peer that reads no more is dropped
-  Duration stranger_time = std::chrono::seconds(5);
+  Duration stranger_time = std::chrono::seconds(5);  // a closing connection may take as long
   size_t max_strangers = 256;
   Duration tick = std::chrono::milliseconds(50);
 };
