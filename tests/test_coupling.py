@@ -58,6 +58,12 @@ class Gated(nn.Module):
         return self.layer(x + self.gate * x.mean(0))
 
 
+def numbered_attention(x):
+    """An operator that could draw numbers, but does not: its dropout is 0."""
+    rows = x.unsqueeze(1)
+    return nn.functional.scaled_dot_product_attention(rows, rows, rows)[:, 0] * torch.arange(x.shape[0])[:, None]
+
+
 def place(model, inputs=FEATURES):
     torch.manual_seed(0)
     compiled = compile(model, nn.CrossEntropyLoss(), inputs, LABEL)
@@ -90,6 +96,7 @@ def test_the_first_operator_that_couples_rows_is_named(function, operator):
         (Recurrence(batch_first=False), "recurrence (LSTM)"),
         (nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)), "1 (BatchNorm"),
         (Gated(), "Gated"),
+        (Of(numbered_attention), "Of"),
     ],
 )
 def test_a_layer_over_the_wrong_dimension_is_named(model, named):

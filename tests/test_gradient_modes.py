@@ -105,6 +105,17 @@ def inference_block(net, h):
     return h + z
 
 
+def switched_inside_inference(net, h):
+    with torch.inference_mode():
+        torch.set_grad_enabled(True)
+        z = h * 2
+        with torch.enable_grad():
+            z = z + net.o.weight.sum()
+        with torch.inference_mode(False):
+            inner = h * 3
+    return h * inner + z
+
+
 def enabled_inside(net, h):
     with torch.no_grad():
         z = h * 2
@@ -178,6 +189,7 @@ def checkpointed(net, h):
 
 
 PARTS = [no_grad_block, lambda net, h: h + decorated(h), switched, inference_block, enabled_inside,
+         switched_inside_inference,
          parameter_inside_and_outside, changed_in_place, view_changed_in_place, several_results, sorted_inside,
          detached_in_place, through_data, data_in_place, new_leaf, asks_for_grad, checkpointed,
          lambda net, h: h + torch.inference_mode()(lambda q: q * 2)(h)]  # fmt: skip
@@ -478,6 +490,16 @@ def test_a_model_that_keeps_what_it_computed_may():
     assert compile(model, nn.CrossEntropyLoss(), FEATURES, CLASSES).notes == []
 
 
+def test_shapes_that_depend_on_values_under_no_grad_do_no_harm():
+    def part(_, h):
+        with torch.no_grad():
+            torch.sign(h[:, torch.arange(4) == 0])
+        return h
+
+    torch.manual_seed(0)
+    same_as_torch(Net(part))
+
+
 SAME_TENSORS = {
     "cast": lambda h: h.to(torch.float32),
     "type_as": lambda h: h.type_as(h),
@@ -503,4 +525,5 @@ def test_what_gives_back_its_argument_keeps_the_gradient_where_gradients_are_off
             other = same(h)
         return other if used else h
 
+    torch.manual_seed(0)
     same_as_torch(Net(part))

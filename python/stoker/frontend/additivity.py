@@ -14,11 +14,12 @@ from stoker.frontend.interpret import Interpreter, find_operator
 _CUTS = ([9], [2, 7], [4, 3, 2])
 _CUTS_OF_LARGE_ROWS = ([5], [2, 3])
 _LARGE_ROW = 20_000  # values
+_RECURRENT = {f"aten.{name}.input" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}  # dropout, whether in training
 # operator -> position and value of the argument that turns its dropout off
 _DROPOUTS = {
     **{f"aten.{name}.default": (2, False) for name in ("dropout", "alpha_dropout", "feature_dropout")},
     "aten.feature_alpha_dropout.default": (2, False),
-    **{f"aten.{name}.input": (5, 0.0) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **dict.fromkeys(_RECURRENT, (5, 0.0)),
     "aten.scaled_dot_product_attention.default": (4, 0.0),
 }
 _CLASS_LOSSES = {f"aten.{name}.default" for name in ("cross_entropy_loss", "nll_loss_nd", "nll_loss", "nll_loss2d")}
@@ -137,8 +138,18 @@ def _without_dropout(node: dict) -> dict:
 
 
 def _is_random(program: dict) -> bool:
-    others = [find_operator(node["op"]) for node in program["nodes"] if node["op"] not in _DROPOUTS]
-    return any(torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ()) for operator in others)
+    return any(draws(node) for node in program["nodes"])
+
+
+def draws(node: dict) -> bool:
+    """Whether the operator draws random numbers, as it is called here."""
+    if torch.Tag.nondeterministic_seeded not in getattr(find_operator(node["op"]), "tags", ()):
+        return False
+    position, off = _DROPOUTS.get(node["op"], (0, None))
+    if off is None:
+        return True
+    options = node["args"][position:]
+    return bool(options) and options[0] != off and not (node["op"] in _RECURRENT and options[1] is False)
 
 
 def _classes(program: dict) -> int:

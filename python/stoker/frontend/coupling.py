@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from stoker.frontend.interpret import Interpreter, find_operator
+from stoker.frontend.additivity import draws
+from stoker.frontend.interpret import Interpreter
 
 _SIZES = (5, 6, 11, 13)  # of batches; the first that no tensor of the model has
 _ROW = 3  # the row that is compared: neither in the middle nor its own neighbour when the batch is turned round
@@ -35,7 +36,7 @@ class _Check:
         self.infer = infer
         self.interpreter = Interpreter(infer)
         self.size = _uncommon_size(infer)
-        self.is_random = any(_draws(node["op"]) for node in infer["nodes"])
+        self.is_random = any(map(draws, infer["nodes"]))
         self.fixed = {e["slot"]: torch.from_numpy(weights[e["name"]]) for e in infer["constants"]}
         self.fixed.update({e["slot"]: _lively(torch.from_numpy(weights[e["name"]])) for e in infer["parameters"]})
         self.written = {e["slot"]: torch.from_numpy(weights[e["name"]]) for e in infer["buffers"]}
@@ -123,10 +124,6 @@ def _near(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
     apart, size = (one - other)[~same].abs(), one[one.isfinite()].abs()
     bound = tolerance * max(float(size.max()) if size.numel() else 0.0, 1.0 if tolerance == _ELSEWHERE else 0.0)
     return bool((apart <= bound).all())
-
-
-def _draws(operator: str) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(find_operator(operator), "tags", ())
 
 
 def _uncommon_size(infer: dict) -> int:

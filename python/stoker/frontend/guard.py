@@ -30,6 +30,7 @@ _REFUSED: dict[Callable, str] = {
     torch.autograd.grad: _GRADIENTS.format("torch.autograd.grad"),
 }
 _DROPOUTS = (nn.functional.dropout, torch.dropout)
+inferring: list[bool] = []  # the modes of the inference_mode blocks around what is traced, innermost last
 _SETS_REQUIRES_GRAD = (Tensor.requires_grad_, Tensor.requires_grad.__set__)
 
 
@@ -49,6 +50,8 @@ class Guard(TorchFunctionMode):
         if func in _REFUSED:
             raise self._error(_REFUSED[func])
         args, kwargs = tree_map_only(Tensor, self._traced, (tuple(args), kwargs or {}))
+        if func is torch._C._set_grad_enabled and inferring[-1:] == [True]:
+            args = (False,)  # inference_mode lets nobody switch gradients on
         if func in _SETS_REQUIRES_GRAD:
             self._check_setting(*args, **kwargs)
         if func in _DROPOUTS and _is_idle(*args, **kwargs):

@@ -243,30 +243,32 @@ def _returns_changed(node: fx.Node) -> bool:
 
 
 def _returns_argument(node: fx.Node) -> bool:
-    """Whether the result is the first argument itself, no view or copy: a cast to its own type, idle dropout, flatten
-    of what is flat. Tried without values, since it may depend on strides."""
+    """Whether the result is the first argument itself, no view or copy: a cast to its own type, flatten of what is
+    flat. Tried without values, since it may depend on strides."""
     first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
     before, after = (part.meta.get("val") if part else None for part in (first, node))
     if not all(isinstance(val, torch.Tensor) for val in (before, after)) or len(node.all_input_nodes) > 2:
         return False
-    if before.shape != after.shape or before.dtype != after.dtype or changed_arguments(node):
+    if before.dtype != after.dtype or before.dim() != after.dim() or changed_arguments(node):
         return False
-    stand_ins = {arg: _without_values(arg.meta.get("val")) for arg in node.all_input_nodes}
     try:
+        stand_ins = {arg: _without_values(arg.meta.get("val")) for arg in node.all_input_nodes}
+        args, kwargs = fx.map_arg((node.args, node.kwargs), stand_ins.get)
         with torch.no_grad(), unset_fake_temporarily():
-            return (
-                node.target(*fx.map_arg(node.args, stand_ins.get), **fx.map_arg(node.kwargs, stand_ins.get))
-                is (stand_ins[first])
-            )
-    except (RuntimeError, TypeError, NotImplementedError):
+            return node.target(*args, **kwargs) is stand_ins[first]
+    except (RuntimeError, TypeError, NotImplementedError):  # also where shapes depend on values
         return False
 
 
 def _without_values(value):
     if isinstance(value, torch.Tensor):
-        sizes, strides = (list(map(int, parts)) for parts in (value.shape, value.stride()))
+        sizes, strides = (list(map(_hint, parts)) for parts in (value.shape, value.stride()))
         return torch.empty_strided(sizes, strides, dtype=value.dtype, device="meta")
-    return int(value) if isinstance(value, torch.SymInt) else value
+    return _hint(value) if isinstance(value, torch.SymInt) else value
+
+
+def _hint(size: int | torch.SymInt) -> int:
+    return size if isinstance(size, int) else size.node.hint
 
 
 def changed_arguments(node: fx.Node) -> list[fx.Node]:

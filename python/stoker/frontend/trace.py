@@ -17,7 +17,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stoker.frontend import errors, strays
 from stoker.frontend.errors import CompileError
-from stoker.frontend.guard import Guard
+from stoker.frontend.guard import Guard, inferring
 from stoker.frontend.leftovers import forget
 from stoker.frontend.recurrent import known_shapes
 
@@ -217,11 +217,13 @@ def _plain_modes():
         else:
             before[id(self)] = torch.is_grad_enabled()
             torch.set_grad_enabled(not self.mode)
+            inferring.append(self.mode)
 
     def go_on(self, *error) -> None:
         if id(self) not in before:
             leave(self, *error)
         else:
+            inferring.pop()
             torch.set_grad_enabled(before.pop(id(self)))
 
     mode.__enter__, mode.__exit__ = stop, go_on
@@ -230,3 +232,4 @@ def _plain_modes():
             yield
     finally:
         mode.__enter__, mode.__exit__ = enter, leave
+        inferring.clear()
