@@ -57,7 +57,12 @@ std::unique_ptr<Group> form_group(const nb::dict& roster, Listeners& listeners) 
 void bind_group(nb::module_& m) {
   const auto release = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<Listeners>(m, "Listeners", "Listening ends for a worker's peers; handed to train().")
-      .def(nb::init<const std::string&>(), "bind_host"_a)
+      .def(
+          "__init__",
+          [](Listeners* self, const std::string& bind_host, std::pair<int, int> ports) {
+            new (self) Listeners(bind_host, {ports.first, ports.second});
+          },
+          "bind_host"_a, "ports"_a = std::pair(0, 0))
       .def_prop_ro("port", &Listeners::port)
       .def_prop_ro("unix_name", &Listeners::unix_name);
   nb::class_<Group>(m, "Group", "The ranks of one generation; see engine/collective/group.h.")

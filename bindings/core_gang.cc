@@ -24,6 +24,7 @@ namespace {
 
 using gang::Coordinator;
 using gang::CoordinatorOptions;
+using gang::Line;
 using gang::Start;
 using gang::WorkerLink;
 using released = nb::call_guard<nb::gil_scoped_release>;
@@ -67,6 +68,9 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
       .take("torch_version", o.torch_version);
   fields.take("loss_timeout", o.loss_timeout).take("rescue_after", o.rescue_after);
   fields.take("allow_changed_rows", o.allow_changed_rows).take("allow_lost_rows", o.allow_lost_rows);
+  std::pair<int, int> ports{0, 0};
+  fields.take("ports", ports);
+  o.ports = {ports.first, ports.second};
   fields.take("memory_setting", o.memory_setting).take("distant", o.distant);
   fields.done();
   return o;
@@ -121,12 +125,17 @@ std::pair<nb::bytes, std::string> result(const Coordinator& self) {
   return {to_python(result.first), std::move(result.second)};
 }
 
-void connect(WorkerLink* self, const std::string& host, int port, const nb::bytes& secret, const nb::dict& hello,
-             double timeout) {
+void dial(Line* self, const std::string& host, int port, const nb::bytes& secret, double timeout) {
   const gang::LinkOptions options{host, port, copy(secret), timeout};
+  const nb::gil_scoped_release release;
+  new (self) Line(options);
+}
+
+/// The line's connection is the link's from now on.
+void link_over(WorkerLink* self, Line& line, const nb::dict& hello) {
   const gang::Hello parsed = parse_hello(hello);
   const nb::gil_scoped_release release;
-  new (self) WorkerLink(options, parsed);
+  new (self) WorkerLink(std::move(line), parsed);
 }
 
 std::pair<std::string, std::string> admission(WorkerLink& self) {
@@ -199,9 +208,15 @@ void bind_coordinator(nb::module_& m) {
       .def("close", &Coordinator::close, released());
 }
 
+void bind_line(nb::module_& m) {
+  nb::class_<Line>(m, "Line", "A proven connection to the coordinator; see engine/gang/worker_link.h.")
+      .def("__init__", dial, "host"_a, "port"_a, "secret"_a, "timeout"_a = 20.0)
+      .def_prop_ro("address", &Line::address);
+}
+
 void bind_link(nb::module_& m) {
   nb::class_<WorkerLink>(m, "WorkerLink", "A worker's link to the coordinator; see engine/gang/worker_link.h.")
-      .def("__init__", connect, "host"_a, "port"_a, "secret"_a, "hello"_a, "timeout"_a = 20.0)
+      .def("__init__", link_over, "line"_a, "hello"_a)
       .def("admission", admission, released())
       .def(
           "isa", [](WorkerLink& self) { return self.admission().isa; }, released(),
@@ -242,6 +257,7 @@ void bind_gang(nb::module_& m) {
   bind_context<pulse::Work>(m, "AtWork");
   bind_context<pulse::Rest>(m, "Resting");
   bind_coordinator(m);
+  bind_line(m);
   bind_link(m);
   m.def(
       "best_isa", [] { return static_cast<int>(best_level()); }, "This machine's best instruction-set level.");

@@ -22,6 +22,7 @@ from local_gang import LocalFit, deal, job_of
 from stoker import program
 from stoker.engine import core
 from stoker.spark import task as spark_task
+from stoker.spark.address import ANYWHERE, Peers
 from stoker.spark.memory_need import NOTHING_KNOWN, Allowed
 
 
@@ -66,6 +67,7 @@ class FaultyGang:
     timeout: float = 120
     host: str = "127.0.0.1"  # of the coordinator
     allowed: Allowed = NOTHING_KNOWN  # memory
+    peers: Peers = ANYWHERE
     namespace: str = ""  # where the coordinator is; a worker's is in its environment
 
     def run(self) -> Outcome:
@@ -75,7 +77,7 @@ class FaultyGang:
         with inside(self.namespace):
             self.coordinator = core().Coordinator({"bind_host": self.host, "secret": secret, **asked})
         job = job_of(self.fit, self.coordinator.port, secret, self.workers, self.most)
-        self.job = replace(job, host=self.host, allowed=self.allowed)
+        self.job = replace(job, host=self.host, allowed=self.allowed, peers=self.peers)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["faulty_gang"])  # a newcomer is there at once, as Spark's workers are
         self.events: list[tuple[str, dict[str, Any]]] = []

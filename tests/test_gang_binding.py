@@ -27,7 +27,7 @@ def fit(workers=2, **options):
 
 def link(coordinator, partition, secret=SECRET, **more):
     hello = {"partition": partition, "attempt": partition + 10, "host": "127.0.0.1", "pid": 100 + partition, **more}
-    return core().WorkerLink("127.0.0.1", coordinator.port, secret, hello, 10)
+    return core().WorkerLink(core().Line("127.0.0.1", coordinator.port, secret, 10), hello)
 
 
 def work(coordinator, partition, weights):

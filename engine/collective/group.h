@@ -17,6 +17,7 @@
 #include "base/codec.h"
 #include "base/error.h"
 #include "gang/roster.h"
+#include "net/socket.h"
 #include "shm/segment.h"
 
 namespace stoker::collective {
@@ -27,9 +28,9 @@ using Roster = gang::Roster;
 /// The listening ends that a worker opens before it is admitted, so that their addresses can be announced.
 class Listeners {
  public:
-  /// Binds `bind_host` (an address of this host, never a wildcard unless told) on a free port and an abstract Unix
-  /// name.
-  explicit Listeners(const std::string& bind_host);
+  /// Binds `bind_host` (an address of this host, never a wildcard unless told) on a free one of the ports, and an
+  /// abstract Unix name.
+  explicit Listeners(const std::string& bind_host, net::Ports ports = {});
   ~Listeners();
   int port() const;
   const std::string& unix_name() const;

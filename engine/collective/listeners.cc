@@ -21,8 +21,8 @@ struct Listeners::Impl {
   net::Fd unix_fd;
 };
 
-Listeners::Listeners(const std::string& bind_host) : impl_(std::make_unique<Impl>()) {
-  impl_->tcp = net::listen_tcp(bind_host);
+Listeners::Listeners(const std::string& bind_host, net::Ports ports) : impl_(std::make_unique<Impl>()) {
+  impl_->tcp = net::listen_tcp(bind_host, ports);
   impl_->port = net::local_port(impl_->tcp.get());
   impl_->unix_name = random_name();
   impl_->unix_fd = net::listen_unix(impl_->unix_name);

@@ -137,7 +137,7 @@ Coordinator::Impl::Impl(const CoordinatorOptions& options) : options(options) {
   if (options.shards > kMostShards)
     fail_user(options.shards, " shards are more than the ", kMostShards, " that can be");
   STOKER_CHECK(options.heartbeat > 0);
-  net::Fd listener = net::listen_tcp(options.bind_host);
+  net::Fd listener = net::listen_tcp(options.bind_host, options.ports);
   port = net::local_port(listener.get());
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
   loop = std::make_unique<net::IoLoop>(loop_options(options), *this, std::move(listener));

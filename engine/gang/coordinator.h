@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "gang/protocol.h"
+#include "net/socket.h"
 
 namespace stoker::gang {
 
 struct CoordinatorOptions {
   std::string bind_host = "127.0.0.1";
+  net::Ports ports;
   Bytes secret;  // 32 random bytes of this fit
   int workers = 1;
   int most_workers = 0;  // places from `workers` up to this are of late workers: see membership.h

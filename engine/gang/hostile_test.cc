@@ -280,7 +280,7 @@ TEST(Frozen, CoordinatorThatIsSilentStopsTheWorker) {
     frozen->hear();
     frozen->say(Admission{Admission::Verdict::go, "", 0.2});
   });
-  WorkerLink link({"127.0.0.1", net::local_port(listener.get()), secret, 5}, {});
+  WorkerLink link(Line({"127.0.0.1", net::local_port(listener.get()), secret, 5}), {});
   coordinator.join();
   EXPECT_EQ(failure_of([&] { link.start(); }), "aborted: the coordinator has been silent for too long");
   EXPECT_TRUE(link.lost());

@@ -79,7 +79,7 @@ TEST(Leftovers, RefusedConnectionLeavesNothing) {
     Fit fit(1);
     LinkOptions link = fit.link();
     link.secret = Bytes(32);
-    EXPECT_NE(failure_of([&] { WorkerLink(link, fit.hello(0)); }), "none");
+    EXPECT_NE(failure_of([&] { Line{link}; }), "none");
   }
   EXPECT_EQ(Leftovers(), before);
 }

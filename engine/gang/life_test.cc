@@ -16,7 +16,7 @@ Bytes weights_of(size_t size) {
 
 /// One worker's whole life, as the train loop lives it.
 void live(const Fit& fit, int partition, const Bytes& weights) {
-  WorkerLink link(fit.link(), fit.hello(partition, 10 + partition));
+  WorkerLink link(Line(fit.link()), fit.hello(partition, 10 + partition));
   ASSERT_EQ(link.admission().verdict, Verdict::go);
   link.ingesting(3);
   link.ingested({{partition, 5, {1, 2}}});
@@ -188,15 +188,36 @@ TEST(Link, WrongSecretSaysSo) {
   const Fit fit(1);
   LinkOptions link = fit.link();
   link.secret[0] = std::byte{0};
-  EXPECT_EQ(failure_of([&] { WorkerLink(link, fit.hello(0)); }),
-            cat("world: reach the coordinator at 127.0.0.1 port ", link.port,
-                ": handshake: the other side does not know this fit's secret"));
+  EXPECT_EQ(failure_of([&] { Line{link}; }), cat("world: reach the coordinator at 127.0.0.1 port ", link.port,
+                                                 ": handshake: the other side does not know this fit's secret"));
 }
 
 TEST(Link, NobodyThereSaysWhere) {
-  LinkOptions link{"127.0.0.1", 1, Bytes(32), 5};
-  EXPECT_NE(failure_of([&] { WorkerLink(link, {}); }).find("reach the coordinator at 127.0.0.1 port 1: connect to"),
+  LinkOptions link{"127.0.0.1", 1, Bytes(32), 0.5};
+  EXPECT_NE(failure_of([&] { Line{link}; }).find("reach the coordinator at 127.0.0.1 port 1: connect to"),
             std::string::npos);
+}
+
+TEST(Link, TriesAgainUntilItsTimeIsOver) {
+  const int port = net::local_port(net::listen_tcp("127.0.0.1").get());
+  std::jthread late([port] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    const Fit fit(1, [port](CoordinatorOptions& options) { options.ports = {port, port}; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  });
+  const Line line({"127.0.0.1", port, Bytes(32, std::byte{7}), 5});
+  EXPECT_EQ(line.address(), "127.0.0.1");
+}
+
+TEST(Link, ADriverThatHasOnlyTheOtherFamilyIsReached) {
+  try {
+    net::listen_tcp("::1");
+  } catch (const Error&) {
+    GTEST_SKIP() << "no IPv6 here";
+  }
+  Fit fit(1, [](CoordinatorOptions& options) { options.bind_host = "::1"; });
+  const Line line({"::1", fit.coordinator->port(), fit.options.secret, 5});
+  EXPECT_EQ(line.address(), "::1");
 }
 
 TEST(Link, MetricsThatAreNoObjectAreTheCallersFault) {

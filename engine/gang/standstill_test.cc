@@ -15,7 +15,7 @@ pid_t hang_in_a_process(const Hello& hello, const Bytes& secret, int port) {
   if (child != 0) return child;
   int number = 0;
   if (::read(port, &number, sizeof number) != sizeof number) ::_exit(1);
-  WorkerLink link({"127.0.0.1", number, secret, 10}, hello);
+  WorkerLink link(Line({"127.0.0.1", number, secret, 10}), hello);
   const pulse::Work work(link.pulse());
   for (;;) ::pause();
 }

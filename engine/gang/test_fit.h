@@ -32,7 +32,9 @@ struct Fit {
             .isa = 1};
   }
   LinkOptions link() const { return {"127.0.0.1", coordinator->port(), options.secret, 10}; }
-  std::unique_ptr<WorkerLink> worker(const Hello& hello) const { return std::make_unique<WorkerLink>(link(), hello); }
+  std::unique_ptr<WorkerLink> worker(const Hello& hello) const {
+    return std::make_unique<WorkerLink>(Line(link()), hello);
+  }
 
   /// Workers of all partitions that have told one row a shard and have started.
   std::vector<std::unique_ptr<WorkerLink>> started() {

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 
 #include "base/fault.h"
 #include "net/handshake.h"
@@ -23,17 +24,33 @@ using net::Frame;
 
 constexpr int kChunksAhead = 4;
 constexpr auto kFarewellTime = std::chrono::seconds(5);
+constexpr auto kRetry = std::chrono::milliseconds(200);
 constexpr auto kOwnAbsence = std::chrono::milliseconds(500);
 constexpr size_t kMaxText = 64 << 10;
 
-net::Fd connect_and_prove(const LinkOptions& options) {
+/// Sets `answered` once the other end has said something, which another try would not make better.
+net::Fd connect_and_prove(const LinkOptions& options, TimePoint deadline, bool& answered) {
+  net::Fd fd = net::connect_tcp(options.host, options.port, deadline);
+  net::Handshake handshake(net::Role::connector, options.secret);
+  net::write_all(fd.get(), handshake.opening(), deadline);
+  Bytes answer(handshake.wants());
+  net::read_exact(fd.get(), answer, deadline);
+  answered = true;
+  net::write_all(fd.get(), handshake.receive(answer), deadline);
+  return fd;
+}
+
+/// A driver that is restarting its network, a name that is not known yet, a full lobby: they pass.
+net::Fd dial(const LinkOptions& options) {
   const auto deadline = Clock::now() + from_seconds(options.timeout);
-  try {
-    net::Fd fd = net::connect_tcp(options.host, options.port, deadline);
-    net::handshake_blocking(fd.get(), net::Role::connector, options.secret, deadline);
-    return fd;
-  } catch (const Error& error) {
-    throw error.within(cat("reach the coordinator at ", options.host, " port ", options.port));
+  for (bool answered = false;;) {
+    try {
+      return connect_and_prove(options, deadline, answered);
+    } catch (const Error& error) {
+      if (answered || Clock::now() + kRetry >= deadline)
+        throw error.within(cat("reach the coordinator at ", options.host, " port ", options.port));
+    }
+    std::this_thread::sleep_for(kRetry);
   }
 }
 
@@ -42,7 +59,7 @@ net::Fd connect_and_prove(const LinkOptions& options) {
 // One mutex guards everything that is no atomic. The loop's handler calls take it too, and sending only leaves work
 // with the loop, so neither waits for the other while it is held. The callback is called without it.
 struct WorkerLink::Impl : net::LoopHandler {
-  Impl(const LinkOptions& options, const Hello& hello);
+  Impl(net::Fd fd, Bytes secret, const Hello& hello);
   void close();
 
   void received(ConnectionId, Frame frame) override;
@@ -99,8 +116,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
 
-WorkerLink::Impl::Impl(const LinkOptions& options, const Hello& hello) : secret(options.secret), hello(hello) {
-  net::Fd fd = connect_and_prove(options);
+WorkerLink::Impl::Impl(net::Fd fd, Bytes secret, const Hello& hello) : secret(std::move(secret)), hello(hello) {
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
   loop = std::make_unique<net::IoLoop>(net::LoopOptions{.secret = {}, .max_body = kMaxBody}, *this);
   connection = loop->adopt(std::move(fd));
@@ -294,7 +310,10 @@ Bytes WorkerLink::Impl::fetch(Kind kind, uint64_t offset, uint64_t most) {
   return got;
 }
 
-WorkerLink::WorkerLink(const LinkOptions& options, Hello hello) : impl_(std::make_unique<Impl>(options, hello)) {}
+Line::Line(const LinkOptions& options) : fd_(dial(options)), secret_(options.secret) {}
+
+WorkerLink::WorkerLink(Line line, Hello hello)
+    : impl_(std::make_unique<Impl>(std::move(line.fd_), std::move(line.secret_), hello)) {}
 WorkerLink::~WorkerLink() { close(); }
 
 void WorkerLink::close() { impl_->close(); }

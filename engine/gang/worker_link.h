@@ -1,6 +1,6 @@
 #pragma once
-// A worker's side of the control link. The constructor connects and shakes hands; one I/O thread reads and answers
-// from then on. All methods may be called from any thread.
+// A worker's side of the control link: a line to the coordinator, and then the link over it, of which one I/O thread
+// reads and answers. All methods of the link may be called from any thread.
 #include <functional>
 #include <memory>
 #include <span>
@@ -9,6 +9,7 @@
 
 #include "base/pulse.h"
 #include "gang/protocol.h"
+#include "net/socket.h"
 
 namespace stoker::gang {
 
@@ -19,10 +20,24 @@ struct LinkOptions {
   double timeout = 20;  // seconds to connect and shake hands
 };
 
+/// A connection to the coordinator that is proven, before a word was said on it. One thread.
+class Line {
+ public:
+  /// Tries until the time is over. Throws Error(world) when the coordinator cannot be reached or does not know the
+  /// secret.
+  explicit Line(const LinkOptions& options);
+  /// The number of this machine's address on the way to the coordinator.
+  std::string address() const { return net::local_address(fd_.get()); }
+
+ private:
+  friend class WorkerLink;
+  net::Fd fd_;
+  Bytes secret_;
+};
+
 class WorkerLink {
  public:
-  /// Throws Error(world) when the coordinator cannot be reached or does not know the secret.
-  WorkerLink(const LinkOptions& options, Hello hello);
+  WorkerLink(Line line, Hello hello);
   ~WorkerLink();
   /// Ends the link; a worker that has told neither finished() nor failed(), and was not told to stop, counts as dead.
   /// Wakes whoever waits, with Error(aborted). Idempotent; not from the callback of on_stop().

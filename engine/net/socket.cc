@@ -41,6 +41,12 @@ void set_option(int fd, int level, int option) {
 
 std::string endpoint(const std::string& host, int port) { return cat(host, " port ", port); }
 
+std::string endpoint(const std::string& host, const Ports& ports) {
+  return ports.last > ports.first ? cat(host, " ports ", ports.first, " to ", ports.last) : endpoint(host, ports.first);
+}
+
+int count(const addrinfo* addresses) { return addresses ? 1 + count(addresses->ai_next) : 0; }
+
 /// Waits for one of `events`; false at the deadline.
 bool wait_for(int fd, short events, TimePoint deadline) {
   while (true) {
@@ -78,14 +84,15 @@ void Fd::reset(int fd) {
   fd_ = fd;
 }
 
-Fd listen_tcp(const std::string& host, int port, int backlog) {
-  const std::string doing = "listen on " + endpoint(host, port);
-  const Addresses addresses = resolve(host, port, AI_PASSIVE);
-  Fd fd = open_socket(*addresses);
-  set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR);
-  if (bind(fd.get(), addresses->ai_addr, addresses->ai_addrlen) != 0) fail_errno(doing);
-  if (listen(fd.get(), backlog) != 0) fail_errno(doing);
-  return fd;
+Fd listen_tcp(const std::string& host, Ports ports, int backlog) {
+  for (int port = ports.first;; ++port) {
+    const Addresses addresses = resolve(host, port, AI_PASSIVE);
+    Fd fd = open_socket(*addresses);
+    set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR);
+    const bool bound = bind(fd.get(), addresses->ai_addr, addresses->ai_addrlen) == 0;
+    if (bound && listen(fd.get(), backlog) == 0) return fd;
+    if (errno != EADDRINUSE || port >= ports.last) fail_errno("listen on " + endpoint(host, ports));
+  }
 }
 
 int local_port(int fd) {
@@ -94,6 +101,17 @@ int local_port(int fd) {
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) fail_errno("read a socket's address");
   return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(address).sin6_port
                                              : reinterpret_cast<sockaddr_in&>(address).sin_port);
+}
+
+std::string local_address(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  char text[NI_MAXHOST];
+  auto* any = reinterpret_cast<sockaddr*>(&address);
+  if (getsockname(fd, any, &size) != 0) fail_errno("read a socket's address");
+  const int code = getnameinfo(any, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
+  if (code != 0) fail_world("read a socket's address: ", gai_strerror(code));
+  return text;
 }
 
 Fd accept_tcp(int listener) {
@@ -107,11 +125,15 @@ Fd accept_tcp(int listener) {
 }
 
 Fd connect_tcp(const std::string& host, int port, TimePoint deadline) {
-  const std::string doing = "connect to " + endpoint(host, port);
   const Addresses addresses = resolve(host, port, 0);
-  for (const addrinfo* address = addresses.get();; address = address->ai_next) {
+  return connect_first(addresses.get(), "connect to " + endpoint(host, port), deadline);
+}
+
+Fd connect_first(const addrinfo* addresses, const std::string& doing, TimePoint deadline) {
+  for (const addrinfo* address = addresses;; address = address->ai_next) {
+    const TimePoint now = Clock::now();
     try {
-      return connect_one(*address, doing, deadline);
+      return connect_one(*address, doing, now + (deadline - now) / count(address));
     } catch (const Error&) {
       if (address->ai_next == nullptr) throw;
     }

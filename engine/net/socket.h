@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/codec.h"
 
+struct addrinfo;
+
 namespace stoker::net {
 
 /// Owns one file descriptor.
@@ -31,12 +33,21 @@ class Fd {
   int fd_ = -1;
 };
 
-/// Listens on an address of this host; port 0 takes a free one (see local_port).
-Fd listen_tcp(const std::string& host, int port = 0, int backlog = 1024);
+/// The ports that a listener may take; 0: any free one.
+struct Ports {
+  int first = 0;
+  int last = 0;
+};
+/// Listens on an address of this host, at the first port that is free there (see local_port).
+Fd listen_tcp(const std::string& host, Ports ports = {}, int backlog = 1024);
 int local_port(int fd);
+/// The number of this end's address.
+std::string local_address(int fd);
 /// The next waiting connection, or an empty Fd when there is none.
 Fd accept_tcp(int listener);
+/// Where a name has several addresses, each gets its share of the time.
 Fd connect_tcp(const std::string& host, int port, TimePoint deadline);
+Fd connect_first(const addrinfo* addresses, const std::string& doing, TimePoint deadline);
 
 /// Waits until `fd` can be read (or has ended); false at the deadline.
 bool wait_readable(int fd, TimePoint deadline);

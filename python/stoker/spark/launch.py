@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import time
 import warnings
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
 from stoker.checkpoint.course import Course
-from stoker.spark import memory_need, slots
+from stoker.spark import address, memory_need, slots
 from stoker.spark.columns import late_shards
 from stoker.spark.job import SparkJob
 from stoker.spark.supervise import GRACE, SENT_AWAY, Move, Rules, Situation, may_grow, next_move
@@ -28,7 +27,6 @@ from stoker.spark.task import Job, make_task
 POLL = 0.1  # seconds; also how soon Ctrl-C is heard
 RESCUE_AFTER = 15.0  # seconds that Spark gets to start a lost worker again
 LAST_CHECKPOINT = 300.0  # seconds that the last checkpoint may take once the model is there
-HOST_SETTING = "spark.stoker.driver.host"
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,6 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Address:
-    told: str  # to the tasks, a name or a number
-    bind: str  # a number of this machine
-
-
-@dataclass(frozen=True)
 class Rows:
     """Where the tasks' rows come from."""
 
@@ -81,22 +73,20 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     fewest = gang.rules.min_workers or gang.workers
     slots.check_enough(fewest, capacity)
     gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
+    driver, peers = address.of_driver(rows.session, conf), address.of_peers(conf)
     queue = slots.queue_of(conf)
     with queue.lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, address_of_driver(rows.session, conf), capacity, queue.shared,
-                    memory_need.allowed(conf), observe)  # fmt: skip
+        return _run(rows, gang, driver, peers, capacity, queue.shared, memory_need.allowed(conf), observe)
 
 
-def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared: Callable[[], bool],
-         allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
-    from stoker.engine import core
-
+def _run(rows: Rows, gang: Gang, driver: address.Address, peers: address.Peers, capacity: int | None,
+         shared: Callable[[], bool], allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
     secret = secrets.token_bytes(32)
-    coordinator = core().Coordinator(_coordinator_options(gang, address.bind, secret, capacity, allowed))
+    coordinator = _listen(_coordinator_options(gang, driver, secret, capacity, allowed))
     try:
-        task = Job(address.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
-                   allowed=allowed)  # fmt: skip
+        task = Job(driver.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
+                   allowed=allowed, peers=peers)  # fmt: skip
         supervisor = Supervisor(coordinator, rows, gang, task, shared, observe)
         try:
             supervisor.run()
@@ -112,10 +102,25 @@ def _run(rows: Rows, gang: Gang, address: Address, capacity: int | None, shared:
         coordinator.close()
 
 
-def _coordinator_options(gang: Gang, bind: str, secret: bytes, capacity: int | None,
+def _listen(options: dict[str, Any]) -> Any:
+    from stoker.engine import core
+
+    try:
+        return core().Coordinator(options)
+    except Exception as error:
+        if errors.kind_of(error) != "world":
+            raise
+        raise errors.UserError(
+            f"the driver cannot listen for its workers: {error}; the settings are {address.DRIVER_BIND} and "
+            f"{address.DRIVER_PORT} (a range of ports, if several fits run at once)"
+        ) from error
+
+
+def _coordinator_options(gang: Gang, driver: address.Address, secret: bytes, capacity: int | None,
                          allowed: memory_need.Allowed) -> dict[str, Any]:  # fmt: skip
     return {
-        "bind_host": bind,
+        "bind_host": driver.bind,
+        "ports": driver.ports,
         "secret": secret,
         "workers": gang.workers,
         "most_workers": gang.workers,
@@ -297,22 +302,3 @@ class Supervisor:
 
 def _reason(error: BaseException) -> str:
     return "interrupted on the driver" if isinstance(error, KeyboardInterrupt) else f"the fit failed: {error}"
-
-
-def address_of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
-    """Where the tasks reach this process."""
-    if slots.is_local(conf):
-        return Address("127.0.0.1", "127.0.0.1")
-    if told := conf(HOST_SETTING):
-        return Address(told, socket.gethostbyname(told))
-    if type(spark).__module__.startswith("pyspark.sql.connect"):  # then this process is not Spark's driver
-        own = _address_towards(spark.client.host)
-        return Address(own, own)
-    host = conf("spark.driver.host") or "127.0.0.1"
-    return Address(host, conf("spark.driver.bindAddress") or socket.gethostbyname(host))
-
-
-def _address_towards(host: str) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, 9))
-        return probe.getsockname()[0]

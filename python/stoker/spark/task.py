@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.spark import memory_need
+from stoker.spark.address import ANYWHERE, Peers
 from stoker.spark.columns import held_shards
 from stoker.spark.ingest import ingest
 
@@ -37,6 +37,7 @@ class Job:
     first: int = 0  # the place of the job's first task
     connect_timeout: float = 20
     allowed: memory_need.Allowed = memory_need.NOTHING_KNOWN  # by the executors' settings
+    peers: Peers = ANYWHERE
 
 
 def partition_of(job: Job) -> int:
@@ -57,11 +58,9 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     from stoker.errors import WorldError, kind_of
 
     core = engine.core()
-    coordinator = socket.gethostbyname(job.host)
-    address = own_address(coordinator, job.port)
-    listeners = core.Listeners(address)
-    about = hello(job, engine, listeners, address)
-    link = core.WorkerLink(coordinator, job.port, job.secret, about, job.connect_timeout)
+    line = core.Line(job.host, job.port, job.secret, job.connect_timeout)
+    listeners = core.Listeners(job.peers.listen_at(line.address), job.peers.ports)
+    link = core.WorkerLink(line, hello(job, engine, listeners, job.peers.told(line.address)))
     try:
         verdict, reason = link.admission()
         if verdict == "refused":
@@ -164,13 +163,6 @@ def extra_partition(partition: int) -> Any:
     import pyarrow as pa
 
     return pa.RecordBatch.from_arrays([pa.array([partition], pa.int32())], names=["extra"])
-
-
-def own_address(host: str, port: int) -> str:
-    """The address of this machine on the way to the coordinator, where peers reach it too."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, port))
-        return probe.getsockname()[0]
 
 
 def tell(link: Any, error: BaseException) -> None:
