@@ -270,8 +270,11 @@ TEST(Replay, OtherRowsAreLetInWhenAllowedAndToldAsInexact) {
   EXPECT_TRUE(fit.hears("inexact", "shard 0: 2 rows now, 1 before"));
 }
 
+/// Before a restart those who are told to halt and do not are waited for, but not for long.
+void wait_little(CoordinatorOptions& options) { options.heartbeat_timeout = 1; }
+
 TEST(Restart, SendsTheOldJobHomeAndBeginsAgainWithTheNewOne) {
-  Fit fit(2);
+  Fit fit(2, wait_little);
   auto links = fit.started();
   const auto parked = fit.worker(fit.hello(1, 50, 1));
   ASSERT_TRUE(fit.hears("log", "parked"));
@@ -289,7 +292,7 @@ TEST(Restart, SendsTheOldJobHomeAndBeginsAgainWithTheNewOne) {
 }
 
 TEST(Restart, OtherRowsThanTheOldJobsAreSeen) {
-  Fit fit(1);
+  Fit fit(1, wait_little);
   const auto links = fit.started();
   Hello next = fit.hello(0, 99);
   next.job = fit.coordinator->restart(1, "the job was lost");
