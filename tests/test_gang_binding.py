@@ -3,6 +3,7 @@
 import hmac
 import json
 import re
+import signal
 import socket
 import threading
 import time
@@ -197,3 +198,20 @@ def test_page_of_the_format_is_true():
         assert json.loads(told["admitted"]) == {
             "rank": 1, "host": "10.0.0.7", "pid": 4242, "attempt": 42, "attempt_number": 0, "torch": "2.13.0", "isa": 2,
         }  # fmt: skip
+
+
+def test_an_interrupt_is_heard_while_a_restart_waits_for_survivors():
+    with fit(1) as coordinator:
+        worker = link(coordinator, 0)
+        worker.ingested([(0, 1, 0, 0)])
+        worker.start()  # and never halts
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        began = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                coordinator.restart(1, "the job was lost")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - began < 3
+        worker.close()
