@@ -126,8 +126,9 @@ class Right:
         return TOLERANCE * np.abs(near).max(initial=0) + OWN_ERROR * own + self.floor
 
     def moves_by(self, name: str) -> float:
-        disturbed = [self._exactly(noise) for noise in (1, 2, 3)]
-        return max((np.abs(some[name] - self.exact[name]).max(initial=0) for some in disturbed if some), default=0.0)
+        exactly = [(self._exactly(noise), self.exact) for noise in (1, 2, 3)]
+        nearly = [(measure(self.source, torch.float32, noise), self.near) for noise in (1, 2, 3)]  # rounds elsewhere
+        return max(np.abs(some[name] - same[name]).max(initial=0) for some, same in exactly + nearly if some)
 
 
 def measure(source: str, dtype: torch.dtype, noise: int = 0) -> Numbers:
