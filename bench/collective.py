@@ -43,7 +43,7 @@ def meet(rank: int, pipe, secret: bytes) -> tuple[_core.Group, _core.Listeners]:
             "pid": os.getpid(),
         }
     )
-    roster = {"generation": 1, "rank": rank, "members": pipe.recv(), "secret": secret, "timeout": 60.0}
+    roster = {"generation": 1, "rank": rank, "members": pipe.recv(), "secret": secret}
     return _core.form_group(roster, listeners), listeners
 
 

@@ -44,7 +44,6 @@ Roster parse_roster(const nb::dict& d) {
   const auto secret = nb::cast<nb::bytes>(d["secret"]);
   const auto* bytes = static_cast<const std::byte*>(secret.data());
   roster.secret.assign(bytes, bytes + secret.size());
-  roster.timeout = nb::cast<double>(d["timeout"]);
   return roster;
 }
 

@@ -36,7 +36,7 @@ class Checkpointed:
     def course(self, fit: LocalFit) -> Course:
         return Course(self.wish, json.loads(fit.spec()), fit.compiled.weights, "2.13.0", self.said.append)
 
-    def run(self, workers, kill_after=None, **more):
+    def run(self, workers, kill_after=None, environments=None, options=None, **more):
         """The result; None when the workers were killed once a checkpoint of so many steps or more was there."""
         fit = replace(self.fit, more={**self.fit.more, **more})
         self.last = course = self.course(fit)
@@ -49,7 +49,7 @@ class Checkpointed:
                     raise Killed
 
         try:
-            return run(fit, workers, observe=observe, settled=course.settled)
+            return run(fit, workers, environments, observe=observe, settled=course.settled, **(options or {}))
         except Killed:
             return None
 

@@ -46,7 +46,7 @@ def main() -> None:
     member = {"rank": rank, "host": host, "port": listeners.port, "unix_name": listeners.unix_name, "pid": os.getpid()}
     print(json.dumps(member), flush=True)
     members = json.loads(sys.stdin.readline())
-    roster = {"generation": 1, "rank": rank, "members": members, "secret": b"of this test", "timeout": 30.0}
+    roster = {"generation": 1, "rank": rank, "members": members, "secret": b"of this test"}
     group = _core.form_group(roster, listeners)
     print(json.dumps({"hosts": group.hosts, "sums": sums(group, shards), "sent": group.bytes_sent}), flush=True)
 

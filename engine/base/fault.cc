@@ -15,13 +15,15 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/pulse.h"
 
 namespace stoker::fault {
 
 namespace {
 
-enum class How { die, freeze, hang, slow, drop, corrupt, skip };
+enum class How { die, freeze, hang, slow, busy, drop, corrupt, skip };
 
 struct Entry {
   std::string name;
@@ -45,15 +47,14 @@ int64_t number(std::string_view text) {
 
 void set_how(Entry& entry) {
   const std::string& text = entry.text;
-  constexpr const char* kNames[] = {"die", "freeze", "hang", "slow", "drop", "corrupt", "skip"};
-  for (int i = 0; i < 7; ++i)
-    if (text == kNames[i]) entry.how = static_cast<How>(i);
-  if (text.starts_with("slow:")) {
-    entry.how = How::slow;
-    entry.milliseconds = number(std::string_view(text).substr(5));
-  } else if (text == "slow" || kNames[static_cast<int>(entry.how)] != text) {
-    fail_user("'", text, "' is no way to fail");
-  }
+  constexpr const char* kNames[] = {"die", "freeze", "hang", "slow", "busy", "drop", "corrupt", "skip"};
+  const std::string_view name = std::string_view(text).substr(0, text.find(':'));
+  const auto* const found = std::ranges::find(kNames, name);
+  if (found == std::end(kNames)) fail_user("'", text, "' is no way to fail");
+  entry.how = static_cast<How>(found - kNames);
+  const bool lasts = entry.how == How::slow || entry.how == How::busy;
+  if (lasts != (name.size() < text.size())) fail_user("'", text, "' is no way to fail");
+  if (lasts) entry.milliseconds = number(std::string_view(text).substr(name.size() + 1));
 }
 
 Entry parse(const std::string& text) {
@@ -90,12 +91,19 @@ void tell(const Entry& entry) {
   ::close(fd);
 }
 
+void work_for(Duration time) {
+  for (const TimePoint end = Clock::now() + time; Clock::now() < end; pulse::beat())
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
 void suffer(const Entry& entry) {
   tell(entry);
   if (entry.how == How::die) ::kill(::getpid(), SIGKILL);
   if (entry.how == How::freeze) ::kill(::getpid(), SIGSTOP);
   while (entry.how == How::hang) ::pause();
-  if (entry.how == How::slow) std::this_thread::sleep_for(std::chrono::milliseconds(entry.milliseconds));
+  const std::chrono::milliseconds time(entry.milliseconds);
+  if (entry.how == How::slow) std::this_thread::sleep_for(time);
+  if (entry.how == How::busy) work_for(time);
 }
 
 /// A schedule that cannot be read ends the process: nobody should think that it was followed.

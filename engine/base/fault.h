@@ -7,7 +7,8 @@
 //   NAME@N=die        SIGKILL to itself
 //   NAME@N=freeze     SIGSTOP to itself; whoever likes wakes it
 //   NAME@N=hang       the thread that passes the point stops for good, its process lives
-//   NAME@N=slow:MS    waits so many milliseconds
+//   NAME@N=slow:MS    waits so many milliseconds, as in one operator that takes so long
+//   NAME@N=busy:MS    works so many milliseconds, and gets something done all the time
 //   NAME@N=drop       the frame is not sent
 //   NAME@N=corrupt    the frame's last byte is another one
 //   NAME@N=skip       what the point stands for is left out, always

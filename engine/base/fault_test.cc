@@ -127,7 +127,8 @@ TEST_F(Fault, SaysWhatHasActed) {
 }
 
 TEST_F(Fault, RefusesWhatIsNoSchedule) {
-  for (const char* text : {"forward", "forward=die", "forward@x=die", "forward@1=explode", "forward@1=slow", "a=b@1"})
+  for (const char* text : {"forward", "forward=die", "forward@x=die", "forward@1=explode", "forward@1=slow",
+                           "forward@1=busy", "forward@1=die:5", "a=b@1"})
     EXPECT_THROW(schedule(text), Error) << text;
 }
 

@@ -26,10 +26,9 @@ void shrink_buffers(Peers& peers, int bytes) {
 std::unique_ptr<Group> Group::form(const Roster& roster, Listeners& listeners, std::stop_token stop) {
   check(roster);
   if (roster.members.size() == 1) return std::make_unique<LocalGroup>();
-  const auto deadline = Clock::now() + from_seconds(roster.timeout);
-  Peers peers = meet(roster, listeners, deadline, stop);
+  Peers peers = meet(roster, listeners, stop);
   if (roster.socket_buffer > 0) shrink_buffers(peers, roster.socket_buffer);
-  return std::make_unique<MeshGroup>(roster, std::move(peers), deadline, stop);
+  return std::make_unique<MeshGroup>(roster, std::move(peers), stop);
 }
 
 }  // namespace stoker::collective

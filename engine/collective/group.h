@@ -5,6 +5,9 @@
 // Ranks that share a host share memory; ranks on different hosts have TCP connections. Whether two ranks share a host
 // is proven (a descriptor passed over a Unix socket, a nonce read back), never guessed from names. A world of one needs
 // no sockets and no shared memory.
+//
+// No wait has an end of its own: a peer that lives and says nothing works, or is judged by who hears of its standstill
+// (gang/membership.h), and then abort() comes. A rank that waits says for whom (base/pulse.h).
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -47,7 +50,7 @@ enum class Phase : int { partials = 0, sums = 1, norms = 2, slices = 3, kept = 4
 
 class Group {
  public:
-  /// Meets all peers of the roster. Throws Error(world) naming the peer that did not come in time or died,
+  /// Meets all peers of the roster, however long they take. Throws Error(world) naming a peer that died after it came,
   /// Error(aborted) soon after `stop` is requested (abort() needs a group; this is the same before there is one).
   static std::unique_ptr<Group> form(const Roster& roster, Listeners& listeners, std::stop_token stop = {});
   /// Leaves in good order, or as one that failed when a wait of this group threw or an exception is on its way; a peer
@@ -73,9 +76,9 @@ class Group {
 
   /// "I have reached `phase` of step `step`": everything I wrote before is seen by those who await it.
   virtual void arrive(Phase phase, uint64_t step) = 0;
-  /// Waits until every rank of this host has reached it. Throws Error(aborted) after abort() or when a peer left
-  /// because it failed (it reports the cause), Error(world) when a peer died (its connection closed; seen within 100
-  /// ms) or was silent for the roster's timeout.
+  /// Waits until every rank of this host has reached it, however long that takes. Throws Error(aborted) after abort()
+  /// or when a peer left because it failed (it reports the cause), Error(world) when a peer died (its connection
+  /// closed; seen within 100 ms).
   virtual void await(Phase phase, uint64_t step) = 0;
   /// Whether every rank of this host has.
   virtual bool reached(Phase phase, uint64_t step) const = 0;

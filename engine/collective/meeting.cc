@@ -21,9 +21,8 @@ constexpr auto kLook = milliseconds(20);
 
 class Meeting {
  public:
-  Meeting(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop)
+  Meeting(const Roster& roster, Listeners& listeners, std::stop_token stop)
       : roster_(roster),
-        deadline_(deadline),
         stop_(std::move(stop)),
         peers_(nobody_yet(roster)),
         lobby_({.secret = roster.secret, .words = kIntroductionBytes}, {listeners.tcp_fd(), listeners.unix_fd()}) {}
@@ -48,29 +47,29 @@ class Meeting {
     return Peers(std::move(peers));
   }
 
-  /// Those whom I have met must stay.
-  void tick() {
+  /// Those whom I have met must stay. `why` this one has not come yet. Whatever else is said, only a peer that has come
+  /// counts as something that moved.
+  void tick(const Peer& awaited, const std::string& why) {
     pulse::beat();
+    wait_.says([&] { return cat(describe(awaited.member), " to join: ", why); });
     if (stop_.stop_requested()) throw Error(ErrorKind::aborted, "stopped while the group formed");
     peers_.check({});
   }
   const Member& me() const { return roster_.members[roster_.rank]; }
   bool may_share(const Member& other) const { return !roster_.force_tcp && other.host_group == me().host_group; }
-  /// A short deadline inside the long one.
-  TimePoint soon() const { return std::min(deadline_, Clock::now() + kPatience); }
-  void read(int fd, std::span<std::byte> out) {
-    read_ticking(fd, out, deadline_, [this] { tick(); });
+  static TimePoint soon() { return Clock::now() + kPatience; }
+  void read(int fd, const Peer& peer, std::span<std::byte> out) {
+    read_ticking(fd, out, [&] { tick(peer, "it does not answer"); });
   }
 
   // -- as connector
 
   void connect(Peer& peer) {
     for (std::string cause = "no answer";;) {
-      tick();
-      if (Clock::now() >= deadline_) fail_missing(peer, cause);
+      tick(peer, cause);
       try {
-        if (may_share(peer.member) && connect_sharing(peer)) return;
-        return connect_over_tcp(peer);
+        if (!may_share(peer.member) || !connect_sharing(peer)) connect_over_tcp(peer);
+        return pulse::moved();
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::world) throw;
         cause = error.what();
@@ -86,7 +85,7 @@ class Meeting {
     const shm::Segment proof("stoker-proof", kNonceBytes);
     net::fill_random(proof.bytes());
     shm::send_descriptor(fd.get(), proof.fd(), soon());
-    if (!std::ranges::equal(answer(fd.get()), proof.bytes())) return false;
+    if (!std::ranges::equal(answer(fd.get(), peer), proof.bytes())) return false;
     net::write_all(fd.get(), {&kShared, 1}, soon());
     peer.fd = std::move(fd);
     peer.shares = true;
@@ -96,7 +95,7 @@ class Meeting {
   void connect_over_tcp(Peer& peer) {
     net::Fd fd = net::connect_tcp(peer.member.host, peer.member.port, soon());
     introduce(fd.get(), peer);
-    answer(fd.get());
+    answer(fd.get(), peer);
     peer.fd = std::move(fd);
   }
 
@@ -105,7 +104,7 @@ class Meeting {
     net::write_all(fd, handshake.opening(), soon());
     while (!handshake.proven()) {
       Bytes message(handshake.wants());
-      read(fd, message);
+      read(fd, peer, message);
       net::write_all(fd, handshake.receive(message), soon());
     }
     const Introduction mine{roster_.generation, static_cast<uint32_t>(roster_.rank),
@@ -113,9 +112,9 @@ class Meeting {
     net::write_all(fd, encode(mine), soon());
   }
 
-  Bytes answer(int fd) {
+  Bytes answer(int fd, const Peer& peer) {
     Bytes nonce(kNonceBytes);
-    read(fd, nonce);
+    read(fd, peer, nonce);
     return nonce;
   }
 
@@ -130,8 +129,7 @@ class Meeting {
 
   /// One look at those who have connected. Neither silence nor noise costs anything: it stays in the lobby.
   void accept(const Peer& missing) {
-    tick();
-    if (Clock::now() >= deadline_) fail_missing(missing, "it never connected");
+    tick(missing, "it has not connected");
     net::wait_readable(lobby_.fd(), Clock::now() + kLook);
     for (net::Guest& guest : lobby_.look(Clock::now())) welcome(guest);
   }
@@ -153,6 +151,7 @@ class Meeting {
     if (over_unix) await_verdict(fd);
     peer.fd = std::move(guest.fd);
     peer.shares = over_unix;
+    pulse::moved();
   }
 
   Peer& introduced(const Introduction& who) {
@@ -176,22 +175,17 @@ class Meeting {
     if (verdict != kShared) fail_world("a peer that does not share memory");
   }
 
-  [[noreturn]] void fail_missing(const Peer& peer, const std::string& cause) const {
-    fail_world("generation ", roster_.generation, ": ", describe(peer.member), " did not join rank ", roster_.rank,
-               " within ", roster_.timeout, " s: ", cause);
-  }
-
   const Roster& roster_;
-  const TimePoint deadline_;
   const std::stop_token stop_;
   Peers peers_;
   net::Lobby lobby_;
+  pulse::Wait wait_;
 };
 
 }  // namespace
 
-Peers meet(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop) {
-  return Meeting(roster, listeners, deadline, std::move(stop)).run();
+Peers meet(const Roster& roster, Listeners& listeners, std::stop_token stop) {
+  return Meeting(roster, listeners, std::move(stop)).run();
 }
 
 }  // namespace stoker::collective

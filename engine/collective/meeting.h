@@ -8,7 +8,8 @@
 
 namespace stoker::collective {
 
-/// Throws Error(world) naming a peer that did not come in time or died, Error(aborted) once `stop` is requested.
-Peers meet(const Roster& roster, Listeners& listeners, TimePoint deadline, std::stop_token stop);
+/// Waits for peers as long as they take. Throws Error(world) naming a peer that came and died, Error(aborted) once
+/// `stop` is requested.
+Peers meet(const Roster& roster, Listeners& listeners, std::stop_token stop);
 
 }  // namespace stoker::collective

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/hash.h"
 #include "base/pulse.h"
@@ -39,50 +40,57 @@ std::vector<int> ranks_that_share(Peers& peers) {
   return ranks;
 }
 
-void send_ranks(Peer& peer, Stamp stamp, const std::vector<int>& ranks, TimePoint deadline) {
+using Tick = std::function<void()>;
+
+void send_ranks(Peer& peer, Stamp stamp, const std::vector<int>& ranks, const Tick& tick) {
   const ByteView payload = std::as_bytes(std::span(ranks));
-  net::write_all(peer.fd.get(), encode(FrameHeader{FrameKind::topology, stamp, 0, payload.size()}, checksum(payload)),
-                 deadline);
-  net::write_all(peer.fd.get(), payload, deadline);
+  write_ticking(peer.fd.get(), encode(FrameHeader{FrameKind::topology, stamp, 0, payload.size()}, checksum(payload)),
+                tick);
+  write_ticking(peer.fd.get(), payload, tick);
 }
 
-FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, Bytes& head, TimePoint deadline,
-                           const std::function<void()>& tick) {
+FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, Bytes& head, const Tick& tick) {
   head.resize(kHeaderBytes);
-  read_ticking(peer.fd.get(), head, deadline, tick);
+  read_ticking(peer.fd.get(), head, tick);
   const FrameHeader header = decode_header(head);
   if (header.kind == FrameKind::leave) peers.left(peer, header);
   if (header.kind != kind) fail_world("it sent a frame of kind ", static_cast<int>(header.kind));
   return header;
 }
 
-std::vector<int> receive_ranks(Peers& peers, Peer& peer, TimePoint deadline, const std::function<void()>& tick) {
+std::vector<int> receive_ranks(Peers& peers, Peer& peer, const Tick& tick) {
   Bytes head;
-  const FrameHeader header = receive_header(peers, peer, FrameKind::topology, head, deadline, tick);
+  const FrameHeader header = receive_header(peers, peer, FrameKind::topology, head, tick);
   if (header.bytes > static_cast<size_t>(peers.size()) * sizeof(int)) fail_world("it sent too many ranks");
   std::vector<int> ranks(header.bytes / sizeof(int));
-  net::read_exact(peer.fd.get(), std::as_writable_bytes(std::span(ranks)), deadline);
+  read_ticking(peer.fd.get(), std::as_writable_bytes(std::span(ranks)), tick);
   if (!arrived_whole(head, checksum(std::as_bytes(std::span(ranks))))) fail_world("its topology arrived damaged");
   return ranks;
 }
 
 /// Everybody tells everybody who shares its host. Also the proof that every rank has met all others.
-Topology tell_topology(const Roster& roster, Peers& peers, TimePoint deadline, const std::stop_token& stop) {
+Topology tell_topology(const Roster& roster, Peers& peers, const std::stop_token& stop) {
+  pulse::Wait wait;
+  int other = 0;
   const auto tick = [&] {
     if (stop.stop_requested()) throw Error(ErrorKind::aborted, "stopped while the group formed");
+    wait.says([&] { return describe(peers[other].member) + " to meet all others"; });
     peers.check({});
   };
   std::vector<std::vector<int>> locals(peers.size());
   locals[roster.rank] = ranks_that_share(peers);
-  for (int r = 0; r < peers.size(); ++r)
-    if (r != roster.rank) send_ranks(peers[r], stamp(roster.generation, 0), locals[roster.rank], deadline);
-  for (int r = 0; r < peers.size(); ++r) try {
-      if (r != roster.rank) locals[r] = receive_ranks(peers, peers[r], deadline, tick);
+  for (other = 0; other < peers.size(); ++other)
+    if (other != roster.rank) send_ranks(peers[other], stamp(roster.generation, 0), locals[roster.rank], tick);
+  for (other = 0; other < peers.size(); ++other) try {
+      if (other != roster.rank) locals[other] = receive_ranks(peers, peers[other], tick);
     } catch (const Error& error) {
-      throw error.within(cat("forming generation ", roster.generation, ", hearing ", describe(peers[r].member)));
+      throw error.within(cat("forming generation ", roster.generation, ", hearing ", describe(peers[other].member)));
     }
   return Topology(roster.rank, locals);
 }
+
+/// For what need not be waited for any more.
+TimePoint at_once() { return Clock::now() + std::chrono::seconds(1); }
 
 net::Fd make_event() {
   net::Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -92,11 +100,11 @@ net::Fd make_event() {
 
 }  // namespace
 
-MeshGroup::MeshGroup(const Roster& roster, Peers peers, TimePoint deadline, const std::stop_token& stop)
+MeshGroup::MeshGroup(const Roster& roster, Peers peers, const std::stop_token& stop)
     : roster_(roster),
       peers_(std::move(peers)),
-      topology_(tell_topology(roster_, peers_, deadline, stop)),
-      transfers_(peers_, roster.timeout),
+      topology_(tell_topology(roster_, peers_, stop)),
+      transfers_(peers_),
       spins_(kPhases, shm::Spin(static_cast<int>(topology_.local_ranks().size()))),
       wake_fd_(make_event()),
       exceptions_(std::uncaught_exceptions()) {
@@ -140,13 +148,25 @@ shm::Segment MeshGroup::host_segment(size_t bytes, int holder, shm::Segment mine
   });
 }
 
+/// What is looked at while this rank waits for something of another one.
+Tick MeshGroup::tick_while(pulse::Wait& wait, const std::string& what, int rank) {
+  return [this, &wait, what, rank] {
+    aborted_.check();
+    wait.says([&] { return cat(what, " ", describe(peers_[rank].member)); });
+    peers_.check({rank});
+  };
+}
+
 void MeshGroup::hand_out(const shm::Segment& segment, size_t bytes) {
-  const auto deadline = Clock::now() + from_seconds(roster_.timeout);
+  pulse::Wait wait;
   const FrameHeader header{FrameKind::region, stamp_of(0), shared_++, bytes};
   for (const int r : local_ranks()) try {
       if (r == rank()) continue;
-      net::write_all(peers_[r].fd.get(), encode(header), deadline);
-      shm::send_descriptor(peers_[r].fd.get(), segment.fd(), deadline);
+      const int fd = peers_[r].fd.get();
+      const Tick tick = tick_while(wait, "room for a segment at", r);
+      write_ticking(fd, encode(header), tick);
+      await_writable(fd, tick);
+      shm::send_descriptor(fd, segment.fd(), at_once());
     } catch (const Error& error) {
       fail_sharing(r, error);
     }
@@ -154,11 +174,12 @@ void MeshGroup::hand_out(const shm::Segment& segment, size_t bytes) {
 
 shm::Segment MeshGroup::receive_from(Peer& holder, size_t bytes) {
   try {
-    const auto deadline = Clock::now() + from_seconds(roster_.timeout);
+    pulse::Wait wait;
+    const Tick tick = tick_while(wait, "shared memory of", holder.member.rank);
     Bytes head;
-    const FrameHeader header =
-        receive_header(peers_, holder, FrameKind::region, head, deadline, [this] { aborted_.check(); });
-    net::Fd fd(shm::receive_descriptor(holder.fd.get(), deadline));
+    const FrameHeader header = receive_header(peers_, holder, FrameKind::region, head, tick);
+    await_readable(holder.fd.get(), tick);
+    net::Fd fd(shm::receive_descriptor(holder.fd.get(), at_once()));
     if (header.index != shared_ || header.bytes != bytes)
       fail_bug("ranks of one host ask for different regions: number ", header.index, " of ", header.bytes,
                " bytes there, number ", shared_, " of ", bytes, " bytes here");
@@ -206,28 +227,31 @@ void MeshGroup::await(Phase phase, uint64_t step) {
   watch([&] {
     aborted_.check();
     if (!shares_memory()) return;
-    const auto deadline = Clock::now() + from_seconds(roster_.timeout);
-    const auto tick_or_end = [&] {
-      tick(phase, step);
-      if (Clock::now() < deadline || reached(phase, step)) return;
-      for (size_t i = 0; i < local_ranks().size(); ++i)
-        if (!has_reached(static_cast<int>(i), phase, stamp_of(step)))
-          fail_world("step ", step, ", waiting for ", name(phase), ": ", describe(peers_[local_ranks()[i]].member),
-                     " was silent for ", roster_.timeout, " s");
+    std::optional<pulse::Wait> wait;  // most waits are over before the first look
+    const auto look = [&] {
+      if (!wait) wait.emplace();
+      tick(phase, step, *wait);
     };
     auto& spin = spins_[static_cast<size_t>(phase)];
     shm::wait(
-        control_->word, spin, [&] { return reached(phase, step); }, tick_or_end);
+        control_->word, spin, [&] { return reached(phase, step); }, look);
   });
 }
 
+/// Ranks of this host that have not reached it.
+std::vector<int> MeshGroup::behind(Phase phase, uint64_t step) const {
+  std::vector<int> ranks;
+  for (size_t i = 0; i < local_ranks().size(); ++i)
+    if (!has_reached(static_cast<int>(i), phase, stamp_of(step))) ranks.push_back(local_ranks()[i]);
+  return ranks;
+}
+
 /// Between two looks at the flags.
-void MeshGroup::tick(Phase phase, uint64_t step) {
+void MeshGroup::tick(Phase phase, uint64_t step, pulse::Wait& wait) {
   pulse::beat();
   aborted_.check();
-  std::vector<int> awaited;
-  for (size_t i = 0; i < local_ranks().size(); ++i)
-    if (!has_reached(static_cast<int>(i), phase, stamp_of(step))) awaited.push_back(local_ranks()[i]);
+  const std::vector<int> awaited = behind(phase, step);
+  wait.says([&] { return cat(name(phase), " of step ", step, " from ", describe_all(peers_, awaited)); });
   try {
     peers_.check(awaited);
   } catch (const Error& error) {

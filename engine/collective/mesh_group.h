@@ -3,6 +3,7 @@
 // for abort(). What the sums need beyond Group is here: topology and frames.
 #include <deque>
 
+#include "base/pulse.h"
 #include "collective/abort_flag.h"
 #include "collective/group.h"
 #include "collective/peers.h"
@@ -16,7 +17,7 @@ namespace stoker::collective {
 class MeshGroup final : public Group {
  public:
   /// The peers have just met; tells them who shares whose host and makes the host's flags.
-  MeshGroup(const Roster& roster, Peers peers, TimePoint deadline, const std::stop_token& stop);
+  MeshGroup(const Roster& roster, Peers peers, const std::stop_token& stop);
   ~MeshGroup() override;
 
   int rank() const override { return roster_.rank; }
@@ -54,7 +55,9 @@ class MeshGroup final : public Group {
 
   bool shares_memory() const { return local_ranks().size() > 1; }
   bool has_reached(int local, Phase phase, Stamp stamp) const;
-  void tick(Phase phase, uint64_t step);
+  std::vector<int> behind(Phase phase, uint64_t step) const;
+  void tick(Phase phase, uint64_t step, pulse::Wait& wait);
+  std::function<void()> tick_while(pulse::Wait& wait, const std::string& what, int rank);
   std::string segment_name() const { return cat("stoker-", roster_.generation, "-", shared_); }
   void hand_out(const shm::Segment& segment, size_t bytes);
   shm::Segment receive_from(Peer& holder, size_t bytes);

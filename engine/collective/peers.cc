@@ -27,6 +27,14 @@ bool last_header(int fd, FrameHeader& header) {
   fail_world(describe(peer.member), " left too early");
 }
 
+constexpr size_t kMostDescribed = 3;
+constexpr auto kLook = std::chrono::milliseconds(20);
+
+void look(const std::function<void()>& tick) {
+  pulse::beat();
+  tick();
+}
+
 }  // namespace
 
 std::string describe(const Member& member) {
@@ -70,14 +78,33 @@ void Peers::leave(Stamp stamp, bool failed) noexcept {
     if (peer.fd) (void)!::send(peer.fd.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void read_ticking(int fd, std::span<std::byte> out, TimePoint deadline, const std::function<void()>& tick) {
-  const auto step = std::chrono::milliseconds(20);
-  while (!net::wait_readable(fd, std::min(deadline, Clock::now() + step))) {
-    if (Clock::now() >= deadline) fail_world("nothing came in time");
-    pulse::beat();
-    tick();
+std::string describe_all(Peers& peers, const std::vector<int>& ranks) {
+  std::string all;
+  const size_t told = std::min(ranks.size(), kMostDescribed);
+  for (size_t i = 0; i < told; ++i) all += cat(i == 0 ? "" : ", ", describe(peers[ranks[i]].member));
+  return ranks.size() > told ? cat(all, " and ", ranks.size() - told, " more") : all;
+}
+
+void await_readable(int fd, const std::function<void()>& tick) {
+  while (!net::wait_readable(fd, Clock::now() + kLook)) look(tick);
+}
+
+void await_writable(int fd, const std::function<void()>& tick) {
+  while (!net::wait_writable(fd, Clock::now() + kLook)) look(tick);
+}
+
+void read_ticking(int fd, std::span<std::byte> out, const std::function<void()>& tick) {
+  while (!out.empty()) {
+    await_readable(fd, tick);
+    out = out.subspan(net::read_some(fd, out));
   }
-  net::read_exact(fd, out, deadline);
+}
+
+void write_ticking(int fd, ByteView bytes, const std::function<void()>& tick) {
+  while (!bytes.empty()) {
+    await_writable(fd, tick);
+    bytes = bytes.subspan(net::write_some(fd, bytes));
+  }
 }
 
 }  // namespace stoker::collective

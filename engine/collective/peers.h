@@ -47,7 +47,15 @@ class Peers {
   std::vector<Peer> peers_;
 };
 
-/// Reads all of `out`, calling `tick` at least every 20 ms until the first byte is there. Throws at the deadline.
-void read_ticking(int fd, std::span<std::byte> out, TimePoint deadline, const std::function<void()>& tick);
+/// The first few of these ranks, as above.
+std::string describe_all(Peers& peers, const std::vector<int>& ranks);
+
+/// Reads all of `out` or writes all of `bytes`, however long it takes. Calls `tick` at least every 20 ms while nothing
+/// moves; what it throws ends the wait.
+void read_ticking(int fd, std::span<std::byte> out, const std::function<void()>& tick);
+void write_ticking(int fd, ByteView bytes, const std::function<void()>& tick);
+/// Calls `tick` until `fd` can be read, or has ended, or can be written to.
+void await_readable(int fd, const std::function<void()>& tick);
+void await_writable(int fd, const std::function<void()>& tick);
 
 }  // namespace stoker::collective

@@ -185,23 +185,21 @@ bool Transfers::move(int wake_fd) {
 void Transfers::run(const std::function<bool()>& done, int wake_fd, const std::function<void()>& tick) {
   for (int r = 0; r < peers_.size(); ++r)
     if (!ways_[r].out.empty()) write_some(r);
-  auto last = Clock::now();
+  pulse::Wait wait;
   while (!done()) {
     tick();
     pulse::beat();
-    if (move(wake_fd))
-      last = Clock::now();
-    else if (seconds(Clock::now() - last) > timeout_)
-      fail_silent();
+    if (move(wake_fd)) pulse::moved();
+    wait.says([&] { return "bytes from or to " + describe_all(peers_, peers_at_hand()); });
   }
 }
 
-void Transfers::fail_silent() const {
-  std::string who;
+/// Those to whom or from whom something is on its way.
+std::vector<int> Transfers::peers_at_hand() const {
+  std::vector<int> ranks;
   for (size_t r = 0; r < ways_.size(); ++r)
-    if (!ways_[r].in.empty() || !ways_[r].out.empty())
-      who += (who.empty() ? "" : ", ") + describe(peers_[static_cast<int>(r)].member);
-  fail_world("silent for ", timeout_, " s: ", who);
+    if (!ways_[r].in.empty() || !ways_[r].out.empty()) ranks.push_back(static_cast<int>(r));
+  return ranks;
 }
 
 }  // namespace stoker::collective

@@ -17,8 +17,7 @@ namespace stoker::collective {
 
 class Transfers {
  public:
-  /// A peer from which nothing comes for `timeout` seconds while something is due is given up.
-  Transfers(Peers& peers, double timeout) : peers_(peers), timeout_(timeout), ways_(peers.size()) {}
+  explicit Transfers(Peers& peers) : peers_(peers), ways_(peers.size()) {}
 
   /// The memory must stay as it is until run() is through.
   void send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload);
@@ -30,8 +29,8 @@ class Transfers {
   /// Nothing is left to send or to receive.
   bool idle() const;
 
-  /// Moves bytes until done(). Wakes at least every 20 ms, and when `wake_fd` can be read, to call tick(). Throws what
-  /// Peers::check throws, and Error(world) on a silent peer or a frame that was not announced.
+  /// Moves bytes until done(), however long that takes. Wakes at least every 20 ms, and when `wake_fd` can be read, to
+  /// call tick(). Throws what Peers::check throws, and Error(world) on a frame that was not announced.
   void run(const std::function<bool()>& done, int wake_fd, const std::function<void()>& tick);
 
   uint64_t bytes_sent() const { return bytes_sent_; }
@@ -66,10 +65,9 @@ class Transfers {
   void check_payload(int rank, const Frame& frame) const;
   static void spoil(Frame& frame);
   bool move(int wake_fd);
-  [[noreturn]] void fail_silent() const;
+  std::vector<int> peers_at_hand() const;
 
   Peers& peers_;
-  double timeout_;
   std::vector<Way> ways_;  // by rank
   uint64_t bytes_sent_ = 0;
 };

@@ -243,7 +243,7 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
     case Kind::ingested:
       return take_ingested(member, Ingested::decode(frame.body));
     case Kind::pong:
-      return on_pong(member, Pong::decode(frame.body));
+      return on_pong(gang, member, Pong::decode(frame.body), frame.generation);
     case Kind::metrics:
       return take_metrics(member, frame.body);
     case Kind::halted:
@@ -476,7 +476,7 @@ void Coordinator::Impl::pause(const std::string& reason) {
 }
 
 void Coordinator::Impl::halt(const std::string& reason) {
-  on_halt(gang, Clock::now());
+  on_halt(gang, Clock::now(), standstill(gang, options));
   send_ranks(Halt{reason});
   event("halted", {{"generation", gang.generation}, {"text", reason}});
 }

@@ -29,7 +29,6 @@ struct CoordinatorOptions {
   bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
   bool force_tcp = false;           // tests
   bool distant = false;             // tests: as if no worker were on this host, so no state is kept here
-  double peer_timeout = 30;         // goes into the roster
   std::string memory_setting = "the workers' memory";  // what the user raises when a worker runs out of it
   int slots = 0;              // slots of the session for the message at start_timeout; 0: unknown
   Bytes initial;              // initial weights, safetensors; workers fetch them once the gang has formed

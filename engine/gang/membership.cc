@@ -13,6 +13,7 @@ using Verdict = Admission::Verdict;
 constexpr int kMaxStumbles = 3;
 constexpr int kMostTold = 4;       // stumbles in one message
 constexpr double kSameRow = 0.15;  // share of the rows: they are told of in steps, and the last one may be lost
+constexpr int kLongAgo = 3;        // times the patience with one that is silent
 constexpr auto kSettle = std::chrono::milliseconds(100);
 
 Entry refuse(Error error) { return {.verdict = Verdict::refused, .reason = error.what(), .error = error}; }
@@ -158,16 +159,22 @@ std::string break_of(const Gang& gang) {
   return ranks < gang.ranks ? "a worker was lost, and another has its place already" : "";
 }
 
+/// "a; b; and 7 more"
+std::string list_of(const std::vector<std::string>& words) {
+  std::string all;
+  const size_t told = std::min<size_t>(words.size(), kMostTold);
+  for (size_t i = 0; i < told; ++i) all += cat(i == 0 ? "" : "; ", words[i]);
+  return words.size() > told ? cat(all, "; and ", words.size() - told, " more") : all;
+}
+
 /// All of them, as one may have met what another's leaving looks like.
 std::string stumbles_of(const Gang& gang) {
-  std::string all;
-  int told = 0;
+  if (!gang.standstill.empty()) return gang.standstill;
+  std::vector<std::string> words;
   for (const auto& [partition, member] : gang.members) {
-    if (member.stumble.empty() || ++told > kMostTold) continue;
-    all += cat(all.empty() ? "" : "; ", who(member.hello), ": ", member.stumble);
+    if (!member.stumble.empty()) words.push_back(cat(who(member.hello), ": ", member.stumble));
   }
-  if (told > kMostTold) all += cat("; and ", told - kMostTold, " more");
-  return all.empty() ? "unknown" : all;
+  return words.empty() ? "unknown" : list_of(words);
 }
 
 /// Members in places that are not late.
@@ -265,7 +272,6 @@ Start form(const Gang& gang, const CoordinatorOptions& options) {
   start.isa = gang.isa >= 0 ? gang.isa : usable(*lowest(hellos_of(gang)));
   start.roster.generation = gang.generation + 1;
   start.roster.force_tcp = options.force_tcp;
-  start.roster.timeout = options.peer_timeout;
   for (const Member* member : ranks) {
     start.roster.members.push_back(roster_entry(member->hello, static_cast<int>(start.roster.members.size())));
   }
@@ -343,6 +349,7 @@ Decision give_up(const Member& member, const CoordinatorOptions& options) {
 std::optional<Decision> decide_running(const Gang& gang, const CoordinatorOptions& options) {
   if (const std::string reason = break_of(gang); !reason.empty()) return Decision{Action::halt, reason};
   if (all_paused(gang)) return Decision{Action::halt, "a late worker is taken in"};
+  if (const std::string reason = standstill(gang, options); !reason.empty()) return Decision{Action::halt, reason};
   const Member* late = gang.pausing ? nullptr : newcomer(gang, options);
   if (late) return Decision{Action::pause, who(late->hello) + " has its rows and is to be taken in"};
   return {};
@@ -467,18 +474,32 @@ int stumbles(const Gang& gang, uint64_t commit) {
   return stumbled ? gang.stumbles + 1 : 0;
 }
 
+std::string standstill(const Gang& gang, const CoordinatorOptions& options) {
+  const double limit = kLongAgo * options.heartbeat_timeout * gang.patience;
+  std::vector<std::string> words;
+  for (const auto& [partition, member] : gang.members) {
+    if (!member.working || !member.living()) continue;
+    if (limit <= 0 || member.awaits.empty() || member.waiting <= limit) return {};
+    words.push_back(cat(who(member.hello), " waits for ", member.awaits));
+  }
+  if (words.empty()) return {};
+  return cat("all wait for each other, and nothing has moved for ", limit, " s: ", list_of(words));
+}
+
 std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   std::vector<Missed> missed;
   if (options.heartbeat_timeout <= 0) return missed;
   const double patience = options.heartbeat_timeout * gang.patience;
   const Duration limit = from_seconds(patience);
-  const bool halt_is_late = gang.halted_at && now - *gang.halted_at > 3 * limit;
+  const bool halt_is_late = gang.halted_at && now - *gang.halted_at > kLongAgo * limit;
+  const auto gets_on = [&](const Member& member) { return std::max(member.idle, member.waiting) <= patience; };
   for (const auto& [partition, member] : gang.members) {
     if (!member.living()) continue;
     if (now - member.last_heard > limit) {
       missed.push_back({partition, Loss::silent, cat("it gave no sign of life for ", patience, " s")});
-    } else if (halt_is_late && member.working) {
-      missed.push_back({partition, Loss::silent, cat("it was told to halt and has not within ", 3 * patience, " s")});
+    } else if (halt_is_late && member.working && !gets_on(member)) {
+      missed.push_back(
+          {partition, Loss::silent, cat("it was told to halt and has not within ", kLongAgo * patience, " s")});
     }
   }
   if (const auto stuck = most_stuck(gang, patience); stuck && missed.empty()) {

@@ -43,6 +43,8 @@ struct Member {
   int64_t step = -1;                                   // last one it told of; -1: none
   uint64_t generation = 0;                             // the newest that it is or was a rank of
   double idle = 0;                                     // seconds without progress at work, as it told last
+  double waiting = 0;                                  // seconds for which it has only waited, in this generation
+  std::string awaits = {};                             // for what, where for its peers
   bool working = false;                                // in the newest generation, until it says that it has left it
   bool paused = false;                                 // at work there, but waits for its end, as it was asked to
   uint64_t commit = 0;                                 // of its host's state, when it last left a generation; 0: none
@@ -69,6 +71,7 @@ struct Gang {
   int isa = -1;                          // level of the first generation, for good
   std::optional<TimePoint> first_hello;  // of any attempt
   std::optional<TimePoint> halted_at;    // when the newest generation stopped running
+  std::string standstill;                // for which it was halted, if for that
   std::map<int, Member> members;         // by partition; a lost one stays until another takes its place
   int job = 0;                           // attempts of lower ones are over
   std::map<int, ShardCount> registered;  // by shard, as first told
@@ -129,15 +132,21 @@ Lost out_of_memory_or(Lost vanished, const Gang& gang, const Member& member, con
 /// `commit`.
 int stumbles(const Gang& gang, uint64_t commit);
 
+/// Why nobody will ever get anything done: for three times the heartbeat's timeout all members at work have waited for
+/// each other, and nothing has moved. Somebody's words are lost, or peers that reach the coordinator do not reach each
+/// other. Empty: somebody works, however long it takes.
+std::string standstill(const Gang& gang, const CoordinatorOptions& options);
+
 struct Missed {
   int partition = 0;
   Loss how = Loss::silent;
   std::string cause = {};
 };
-/// Living members that have said nothing for longer than the heartbeat's timeout, those that were told to halt and have
-/// not for three times as long, and the one that has got nothing done for the longest time, if that is longer than the
-/// timeout. One only: where several are stuck they are rather at an operator that takes long, and while the first one's
-/// place is filled the others may end it. Once told to halt they have the time of those who were.
+/// Living members that have said nothing for longer than the heartbeat's timeout, those that were told to halt and for
+/// three times as long have neither left nor got anything done, and the one that has got nothing done for the longest
+/// time, if that is longer than the timeout. One only: where several are stuck they are rather at an operator that
+/// takes long, and while the first one's place is filled the others may end it. Once told to halt they have the time of
+/// those who were.
 std::vector<Missed> silent(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
 }  // namespace stoker::gang

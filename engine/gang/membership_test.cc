@@ -432,15 +432,25 @@ TEST(Silence, HaltThatIsNotObeyedCountsToo) {
   Gang gang = halted(2, 4);
   gang.halted_at = kNow;
   gang.members.at(1).working = true;
-  const auto talking = [&](TimePoint now) {
+  const auto talking = [&](TimePoint now, double waiting) {
     for (auto& [partition, member] : gang.members) member.last_heard = now;
+    gang.members.at(1).waiting = waiting;
     return silent(now, gang, options(2));
   };
-  EXPECT_TRUE(talking(kNow + seconds(30)).empty());
-  const auto missed = talking(kNow + seconds(31));
+  EXPECT_TRUE(talking(kNow + seconds(30), 30).empty());
+  const auto missed = talking(kNow + seconds(31), 31);
   ASSERT_EQ(missed.size(), 1u);
   EXPECT_EQ(std::tuple(missed[0].partition, missed[0].cause),
             std::tuple(1, "it was told to halt and has not within 30 s"));
+}
+
+TEST(Silence, HaltThatComesInTheMiddleOfLongWorkMayBeObeyedLate) {
+  Gang gang = halted(2, 4);
+  gang.halted_at = kNow;
+  gang.members.at(1).working = true;
+  for (auto& [partition, member] : gang.members) member.last_heard = kNow + seconds(500);
+  gang.members.at(1).idle = 3;
+  EXPECT_TRUE(silent(kNow + seconds(500), gang, options(2)).empty());
 }
 
 namespace {
@@ -449,10 +459,73 @@ namespace {
 void answer(Gang& gang, int partition, TimePoint now, double idle) {
   Member& member = gang.members.at(partition);
   member.last_heard = now;
-  on_pong(member, {.number = 1, .step = member.step, .idle = idle});
+  on_pong(gang, member, {.number = 1, .step = member.step, .idle = idle}, gang.generation);
+}
+
+/// It tells that it has waited for another one for so long.
+void wait(Gang& gang, int partition, double waiting, uint64_t generation = 1) {
+  const std::string other = cat("bytes from or to rank ", 1 - partition);
+  on_pong(gang, gang.members.at(partition), {.number = 1, .waiting = waiting, .awaits = other}, generation);
+}
+
+std::string halts(const Gang& gang) {
+  for (const Decision& decision : decide(kNow, gang, options(static_cast<int>(gang.members.size()))))
+    if (decision.action == Action::halt) return decision.reason;
+  return "goes on";
 }
 
 }  // namespace
+
+TEST(Waiting, LastsAsLongAsOneWorks) {
+  Gang gang = running(2);
+  wait(gang, 0, 1e6);
+  EXPECT_EQ(halts(gang), "goes on") << "the other one works";
+  wait(gang, 1, 29);
+  EXPECT_EQ(halts(gang), "goes on") << "or has just begun to wait";
+  gang.members.at(1).awaits = "";
+  gang.members.at(1).waiting = 1e6;
+  EXPECT_EQ(halts(gang), "goes on") << "or waits for its storage, or for the coordinator";
+}
+
+TEST(Waiting, OfAllForEachOtherEndsTheGenerationInTheirWords) {
+  Gang gang = running(2);
+  wait(gang, 0, 31);
+  wait(gang, 1, 40);
+  const std::string why =
+      "all wait for each other, and nothing has moved for 30 s: worker 0 (host h, pid 100) waits for bytes from or to "
+      "rank 1; worker 1 (host h, pid 101) waits for bytes from or to rank 0";
+  EXPECT_EQ(halts(gang), why);
+  on_halt(gang, kNow - seconds(1), standstill(gang, options(2)));
+  for (auto& [partition, member] : gang.members) on_halted(member, {0, partition == 0 ? "" : "rank 0 died"});
+  const auto next = decide(kNow, gang, options(2));
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_EQ(next[0].action, Action::form);
+  EXPECT_EQ(next[0].reason, "nobody was lost, but the last generation ended: " + why);
+  gang.stumbles = 2;
+  EXPECT_EQ(failure(kNow, gang, options(2)),
+            "world: the workers cannot work together, in 3 attempts; the last failed with: " + why);
+}
+
+TEST(Waiting, InAnOlderGenerationIsForgotten) {
+  Gang gang = running(2);
+  for (const int p : {0, 1}) wait(gang, p, 100);
+  Start next;
+  next.roster.generation = 2;
+  next.roster.members = {{0, "h", 1, "", 100, 10}, {1, "h", 2, "", 101, 11}};
+  on_halt(gang, kNow);
+  on_start(gang, next);
+  for (const int p : {0, 1}) wait(gang, p, 100, 1);  // still on its way
+  EXPECT_EQ(halts(gang), "goes on");
+}
+
+TEST(Waiting, IsLongerWherePatienceHasGrown) {
+  Gang gang = running(2);
+  gang.patience = 2;
+  for (const int p : {0, 1}) wait(gang, p, 59);
+  EXPECT_EQ(halts(gang), "goes on");
+  for (const int p : {0, 1}) wait(gang, p, 61);
+  EXPECT_NE(halts(gang), "goes on");
+}
 
 TEST(Standstill, ThreadThatGetsNothingDoneIsLostThoughItsProcessAnswers) {
   Gang gang = running(3);

@@ -179,7 +179,7 @@ Bytes Start::encode() const {
   Encoder out;
   out.put(roster.generation).put(static_cast<uint32_t>(roster.members.size()));
   for (const RosterEntry& member : roster.members) put(out, member);
-  out.put(static_cast<uint8_t>(roster.force_tcp)).put(roster.timeout);
+  out.put(static_cast<uint8_t>(roster.force_tcp));
   out.put(commit);
   put(out, held);
   put(out, kept);
@@ -196,7 +196,6 @@ Start Start::decode(ByteView bytes) {
     start.roster.generation = in.get<uint64_t>();
     for (auto left = in.get<uint32_t>(); left > 0; --left) start.roster.members.push_back(get_member(in));
     start.roster.force_tcp = get_flag(in);
-    start.roster.timeout = in.get<double>();
     start.commit = in.get<uint64_t>();
     start.held = get_held(in);
     start.kept = get_kept(in);
@@ -276,7 +275,7 @@ Ping Ping::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Ping{in.get<uint64_t>()}; });
 }
 
-Bytes Pong::encode() const { return Encoder().put(number).put(step).put(idle).take(); }
+Bytes Pong::encode() const { return Encoder().put(number).put(step).put(idle).put(waiting).put(awaits).take(); }
 
 Pong Pong::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) {
@@ -284,6 +283,8 @@ Pong Pong::decode(ByteView bytes) {
     pong.number = in.get<uint64_t>();
     pong.step = in.get<int64_t>();
     pong.idle = in.get<double>();
+    pong.waiting = in.get<double>();
+    pong.awaits = in.text();
     return pong;
   });
 }

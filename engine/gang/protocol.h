@@ -41,12 +41,14 @@ enum class Kind : uint16_t {
   checkpoint = 24,
   pause = 25,
   paused = 26,
-  pong = 27,
-  start = 28,
+  // 27 was a pong that did not tell what the worker waited for
+  // 28 was a start with a time limit for peers
   hand_in = 29,
   state_begin = 30,
   state_chunk = 31,
   fetch_state = 32,
+  start = 33,
+  pong = 34,
 };
 
 /// The longest body of a frame on the control link.
@@ -225,8 +227,10 @@ struct Ping {
 struct Pong {
   static constexpr Kind kKind = Kind::pong;
   uint64_t number = 0;
-  int64_t step = -1;  // its last one; -1: none yet
-  double idle = 0;    // seconds for which it has been at work and got nothing done, see base/pulse.h
+  int64_t step = -1;        // its last one; -1: none yet
+  double idle = 0;          // seconds for which it has been at work and got nothing done, see base/pulse.h
+  double waiting = 0;       // seconds for which it has not been at work or has waited for peers, and nothing has moved
+  std::string awaits = {};  // what it waits for, where that is peers; else ""
 
   Bytes encode() const;
   static Pong decode(ByteView bytes);

@@ -37,7 +37,6 @@ Start start() {
   start.roster.generation = 4;
   start.roster.members = {{0, "a", 1, "u", 10, 20}, {1, "b", 2, "", 11, 21}};
   start.roster.force_tcp = true;
-  start.roster.timeout = 2.5;
   start.commit = 1ull << 41;
   start.held = {77, 5, 1ull << 33, {9, 10}};
   start.kept = {1ull << 42, 3, 1ull << 34, {11, 12}};
@@ -67,7 +66,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(StateBegin{{1ull << 42, 3, 1ull << 34, {11, 12}}});
   expect_round_trip(StateDigest{3, {4, 5}});
   expect_round_trip(Ping{9});
-  expect_round_trip(Pong{9, -1, 2.5});
+  expect_round_trip(Pong{9, -1, 2.5, 7.5, "rank 1"});
   expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});
   expect_round_trip(ResultStored{{3, 4}});
   expect_round_trip(Failed{ErrorKind::bug, "text"});
@@ -86,7 +85,7 @@ TEST(Protocol, FieldsLandWhereTheyBelong) {
   const auto& member = s.roster.members[1];
   EXPECT_EQ(std::tuple(member.rank, member.host, member.port, member.pid, member.attempt),
             std::tuple(1, "b", 2, 11, 21u));
-  EXPECT_EQ(std::tuple(s.roster.generation, s.roster.force_tcp, s.roster.timeout, s.isa), std::tuple(4u, true, 2.5, 1));
+  EXPECT_EQ(std::tuple(s.roster.generation, s.roster.force_tcp, s.isa), std::tuple(4u, true, 1));
   EXPECT_EQ(s.commit, 1ull << 41);
   EXPECT_EQ(std::tuple(s.held.pid, s.held.fd, s.held.bytes, s.held.nonce.low), std::tuple(77, 5, 1ull << 33, 10u));
   EXPECT_EQ(s.shards[0].digest, (Hash128{1, 2}));

@@ -25,7 +25,6 @@ struct Roster {
   std::vector<RosterEntry> members;
   Bytes secret;            // of the fit; authenticates every peer connection
   bool force_tcp = false;  // tests: treat every rank as a host of its own
-  double timeout = 30;     // seconds to meet all peers, and the longest silence of a peer inside a step
   int socket_buffer = 0;   // tests: bytes of each TCP connection's kernel buffers
 };
 

@@ -46,6 +46,50 @@ TEST(Standstill, WorkerWhoseThreadWaitsOrGetsSomethingDoneIsNotLost) {
   waiting->close();
 }
 
+namespace {
+
+/// A worker whose thread waits for its peer until it is told to stop, and then says that it has.
+std::jthread wait_for_peer(WorkerLink& link, const Start& start, const std::string& peer) {
+  return std::jthread([&link, &start, peer] {
+    std::stop_source stop;
+    link.on_stop(start, [stop](const std::string&) mutable { stop.request_stop(); });
+    const pulse::Work work(link.pulse());
+    const pulse::Wait wait(peer);
+    for (; !stop.stop_requested(); pulse::beat()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    link.halted(start, 0, "");
+  });
+}
+
+}  // namespace
+
+TEST(Standstill, WorkersThatOnlyWaitForEachOtherAreHaltedAndTheReasonSaysForWhom) {
+  Fit fit(2, [](auto& options) { options.heartbeat_timeout = 0.3; });
+  const auto links = fit.started();
+  {
+    const auto first = wait_for_peer(*links[0], fit.starts[0], "rank 1");
+    const auto second = wait_for_peer(*links[1], fit.starts[1], "rank 0");
+    EXPECT_TRUE(fit.hears("halted",
+                          "all wait for each other, and nothing has moved for 0.9 s: worker 0 (host "
+                          "127.0.0.1, pid 100) waits for rank 1; worker 1 (host 127.0.0.1, pid 101) waits "
+                          "for rank 0"));
+  }
+  EXPECT_EQ(links[0]->start().roster.generation, 2u) << "they may try again";
+  EXPECT_EQ(fit.told("failed"), "");
+}
+
+TEST(Standstill, WorkerThatWaitsForOneThatGetsOnIsLeftAlone) {
+  Fit fit(2, [](auto& options) { options.heartbeat_timeout = 0.2; });
+  const auto links = fit.started();
+  const auto first = wait_for_peer(*links[0], fit.starts[0], "rank 1");
+  {
+    const pulse::Work work(links[1]->pulse());
+    for (const Stopwatch watch; watch.elapsed() < 1.5; pulse::beat())
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(fit.told("halted") + fit.told("failed"), "");
+  fit.coordinator->abort("enough");
+}
+
 TEST(Standstill, WorkerThatNobodyElseCanEndEndsItself) {
   int port[2];
   ASSERT_EQ(::pipe(port), 0);

@@ -67,9 +67,12 @@ std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCo
   return changed;
 }
 
-void on_pong(Member& member, const Pong& message) {
+void on_pong(const Gang& gang, Member& member, const Pong& message, uint64_t generation) {
   member.step = std::max(member.step, message.step);
   member.idle = message.idle;
+  if (generation != gang.generation) return;  // what it waited for is over
+  member.waiting = message.waiting;
+  member.awaits = message.awaits;
 }
 
 void on_halted(Member& member, Halted message) {
@@ -105,21 +108,25 @@ void on_start(Gang& gang, const Start& start) {
   gang.ranks = static_cast<int>(start.roster.members.size());
   gang.running = true;
   gang.halted_at.reset();
+  gang.standstill.clear();
   gang.pausing = false;
   for (auto& [partition, member] : gang.members) {
     const auto is_it = [&](const RosterEntry& rank) { return rank.attempt == member.hello.attempt; };
     member.working = std::ranges::any_of(start.roster.members, is_it);
     member.paused = false;
     member.stumble.clear();
+    member.waiting = 0;
+    member.awaits.clear();
     if (member.working) member.generation = gang.generation;
   }
 }
 
 void on_pause(Gang& gang) { gang.pausing = true; }
 
-void on_halt(Gang& gang, TimePoint now) {
+void on_halt(Gang& gang, TimePoint now, std::string standstill) {
   gang.running = false;
   gang.halted_at = now;
+  gang.standstill = std::move(standstill);
 }
 
 void on_restart(Gang& gang) {

@@ -16,7 +16,8 @@ void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now)
 bool is_void(Kind kind, uint64_t generation, const Gang& gang);
 /// Returns the replay's error, if it brought other rows. Throws Error(world) when rows are told twice.
 std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards);
-void on_pong(Member& member, const Pong& message);
+/// `generation`: in which it was sent.
+void on_pong(const Gang& gang, Member& member, const Pong& message, uint64_t generation);
 void on_halted(Member& member, Halted message);
 void on_paused(Member& member);
 void on_loss(Gang& gang, Member& member, Lost lost);
@@ -29,7 +30,7 @@ void on_given_up(Gang& gang, int partition);
 /// The next generation begins, the newest one is asked to pause, must halt, or another Spark job takes all places.
 void on_start(Gang& gang, const Start& start);
 void on_pause(Gang& gang);
-void on_halt(Gang& gang, TimePoint now);
+void on_halt(Gang& gang, TimePoint now, std::string standstill = {});
 void on_restart(Gang& gang);
 
 }  // namespace stoker::gang

@@ -67,6 +67,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   void drained(ConnectionId) override;
   void tick(TimePoint now) override;
 
+  void answer(const Ping& ping);
   void end_process(const std::string& unix_name) const;
   void take(const Frame& frame);
   void take_start(const Frame& frame);
@@ -89,7 +90,6 @@ struct WorkerLink::Impl : net::LoopHandler {
   const Hello hello;
   pulse::Pulse pulse;
   std::atomic<int64_t> step{-1};
-  std::atomic<double> idle{0};          // seconds, of the pulse
   std::atomic<uint64_t> generation{0};  // of the newest start
   std::atomic<uint64_t> pause{0};       // the newest generation that was asked to pause
   ConnectionId connection = 0;
@@ -111,7 +111,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   int chunks_ahead = 0;
   TimePoint last_heard = Clock::now();
   TimePoint last_tick = Clock::now();
-  pulse::Watch watch;
+  pulse::Watch watch;  // the I/O thread's
 
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
@@ -148,7 +148,13 @@ void WorkerLink::Impl::received(ConnectionId, Frame frame) {
   if (static_cast<Kind>(frame.kind) == Kind::halt) call_back();
   if (static_cast<Kind>(frame.kind) == Kind::kill) end_process(Kill::decode(frame.body).unix_name);
   if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason, true);
-  if (static_cast<Kind>(frame.kind) == Kind::ping) send(Pong{Ping::decode(frame.body).number, step, idle});
+  if (static_cast<Kind>(frame.kind) == Kind::ping) answer(Ping::decode(frame.body));
+}
+
+/// With what is true at this moment: whatever the thread waited for in an older generation it has left.
+void WorkerLink::Impl::answer(const Ping& ping) {
+  const pulse::Still still = watch.look(Clock::now(), pulse.read(), kOwnAbsence);
+  send(Pong{ping.number, step, seconds(still.idle), seconds(still.waiting), pulse.awaits().substr(0, kMaxText)});
 }
 
 /// That of a neighbour, or this one itself, when its training thread does not come back.
@@ -225,7 +231,7 @@ void WorkerLink::Impl::tick(TimePoint now) {
   {
     const std::lock_guard lock(mutex);
     const Duration gap = now - std::exchange(last_tick, now);
-    idle = seconds(watch.look(now, pulse.read(), kOwnAbsence));
+    watch.look(now, pulse.read(), kOwnAbsence);
     if (gap > kOwnAbsence) last_heard += gap;  // this process stood still, and what was said meanwhile is not read yet
     const double limit = admission && admission->verdict == Admission::Verdict::go ? admission->silence_limit : 0;
     if (limit <= 0 || leaving || now - last_heard < from_seconds(limit)) return;
@@ -360,6 +366,7 @@ Bytes WorkerLink::initial_weights(const Start& start) {
   Bytes weights;
   weights.reserve(start.initial);
   while (weights.size() < start.initial) {
+    fault::point("fetch");
     const Bytes piece = impl_->fetch(Kind::fetch, weights.size(), start.initial - weights.size());
     weights.insert(weights.end(), piece.begin(), piece.end());
   }
@@ -410,6 +417,7 @@ void WorkerLink::result(ByteView weights, const std::string& history) {
 }
 
 void WorkerLink::await_home() {
+  const pulse::Wait wait("the others to come as far");
   impl_->wait([&] { return impl_->home; }, true);
 }
 

@@ -141,32 +141,36 @@ Fd connect_first(const addrinfo* addresses, const std::string& doing, TimePoint 
 }
 
 bool wait_readable(int fd, TimePoint deadline) { return wait_for(fd, POLLIN, deadline); }
+bool wait_writable(int fd, TimePoint deadline) { return wait_for(fd, POLLOUT, deadline); }
+
+size_t read_some(int fd, std::span<std::byte> out) {
+  const ssize_t got = recv(fd, out.data(), out.size(), MSG_DONTWAIT);
+  if (got > 0) return static_cast<size_t>(got);
+  if (got == 0) fail_world("receive: the other side closed the connection, ", out.size(), " bytes were missing");
+  if (!would_block() && errno != EINTR) fail_errno("receive");
+  return 0;
+}
+
+size_t write_some(int fd, ByteView bytes) {
+  const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent >= 0) return static_cast<size_t>(sent);
+  if (!would_block() && errno != EINTR) fail_errno("send");
+  return 0;
+}
 
 void write_all(int fd, ByteView bytes, TimePoint deadline) {
   while (!bytes.empty()) {
-    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0) {
-      bytes = bytes.subspan(static_cast<size_t>(sent));
-    } else if (would_block()) {
-      await(fd, POLLOUT, deadline, "send");
-    } else if (errno != EINTR) {
-      fail_errno("send");
-    }
+    const size_t sent = write_some(fd, bytes);
+    bytes = bytes.subspan(sent);
+    if (sent == 0) await(fd, POLLOUT, deadline, "send");
   }
 }
 
 void read_exact(int fd, std::span<std::byte> out, TimePoint deadline) {
   while (!out.empty()) {
-    const ssize_t got = recv(fd, out.data(), out.size(), MSG_DONTWAIT);
-    if (got > 0) {
-      out = out.subspan(static_cast<size_t>(got));
-    } else if (got == 0) {
-      fail_world("receive: the other side closed the connection, ", out.size(), " bytes were missing");
-    } else if (would_block()) {
-      await(fd, POLLIN, deadline, "receive");
-    } else if (errno != EINTR) {
-      fail_errno("receive");
-    }
+    const size_t got = read_some(fd, out);
+    out = out.subspan(got);
+    if (got == 0) await(fd, POLLIN, deadline, "receive");
   }
 }
 

@@ -49,8 +49,12 @@ Fd accept_tcp(int listener);
 Fd connect_tcp(const std::string& host, int port, TimePoint deadline);
 Fd connect_first(const addrinfo* addresses, const std::string& doing, TimePoint deadline);
 
-/// Waits until `fd` can be read (or has ended); false at the deadline.
+/// Waits until `fd` can be read (or has ended), or written to; false at the deadline.
 bool wait_readable(int fd, TimePoint deadline);
+bool wait_writable(int fd, TimePoint deadline);
+/// What can be read or written at once: how many bytes, 0 for none. A connection that has ended is an error.
+size_t read_some(int fd, std::span<std::byte> out);
+size_t write_some(int fd, ByteView bytes);
 void write_all(int fd, ByteView bytes, TimePoint deadline);
 /// Fills `out`. A connection that ends before is an error.
 void read_exact(int fd, std::span<std::byte> out, TimePoint deadline);

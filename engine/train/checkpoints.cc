@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/fault.h"
 #include "base/pulse.h"
 
 namespace stoker::train {
@@ -78,6 +79,7 @@ uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& st
   for (size_t p = group.local_rank(); p < from.parts.size(); p += ranks) {
     const std::string name = from.folder + "/" + from.parts[p];
     try {
+      fault::point("checkpoint-load");
       const Bytes whole = fetch(name);
       const auto head = checkpoint::check_part(whole);
       if (head.commit != from.commit) fail_world("it belongs to another checkpoint");

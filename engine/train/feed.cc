@@ -36,6 +36,7 @@ void Feed::begin_epoch(uint64_t epoch) {
 }
 
 void Feed::interrupt() {
+  interrupted_ = true;
   if (ahead_) ahead_->interrupt();
 }
 
@@ -67,6 +68,7 @@ data::RowsAt Feed::stored(int64_t step, int shard) {
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
 std::vector<at::Tensor> Feed::gather(int64_t step, int shard) try {
+  if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
   const uint64_t numbers[] = {seed_, epoch_, static_cast<uint64_t>(shard), kDraws};
   const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(plan_.rows(step, shard).begin)};
   const auto from = stored(step, shard);

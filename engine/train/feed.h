@@ -3,6 +3,7 @@
 // One object per rank, used by one thread, but for interrupt().
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -21,7 +22,7 @@ class Feed {
   Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle);
 
   void begin_epoch(uint64_t epoch);
-  /// From any thread: whoever waits for rows from disk ends with Error(aborted), now and later.
+  /// From any thread: whoever waits for rows from disk, or wants more of them, ends with Error(aborted), now and later.
   void interrupt();
   /// Gathers the step's micro-batches now, so that micro_batch() need not.
   void prefetch(int64_t step);
@@ -42,6 +43,7 @@ class Feed {
   std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch
   std::map<int, std::vector<at::Tensor>> gathered_;  // by shard, of step gathered_step_
   int64_t gathered_step_ = -1;
+  std::atomic<bool> interrupted_ = false;
   std::unique_ptr<data::ReadAhead> ahead_;  // for rows on disk; it reads rows_, so it goes first
 };
 

@@ -44,6 +44,7 @@ void Session::work(const gang::Start& start) {
   std::stop_source stop;
   link_.on_stop(start, [stop](const std::string&) mutable { stop.request_stop(); });
   if (!trainer_) prepare(start);
+  fault::point("meet");
   const auto group = collective::Group::form(start.roster, listeners_, stop.get_token());
   const std::stop_callback wake(stop.get_token(), [&] { group->abort("this generation is over"); });
   struct Leave {

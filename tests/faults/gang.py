@@ -36,7 +36,7 @@ def carry_out(schedule: Schedule, fit: LocalFit, skip: str = "", then: OnEvent =
         gang = FaultyGang(
             fit, schedule.workers, on_event=lambda *event: (killer.event(*event[1:]), then(*event)),
             environment=lambda place, attempt: variables(schedule, log, place, attempt, skip),
-            options={**HEARTBEAT, "force_tcp": schedule.tcp, "peer_timeout": 3.0, **options}, timeout=60,
+            options={**HEARTBEAT, "force_tcp": schedule.tcp, **options}, timeout=60,
         )  # fmt: skip
         try:
             return killer, outcome(gang.run().history)

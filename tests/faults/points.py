@@ -25,6 +25,8 @@ POINTS = [
     Point("ingest-begin", "before the first row"),
     Point("ingest", "a batch is read, half stored"),
     Point("ingest-end", "all rows are stored, nobody knows"),
+    Point("fetch", "the initial weights are asked for"),
+    Point("meet", "about to meet the others"),
     Point("forward", "a micro-batch begins", steps=True),
     Point("partials", "gradients are there, not published", steps=True),
     Point("exchange", "published, peers' not awaited", steps=True),

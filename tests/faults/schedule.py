@@ -29,7 +29,7 @@ class Order:
     """One fault. At a point the worker does it to itself, else it comes from outside by pid."""
 
     place: int
-    how: str  # "die", "freeze", "hang", "slow:MS", "drop", "corrupt"; from outside "kill", "stop"
+    how: str  # "die", "freeze", "hang", "slow:MS", "busy:MS", "drop", "corrupt"; from outside "kill", "stop"
     at: int = 0  # the step, or the occasion of a point that knows no step
     point: str = ""
     attempt: int = 0  # of the place

@@ -58,7 +58,10 @@ void World::tick() {
     for (const auto& [p, parked] : sessions_) {
       if (!member_of(gang_, processes_[p]->hello)) continue;
       to_worker(p, [this, p = p] {
-        to_coordinator(p, Kind::pong, 0, [pong = pong(p)](Member& member) { gang::on_pong(member, pong); });
+        const uint64_t generation = processes_[p]->work ? processes_[p]->work->number : 0;
+        to_coordinator(p, Kind::pong, generation, [this, pong = pong(p), generation](Member& member) {
+          gang::on_pong(gang_, member, pong, generation);
+        });
       });
     }
   }
@@ -233,8 +236,11 @@ void World::check_nothing_cut() const {
 }
 
 void World::halt() {
-  check_nothing_cut();
-  gang::on_halt(gang_, timeline_.now());
+  const std::string standstill = gang::standstill(gang_, options_);
+  if (standstill.empty()) check_nothing_cut();
+  require(standstill.empty() || cut_until_ > TimePoint(), "nobody was cut off, but: ", standstill);
+  tally_.standstills += !standstill.empty();
+  gang::on_halt(gang_, timeline_.now(), standstill);
   for (const auto& [p, parked] : sessions_) {
     const Member* member = member_of(gang_, processes_[p]->hello);
     if (member && member->working) to_worker(p, [this, p = p, g = gang_.generation] { told_halt(p, g); });

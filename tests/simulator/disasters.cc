@@ -26,8 +26,14 @@ double World::freeze_time() {
 
 void World::freeze(int p, double seconds) {
   if (std::exchange(processes_[p]->frozen, true)) return;
-  timeline_.in(seconds, [this, p] { wake(p); });
+  timeline_.in(seconds, [this, p, seconds] {
+    processes_[p]->awaits_since += from_seconds(seconds);  // it does not count what was no time of its own
+    wake(p);
+  });
 }
+
+/// Peers that reach the coordinator do not reach each other: for so long that one generation stands still, no more.
+void World::cut_hosts_apart() { cut_until_ = timeline_.now() + from_seconds(chance_.between(0.01, 25)); }
 
 /// What a process missed it does now: each thread in its order.
 void World::wake(int p) {
@@ -54,8 +60,13 @@ void World::unstick(int p) {
 }
 
 gang::Pong World::pong(int p) const {
-  const auto& since = processes_[p]->stuck_since;
-  return {.step = -1, .idle = since ? seconds(timeline_.now() - *since) : 0};
+  const Process& process = *processes_[p];
+  const auto& since = process.stuck_since;
+  gang::Pong pong{.step = -1, .idle = since ? seconds(timeline_.now() - *since) : 0};
+  if (!process.awaits || since) return pong;
+  pong.waiting = seconds(timeline_.now() - process.awaits_since);
+  if (process.awaits_peers) pong.awaits = "peers";
+  return pong;
 }
 
 /// A worker without the coordinator for half of heartbeatTimeout stops.
@@ -107,7 +118,12 @@ void World::disaster() {
     in_coordinator(timeline_.now(), [this, p] { lost_connection(p); });
     return in_process(p, delay(), [this, p] { told_abort(p); });
   }
-  if (kind < 87 && processes_[p]->work) {
+  if (kind < 83) {  // a step with much to do
+    processes_[p]->long_work = chance_.between(10, 60);
+    return;
+  }
+  if (kind < 85 && cut_until_ == TimePoint()) return cut_hosts_apart();
+  if (kind < 87 && processes_[p]->work && cut_until_ == TimePoint()) {  // one stumble beside that of a cut is enough
     processes_[p]->broken = "a bad day";
     return stop_if_waiting(p);
   }

@@ -35,11 +35,11 @@ void print(const Tally& t) {
   std::printf(
       "%lld fits, %lld generations, %lld commits; %lld disasters, %lld writes of fenced or halted processes; "
       "states kept %lld times, copied %lld, adopted %lld; %lld generations with late workers; %lld lost for a thread "
-      "that stood still\n",
+      "that stood still, %lld halted because nothing moved\n",
       static_cast<long long>(t.fits), static_cast<long long>(t.generations), static_cast<long long>(t.commits),
       static_cast<long long>(t.disasters), static_cast<long long>(t.zombies), static_cast<long long>(t.kept),
       static_cast<long long>(t.copied), static_cast<long long>(t.adopted), static_cast<long long>(t.grown),
-      static_cast<long long>(t.stuck));
+      static_cast<long long>(t.stuck), static_cast<long long>(t.standstills));
   std::printf("struck at the points of a step and of joining:");
   for (int point = 1; point < static_cast<int>(Point::count); ++point) {
     std::printf(" %lld", static_cast<long long>(t.struck[point]));

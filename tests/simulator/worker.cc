@@ -139,9 +139,11 @@ void World::start_work(int p, std::shared_ptr<Generation> generation) {
   meet(p);
 }
 
-void World::await(int p, std::function<bool()> holds, std::function<void()> then) {
+void World::await(int p, std::function<bool()> holds, std::function<void()> then, bool peers) {
   Process& process = *processes_[p];
   process.awaits = std::move(holds);
+  process.awaits_since = timeline_.now();
+  process.awaits_peers = peers;
   process.then = std::move(then);
   if (process.halt || process.aborted || process.broken) return stop_if_waiting(p);
   poke({p});
@@ -347,6 +349,7 @@ void World::come_together(int p) {
 
 /// What the first rank of a host is sent arrives whatever that process does.
 void World::to_host(const std::shared_ptr<Generation>& generation, int host, std::function<void()> arrives) {
+  if (timeline_.now() < cut_until_) return;
   const int to = process_at(*generation, generation->regions[host].ranks[0]);
   timeline_.in(delay(), [this, generation, to, arrives = std::move(arrives)] {
     arrives();
@@ -395,7 +398,8 @@ void World::step(int p) {
   const uint64_t commit = process.state->commit + 1;
   if (commit > plan_.steps + 1) return deliver(p);
   const uint64_t weights = digest_of(process.state->sets[(commit - 1) % 2]);
-  in_thread(p, chance_.between(0.002, 0.04), [this, p, commit, weights] { put_partials(p, commit, weights); });
+  const double work = chance_.between(0.002, 0.04) + std::exchange(process.long_work, 0);
+  in_thread(p, work, [this, p, commit, weights] { put_partials(p, commit, weights); });
 }
 
 void World::put_partials(int p, uint64_t commit, uint64_t weights) {
@@ -529,7 +533,7 @@ void World::deliver(int p) {
         });
   }
   await(
-      p, [] { return false; }, [] {});
+      p, [] { return false; }, [] {}, process.rank != 0);
 }
 
 }  // namespace stoker::simulator

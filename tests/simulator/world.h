@@ -47,6 +47,7 @@ struct Tally {
   int64_t fits = 0, generations = 0, commits = 0, disasters = 0, zombies = 0, kept = 0, copied = 0, adopted = 0;
   int64_t grown = 0;  // generations with late members
   int64_t stuck = 0;
+  int64_t standstills = 0;  // generations halted because nothing moved any more
   int64_t struck[static_cast<int>(Point::count)] = {};
 };
 
@@ -101,12 +102,15 @@ struct Process {
   bool adopted = false;
   std::vector<int> neighbours;
   std::function<bool()> awaits;
+  TimePoint awaits_since{};
+  bool awaits_peers = false;  // not the coordinator
   std::function<void()> then;
   std::optional<std::string> broken;  // what it saw of its generation
   bool halt = false;                  // told
   bool pause = false;                 // asked
   bool aborted = false;
-  bool begun = false;  // rows are in
+  bool begun = false;    // rows are in
+  double long_work = 0;  // seconds that its next step takes more, in which it gets on
   TimePoint heard{};
   Point trap = Point::none;  // where it will be struck
   double trap_seconds = 0;   // frozen for so long; 0: dies
@@ -158,7 +162,7 @@ class World {
   bool kill(int p, int by_host);
   void die(int p);
   void start_work(int p, std::shared_ptr<Generation> generation);
-  void await(int p, std::function<bool()> holds, std::function<void()> then);
+  void await(int p, std::function<bool()> holds, std::function<void()> then, bool peers = true);
   void poke(const std::vector<int>& processes);
   void poke_region(Process& process);
   void leave(int p, const std::string& cause, bool died = false);
@@ -196,6 +200,7 @@ class World {
   double freeze_time();
   void freeze(int p, double seconds);
   void wake(int p);
+  void cut_hosts_apart();
   void stick(int p, double seconds);
   void unstick(int p);
   gang::Pong pong(int p) const;
@@ -218,6 +223,7 @@ class World {
   std::map<int, bool> sessions_;  // open ones by process: parked?
   std::shared_ptr<Memory> held_;
   TimePoint absent_until_{}, last_tick_{}, next_ping_{};
+  TimePoint cut_until_{};  // what hosts say to each other is lost until then
   TimePoint calm_since_{};
   bool over_ = false;
 };
