@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "base/pieces.h"
+
 namespace stoker {
 
 Hash128& Hash128::operator+=(const Hash128& other) {
@@ -14,8 +16,20 @@ Hash128& Hash128::operator+=(const Hash128& other) {
   return *this;
 }
 
+namespace {
+
+XXH128_hash_t hash_in_pieces(std::span<const std::byte> bytes, uint64_t seed) {
+  XXH3_state_t state{};
+  XXH3_128bits_reset_withSeed(&state, seed);
+  in_pieces(bytes.size(), kPieceBytes, [&](size_t at, size_t n) { XXH3_128bits_update(&state, bytes.data() + at, n); });
+  return XXH3_128bits_digest(&state);
+}
+
+}  // namespace
+
 Hash128 hash128(std::span<const std::byte> bytes, uint64_t seed) {
-  const auto h = XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed);
+  const bool is_long = bytes.size() > kPieceBytes;
+  const auto h = is_long ? hash_in_pieces(bytes, seed) : XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed);
   return {h.high64, h.low64};
 }
 
@@ -32,7 +46,10 @@ Checksum::~Checksum() = default;
 Checksum::Checksum(Checksum&&) noexcept = default;
 Checksum& Checksum::operator=(Checksum&&) noexcept = default;
 
-void Checksum::add(std::span<const std::byte> bytes) { XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size()); }
+void Checksum::add(std::span<const std::byte> bytes) {
+  in_pieces(bytes.size(), kPieceBytes,
+            [&](size_t at, size_t n) { XXH3_64bits_update(&state_->xxh, bytes.data() + at, n); });
+}
 
 uint64_t Checksum::value() const { return XXH3_64bits_digest(&state_->xxh); }
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/pieces.h"
 #include "checkpoint/storage.h"
 
 namespace stoker::checkpoint {
@@ -34,7 +35,7 @@ class File {
   }
   size_t read(std::span<std::byte> into) {
     for (;;) {
-      const ssize_t got = ::read(fd_, into.data(), into.size());
+      const ssize_t got = ::read(fd_, into.data(), std::min(into.size(), kPieceBytes));
       if (got >= 0) return static_cast<size_t>(got);
       if (errno != EINTR) fail("cannot read ");
     }
@@ -112,10 +113,12 @@ class FileStorage final : public Storage {
 
   Bytes get(const std::string& name) override {
     File file(folder_ / name, O_RDONLY);
-    Bytes bytes(file.size());
+    Bytes bytes;
+    resize_in_pieces(bytes, file.size());
     size_t have = 0;
     while (have < bytes.size()) {
       const size_t got = file.read(std::span(bytes).subspan(have));
+      pulse::beat();
       if (got == 0) break;
       have += got;
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "base/pieces.h"
+
 namespace stoker::checkpoint {
 
 namespace {
@@ -57,13 +59,13 @@ Range part_range(uint64_t bytes, int part, int of) {
 }
 
 void copy_out(const Image& image, Range range, std::byte* out) {
-  for_each_piece(image, range, [&](ByteView piece, uint64_t at) { std::memcpy(out + at, piece.data(), piece.size()); });
+  for_each_piece(image, range, [&](ByteView piece, uint64_t at) { copy_bytes(piece, out + at); });
 }
 
 void copy_in(ByteView bytes, Range range, const WritableImage& image) {
   STOKER_CHECK(bytes.size() == range.size());
   for_each_piece(image, range, [&](std::span<std::byte> piece, uint64_t at) {
-    std::memcpy(piece.data(), bytes.data() + at, piece.size());
+    copy_bytes(bytes.subspan(at, piece.size()), piece.data());
   });
 }
 

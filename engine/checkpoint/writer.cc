@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/clock.h"
+#include "base/pieces.h"
 #include "base/pulse.h"
 
 namespace stoker::checkpoint {
@@ -37,7 +38,7 @@ void Writer::wait() {
 }
 
 void Writer::reserve(uint64_t bytes) {
-  if (!busy()) copy_.resize(bytes);
+  if (!busy()) resize_in_pieces(copy_, bytes);
 }
 
 void Writer::write(uint64_t commit, const Image& image, int part, int of, std::string note) {
@@ -45,7 +46,7 @@ void Writer::write(uint64_t commit, const Image& image, int part, int of, std::s
   wait();
   Outcome outcome{.commit = commit, .part = part, .of = of, .note = std::move(note)};
   outcome.head.range = part_range(image_bytes(image), part, of);
-  copy_.resize(outcome.head.range.size());
+  resize_in_pieces(copy_, outcome.head.range.size());
   copy_out(image, outcome.head.range, copy_.data());
   busy_.store(true, std::memory_order_release);
   outcome.copied = watch.elapsed();

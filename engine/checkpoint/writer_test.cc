@@ -6,6 +6,8 @@
 #include <mutex>
 #include <semaphore>
 
+#include "base/pieces.h"
+#include "base/test_beats.h"
 #include "checkpoint/board.h"
 
 namespace stoker::checkpoint {
@@ -126,6 +128,12 @@ TEST(Board, AFirstRankThatIsAStepAheadTakesNothingBack) {
   first.announce(5);
   first.announce(6);
   EXPECT_TRUE(second.announced(5) && second.announced(6));
+}
+
+TEST_F(WriterTest, LongPartBeatsWhileItIsCopied) {
+  const Bytes state = filled(6 * kPieceBytes, 3);
+  const auto writer = make(0);
+  EXPECT_GE(beats_of([&] { writer->write(2, {state}, 0, 2); }), 2 * 3u) << "new memory, and the copy";
 }
 
 }  // namespace stoker::checkpoint

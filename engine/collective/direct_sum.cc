@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "base/pieces.h"
 #include "collective/add.h"
 
 namespace stoker::collective {
 namespace {
 
 constexpr size_t kLineDoubles = 8;
+constexpr size_t kPieceFloats = kPieceBytes / sizeof(float);
 
 /// Adds column `j` of the present shards below `node`; false when there is none.
 bool add_column(Node node, const ShardSet& present, size_t j, const std::function<const double*(int)>& of,
@@ -86,7 +88,8 @@ void DirectSum::put(int shard) {
     --height_;
     float* right = top();
     float* left = right - options_.floats;
-    add_2(left, left, right, options_.floats);
+    in_pieces(options_.floats, kPieceFloats,
+              [&](size_t at, size_t n) { add_2(left + at, left + at, right + at, static_cast<int64_t>(n)); });
   }
   ++done_;
 }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/pulse.h"
 #include "collective/add.h"
 
 namespace stoker::collective {
@@ -81,6 +82,7 @@ void SumProgram::run(std::span<const Source> sources, Range range, std::span<flo
     float* first = outs[0] + block.begin;
     run_block(sources, block, first);
     for (float* out : outs.subspan(1)) std::memcpy(out + block.begin, first, block.size() * sizeof(float));
+    pulse::beat();
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/pieces.h"
+
 namespace stoker::collective {
 namespace {
 
@@ -190,6 +192,8 @@ const float* TcpDirectSum::sum(Range range) {
   return sums_;
 }
 
-void TcpDirectSum::replace_partials() { std::copy_n(sums_, options_.floats, first_slots()[group_.local_rank()]); }
+void TcpDirectSum::replace_partials() {
+  copy_bytes(bytes_of(sums_, options_.floats), reinterpret_cast<std::byte*>(first_slots()[group_.local_rank()]));
+}
 
 }  // namespace stoker::collective

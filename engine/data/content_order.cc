@@ -5,12 +5,13 @@
 #include <cstring>
 #include <numeric>
 
-#include "base/pulse.h"
+#include "base/pieces.h"
 
 namespace stoker::data {
 namespace {
 
 constexpr size_t kCompareBytes = 1 << 20;  // of rows fetched at a time
+constexpr size_t kBeatKeys = 64 << 10;
 
 struct Key {
   Hash128 hash;
@@ -60,10 +61,12 @@ std::vector<Key> deal(const RowsToOrder& rows, const Buckets& buckets, uint64_t 
       }
     });
   };
-  starts.assign(buckets.size() + 1, 0);
+  starts.clear();
+  resize_in_pieces(starts, buckets.size() + 1);
   each([&](size_t bucket, const Key&) { ++starts[bucket + 1]; });
   std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  std::vector<Key> keys(starts.back());
+  std::vector<Key> keys;
+  resize_in_pieces(keys, starts.back());
   std::vector<size_t> next(starts.begin(), starts.end() - 1);
   each([&](size_t bucket, const Key& key) { keys[next[bucket]++] = key; });
   return keys;
@@ -84,6 +87,7 @@ Equal take_equal(std::vector<uint32_t>& rows, const RowsToOrder& from) {
   for (size_t begin = 0; begin < rows.size(); begin += piece) {
     const std::span<const uint32_t> part(rows.data() + begin, std::min(piece, rows.size() - begin));
     from.fetch(part, fetched.data());
+    pulse::beat();
     for (size_t i = 0; i < part.size(); ++i) {
       const bool same = std::memcmp(fetched.data() + i * from.stride, equal.bytes.data(), from.stride) == 0;
       (same ? equal.rows : others).push_back(part[i]);
@@ -108,6 +112,7 @@ void append(std::span<const Key> keys, const RowsToOrder& from, std::vector<uint
   for (size_t begin = 0; begin < keys.size();) {
     size_t end = begin;
     for (; end < keys.size() && keys[end].hash == keys[begin].hash; ++end) order.push_back(keys[end].row);
+    if (end / kBeatKeys != begin / kBeatKeys) pulse::beat();
     if (end - begin > 1) sort_by_bytes(std::span(order).last(end - begin), from);
     begin = end;
   }

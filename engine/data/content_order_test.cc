@@ -7,6 +7,8 @@
 #include <numeric>
 #include <random>
 
+#include "base/test_beats.h"
+
 namespace stoker::data {
 namespace {
 
@@ -89,6 +91,34 @@ TEST(ContentOrder, ExtremeHashesFindTheirPass) {
   }
   for (const size_t key_bytes : {24, 48, 72, 1000})
     EXPECT_EQ(rows.orders(1, key_bytes), (std::vector<std::vector<uint32_t>>{{1, 4, 2, 0, 3}})) << key_bytes;
+}
+
+TEST(RowHashes, BeatInEveryPassOverThem) {
+  constexpr uint64_t kHashes = 1 << 20, kPieces = 16;
+  RowHashes all;
+  for (uint64_t i = 0; i < kHashes; i += 1 << 10) all.append(std::vector<Hash128>(1 << 10, {i, 0}));
+  std::vector<int64_t> begins;
+  const auto pass = [&] { all.each([&](int64_t first, std::span<const Hash128>) { begins.push_back(first); }); };
+  EXPECT_GE(beats_of(pass), kPieces);
+  EXPECT_GE(beats_of([&] { all.move_to_disk({{::testing::TempDir()}}); }), 2 * kPieces) << "read, and written";
+  EXPECT_GE(beats_of(pass), kPieces);
+  EXPECT_EQ(begins.size(), 2 * kPieces);
+  EXPECT_EQ(begins.back(), static_cast<int64_t>(kHashes * (kPieces - 1) / kPieces));
+}
+
+TEST(RowHashes, ForgetsFromAnyNumberOn) {
+  std::vector<Hash128> hashes;
+  for (uint64_t i = 0; i < 200'000; ++i) hashes.push_back({i, 1});
+  for (const int64_t left : {200'000, 131'072, 131'071, 65'537, 1, 0}) {
+    RowHashes all;
+    all.append(hashes);
+    all.rewind(left);
+    all.append(std::span(hashes).first(3));
+    std::vector<Hash128> wanted(hashes.begin(), hashes.begin() + left), found;
+    wanted.insert(wanted.end(), hashes.begin(), hashes.begin() + 3);
+    all.each([&](int64_t, std::span<const Hash128> some) { found.insert(found.end(), some.begin(), some.end()); });
+    EXPECT_EQ(found, wanted) << left;
+  }
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ constexpr size_t kLeastWrite = 4 << 10;
 constexpr size_t kMostWrite = 512 << 10;
 constexpr size_t kReadBytes = 1 << 20;
 constexpr uint64_t kTable = 4096;  // entries
-constexpr uint64_t kReserved = 256 << 20;
+constexpr uint64_t kReserved = 64 << 20;
 
 /// Which part a place is in: by a table that is off by the few parts that begin within one of its steps.
 class PartOf {

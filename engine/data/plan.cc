@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/pieces.h"
 
 namespace stoker::data {
 namespace {
@@ -82,12 +83,18 @@ class Bounded {
 
 std::vector<uint32_t> epoch_order(int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle) {
   STOKER_CHECK(n >= 0 && n <= std::numeric_limits<uint32_t>::max());
-  std::vector<uint32_t> order(n);
-  std::iota(order.begin(), order.end(), 0u);
-  if (!shuffle) return order;
+  std::vector<uint32_t> order;
+  order.reserve(n);
+  in_pieces(n, kPieceRows, [&](size_t begin, size_t rows) {
+    for (size_t i = 0; i < rows; ++i) order.push_back(static_cast<uint32_t>(begin + i));
+  });
+  if (!shuffle || n == 0) return order;
   const uint64_t numbers[] = {seed, epoch, static_cast<uint64_t>(shard)};
   Bounded random(mix_key(numbers));
-  for (int64_t i = n - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+  in_pieces(n - 1, kPieceRows, [&](size_t begin, size_t rows) {
+    const int64_t last = n - 1 - static_cast<int64_t>(begin);
+    for (int64_t i = last; i > last - static_cast<int64_t>(rows); --i) std::swap(order[i], order[random.below(i + 1)]);
+  });
   return order;
 }
 

@@ -6,6 +6,9 @@
 #include <numeric>
 #include <set>
 
+#include "base/pieces.h"
+#include "base/test_beats.h"
+
 namespace stoker::data {
 namespace {
 
@@ -109,6 +112,11 @@ TEST(EpochOrder, EveryPlaceIsEquallyLikely) {
   for (const auto& row : counts) {
     for (const int n : row) EXPECT_NEAR(n, kTrials / 4, 250);  // five standard deviations
   }
+}
+
+TEST(EpochOrder, BeatsWhileItIsMade) {
+  const int64_t rows = 4 * kPieceRows;
+  EXPECT_GE(beats_of([&] { epoch_order(rows, 1, 0, 0, true); }), 8u);
 }
 
 }  // namespace

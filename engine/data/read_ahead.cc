@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/pulse.h"
+#include "base/pieces.h"
 
 namespace stoker::data {
 namespace {
@@ -151,10 +151,15 @@ void ReadAhead::deal(RowMemory& memory) {
   const size_t bytes = std::max(store_.options().window_bytes(), places + file_->least_bytes(ends.size()));
   memory.reserve(bytes);
   const std::span place(reinterpret_cast<uint32_t*>(memory.data()), static_cast<size_t>(store_.rows()));
-  std::fill(place.begin(), place.end(), EpochFile::kUnused);
+  in_pieces(place.size(), kPieceRows, [&](size_t begin, size_t count) {
+    std::ranges::fill(place.subspan(begin, count), EpochFile::kUnused);
+    ++course_.moved;
+  });
   uint32_t next = 0;
   each_slot({parts_.front().begin, steps_}, [&](const auto& rows) {
+    if (course_.stopped) return;
     for (const uint32_t row : rows) place[row] = next++;
+    ++course_.moved;
   });
   file_->deal(store_, place, std::move(ends), {memory.data() + places, bytes - places}, course_);
   dealt_ = true;

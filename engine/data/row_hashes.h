@@ -24,7 +24,7 @@ class RowHashes {
 
  private:
   int64_t count_ = 0;
-  std::vector<Hash128> memory_;
+  std::vector<std::vector<Hash128>> memory_;  // in full pieces, but for the last one
   std::unique_ptr<SpillFile> file_;
 };
 

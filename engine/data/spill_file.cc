@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/pieces.h"
 #include "data/spill_cipher.h"
 
 namespace stoker::data {
@@ -146,9 +147,10 @@ SpillFile::Impl::Extent& SpillFile::Impl::allocated_extent(uint64_t number) {
 void SpillFile::Impl::write_plain(uint64_t at, std::span<const std::byte> bytes) {
   each_part(at, bytes.size(), [&](uint64_t number, uint64_t inside, size_t from, size_t size) {
     const Extent& extent = allocated_extent(number);
-    for (size_t done = 0; done < size;) {
-      const ssize_t wrote =
-          ::pwrite(extent.fd, bytes.data() + from + done, size - done, static_cast<off_t>(extent.at + inside + done));
+    pulse::beat();
+    for (size_t done = 0; done < size; pulse::beat()) {
+      const ssize_t wrote = ::pwrite(extent.fd, bytes.data() + from + done, std::min(kPieceBytes, size - done),
+                                     static_cast<off_t>(extent.at + inside + done));
       if (wrote < 0 && errno != EINTR) no_room();
       done += std::max<ssize_t>(wrote, 0);
     }
@@ -156,7 +158,10 @@ void SpillFile::Impl::write_plain(uint64_t at, std::span<const std::byte> bytes)
 }
 
 void SpillFile::reserve(uint64_t bytes) {
-  impl_->each_part(0, bytes, [&](uint64_t number, uint64_t, size_t, size_t) { impl_->allocated_extent(number); });
+  impl_->each_part(0, bytes, [&](uint64_t number, uint64_t, size_t, size_t) {
+    impl_->allocated_extent(number);
+    pulse::beat();
+  });
 }
 
 void SpillFile::renew() {

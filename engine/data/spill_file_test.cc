@@ -12,6 +12,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/pieces.h"
+#include "base/test_beats.h"
 
 namespace stoker::data {
 namespace {
@@ -160,6 +162,15 @@ TEST_F(SpillFileTest, FoldersThatCannotBeUsedArePassedOver) {
   some.folders = {"/nowhere/at/all"};
   SpillFile none(some);
   EXPECT_NE(complaint(none, 0, 1).find("in /nowhere/at/all; "), std::string::npos);
+}
+
+TEST_F(SpillFileTest, LongWriteBeats) {
+  const Bytes bytes(5 * kPieceBytes);
+  for (const bool encrypt : {false, true}) {
+    SpillFile file(options(encrypt, 2 * kPieceBytes));
+    EXPECT_GE(beats_of([&] { file.write(0, bytes); }), 5u);
+    EXPECT_GE(beats_of([&] { file.reserve(20 * kPieceBytes); }), 7u);
+  }
 }
 
 }  // namespace

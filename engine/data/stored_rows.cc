@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/pieces.h"
 
 namespace stoker::data {
 namespace {
@@ -11,7 +12,18 @@ namespace {
 constexpr size_t kReadBytes = 1 << 20;    // of one call
 constexpr size_t kGapBytes = 16 << 10;    // read over rather than left out: what a disk reads in the time of a call
 constexpr size_t kAheadBytes = 8 << 20;   // that the kernel is told of before they are read
+constexpr size_t kCopiedRows = 32 << 10;  // between two signs that it goes on
 constexpr size_t kIndexBytesPerRow = 44;  // hash, sort key and order while the rows are put in order
+
+/// In runs, which are then merged by two, so that each part of the work is short.
+void sort_in_runs(std::vector<uint64_t>& numbers, Course& course) {
+  const auto at = [&](size_t i) { return numbers.begin() + static_cast<ptrdiff_t>(std::min(i, numbers.size())); };
+  for (size_t begin = 0; begin < numbers.size(); begin += kCopiedRows, ++course.moved)
+    std::sort(at(begin), at(begin + kCopiedRows));
+  for (size_t run = kCopiedRows; run < numbers.size(); run *= 2)
+    for (size_t begin = 0; begin + run < numbers.size(); begin += 2 * run, ++course.moved)
+      std::inplace_merge(at(begin), at(begin + run), at(begin + 2 * run));
+}
 
 uint32_t row_of(uint64_t wanted) { return static_cast<uint32_t>(wanted >> 32); }
 uint32_t place_of(uint64_t wanted) { return static_cast<uint32_t>(wanted); }
@@ -86,13 +98,16 @@ void StoredRows::finish(size_t index_bytes) {
 
 void StoredRows::copy(const uint32_t* rows, int64_t count, std::byte* out, Course& course) const {
   std::vector<uint64_t> wanted;  // row and place of those on disk
-  for (int64_t i = 0; i < count; ++i) {
-    if (rows[i] < resident_)
-      std::memcpy(out + i * stride_, memory_.data() + rows[i] * stride_, stride_);
-    else
-      wanted.push_back(uint64_t{rows[i]} << 32 | static_cast<uint32_t>(i));
-  }
-  std::sort(wanted.begin(), wanted.end());
+  in_pieces(count, kCopiedRows, [&](size_t begin, size_t n) {
+    for (size_t i = begin; i < begin + n && !course.stopped; ++i) {
+      if (rows[i] < resident_)
+        std::memcpy(out + i * stride_, memory_.data() + rows[i] * stride_, stride_);
+      else
+        wanted.push_back(uint64_t{rows[i]} << 32 | static_cast<uint32_t>(i));
+    }
+    ++course.moved;
+  });
+  sort_in_runs(wanted, course);
   copy_from_disk(wanted, out, course);
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/pulse.h"
 #include "program/dense_kernels.h"
 #include "program/dense_layers.h"
 #include "program/loss.h"
@@ -55,6 +56,7 @@ Chain::Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constant
       slots_(trunk_.head.slots) {
   for (const auto& c : trunk_.head.constants) {
     constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape).clone());
+    pulse::beat();
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/freed_memory.h"
+#include "base/pulse.h"
 #include "program/chain.h"
 #include "program/dtypes.h"
 #include "program/landing.h"
@@ -61,6 +62,7 @@ Executor::Executor(const Program& program, const optim::Arena& arena, const Safe
   STOKER_CHECK(arena.parameters().size() == program.parameters.size());
   for (const auto& c : program.constants) {
     constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape).clone());
+    pulse::beat();
   }
 }
 

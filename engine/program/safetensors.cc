@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/pieces.h"
+
 namespace stoker::program {
 namespace {
 
@@ -114,9 +116,13 @@ Bytes write_safetensors(std::vector<NamedTensor> tensors, const std::map<std::st
   }
   auto text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  Bytes out(8 + text.size() + offset);
-  auto end = out.begin();
-  const auto append = [&](ByteView part) { end = std::ranges::copy(part, end).out; };
+  Bytes out;
+  resize_in_pieces(out, 8 + text.size() + offset);
+  std::byte* end = out.data();
+  const auto append = [&](ByteView part) {
+    copy_bytes(part, end);
+    end += part.size();
+  };
   const uint64_t length = text.size();
   append(std::as_bytes(std::span(&length, 1)));
   append(as_bytes(text));

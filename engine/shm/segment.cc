@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/pieces.h"
 #include "shm/memory.h"
 
 namespace stoker::shm {
@@ -21,11 +22,14 @@ constexpr int kShared = MAP_SHARED;
 void allocate(int fd, size_t bytes) {
   const size_t available = available_memory();
   if (bytes > available) fail_world(bytes >> 20, " MiB wanted, ", available >> 20, " MiB available");
-  int failed;
-  do failed = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
-  while (failed == EINTR);
-  errno = failed;
-  if (failed) fail_errno(cat("allocating ", bytes, " bytes"));
+  if (::ftruncate(fd, static_cast<off_t>(bytes)) != 0) fail_errno("setting its size");
+  in_pieces(bytes, kPieceBytes, [&](size_t at, size_t n) {
+    int failed;
+    do failed = posix_fallocate(fd, static_cast<off_t>(at), static_cast<off_t>(n));
+    while (failed == EINTR);
+    errno = failed;
+    if (failed) fail_errno(cat("allocating ", bytes, " bytes"));
+  });
   if (::fcntl(fd, F_ADD_SEALS, kSeals) != 0) fail_errno("sealing its size");
 }
 

@@ -10,6 +10,8 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/pieces.h"
+#include "base/test_beats.h"
 #include "shm/descriptor.h"
 #include "shm/memory.h"
 
@@ -34,6 +36,10 @@ TEST(Segment, MoreThanThereIsIsAnErrorAndNotALaterDeath) {
     EXPECT_EQ(error.kind(), ErrorKind::world);
     EXPECT_NE(std::string(error.what()).find("MiB available"), std::string::npos) << error.what();
   }
+}
+
+TEST(Segment, LongOneBeatsWhileItIsAllocated) {
+  EXPECT_GE(beats_of([] { Segment("test", 5 * kPieceBytes); }), 5u);
 }
 
 TEST(Segment, ASizeThatIsNotAsAgreedOrCouldShrinkIsRefused) {

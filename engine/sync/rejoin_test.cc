@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "base/pieces.h"
+#include "base/test_beats.h"
 #include "collective/hosts.h"
 #include "collective/testing.h"
 
@@ -161,6 +163,14 @@ TEST(Rejoin, DeathOnTheWayLeavesTheSurvivorsStateAsItWas) {
     expect_commit(*state, 4);
     expect_commit(*behind, 3);
   }
+}
+
+TEST(Rejoin, LongStateBeatsWhileItIsCopiedAndCompared) {
+  const StateLayout layout{3 * static_cast<int64_t>(kPieceBytes / sizeof(float)), 0, 1, 0, 1};
+  HostState old(layout, shm::Segment("stoker-state", HostState::bytes(layout)));
+  old.flip(1);
+  EXPECT_GE(beats_of([&] { HostState::copy(layout, old); }), 12u + 6u) << "both sets allocated, one copied";
+  EXPECT_GE(beats_of([&] { old.digest(); }), 6u);
 }
 
 }  // namespace stoker::sync

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/pieces.h"
 #include "optim/arena.h"
 
 namespace stoker::sync {
@@ -55,7 +56,7 @@ shm::Segment HostState::copy(const StateLayout& layout, const HostState& old) {
   const uint64_t commit = old.committed();
   const int set = set_of(commit);
   const auto from = old.pieces(set), to = fresh.pieces(set);
-  for (size_t i = 0; i < from.size(); ++i) std::ranges::copy(from[i], to[i].begin());
+  for (size_t i = 0; i < from.size(); ++i) copy_bytes(from[i], to[i].data());
   fresh.head_->runs = old.runs();
   fresh.flip(commit);
   return fresh.release();

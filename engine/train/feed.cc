@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/hash.h"
+#include "base/pieces.h"
 #include "base/pulse.h"
 #include "data/gather.h"
 #include "program/plan.h"
@@ -30,7 +31,10 @@ void Feed::begin_epoch(uint64_t epoch) {
   for (int shard : owned_) {
     const auto& content = store_.order(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
-    for (auto& place : places) place = content[place];
+    in_pieces(places.size(), kPieceRows, [&](size_t begin, size_t rows) {
+      if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
+      for (size_t i = begin; i < begin + rows; ++i) places[i] = content[places[i]];
+    });
     rows_[shard] = std::move(places);
   }
 }

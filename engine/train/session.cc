@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "base/freed_memory.h"
+#include "base/pulse.h"
 #include "collective/tree.h"
 #include "gang/keeper.h"
 #include "net/unix.h"
@@ -88,6 +89,7 @@ void Session::join(collective::Group& group, const gang::Start& start) {
 bool Session::nobody_disturbs(const gang::Roster& roster) const {
   return std::ranges::all_of(neighbours_, [&](const collective::Member& old) {
     const auto same = [&](const collective::Member& member) { return member.attempt == old.attempt; };
+    pulse::beat();  // each may take its time
     return std::ranges::any_of(roster.members, same) || net::end_process_behind(old.unix_name, net::kKillTime);
   });
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/fault.h"
+#include "base/pieces.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
 
@@ -33,7 +34,7 @@ void copy_tensor(const program::SafeTensors& from, const std::string& name, void
   if (!tensor) fail_user("the initial weights lack '", name, "'");
   if (tensor->data.size() != bytes)
     fail_user("the initial weights of '", name, "' have ", tensor->data.size(), " bytes, the program wants ", bytes);
-  std::memcpy(to, tensor->data.data(), bytes);
+  copy_bytes(tensor->data, static_cast<std::byte*>(to));
 }
 
 void copy_arena(const program::SafeTensors& from, const optim::Arena& arena, float* to) {
