@@ -24,7 +24,7 @@ test-asan test-tsan: setup
 
 test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, long work at each point (WAITS="--points meet"), 200 schedules in Spark (FAULTS="--to 20"), 50 of restarts with the driver elsewhere (RESTARTS="--to 5"), clusters (CLUSTERS="--times 1")
 	@. .venv/env.sh && tests/simulator/run.sh
-	@$(VENV_PYTHON) tests/faults/waits.py $(WAITS)
+	@. .venv/env.sh && PYTHONPATH=tests python -c "from faults.waits import main; raise SystemExit(main())" $(WAITS)
 	@$(VENV_PYTHON) tests/faults $(FAULTS)
 	@$(VENV_PYTHON) tests/faults/restarts.py $(RESTARTS)
 	@$(VENV_PYTHON) tests/faults/clusters.py $(CLUSTERS)

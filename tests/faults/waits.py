@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.account import complaints, deaths_of
 from faults.gang import carry_out, undisturbed
@@ -109,7 +105,3 @@ def main() -> int:
         print(json.dumps({"point": asked.point.name, "workers": asked.workers, "apart": asked.apart,
                           "seconds": seconds, "wrong": wrong}), flush=True)  # fmt: skip
     return 0 if held else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
