@@ -13,6 +13,7 @@ from stoker.engine import core
 from stoker.errors import UserError, WorldError
 from stoker.spark import address, launch
 from stoker.spark.address import Address, Peers
+from stoker.spark.task import Job
 from test_exact import make_fit, without_times
 
 NO_SESSION = object()
@@ -119,3 +120,7 @@ def test_a_fit_of_spark_listens_where_the_settings_say(spark, settings, ipv6):
     settings(driver_port="none")
     with pytest.raises(UserError, match=r"spark.stoker.driver.port is 'none'"):
         estimator.fit(df)
+
+
+def test_a_job_that_is_printed_keeps_its_secret():
+    assert "hidden" not in repr(Job("there", 7337, b"hidden", 2, 4, "{}"))

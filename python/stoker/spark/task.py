@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stoker.spark import memory_need
@@ -28,7 +28,7 @@ class Job:
 
     host: str  # of the coordinator
     port: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     workers: int
     shards: int
     spec: str  # engine/train/spec.h
