@@ -490,6 +490,27 @@ def test_a_model_that_keeps_what_it_computed_may():
     assert compile(model, nn.CrossEntropyLoss(), FEATURES, CLASSES).notes == []
 
 
+def test_tied_weights_before_a_block_without_gradients():
+    """torch.export forgets a user of h there."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.first, self.second = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+            self.second.weight = self.first.weight
+            self.frozen, self.o = nn.Linear(4, 8, bias=False), nn.Linear(24, 2)
+
+        def forward(self, x):
+            h = self.words(x)
+            self.second(h)
+            with torch.inference_mode():
+                frozen = self.frozen(h)
+            return self.o(frozen.clone().flatten(1))
+
+    compiled = compile(Tied(), F.cross_entropy, [TensorSpec("x", "int64", (3,))], CLASSES)
+    assert [entry["name"] for entry in compiled.train["parameters"]] == ["o.weight", "o.bias"]
+
+
 def test_shapes_that_depend_on_values_under_no_grad_do_no_harm():
     def part(_, h):
         with torch.no_grad():

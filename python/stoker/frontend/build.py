@@ -6,7 +6,7 @@ import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind
 
-from stoker.frontend import buffers, labels, structure
+from stoker.frontend import buffers, labels, passes, structure
 from stoker.frontend.emit import Emitter, dtype_name, live_nodes
 from stoker.frontend.errors import CompileError
 from stoker.frontend.losses import Terms, spread
@@ -26,6 +26,7 @@ class Graph:
     def __init__(self, trace: Trace, model: nn.Module, loss, kind: str):
         self.trace, self.kind = trace, kind
         self.module = trace.program.graph_module
+        passes.complete_users(self.module)
         self.names = _Names(model, loss, kind)
         self.inputs: list[fx.Node] = []
         self.parameters: dict[str, fx.Node] = {}

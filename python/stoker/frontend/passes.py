@@ -41,6 +41,14 @@ def simplify(gm: fx.GraphModule, gradients: bool) -> None:
     copy_changed_inputs(gm)
 
 
+def complete_users(gm: fx.GraphModule) -> None:
+    """torch.export forgets some users of nodes where it takes blocks of another gradient mode apart."""
+    for graph in (part.graph for part in gm.modules() if isinstance(part, fx.GraphModule)):
+        for node in graph.nodes:
+            for source in node.all_input_nodes:
+                source.users.setdefault(node)
+
+
 def drop_asserts(gm: fx.GraphModule) -> None:
     for node in list(gm.graph.nodes):
         if node.target in _ASSERTS:
