@@ -83,6 +83,28 @@ def test_coupling_that_only_numbers_of_both_signs_show_is_noticed():
     assert additivity.notes(compiled.train, compiled.weights)[0].startswith(NOTICED)
 
 
+class Noisy(nn.Linear):
+    def forward(self, x):
+        noise = torch.randn_like(x) + torch.rand(x.shape[0], 1) + torch.empty_like(x).uniform_()
+        return super().forward(x + noise * torch.bernoulli(torch.sigmoid(x)))
+
+
+def test_chance_hides_no_loss_that_does_not_add_up():
+    def hardest(o, t):
+        return torch.topk(F.cross_entropy(o, t, reduction="none"), 2)[0].mean()
+
+    assert notes(hardest, model=Noisy(6, 3))[0].startswith(NOTICED)
+    assert notes(nn.CrossEntropyLoss(), model=Noisy(6, 3)) == []
+
+
+def test_rows_that_are_mixed_by_chance_are_noticed():
+    class Mixed(nn.Linear):
+        def forward(self, x):
+            return super().forward((x + x[torch.randperm(x.shape[0])]) / 2 if self.training else x)
+
+    assert notes(nn.CrossEntropyLoss(), model=Mixed(6, 3))[0].startswith(NOTICED)
+
+
 ADDITIVE = {
     "module": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 50.0]), ignore_index=1),
     "partial": functools.partial(F.cross_entropy, weight=torch.tensor([1.0, 1.0, 50.0])),

@@ -15,6 +15,8 @@ _CUTS = ([9], [2, 7], [4, 3, 2])
 _CUTS_OF_LARGE_ROWS = ([5], [2, 3])
 _LARGE_ROW = 20_000  # values
 _RECURRENT = {f"aten.{name}.input" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}  # dropout, whether in training
+_GENERATORS = {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "normal",
+               "uniform", "exponential", "log_normal", "random", "multinomial"}  # fmt: skip
 # operator -> position and value of the argument that turns its dropout off
 _DROPOUTS = {
     **{f"aten.{name}.default": (2, False) for name in ("dropout", "alpha_dropout", "feature_dropout")},
@@ -87,7 +89,7 @@ def _scales_by_frequency(node: dict) -> bool:
 
 def _adds_up(program: dict, weights: dict) -> bool:
     """True also where no random rows are found that the model takes."""
-    interpreter = Interpreter(program)
+    interpreter = _WithoutChance(program)
     fixed = _fixed(program, weights)
     large = sum(math.prod(entry["shape"]) for entry in program["inputs"]) > _LARGE_ROW
     cuts = _CUTS_OF_LARGE_ROWS if large else _CUTS
@@ -138,7 +140,40 @@ def _without_dropout(node: dict) -> dict:
 
 
 def _is_random(program: dict) -> bool:
-    return any(draws(node) for node in program["nodes"])
+    """Beyond what a run without chance can settle."""
+    return any(draws(node) and not _generates(node) for node in program["nodes"])
+
+
+def _generates(node: dict) -> bool:
+    return node["op"].split(".")[1].rstrip("_") in _GENERATORS
+
+
+class _WithoutChance(Interpreter):
+    """What is drawn becomes 0.5, 0 or, for permutations, the reverse order: a row's share does not depend on luck."""
+
+    def __init__(self, program: dict):
+        super().__init__(program)
+        self.drawn = {number: _written(node) for number, node in enumerate(program["nodes"])
+                      if draws(node) and _generates(node)}  # fmt: skip
+
+    def step(self, number: int, slots: list) -> None:
+        super().step(number, slots)
+        tensor = slots[self.drawn[number]] if number in self.drawn else None
+        if isinstance(tensor, torch.Tensor):
+            with torch.no_grad():
+                tensor.copy_(_settled(tensor))
+
+
+def _written(node: dict) -> int:
+    """The slot of the result, or of what is filled in place."""
+    return node["out"][0] if node["out"] and node["out"][0] is not None else node["args"][0]["slot"]
+
+
+def _settled(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_floating_point():
+        return torch.full_like(tensor, 0.5)
+    is_permutation = tensor.dim() == 1 and torch.equal(tensor.sort()[0], torch.arange(len(tensor)))
+    return torch.arange(len(tensor)).flip(0) if is_permutation else torch.zeros_like(tensor)
 
 
 def draws(node: dict) -> bool:
