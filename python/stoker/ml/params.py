@@ -98,6 +98,13 @@ def _of_plain(converter: Callable) -> Callable:
     return convert
 
 
+def _size(value: Any) -> Any:
+    """What a file can hold; whether it is a size is checked at fit."""
+    if not isinstance(value, (int, float, str)):
+        raise TypeError(f"expected bytes, or a size such as '512m', not a {type(value).__name__}")
+    return value
+
+
 def _shape(value: Any) -> Any:
     """A list of sizes, or a dict of them by input name."""
     if isinstance(value, dict):
@@ -144,8 +151,8 @@ class DataParams(InputParams, HasLabelCol, HasWeightCol):
     directScan = _param("directScan", "whether workers may read Parquet files by themselves where the DataFrame is a "
                         "plain scan of them; the result is the same bits", TypeConverters.toBoolean)  # fmt: skip
     storeMemory = _param("storeMemory", "memory for the rows of one worker, in bytes or as '2g'; what needs more goes "
-                         "to disk, under spark.local.dir (default: half of a worker's share of the free "
-                         "memory)")  # fmt: skip
+                         "to disk, under spark.local.dir (default: half of a worker's share of the free memory)",
+                         _size)  # fmt: skip
 
 
 class ModuleParams(KeywordParams):
