@@ -89,10 +89,32 @@ class Noisy(nn.Linear):
         return super().forward(x + noise * torch.bernoulli(torch.sigmoid(x)))
 
 
-def test_chance_hides_no_loss_that_does_not_add_up():
-    def hardest(o, t):
-        return torch.topk(F.cross_entropy(o, t, reduction="none"), 2)[0].mean()
+def hardest(o, t):
+    return torch.topk(F.cross_entropy(o, t, reduction="none"), 2)[0].mean()
 
+
+def test_a_head_that_answers_every_row_alike_hides_no_loss_that_does_not_add_up():
+    head = nn.Linear(6, 3)
+    nn.init.zeros_(head.weight)
+    assert notes(hardest, model=head)[0].startswith(NOTICED)
+    nn.init.zeros_(head.bias)
+    assert notes(hardest, model=head)[0].startswith(NOTICED)
+    assert notes(nn.CrossEntropyLoss(), model=head) == []
+
+
+def test_a_loss_of_probabilities_is_looked_at_with_rows_that_differ():
+    model = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid(), nn.Flatten(0))
+    nn.init.zeros_(model[0].weight)
+    labels = [TensorSpec("y", "float32", ())]
+
+    def worst(o, t):
+        return F.binary_cross_entropy(o, (t > 0.5).float(), reduction="none").max()
+
+    assert notes(worst, model=model, labels=labels, metric="half")[0].startswith(NOTICED)
+    assert notes(nn.BCELoss(), model=model, labels=labels, metric="half") == []
+
+
+def test_chance_hides_no_loss_that_does_not_add_up():
     assert notes(hardest, model=Noisy(6, 3))[0].startswith(NOTICED)
     assert notes(nn.CrossEntropyLoss(), model=Noisy(6, 3)) == []
 

@@ -440,6 +440,18 @@ def test_what_would_be_frozen_at_its_first_value_is_refused(model, text):
     assert text in error_of(model)
 
 
+def test_memory_that_only_gradients_show_is_refused():
+    class Silent(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            h = super().forward(x) * self.calls
+            return h - h.detach()
+
+    assert "remembers something" in error_of(Silent(4, 2))
+
+
 def test_memory_behind_a_table_whose_row_0_is_padding_is_refused():
     class Texts(nn.Module):
         def __init__(self):

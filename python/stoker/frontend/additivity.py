@@ -8,25 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
+from stoker.frontend.chance import WithoutChance, is_random, without_dropout
 from stoker.frontend.errors import CompileError
-from stoker.frontend.interpret import Interpreter, find_operator
+from stoker.frontend.interpret import Interpreter
 
 _CUTS = ([9], [2, 7], [4, 3, 2])
 _CUTS_OF_LARGE_ROWS = ([5], [2, 3])
 _LARGE_ROW = 20_000  # values
-_RECURRENT = {f"aten.{name}.input" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}  # dropout, whether in training
-_GENERATORS = {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "normal",
-               "uniform", "exponential", "log_normal", "random", "multinomial"}  # fmt: skip
-# operator -> position and value of the argument that turns its dropout off
-_DROPOUTS = {
-    **{f"aten.{name}.default": (2, False) for name in ("dropout", "alpha_dropout", "feature_dropout")},
-    "aten.feature_alpha_dropout.default": (2, False),
-    **dict.fromkeys(_RECURRENT, (5, 0.0)),
-    "aten.scaled_dot_product_attention.default": (4, 0.0),
-}
 _CLASS_LOSSES = {f"aten.{name}.default" for name in ("cross_entropy_loss", "nll_loss_nd", "nll_loss", "nll_loss2d")}
 _BY_FREQUENCY = {"aten.embedding.default", "aten.embedding_bag.default"}  # argument 3: scale_grad_by_freq
 _MEAN, _IGNORED = 1, -100
+_RANGES = {"scale": (0.5, 0.4), "shift": (0.0, 0.1)}  # lowest, width: a probability stays one
 _TOLERANCE, _GRADIENT_TOLERANCE, _NUMBER_TOLERANCE = 1e-3, 1e-2, 5e-5
 _PER_MICRO_BATCH = (
     "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards gives "
@@ -58,7 +50,7 @@ def notes(train: dict, weights: dict) -> list[str]:
     if any(_divides_by_labels(node) or _scales_by_frequency(node) for node in train["nodes"]):
         return [_PER_MICRO_BATCH]
     program = without_dropout(train)
-    if not _is_random(program) and not _adds_up(program, weights):
+    if not is_random(program) and not _adds_up(program, weights):
         return [_PER_MICRO_BATCH]
     return [_IGNORES] if any(_may_ignore(node, train) for node in train["nodes"]) else []
 
@@ -89,10 +81,19 @@ def _scales_by_frequency(node: dict) -> bool:
 
 def _adds_up(program: dict, weights: dict) -> bool:
     """True also where no random rows are found that the model takes."""
-    interpreter = _WithoutChance(program)
-    fixed = _fixed(program, weights)
     large = sum(math.prod(entry["shape"]) for entry in program["inputs"]) > _LARGE_ROW
     cuts = _CUTS_OF_LARGE_ROWS if large else _CUTS
+    for kind in (_with_rows_told_apart(program), program):
+        found = _compare(kind, weights, cuts)
+        if found is not None:
+            return found
+    return True
+
+
+def _compare(program: dict, weights: dict, cuts: tuple) -> bool | None:
+    """None where no random rows are found that the model takes."""
+    interpreter = WithoutChance(program)
+    fixed = _fixed(program, weights)
     for rows in _random_batches(program, sum(cuts[0])):
         try:
             whole, *parts = (_sums(interpreter, program, weights, {**fixed, **rows}, cut) for cut in cuts)
@@ -101,7 +102,31 @@ def _adds_up(program: dict, weights: dict) -> bool:
             continue
         if math.isfinite(whole.numerator):
             return all(_near(whole, part) for part in parts)
-    return True
+    return None
+
+
+def _with_rows_told_apart(program: dict) -> dict:
+    """Each row's outputs are moved by numbers of its own, within the convex sets that they may be in: a fresh model may
+    answer all rows alike (a head of zeros), which would hide what a loss does with rows that differ."""
+    inputs, nodes = [], []
+    moved = {output["slot"]: [1] * len(output["shape"]) for output in program["outputs"]}
+    for node in program["nodes"]:
+        nodes.append(node)
+        for slot in moved.keys() & set(node["out"]):
+            free = program["slots"] + len(inputs)
+            inputs += [_one_for_each_row(free, "scale", moved[slot]), _one_for_each_row(free + 1, "shift", moved[slot])]
+            nodes += [_node("mul", slot, free), _node("add", slot, free + 1)]
+            del moved[slot]
+    slots = program["slots"] + len(inputs)
+    return dict(program, inputs=[*program["inputs"], *inputs], nodes=nodes, slots=slots)
+
+
+def _one_for_each_row(slot: int, role: str, shape: list[int]) -> dict:
+    return {"slot": slot, "role": role, "dtype": "float32", "shape": shape}
+
+
+def _node(name: str, slot: int, by: int) -> dict:
+    return {"op": f"aten.{name}.Tensor", "args": [{"slot": slot}, {"slot": by}], "kwargs": {}, "out": [slot]}
 
 
 def _refuse_spoilt(error: Exception) -> None:
@@ -126,67 +151,6 @@ def _near_number(a: float, b: float) -> bool:
     return not math.isfinite(a) or abs(a - b) <= _NUMBER_TOLERANCE * max(abs(a), abs(b), 1e-6)
 
 
-def without_dropout(program: dict) -> dict:
-    return dict(program, nodes=[_without_dropout(node) for node in program["nodes"]])
-
-
-def _without_dropout(node: dict) -> dict:
-    position, off = _DROPOUTS.get(node["op"], (0, None))
-    if off is None or len(node["args"]) <= position:
-        return node
-    args = list(node["args"])
-    args[position] = off
-    return dict(node, args=args)
-
-
-def _is_random(program: dict) -> bool:
-    """Beyond what a run without chance can settle."""
-    return any(draws(node) and not _generates(node) for node in program["nodes"])
-
-
-def _generates(node: dict) -> bool:
-    return node["op"].split(".")[1].rstrip("_") in _GENERATORS
-
-
-class _WithoutChance(Interpreter):
-    """What is drawn becomes 0.5, 0 or, for permutations, the reverse order: a row's share does not depend on luck."""
-
-    def __init__(self, program: dict):
-        super().__init__(program)
-        self.drawn = {number: _written(node) for number, node in enumerate(program["nodes"])
-                      if draws(node) and _generates(node)}  # fmt: skip
-
-    def step(self, number: int, slots: list) -> None:
-        super().step(number, slots)
-        tensor = slots[self.drawn[number]] if number in self.drawn else None
-        if isinstance(tensor, torch.Tensor):
-            with torch.no_grad():
-                tensor.copy_(_settled(tensor))
-
-
-def _written(node: dict) -> int:
-    """The slot of the result, or of what is filled in place."""
-    return node["out"][0] if node["out"] and node["out"][0] is not None else node["args"][0]["slot"]
-
-
-def _settled(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.is_floating_point():
-        return torch.full_like(tensor, 0.5)
-    is_permutation = tensor.dim() == 1 and torch.equal(tensor.sort()[0], torch.arange(len(tensor)))
-    return torch.arange(len(tensor)).flip(0) if is_permutation else torch.zeros_like(tensor)
-
-
-def draws(node: dict) -> bool:
-    """Whether the operator draws random numbers, as it is called here."""
-    if torch.Tag.nondeterministic_seeded not in getattr(find_operator(node["op"]), "tags", ()):
-        return False
-    position, off = _DROPOUTS.get(node["op"], (0, None))
-    if off is None:
-        return True
-    options = node["args"][position:]
-    return bool(options) and options[0] != off and not (node["op"] in _RECURRENT and options[1] is False)
-
-
 def _classes(program: dict) -> int:
     """So many values of whole numbers are all good as classes and as rows of tables, as far as the program tells."""
     tables = {entry["slot"]: entry["shape"][0] for entry in (*program["parameters"], *program["constants"])
@@ -206,10 +170,11 @@ def _random_batches(program: dict, rows: int) -> Iterator[dict[int, torch.Tensor
 
 def _random(entry: dict, rows: int, largest: int, signed: bool, generator: torch.Generator) -> torch.Tensor:
     """Whole numbers: every value if there are so many places, and the first and the last in any case."""
-    shape, dtype = (rows, *entry["shape"]), getattr(torch, entry["dtype"])
+    shape, dtype, role = (rows, *entry["shape"]), getattr(torch, entry["dtype"]), entry["role"]
     if dtype.is_floating_point:
-        draw = torch.randn if signed and entry["role"] == "feature" else torch.rand
-        return draw(shape, generator=generator, dtype=dtype)
+        draw = torch.randn if signed and role == "feature" else torch.rand
+        low, width = _RANGES.get(role, (0.0, 1.0))
+        return low + width * draw(shape, generator=generator, dtype=dtype)
     count = math.prod(shape)
     values = torch.randint(0, largest, (count,), generator=generator)
     values[: min(count, largest)] = torch.arange(largest)[-min(count, largest) :]

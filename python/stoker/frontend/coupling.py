@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from stoker.frontend.additivity import draws
+from stoker.frontend.chance import draws
 from stoker.frontend.interpret import Interpreter
 
 _SIZES = (5, 6, 11, 13)  # of batches; the first that no tensor of the model has

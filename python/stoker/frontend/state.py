@@ -80,19 +80,20 @@ def _generators() -> tuple:
 
 
 def refuse_memory(module: nn.Module, names: list[str], examples: dict[str, torch.Tensor]) -> None:
-    """Calls a copy twice: an attribute that forward sets does no harm if the second call gives what the first gave."""
+    """Calls a copy twice: an attribute that forward sets does no harm if the second call gives what the first gave,
+    outputs and gradients."""
     if not names:
         return
     (model,) = copied(module)
     rows = _rows_for(model, examples)
-    first = _outputs(model, rows)
+    first = _answers(model, rows)
     for name, buffer in module.named_buffers():  # what buffers remember is looked at elsewhere
         model.get_buffer(name).copy_(buffer)
-    if not _same(first, _outputs(model, rows)):
+    if not _same(first, _answers(model, rows)):
         listed = ", ".join(repr(name) for name in names[:5])
         raise CompileError(
             f"the model remembers something from one call of forward to the next, in {listed}; the workers' program "
-            "has no such memory: give it as an input, or keep it out of the outputs"
+            "has no such memory: give it as an input, or keep it out of outputs and gradients"
         )
 
 
@@ -103,17 +104,31 @@ def _rows_for(model: nn.Module, examples: dict[str, torch.Tensor]) -> dict[str, 
                 for name, x in examples.items()}  # fmt: skip
     (trial,) = copied(model)
     try:
-        _outputs(trial, rows)
+        _answers(trial, rows)
     except (RuntimeError, IndexError, ValueError):
         return {name: x if x.is_floating_point() else examples[name] for name, x in rows.items()}
     return rows
 
 
-def _outputs(model: nn.Module, rows: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+def _answers(model: nn.Module, rows: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Outputs, and the gradients of a random sum of them where there are any."""
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         given = {name: x.clone() for name, x in rows.items()}
-        return [tensor.clone() for _, tensor in structure.leaves(structure.call(model, given))]
+        outputs = [tensor for _, tensor in structure.leaves(structure.call(model, given))]
+        return [tensor.detach().clone() for tensor in outputs] + _gradients(model, outputs)
+
+
+def _gradients(model: nn.Module, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    sums = [(tensor * torch.rand_like(tensor)).sum() for tensor in outputs
+            if tensor.requires_grad and tensor.is_floating_point()]  # fmt: skip
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not sums:
+        return []
+    try:
+        return list(torch.autograd.grad(sum(sums), parameters, allow_unused=True, materialize_grads=True))
+    except RuntimeError:  # what cannot be trained is refused elsewhere
+        return []
 
 
 def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
