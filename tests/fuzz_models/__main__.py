@@ -57,6 +57,7 @@ class Run:
         small = shrink(text, lambda candidate: Verdict(*self.judge(candidate)).like(verdict))
         shape = hashlib.sha256(re.sub(r"\d+", "N", small).encode()).hexdigest()[:8]
         if shape not in self.kept:
+            FOUND.mkdir(exist_ok=True)
             self.kept[shape] = FOUND / f"{verdict.kind}_{shape}.py"
             told = Verdict(*self.judge(small)).reason.replace('"', "'").replace("\\", "/")
             self.kept[shape].write_text(f'"""{verdict.kind}: {told}"""\n\n{small}{FOOTER}')
