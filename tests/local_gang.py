@@ -52,15 +52,15 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
     asked = {"workers": workers, "shards": fit.shards, "start_timeout": 60, "initial": weights, **options}
     coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, **asked})
     job = job_of(fit, coordinator.port, secret, workers)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["local_gang"])
     processes = []
     try:
         for rank in range(workers):
             rows = deal(fit, rank, workers, order_seed)
             environment = environments[rank] if environments else {}
             processes.append(context.Process(target=work, args=(job, rank, rows, environment), daemon=True))
-            with Variables(environment):
-                processes[-1].start()
+            processes[-1].start()
         return wait(coordinator, timeout, observe, settled)
     except BaseException:
         for process in processes:
@@ -75,24 +75,6 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
 
 def job_of(fit: LocalFit, port: int, secret: bytes, workers: int, most: int = 0) -> spark_task.Job:
     return spark_task.Job("127.0.0.1", port, secret, workers, fit.shards, fit.spec(), most)
-
-
-class Variables:
-    """Sets environment variables for the children that are started inside."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self.values = values
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.values}
-        os.environ.update(self.values)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def wait(coordinator: Any, timeout: float, observe: Observer,
@@ -135,6 +117,7 @@ def arrow(values: np.ndarray) -> pa.Array:
 
 
 def work(job: spark_task.Job, rank: int, rows: list[pa.RecordBatch], environment: dict[str, str]) -> None:
+    os.environ.update(environment)  # before the task loads the engine
     spark_task.context = lambda: context_of(rank)
     spark_task.run(job, iter(rows))
 
