@@ -32,7 +32,7 @@ class Net(nn.Module):
 def trained(model, loss, steps=3, rate=0.1):
     """PyTorch's own weights and losses."""
     model = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    optimizer = torch.optim.SGD(model.parameters(), rate, weight_decay=0.1)  # sees the size of gradients
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -48,7 +48,7 @@ def by_program(compiled, steps=3, rate=0.1):
     weights, losses = dict(compiled.weights), []
     names = [entry["name"] for entry in compiled.train["parameters"]]
     moved = {name: torch.tensor(weights[name], requires_grad=True) for name in names}
-    optimizer = torch.optim.AdamW(moved.values(), rate)
+    optimizer = torch.optim.SGD(moved.values(), rate, weight_decay=0.1)
     for _ in range(steps):
         weights |= {name: tensor.detach().numpy() for name, tensor in moved.items()}
         result = EngineRunner(compiled.train).run(weights, [ROWS.numpy(), LABELS.numpy()])
@@ -114,6 +114,12 @@ def switched_inside_inference(net, h):
         with torch.inference_mode(False):
             inner = h * 3
     return h * inner + z
+
+
+def inference_switched_off_inside(net, h):
+    with torch.inference_mode(), torch.inference_mode(False):
+        inner = h * 3
+    return h * inner
 
 
 def enabled_inside(net, h):
@@ -189,7 +195,7 @@ def checkpointed(net, h):
 
 
 PARTS = [no_grad_block, lambda net, h: h + decorated(h), switched, inference_block, enabled_inside,
-         switched_inside_inference,
+         switched_inside_inference, inference_switched_off_inside,
          parameter_inside_and_outside, changed_in_place, view_changed_in_place, several_results, sorted_inside,
          detached_in_place, through_data, data_in_place, new_leaf, asks_for_grad, checkpointed,
          lambda net, h: h + torch.inference_mode()(lambda q: q * 2)(h)]  # fmt: skip

@@ -216,8 +216,8 @@ def _plain_modes():
             enter(self)
         else:
             before[id(self)] = torch.is_grad_enabled()
+            inferring.append(self.mode)  # first: the block around it would not let gradients on
             torch.set_grad_enabled(not self.mode)
-            inferring.append(self.mode)
 
     def go_on(self, *error) -> None:
         if id(self) not in before:
