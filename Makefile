@@ -29,7 +29,7 @@ test-faults: build ## deaths of every kind: the protocol's simulator, faults pla
 	@$(VENV_PYTHON) tests/faults/restarts.py $(RESTARTS)
 	@$(VENV_PYTHON) tests/faults/clusters.py $(CLUSTERS)
 
-fuzz: setup ## what broken peers send and what broken batches hold, by libFuzzer (FUZZ=600 seconds; default 60)
+fuzz: setup ## what broken peers send and what broken batches hold, by libFuzzer (FUZZ=600 seconds for each reader; default 10)
 	@tests/fuzz/run.sh $(FUZZ)
 
 fuzz-models: build ## generated models and losses against eager PyTorch (FUZZ=3600 seconds, default 60; FUZZ_SEED=7)

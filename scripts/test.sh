@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every check of the project, in the order of what fails fastest. All of them run; the exit code says whether all held.
+# Every check of the project, in the order of what fails fastest, fuzzing beside them. All of them run; the exit code says
+# whether all held.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . .venv/env.sh
@@ -12,11 +13,21 @@ check() {
   "$@" || failed+=("$title")
 }
 
+fuzzed() {
+  wait "$fuzzing" || { cat build/fuzz.log; return 1; }
+}
+
+# A minute for each reader, on what the others leave of the processors; its numbers stay in build/fuzz.log.
+mkdir -p build
+nice -n 19 tests/fuzz/run.sh 60 >build/fuzz.log 2>&1 &
+fuzzing=$!
+trap 'pkill -P $fuzzing; kill $fuzzing 2>/dev/null' EXIT
+
 check "include arrows" .venv/bin/python scripts/check_arrows.py
 check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
-check "fuzzing of what comes from outside" tests/fuzz/run.sh 60
 check "Python tests" .venv/bin/python -m pytest tests
+fuzzed || failed+=("fuzzing of what comes from outside")
 
 if [ ${#failed[@]} -gt 0 ]; then
   echo "test: failed: $(IFS=,; echo "${failed[*]}")" >&2
