@@ -103,6 +103,23 @@ def test_a_layer_over_the_wrong_dimension_is_named(model, named):
     assert place(model).startswith(named)
 
 
+class Threshold(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before, self.layer = nn.Sequential(nn.Linear(6, 3), nn.Tanh(), nn.Linear(3, 3)), nn.Linear(3, 2)
+
+    def forward(self, x):
+        h = self.before(x)
+        return self.layer(torch.where(h > h.median(), h, -h))
+
+
+def test_a_threshold_of_all_rows_that_few_companions_move_is_found():
+    for seed in range(12):
+        torch.manual_seed(seed)
+        compiled = compile(Threshold(), nn.CrossEntropyLoss(), FEATURES, LABEL)
+        assert "median" in compiled.infer.get("coupled", ""), seed
+
+
 def test_rows_of_whole_numbers_are_drawn_from_the_table():
     words = [TensorSpec("features", "int64", (4,))]
     apart = nn.Sequential(nn.Embedding(5, 6), nn.Flatten(), nn.Linear(24, 2))

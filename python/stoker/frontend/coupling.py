@@ -10,7 +10,8 @@ from stoker.frontend.chance import draws
 from stoker.frontend.interpret import Interpreter
 
 _SIZES = (5, 6, 11, 13)  # of batches; the first that no tensor of the model has
-_ROW = 3  # the row that is compared: neither in the middle nor its own neighbour when the batch is turned round
+_KEPT = (3, 0)  # the rows that are compared: not in the middle, no neighbours, nor so when the batch is turned round
+_COMPANIES = ((1, 0), (8, 0), (1, 4))  # scales and shifts of the rows beside them: a threshold moves
 _LOOKUPS = {"aten.embedding.default", "aten.embedding_bag.default", "aten.embedding_bag.padding_idx"}
 # Companions change no bit of a row, but another place or another number of rows does: kernels go other ways.
 _BESIDE_OTHERS, _ELSEWHERE = 1e-6, 1e-3
@@ -26,7 +27,7 @@ def place_of_coupling(infer: dict, weights: dict) -> str | None:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for rows, companies in _batches(infer, check.size):
             answers = check.answers(rows)
-            if answers and all(bool(answer[_ROW].isfinite().any()) for answer in answers):
+            if answers and all(bool(answer[_KEPT[0]].isfinite().any()) for answer in answers):
                 return check.place(rows, answers, companies)
     return None
 
@@ -43,14 +44,17 @@ class _Check:
 
     def place(self, rows: Rows, answers: list[torch.Tensor], companies: list[Rows]) -> str | None:
         for others in companies:
-            if _differ(answers, self.answers(others), _ROW, _BESIDE_OTHERS):
-                return self._first_mixing(rows, others)
+            changed = self.answers(others)
+            for row in _KEPT:
+                if _differ(answers, changed, row, row, _BESIDE_OTHERS):
+                    return self._first_mixing(rows, others, row)
         if self.is_random:
             return None  # other places draw other numbers
+        row = _KEPT[0]
         for before in (0, 1):
-            few = {slot: values[_ROW - before : _ROW + 1] for slot, values in rows.items()}
-            if _differ(answers, self.answers(few), before, _ELSEWHERE):
-                return self._first_placing(rows, few, before)
+            few = {slot: values[row - before : row + 1] for slot, values in rows.items()}
+            if _differ(answers, self.answers(few), row, before, _ELSEWHERE):
+                return self._first_placing(rows, few, row, before)
         return None
 
     def answers(self, rows: Rows) -> list[torch.Tensor]:
@@ -74,24 +78,24 @@ class _Check:
             self.interpreter.step(number, slots)
             yield slots
 
-    def _first_mixing(self, rows: Rows, others: Rows) -> str:
+    def _first_mixing(self, rows: Rows, others: Rows, row: int) -> str:
         def mixes(one: torch.Tensor, other: torch.Tensor) -> bool:
             """A tensor of rows has at least those elements in common that are of the row in both batches."""
             if one.shape != other.shape:
                 return True
             if one.dim() and one.shape[0] == self.size:
-                return not _near(one[_ROW], other[_ROW], _BESIDE_OTHERS)
+                return not _near(one[row], other[row], _BESIDE_OTHERS)
             return int(_same(one, other).sum()) < one.numel() / self.size
 
         return self._first(rows, others, mixes)
 
-    def _first_placing(self, rows: Rows, part: Rows, place: int) -> str:
+    def _first_placing(self, rows: Rows, part: Rows, row: int, place: int) -> str:
         count = len(next(iter(part.values())))
 
         def depends(one: torch.Tensor, other: torch.Tensor) -> bool:
             if not one.is_floating_point() or not one.dim() or one.shape[0] != self.size or other.shape[0] != count:
                 return False
-            return not _near(one[_ROW], other[place], _ELSEWHERE)
+            return not _near(one[row], other[place], _ELSEWHERE)
 
         return self._first(rows, part, depends)
 
@@ -106,8 +110,8 @@ class _Check:
         return f"{node['where']} ({node['op']})" if node["where"] else node["op"]
 
 
-def _differ(answers: list[torch.Tensor], others: list[torch.Tensor], place: int, tolerance: float) -> bool:
-    return any(not _near(one[_ROW], other[place], tolerance) for one, other in zip(answers, others, strict=False))
+def _differ(answers: list, others: list, row: int, place: int, tolerance: float) -> bool:
+    return any(not _near(one[row], other[place], tolerance) for one, other in zip(answers, others, strict=False))
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -140,16 +144,17 @@ def _lively(values: torch.Tensor) -> torch.Tensor:
 
 
 def _batches(infer: dict, size: int) -> Iterator[tuple[Rows, list[Rows]]]:
-    """Random rows, and the compared one of them among others. Of several kinds: not every model takes every number."""
+    """Random rows, and the compared ones among others. Of several kinds: not every model takes every number."""
     for positive in (False, True):
         for limit in dict.fromkeys((_rows_of_tables(infer), 2)):
             generator = torch.Generator().manual_seed(limit)
             rows, *others = ({e["slot"]: _random(e, size, limit, positive, generator) for e in infer["inputs"]}
-                             for _ in range(3))  # fmt: skip
-            for company, scale in zip(others, (1, 8), strict=True):
+                             for _ in range(1 + len(_COMPANIES)))  # fmt: skip
+            for company, (scale, shift) in zip(others, _COMPANIES, strict=True):
                 for slot, values in company.items():
-                    company[slot] = values * scale if values.is_floating_point() else values
-                    company[slot][_ROW] = rows[slot][_ROW]
+                    company[slot] = values * scale + shift if values.is_floating_point() else values
+                    for row in _KEPT:
+                        company[slot][row] = rows[slot][row]
             yield rows, others
 
 
