@@ -73,7 +73,7 @@ class FaultyGang:
     def run(self) -> Outcome:
         secret = secrets.token_bytes(32)
         asked = {"workers": self.workers, "most_workers": self.most, "shards": self.fit.shards, "start_timeout": 60,
-                 "initial": program.save_weights(self.fit.compiled.weights), **self.options}  # fmt: skip
+                 **program.weights_to_train(self.fit.compiled), **self.options}  # fmt: skip
         with inside(self.namespace):
             self.coordinator = core().Coordinator({"bind_host": self.host, "secret": secret, **asked})
         job = job_of(self.fit, self.coordinator.port, secret, self.workers, self.most)

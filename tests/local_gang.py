@@ -48,8 +48,8 @@ def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None =
     """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process.
     `observe` is called with each event until `settled`; when it raises, the processes are killed as they stand."""
     secret = secrets.token_bytes(32)
-    weights = program.save_weights(fit.compiled.weights)
-    asked = {"workers": workers, "shards": fit.shards, "start_timeout": 60, "initial": weights, **options}
+    asked = {"workers": workers, "shards": fit.shards, "start_timeout": 60, **program.weights_to_train(fit.compiled),
+             **options}  # fmt: skip
     coordinator = core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, **asked})
     job = job_of(fit, coordinator.port, secret, workers)
     context = multiprocessing.get_context("forkserver")

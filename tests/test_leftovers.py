@@ -62,12 +62,12 @@ def abort(coordinator):
 @pytest.mark.parametrize(("end", "force_tcp"), [(finish, False), (finish, True), (abort, False), (abort, True)])
 def test_nothing_of_ours_stays_in_a_worker(end, force_tcp):
     fits = [make_fit("mlp", shards=3), make_fit("mlp", shards=3, epochs=2 if end is finish else 1_000_000)]
-    weights = program.save_weights(fits[0].compiled.weights)
+    weights = program.weights_to_train(fits[0].compiled)
     coordinators, jobs = [], []
     for fit in fits:
         secret = secrets.token_bytes(32)
         coordinators.append(core().Coordinator({"bind_host": "127.0.0.1", "secret": secret, "workers": WORKERS,
-                                                "shards": 3, "initial": weights, "force_tcp": force_tcp}))  # fmt: skip
+                                                "shards": 3, **weights, "force_tcp": force_tcp}))  # fmt: skip
         jobs.append(job_of(fit, coordinators[-1].port, secret, WORKERS))
     spawn = multiprocessing.get_context("spawn")
     told = spawn.Queue()

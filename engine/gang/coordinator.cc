@@ -41,12 +41,14 @@ net::LoopOptions loop_options(const CoordinatorOptions& options) {
   return loop;
 }
 
+Announced announced(const Bytes& bytes) { return {bytes.size(), hash128(bytes)}; }
+
 }  // namespace
 
 // One mutex guards everything. The loop's handler calls take it too, and only leave work with the loop, so neither
 // waits for the other while it is held.
 struct Coordinator::Impl : net::LoopHandler {
-  explicit Impl(const CoordinatorOptions& options);
+  explicit Impl(const CoordinatorOptions& given);
   void close();
 
   void opened(ConnectionId id) override;
@@ -60,7 +62,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_from_outsider(ConnectionId id, Kind kind);
   void take_from_member(ConnectionId id, Session& session, Member& member, const Frame& frame);
   void take_ingested(Member& member, Ingested message);
-  void send_piece(ConnectionId id, const Fetch& fetch, ByteView whole);
+  void send_piece(ConnectionId id, const Fetch& fetch);
   void take_metrics(Member& member, const Bytes& body);
   void take_checkpoint(const Member& member, const Bytes& body);
   void take_result(ConnectionId id, Session& session);
@@ -113,6 +115,7 @@ struct Coordinator::Impl : net::LoopHandler {
   }
 
   CoordinatorOptions options;
+  const Announced initial, constants;
   int port = 0;
 
   std::mutex mutex;
@@ -132,7 +135,8 @@ struct Coordinator::Impl : net::LoopHandler {
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
 
-Coordinator::Impl::Impl(const CoordinatorOptions& options) : options(options) {
+Coordinator::Impl::Impl(const CoordinatorOptions& given)
+    : options(given), initial(announced(options.initial)), constants(announced(options.constants)) {
   if (options.workers < 1 || options.shards < 1) fail_user("a fit needs at least one worker and one shard");
   if (options.shards > kMostShards)
     fail_user(options.shards, " shards are more than the ", kMostShards, " that can be");
@@ -257,9 +261,7 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
     case Kind::checkpoint:
       return take_checkpoint(member, frame.body);
     case Kind::fetch:
-      return send_piece(id, Fetch::decode(frame.body), options.initial);
-    case Kind::fetch_state:
-      return send_piece(id, Fetch::decode(frame.body), keeper.state());
+      return send_piece(id, Fetch::decode(frame.body));
     case Kind::state_begin:
       return take_state_begin(member, StateBegin::decode(frame.body).kept);
     case Kind::state_chunk:
@@ -289,7 +291,9 @@ void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
   if (changed) event("inexact", {{"rank", member.hello.partition}, {"text", changed->what()}});
 }
 
-void Coordinator::Impl::send_piece(ConnectionId id, const Fetch& fetch, ByteView whole) {
+void Coordinator::Impl::send_piece(ConnectionId id, const Fetch& fetch) {
+  const ByteView known[] = {options.initial, options.constants, keeper.state()};  // by Wanted
+  const ByteView whole = known[static_cast<size_t>(fetch.wanted)];
   if (fetch.offset > whole.size()) fail_world("asked for weights or a state beyond their end");
   const auto rest = whole.subspan(fetch.offset);
   loop->send(id, static_cast<uint16_t>(Kind::piece), gang.generation, rest.first(std::min(rest.size(), kChunk)));
@@ -448,8 +452,8 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
 }
 
 void Coordinator::Impl::begin(Start start, const std::string& reason) {
-  start.initial = options.initial.size();
-  start.initial_digest = hash128(options.initial);
+  start.initial = initial;
+  start.constants = constants;
   start.held = keeper.held();
   start.kept = keeper.kept();
   on_start(gang, start);

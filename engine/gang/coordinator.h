@@ -31,7 +31,8 @@ struct CoordinatorOptions {
   bool distant = false;             // tests: as if no worker were on this host, so no state is kept here
   std::string memory_setting = "the workers' memory";  // what the user raises when a worker runs out of it
   int slots = 0;              // slots of the session for the message at start_timeout; 0: unknown
-  Bytes initial;              // initial weights, safetensors; workers fetch them once the gang has formed
+  Bytes initial;              // weights and buffers as training begins, safetensors; fetched once the gang has formed
+  Bytes constants;            // what the program reads and nobody trains, safetensors
   std::string torch_version;  // what the driver compiled with; others are refused by name
 };
 

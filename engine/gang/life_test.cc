@@ -24,7 +24,11 @@ void live(const Fit& fit, int partition, const Bytes& weights) {
   EXPECT_EQ(start.roster.rank, partition);
   EXPECT_EQ(start.roster.secret, fit.options.secret);
   EXPECT_EQ(start.roster.members.size(), static_cast<size_t>(fit.options.workers));
-  EXPECT_EQ(link.initial_weights(start), fit.options.initial);
+  Bytes initial, constants;
+  link.fetch(start, Wanted::initial, initial);
+  link.fetch(start, Wanted::constants, constants);
+  EXPECT_EQ(initial, fit.options.initial);
+  EXPECT_EQ(constants, fit.options.constants);
   link.metrics(R"({"step": 4, "loss": 0.5})");
   if (partition == 0) link.result(weights, "{}");
   link.await_home();
@@ -42,10 +46,31 @@ void run_all(const Fit& fit, const Bytes& weights) {
 
 TEST(Life, InitialWeightsReachEveryWorkerWhateverTheirSize) {
   for (const size_t size : {size_t{0}, size_t{1}, kChunk, kChunk + 1, 5 * kChunk + 3}) {
-    Fit fit(2, [&](CoordinatorOptions& options) { options.initial = weights_of(size); });
+    Fit fit(2, [&](CoordinatorOptions& options) {
+      options.initial = weights_of(size);
+      options.constants = weights_of(size / 2);
+    });
     run_all(fit, {});
     EXPECT_EQ(fit.failure(), "none") << size;
   }
+}
+
+TEST(Life, WhatHasComeOfTheWeightsIsNotFetchedAgain) {
+  Fit fit(1, [](CoordinatorOptions& options) { options.constants = weights_of(7 * kChunk + 3); });
+  WorkerLink link(Line(fit.link()), fit.hello(0, 10));
+  link.ingested({{0, 5, {1, 2}}});
+  const Start start = link.start();
+  const Bytes& whole = fit.options.constants;
+  for (const size_t came : {size_t{1}, kChunk, 5 * kChunk + 7, whole.size()}) {
+    Bytes so_far(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(came));
+    link.fetch(start, Wanted::constants, so_far);
+    EXPECT_EQ(so_far, whole) << came;
+  }
+  Bytes other(kChunk, std::byte{1});
+  EXPECT_NE(failure_of([&] { link.fetch(start, Wanted::constants, other); }).find("arrived damaged"),
+            std::string::npos);
+  link.fetch(start, Wanted::constants, other);
+  EXPECT_EQ(other, whole);
 }
 
 TEST(Life, ResultComesHomeWhateverTheSizeOfGangAndWeights) {

@@ -185,8 +185,11 @@ Bytes Start::encode() const {
   put(out, kept);
   put(out, shards);
   for (const int owner : owners) out.put(int32_t{owner});
-  out.put(int32_t{isa}).put(initial);
-  put(out, initial_digest);
+  out.put(int32_t{isa});
+  for (const Announced& it : {initial, constants}) {
+    out.put(it.bytes);
+    put(out, it.digest);
+  }
   return out.take();
 }
 
@@ -202,16 +205,22 @@ Start Start::decode(ByteView bytes) {
     start.shards = get_shards(in);
     for (size_t s = 0; s < start.shards.size(); ++s) start.owners.push_back(in.get<int32_t>());
     start.isa = in.get<int32_t>();
-    start.initial = in.get<uint64_t>();
-    start.initial_digest = get_hash(in);
+    for (Announced* it : {&start.initial, &start.constants}) {
+      it->bytes = in.get<uint64_t>();
+      it->digest = get_hash(in);
+    }
     return start;
   });
 }
 
-Bytes Fetch::encode() const { return Encoder().put(offset).take(); }
+Bytes Fetch::encode() const { return Encoder().put(static_cast<uint8_t>(wanted)).put(offset).take(); }
 
 Fetch Fetch::decode(ByteView bytes) {
-  return whole(bytes, [](Decoder& in) { return Fetch{in.get<uint64_t>()}; });
+  return whole(bytes, [](Decoder& in) {
+    const auto wanted = in.get<uint8_t>();
+    if (wanted > static_cast<uint8_t>(Wanted::kept)) fail_world("asked for something unknown, ", int{wanted});
+    return Fetch{static_cast<Wanted>(wanted), in.get<uint64_t>()};
+  });
 }
 
 Bytes Halt::encode() const { return Encoder().put(reason).take(); }

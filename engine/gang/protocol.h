@@ -30,7 +30,7 @@ enum class Kind : uint16_t {
   failed = 13,
   farewell = 14,
   abort = 15,
-  fetch = 16,
+  // 16 was a fetch of the initial weights alone
   piece = 17,
   halt = 18,
   halted = 19,
@@ -46,9 +46,10 @@ enum class Kind : uint16_t {
   hand_in = 29,
   state_begin = 30,
   state_chunk = 31,
-  fetch_state = 32,
-  start = 33,
+  // 32 was a fetch of the kept state alone, 33 a start whose initial weights held the constants too
   pong = 34,
+  fetch = 35,
+  start = 36,
 };
 
 /// The longest body of a frame on the control link.
@@ -130,6 +131,15 @@ struct Kept {
   Hash128 digest;  // of the state, as hosts compare it
 };
 
+/// What a worker may fetch from the coordinator.
+enum class Wanted : uint8_t { initial = 0, constants = 1, kept = 2 };
+
+/// Bytes that are announced before they are fetched.
+struct Announced {
+  uint64_t bytes = 0;
+  Hash128 digest;  // hash128() of them
+};
+
 /// Coordinator to all members of a new generation, once every shard's rows are there and no one is at work any more.
 struct Start {
   static constexpr Kind kKind = Kind::start;
@@ -140,17 +150,18 @@ struct Start {
   std::vector<ShardCount> shards;  // all S of them, ascending
   std::vector<int> owners;         // by shard, the rank that owns it; -1: its rows were given up
   int isa = 0;                     // level for all
-  uint64_t initial = 0;            // bytes of the initial weights, to be fetched
-  Hash128 initial_digest;          // hash128() of them
+  Announced initial;               // weights and buffers as training begins, for one rank of each host
+  Announced constants;             // for every worker, once
 
   Bytes encode() const;
   static Start decode(ByteView bytes);
 };
 
-/// A worker asks for the initial weights from this byte on or, as fetch_state, for the kept state. The answer is a
-/// piece: bare bytes, as many as there are but at most kChunk.
+/// A worker asks for a part from this byte on. The answer is a piece: bare bytes, as many as there are but at most
+/// kChunk. Several may be asked for before the first has come; they come in that order.
 struct Fetch {
   static constexpr Kind kKind = Kind::fetch;
+  Wanted wanted = Wanted::initial;
   uint64_t offset = 0;
 
   Bytes encode() const;

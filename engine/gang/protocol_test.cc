@@ -43,8 +43,8 @@ Start start() {
   start.shards = {{0, 10, {1, 2}}, {1, 0, {}}};
   start.owners = {1, 0};
   start.isa = 1;
-  start.initial = 1ull << 40;
-  start.initial_digest = {5, 6};
+  start.initial = {1ull << 40, {5, 6}};
+  start.constants = {1ull << 41, {7, 8}};
   return start;
 }
 
@@ -58,7 +58,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Ingested{});
   expect_round_trip(start());
   expect_round_trip(Start{});
-  expect_round_trip(Fetch{1ull << 40});
+  expect_round_trip(Fetch{Wanted::constants, 1ull << 40});
   expect_round_trip(Halt{"why"});
   expect_round_trip(Halted{1ull << 40, ""});
   expect_round_trip(Holding{{1, 2, 3, {4, 5}}});

@@ -9,7 +9,7 @@ namespace {
 bool of_generation(Kind kind) {
   return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
          kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest ||
-         kind == Kind::paused || kind == Kind::fetch_state || kind == Kind::state_begin || kind == Kind::state_chunk;
+         kind == Kind::paused || kind == Kind::state_begin || kind == Kind::state_chunk;
 }
 
 int64_t step_of(const Gang& gang) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -23,6 +24,7 @@ using net::ConnectionId;
 using net::Frame;
 
 constexpr int kChunksAhead = 4;
+constexpr uint64_t kPiecesAhead = 4;
 constexpr auto kFarewellTime = std::chrono::seconds(5);
 constexpr auto kRetry = std::chrono::milliseconds(200);
 constexpr auto kOwnAbsence = std::chrono::milliseconds(500);
@@ -76,7 +78,9 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::optional<std::string> stopped() const;
   void leave(Kind kind, const Bytes& body);
   void send_chunks(Kind kind, ByteView bytes, bool of_generation);
-  Bytes fetch(Kind kind, uint64_t offset, uint64_t most);
+  template <typename Take>
+  void fetch(Wanted wanted, uint64_t from, uint64_t end, Take take);
+  Bytes take_piece();
   void send(Kind kind, ByteView body);
   template <typename Message>
   void send(const Message& message) {
@@ -102,7 +106,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   bool home = false;
   bool state_wanted = false;
   std::optional<Hash128> stored;
-  std::optional<Bytes> piece;  // of weights or a state, asked for and not yet taken
+  std::deque<Bytes> pieces;  // asked for and not yet taken
   std::optional<std::string> abort_reason;
   bool lost = false;  // it is the link's end that aborted
   std::function<void(const std::string&)> callback;
@@ -174,7 +178,7 @@ void WorkerLink::Impl::take(const Frame& frame) {
       stored = ResultStored::decode(frame.body).digest;
       return;
     case Kind::piece:
-      piece = frame.body;
+      pieces.push_back(frame.body);
       return;
     case Kind::farewell:
       gone = true;
@@ -211,7 +215,7 @@ void WorkerLink::Impl::take_start(const Frame& frame) {
   halt_reason.reset();
   state_wanted = false;
   stored.reset();
-  piece.reset();
+  pieces.clear();
 }
 
 void WorkerLink::Impl::closed(ConnectionId, const std::string& reason) {
@@ -306,14 +310,27 @@ void WorkerLink::Impl::send_chunks(Kind kind, ByteView bytes, bool of_generation
   }
 }
 
-/// A piece of what `kind` asks for; never empty.
-Bytes WorkerLink::Impl::fetch(Kind kind, uint64_t offset, uint64_t most) {
-  send(kind, Fetch{offset}.encode());
-  wait([&] { return piece.has_value(); }, true);
+/// Gives `take` the pieces of these bytes, in order; several are under way.
+template <typename Take>
+void WorkerLink::Impl::fetch(Wanted wanted, uint64_t from, uint64_t end, Take take) {
+  for (uint64_t asked = from; from < end;) {
+    for (; asked < end && asked - from < kPiecesAhead * kChunk; asked += kChunk) send(Fetch{wanted, asked});
+    fault::point("fetch");
+    const Bytes piece = take_piece();
+    if (piece.size() != std::min<uint64_t>(kChunk, end - from)) {
+      fail_world("weights or a state came cut from the coordinator");
+    }
+    take(ByteView(piece));
+    from += piece.size();
+  }
+}
+
+Bytes WorkerLink::Impl::take_piece() {
+  wait([&] { return !pieces.empty(); }, true);
   const std::lock_guard lock(mutex);
-  Bytes got = *std::exchange(piece, {});
-  if (got.empty() || got.size() > most) fail_world("weights or a state came cut from the coordinator");
-  return got;
+  Bytes piece = std::move(pieces.front());
+  pieces.pop_front();
+  return piece;
 }
 
 Line::Line(const LinkOptions& options) : fd_(dial(options)), secret_(options.secret) {}
@@ -362,33 +379,28 @@ void WorkerLink::holding(const Held& held) { impl_->send(Holding{held}); }
 
 void WorkerLink::digest(uint64_t commit, const Hash128& digest) { impl_->send(StateDigest{commit, digest}); }
 
-Bytes WorkerLink::initial_weights(const Start& start) {
-  Bytes weights;
-  weights.reserve(start.initial);
-  while (weights.size() < start.initial) {
-    fault::point("fetch");
-    const Bytes piece = impl_->fetch(Kind::fetch, weights.size(), start.initial - weights.size());
-    weights.insert(weights.end(), piece.begin(), piece.end());
-  }
-  if (hash128(weights) != start.initial_digest) fail_world("the initial weights arrived damaged");
-  return weights;
+void WorkerLink::fetch(const Start& start, Wanted wanted, Bytes& so_far) {
+  const Announced& what = wanted == Wanted::constants ? start.constants : start.initial;
+  so_far.reserve(what.bytes);
+  impl_->fetch(wanted, so_far.size(), what.bytes,
+               [&](ByteView piece) { so_far.insert(so_far.end(), piece.begin(), piece.end()); });
+  if (hash128(so_far) == what.digest) return;
+  so_far.clear();
+  fail_world("weights arrived damaged");
 }
 
 void WorkerLink::kept_state(const Start& start, const std::vector<std::span<std::byte>>& into) {
-  uint64_t offset = 0;
-  Bytes piece;
-  ByteView rest;
-  for (std::span<std::byte> to : into) {
-    while (!to.empty()) {
-      if (rest.empty()) {
-        rest = piece = impl_->fetch(Kind::fetch_state, offset, start.kept.bytes - offset);
-        offset += piece.size();
-      }
-      const size_t size = std::min(rest.size(), to.size());
-      std::ranges::copy(rest.first(size), to.begin());
-      rest = rest.subspan(size), to = to.subspan(size);
+  auto to = into.begin();
+  size_t filled = 0;
+  impl_->fetch(Wanted::kept, 0, start.kept.bytes, [&](ByteView piece) {
+    while (!piece.empty()) {
+      for (; to != into.end() && filled == to->size(); ++to) filled = 0;
+      if (to == into.end()) fail_world("a state that is larger than this program's");
+      const size_t size = std::min(piece.size(), to->size() - filled);
+      std::ranges::copy(piece.first(size), to->begin() + filled);
+      piece = piece.subspan(size), filled += size;
     }
-  }
+  });
 }
 
 bool WorkerLink::pause_asked() const { return impl_->pause == impl_->generation; }

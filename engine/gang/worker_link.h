@@ -62,8 +62,9 @@ class WorkerLink {
   void holding(const Held& held);
   /// Digest of the host's state, to be compared with other hosts'.
   void digest(uint64_t commit, const Hash128& digest);
-  /// The initial weights that `start` announces. Throws Error(world) when they arrive damaged.
-  Bytes initial_weights(const Start& start);
+  /// Appends to `so_far` what is missing of the initial weights or the constants that `start` announces; when the
+  /// generation ends before that, what has come stays. Throws Error(world) when they arrive damaged, and begins anew.
+  void fetch(const Start& start, Wanted wanted, Bytes& so_far);
   /// Fills `into` with the kept state that `start` announces. Throws Error(world) when it came cut.
   void kept_state(const Start& start, const std::vector<std::span<std::byte>>& into);
   /// Whether the coordinator wants this generation to pause after a step. Cheap.

@@ -11,10 +11,11 @@ namespace {
 
 double run(const TrainSpec& spec, ByteView weights, const std::vector<at::Tensor>& inputs, int64_t steps,
            collective::Group& group) {
-  Trainer trainer(spec, Bytes(weights.begin(), weights.end()));
+  const Bytes all(weights.begin(), weights.end());
+  Trainer trainer(spec, all);
   std::vector<int> owners(group.size());
   std::iota(owners.begin(), owners.end(), 0);
-  trainer.join(group, owners, true);
+  trainer.join(group, owners, true, [&](auto&) { return trainer.begin_with([&] { return all; }); });
   PhaseTimes times;
   std::vector<double> seconds;
   for (int64_t s = 0; s < steps; ++s) {

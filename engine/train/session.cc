@@ -64,7 +64,9 @@ void Session::work(const gang::Start& start) {
 }
 
 void Session::prepare(const gang::Start& start) {
-  trainer_ = std::make_unique<Trainer>(spec_, link_.initial_weights(start));
+  link_.fetch(start, gang::Wanted::constants, constants_);
+  trainer_ = std::make_unique<Trainer>(spec_, constants_);
+  constants_ = Bytes();  // {} would keep its memory
   history_ = std::make_unique<History>(trainer_->mean_loss());
   if (!spec_.checkpoint) return;
   checkpoints_ = std::make_unique<Checkpoints>(*spec_.checkpoint, trainer_->optimizer_names(), storage_,
@@ -77,12 +79,18 @@ void Session::join(collective::Group& group, const gang::Start& start) {
   std::vector<collective::Member> now;
   for (const int rank : group.local_ranks()) now.push_back(start.roster.members[rank]);
   neighbours_.insert(neighbours_.end(), now.begin(), now.end());
-  Trainer::Load load;
-  if (checkpoints_ && checkpoints_->resumes())
-    load = [&](const sync::HostState& state) { return checkpoints_->load(group, start, state); };
-  trainer_->join(group, start.owners, undisturbed, load);
+  trainer_->join(group, start.owners, undisturbed, [&](const sync::HostState& state) {
+    if (checkpoints_ && checkpoints_->resumes()) return checkpoints_->load(group, start, state);
+    return trainer_->begin_with([&] { return initial(start); });
+  });
+  initial_ = Bytes();
   neighbours_ = std::move(now);
   if (group.local_rank() == 0) offer_state();
+}
+
+Bytes Session::initial(const gang::Start& start) {
+  link_.fetch(start, gang::Wanted::initial, initial_);
+  return std::exchange(initial_, Bytes());
 }
 
 /// Whether those who shared memory with this worker are in the new gang, or dead for certain.

@@ -32,6 +32,7 @@ class Session {
   void work(const gang::Start& start);
   void prepare(const gang::Start& start);
   void join(collective::Group& group, const gang::Start& start);
+  Bytes initial(const gang::Start& start);
   bool nobody_disturbs(const gang::Roster& roster) const;
   void find_state(const gang::Start& start);
   bool wants(const gang::Kept& kept) const;
@@ -49,6 +50,7 @@ class Session {
   const data::ColumnStore& store_;
   const TrainSpec& spec_;
   const std::shared_ptr<checkpoint::Storage> storage_;
+  Bytes constants_, initial_;  // what has come of them, kept over generations until it is used
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<History> history_;
   std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none

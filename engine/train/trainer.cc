@@ -54,16 +54,17 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
 
 }  // namespace
 
-Trainer::Trainer(const TrainSpec& spec, Bytes initial)
+Trainer::Trainer(const TrainSpec& spec, const Bytes& constants)
     : spec_(spec),
-      initial_(std::move(initial)),
       arithmetic_(spec.threads),
       program_(program::parse_program(spec.program)),
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       layout_(layout_of(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
-  step_ = program::make_step(program_, arena_, program::SafeTensors(initial_, "the initial weights"));
+  const Bytes none = program::write_safetensors({});
+  const program::SafeTensors given(constants.empty() ? none : constants, "the constants");
+  step_ = program::make_step(program_, arena_, given);
 }
 
 Trainer::~Trainer() = default;
@@ -75,7 +76,6 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
   disturbed_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
-  initial_ = Bytes();  // {} would keep its memory
   const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, spec_.in_place, owners};
   reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
 }
@@ -91,17 +91,18 @@ void Trainer::adopt(shm::Segment memory, bool undisturbed) {
 }
 
 void Trainer::begin(const Load& load) {
-  const uint64_t commit = load ? load(*state_) : load_initial();
+  const uint64_t commit = load(*state_);
   group_->arrive(collective::Phase::slices, commit);
   group_->await(collective::Phase::slices, commit);
   state_->flip(commit);
 }
 
-uint64_t Trainer::load_initial() {
+uint64_t Trainer::begin_with(const std::function<Bytes()>& initial) const {
   constexpr uint64_t kInitial = 1;
   const int set = sync::HostState::set_of(kInitial);
   if (group_->local_rank() != 0) return kInitial;
-  const program::SafeTensors from(initial_, "the initial weights");
+  const Bytes bytes = initial();
+  const program::SafeTensors from(bytes, "the initial weights");
   copy_arena(from, arena_, state_->weights(set));
   copy_arena(from, buffers_, state_->buffers(set));
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {

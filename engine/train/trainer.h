@@ -40,15 +40,17 @@ class Trainer {
   /// Fills in a state that is all zero, a share on each rank of a host, and gives its commit.
   using Load = std::function<uint64_t(const sync::HostState&)>;
 
-  /// `initial` is safetensors with the initial values of parameters, buffers and constants by name; it is kept until
-  /// the first join() and freed then.
-  Trainer(const TrainSpec& spec, Bytes initial);
+  /// `constants` is safetensors with the program's constants by name, or nothing where it has none.
+  Trainer(const TrainSpec& spec, const Bytes& constants);
   ~Trainer();
 
   /// Becomes a rank of the group, whose ranks all call it first of all, and comes to the newest state that one of them
-  /// has; where nobody has one `load` makes it, if there is one, and else the initial weights do. `owners`: by shard,
-  /// the rank that runs it. `undisturbed`: see sync::Found. leave() comes before the group's end.
-  void join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load = {});
+  /// has; where nobody has one `load` makes it. `owners`: by shard, the rank that runs it. `undisturbed`: see
+  /// sync::Found. leave() comes before the group's end.
+  void join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load);
+  /// A Load from safetensors with the initial values of parameters and buffers by name, which `initial` gives to the
+  /// first rank of each host.
+  uint64_t begin_with(const std::function<Bytes()>& initial) const;
   /// Nothing of this object works in the group any more.
   void leave();
   /// A state that was found elsewhere, to be brought to the next join() by a worker that has none. `undisturbed`:
@@ -77,7 +79,6 @@ class Trainer {
  private:
   void count_run();
   void begin(const Load& load);
-  uint64_t load_initial();
   int64_t kept_before(const StepSpec& spec) const;
   void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
   bool make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times);
@@ -89,7 +90,6 @@ class Trainer {
   bool goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const;
 
   const TrainSpec& spec_;
-  Bytes initial_;
   const Arithmetic arithmetic_;
   program::Program program_;
   optim::Arena arena_;

@@ -82,6 +82,17 @@ def save_weights(weights: Mapping[str, np.ndarray]) -> bytes:
     return save({name: np.require(array, requirements="C") for name, array in sorted(weights.items())})
 
 
+def weights_to_train(compiled: Compiled) -> dict[str, bytes]:
+    """What workers need, as safetensors: 'initial', which the training changes, and 'constants', if there are any."""
+
+    def those(*kinds: str) -> dict[str, np.ndarray]:
+        return {entry["name"]: compiled.weights[entry["name"]] for kind in kinds for entry in compiled.train[kind]}
+
+    constants = those("constants")
+    return {"initial": save_weights(those("parameters", "buffers")),
+            "constants": save_weights(constants) if constants else b""}  # fmt: skip
+
+
 def load_weights(data: bytes) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -74,7 +74,7 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"),
                          value("onLoss") == "continue")  # fmt: skip
     options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
-    gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.save_weights(prepared.compiled.weights),
+    gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.weights_to_train(prepared.compiled),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        rules, how.assign == "partition", options, course)  # fmt: skip
     phases.enter("queue")

@@ -36,7 +36,7 @@ class Gang:
     workers: int
     shards: int
     spec: str
-    weights: bytes
+    weights: dict[str, bytes]  # see program.weights_to_train
     start_timeout: float = 60
     heartbeat_timeout: float = 10
     torch_version: str = ""  # others are refused
@@ -132,7 +132,7 @@ def _coordinator_options(gang: Gang, driver: address.Address, secret: bytes, cap
         "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
         "memory_setting": allowed.setting,
-        "initial": gang.weights,
+        **gang.weights,
         "torch_version": gang.torch_version,
         **gang.options,
     }
