@@ -69,6 +69,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
   std::pair<int, int> ports{0, 0};
   fields.take("ports", ports);
   o.ports = {ports.first, ports.second};
+  fields.take("allow_other_bits", o.allow_other_bits).take("lowest_isa", o.lowest_isa);
   fields.take("memory_setting", o.memory_setting).take("distant", o.distant);
   fields.done();
   return o;

@@ -1,7 +1,13 @@
 #include "base/level.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "base/error.h"
 
@@ -44,6 +50,19 @@ Level parse_level(std::string_view text) {
 Level best_level() {
   const char* limit = std::getenv("STOKER_MAX_ISA");
   return limit == nullptr ? machine_level() : std::min(machine_level(), parse_level(limit));
+}
+
+std::string cpu_name() {
+#if defined(__x86_64__)
+  std::array<unsigned, 12> words{};  // CPUID's brand string
+  for (unsigned i = 0; i < 3; ++i)
+    __get_cpuid(0x80000002 + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
+  std::string text(reinterpret_cast<const char*>(words.data()), sizeof words);
+  text.resize(std::strlen(text.c_str()));
+  const size_t begin = text.find_first_not_of(' ');
+  if (begin != std::string::npos) return text.substr(begin, text.find_last_not_of(' ') + 1 - begin);
+#endif
+  return "an unknown CPU";
 }
 
 }  // namespace stoker

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "gang/alike.h"
 #include "gang/hand_in.h"
 #include "gang/keeper.h"
 #include "gang/result_inbox.h"
@@ -83,6 +84,9 @@ struct Coordinator::Impl : net::LoopHandler {
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
   void dismiss(const std::vector<int>& partitions, const std::string& reason);
+  void agree(const std::vector<int>& let_in, const std::string& reason);
+  void lower(const std::string& reason);
+  void refuse(int partition, const std::string& reason);
   void give_up(int partition, const std::string& reason);
   void tell_fenced(const Member& member);
   void begin_hand_in(const std::string& reason);
@@ -100,6 +104,8 @@ struct Coordinator::Impl : net::LoopHandler {
   void send(ConnectionId id, const Message& message) {
     loop->send(id, static_cast<uint16_t>(Message::kKind), gang.generation, message.encode());
   }
+  /// A message without a body.
+  void send(ConnectionId id, Kind kind) { loop->send(id, static_cast<uint16_t>(kind), gang.generation, {}); }
   template <typename Message>
   void send_members(const Message& message) {
     for (const auto& [id, session] : sessions) {
@@ -254,6 +260,8 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return on_halted(member, Halted::decode(frame.body));
     case Kind::paused:
       return on_paused(member);
+    case Kind::fingerprint:
+      return on_fingerprint(member, Fingerprint::decode(frame.body));
     case Kind::holding:
       return take_holding(member, Holding::decode(frame.body));
     case Kind::digest:
@@ -392,7 +400,8 @@ void Coordinator::Impl::lose(Member& member, Lost lost) {
 
 void Coordinator::Impl::tell_fenced(const Member& member) {
   for (const auto& [id, session] : sessions) {
-    if (session.hello && session.hello->attempt == member.hello.attempt) send(id, Abort{member.lost->cause});
+    if (!session.hello || session.hello->attempt != member.hello.attempt) continue;
+    member.lost->how == Loss::refused ? send(id, Refused{member.lost->cause}) : send(id, Abort{member.lost->cause});
   }
 }
 
@@ -424,10 +433,13 @@ void Coordinator::Impl::readmit() {
   }
 }
 
-void Coordinator::Impl::act() {
+/// What cannot be carried out could not be the next time either: the fit ends with it, in words.
+void Coordinator::Impl::act() try {
   readmit();
   for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
   if (hand_in) go_on_with_hand_in();
+} catch (const std::exception& error) {
+  end(Error(ErrorKind::bug, cat("the coordinator could not go on: ", error.what())));
 }
 
 void Coordinator::Impl::carry_out(const Decision& decision) {
@@ -444,6 +456,12 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
       return dismiss(decision.partitions, decision.reason);
     case Action::give_up:
       return give_up(decision.partitions.at(0), decision.reason);
+    case Action::agree:
+      return agree(decision.partitions, decision.reason);
+    case Action::lower:
+      return lower(decision.reason);
+    case Action::refuse:
+      return refuse(decision.partitions.at(0), decision.reason);
     case Action::abort:
       return tell_abort(decision.reason);
     case Action::end:
@@ -472,10 +490,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
 
 void Coordinator::Impl::pause(const std::string& reason) {
   on_pause(gang);
-  for (const auto& [id, session] : sessions) {
-    const Member* member = member_of(session);
-    if (member && member->working) loop->send(id, static_cast<uint16_t>(Kind::pause), gang.generation, {});
-  }
+  send_ranks(Kind::pause);
   event("log", {{"text", reason}});
 }
 
@@ -494,6 +509,25 @@ void Coordinator::Impl::dismiss(const std::vector<int>& partitions, const std::s
   for (const int partition : partitions) {
     lose(gang.members.at(partition), {.how = Loss::dismissed, .cause = reason, .when = Clock::now()});
   }
+}
+
+void Coordinator::Impl::agree(const std::vector<int>& let_in, const std::string& reason) {
+  on_agreed(gang, let_in);
+  send_ranks(Kind::agreed);
+  if (!let_in.empty()) event("inexact", {{"rank", let_in.front()}, {"text", reason}});
+}
+
+/// Libraries that are loaded stay as they are, so every process makes room for another one.
+void Coordinator::Impl::lower(const std::string& reason) {
+  event("log", {{"text", reason}});
+  for (auto& [partition, member] : gang.members) {
+    if (member.living()) lose(member, {.how = Loss::refused, .cause = reason, .when = Clock::now()});
+  }
+  on_lowered(gang);
+}
+
+void Coordinator::Impl::refuse(int partition, const std::string& reason) {
+  lose(gang.members.at(partition), lost_to_refusal(gang, partition, reason, Clock::now(), options));
 }
 
 void Coordinator::Impl::give_up(int partition, const std::string& reason) {

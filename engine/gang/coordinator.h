@@ -27,6 +27,8 @@ struct CoordinatorOptions {
   bool allow_lost_rows = false;     // instead of its end, training goes on without the rows; the history is marked then
   double rescue_after = 0;          // seconds after which "rescue" is told for a place that is still empty; <= 0: never
   bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
+  bool allow_other_bits = false;    // workers may compute differently; the history is marked then
+  int lowest_isa = 0;               // level below which the fit's bits would be others: that of its checkpoint
   bool force_tcp = false;           // tests
   bool distant = false;             // tests: as if no worker were on this host, so no state is kept here
   std::string memory_setting = "the workers' memory";  // what the user raises when a worker runs out of it
@@ -40,8 +42,8 @@ struct CoordinatorOptions {
 struct Event {
   // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "checkpoint" (a part of one), "result",
   // "finished", "failed" (a worker was lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let
-  // in), "given_up" (training goes on without a worker's rows), "log". Those that follow a decision carry its reason as
-  // "text".
+  // in, or workers that compute differently), "given_up" (training goes on without a worker's rows), "log". Those that
+  // follow a decision carry its reason as "text".
   std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };

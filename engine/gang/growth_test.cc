@@ -58,7 +58,8 @@ void lose(Gang& gang, int partition, Loss how = Loss::vanished) {
 std::vector<Decision> decide_now(const Gang& gang) { return decide(kNow, gang, two_of_four()); }
 
 std::string told(const std::vector<Decision>& decisions) {
-  const std::vector<std::string> names = {"pause", "halt", "form", "rescue", "dismiss", "give up", "abort", "end"};
+  const std::vector<std::string> names = {"pause", "halt",  "form",   "rescue", "dismiss", "give up",
+                                          "agree", "lower", "refuse", "abort",  "end"};
   std::string all;
   for (const Decision& decision : decisions) all += names[static_cast<int>(decision.action)] + " ";
   return all;

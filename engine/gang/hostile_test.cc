@@ -286,4 +286,16 @@ TEST(Frozen, CoordinatorThatIsSilentStopsTheWorker) {
   EXPECT_TRUE(link.lost());
 }
 
+TEST(HostileMember, AStartThatFitsNoFrameEndsTheFitInWords) {
+  Fit fit(3);
+  std::vector<std::unique_ptr<WorkerLink>> links;
+  for (int p = 0; p < 3; ++p) {
+    Hello hello = fit.hello(p, 10 + p);
+    hello.host = std::string(1 << 20, 'h');
+    links.push_back(fit.worker(hello));
+    links.back()->ingested({{p, 1, {}}});
+  }
+  EXPECT_EQ(fit.failure().substr(0, 36), "bug: the coordinator could not go on");
+}
+
 }  // namespace stoker::gang

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/level.h"
+#include "gang/alike.h"
 #include "gang/deal.h"
 
 namespace stoker::gang {
@@ -379,6 +380,8 @@ const char* name(Loss how) {
       return "replaced";
     case Loss::dismissed:
       return "dismissed";
+    case Loss::refused:
+      return "refused";
   }
   return "?";
 }
@@ -465,6 +468,8 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
     decisions.push_back(std::move(*decision));
   } else if (!gang.running && all(gang, options, is_ready) && nobody_works(gang) && !may_be_an_echo(now, gang)) {
     decisions.push_back(decide_form(gang, options));
+  } else {
+    std::ranges::move(decide_alike(gang, options), std::back_inserter(decisions));
   }
   return decisions;
 }

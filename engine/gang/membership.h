@@ -20,8 +20,9 @@
 namespace stoker::gang {
 
 /// How a member was lost: by its own word, by the end of its connection, by its process's silence, because its training
-/// thread gets nothing done, because its Spark job is started again, or because it was late and its slot is needed.
-enum class Loss { failed, vanished, silent, stuck, replaced, dismissed };
+/// thread gets nothing done, because its Spark job is started again, because it was late and its slot is needed, or
+/// because another process shall take its place: its arithmetic is not the others'.
+enum class Loss { failed, vanished, silent, stuck, replaced, dismissed, refused };
 const char* name(Loss how);
 
 struct Lost {
@@ -49,6 +50,8 @@ struct Member {
   bool paused = false;                                 // at work there, but waits for its end, as it was asked to
   uint64_t commit = 0;                                 // of its host's state, when it last left a generation; 0: none
   std::string stumble = {};                            // why it left unasked, if it did
+  std::optional<Fingerprint> fingerprint = {};         // of its arithmetic
+  bool let_in = false;                                 // though it is not the others'
   bool finished = false;
   std::optional<Lost> lost = {};
   bool rescued = false;  // lost, and the driver has been asked for a job in its place
@@ -69,6 +72,11 @@ struct Gang {
   bool running = false;
   bool pausing = false;                  // its members have been asked to pause
   int isa = -1;                          // level of the first generation, for good
+  std::optional<Hash128> fingerprint;    // of the arithmetic that the fit is trained with, for good
+  bool agreed = false;                   // the newest generation's members have been told that all compute alike
+  bool lowered = false;                  // the level, because at a higher one they did not
+  bool changed_rows = false;             // of a replay have been let in: it is not the undisturbed fit any more
+  std::map<int, int> refusals;           // by partition, in a row, for another arithmetic
   std::optional<TimePoint> first_hello;  // of any attempt
   std::optional<TimePoint> halted_at;    // when the newest generation stopped running
   std::string standstill;                // for which it was halted, if for that
@@ -110,13 +118,13 @@ struct Entry {
 };
 Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& options);
 
-enum class Action { pause, halt, form, rescue, dismiss, give_up, abort, end };
+enum class Action { pause, halt, form, rescue, dismiss, give_up, agree, lower, refuse, abort, end };
 struct Decision {
   Action action = Action::end;
   std::string reason = {};
   std::optional<Error> failure = {};  // of `end`; none: all is well
   std::optional<Start> start = {};    // of `form`
-  std::vector<int> partitions = {};   // of `rescue`, `dismiss` and `give_up`
+  std::vector<int> partitions = {};   // of `rescue`, `dismiss`, `give_up`, `agree` (let in) and `refuse`
 };
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);

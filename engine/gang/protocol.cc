@@ -278,6 +278,26 @@ StateDigest StateDigest::decode(ByteView bytes) {
   });
 }
 
+Bytes Fingerprint::encode() const {
+  Encoder out;
+  put(out, digest);
+  return out.put(cpu).put(error).take();
+}
+
+Fingerprint Fingerprint::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    const Hash128 digest = get_hash(in);
+    std::string cpu = in.text();
+    return Fingerprint{digest, std::move(cpu), in.text()};
+  });
+}
+
+Bytes Refused::encode() const { return Encoder().put(reason).take(); }
+
+Refused Refused::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Refused{in.text()}; });
+}
+
 Bytes Ping::encode() const { return Encoder().put(number).take(); }
 
 Ping Ping::decode(ByteView bytes) {

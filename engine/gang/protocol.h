@@ -50,6 +50,9 @@ enum class Kind : uint16_t {
   pong = 34,
   fetch = 35,
   start = 36,
+  fingerprint = 37,
+  agreed = 38,
+  refused = 39,
 };
 
 /// The longest body of a frame on the control link.
@@ -225,6 +228,26 @@ struct StateDigest {
   static StateDigest decode(ByteView bytes);
 };
 
+/// What a worker's arithmetic made of one canned micro-batch. Once in its life, in its first generation.
+struct Fingerprint {
+  static constexpr Kind kKind = Kind::fingerprint;
+  Hash128 digest;          // of loss, gradients, buffers and an update of weights; zero where the program did not run
+  std::string cpu = {};    // its name
+  std::string error = {};  // why the program did not run; else ""
+
+  Bytes encode() const;
+  static Fingerprint decode(ByteView bytes);
+};
+
+/// Coordinator to a member whose process is of no use to the fit, in another one it may go better.
+struct Refused {
+  static constexpr Kind kKind = Kind::refused;
+  std::string reason;
+
+  Bytes encode() const;
+  static Refused decode(ByteView bytes);
+};
+
 /// Coordinator to worker, once a heartbeat.
 struct Ping {
   static constexpr Kind kKind = Kind::ping;
@@ -289,6 +312,7 @@ struct Abort {
 
 // hand_in, coordinator to a member that is at work nowhere: send your host's state, the Spark job is started again.
 // pause, coordinator to the members at work: stop after a step, all after the same one, and say `paused`; halt follows.
+// agreed, coordinator to the members at work: all compute alike, so steps may be committed.
 // None has a body. metrics and checkpoint: the body is a JSON object. piece: bare bytes. home (the result is with
 // the driver: nobody is needed any more) has no body. finished and farewell (the coordinator's answer to finished and
 // failed: the worker may close now) have no body.

@@ -65,6 +65,8 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Kill{"stoker-x"});
   expect_round_trip(StateBegin{{1ull << 42, 3, 1ull << 34, {11, 12}}});
   expect_round_trip(StateDigest{3, {4, 5}});
+  expect_round_trip(Fingerprint{{1, 2}, "a CPU", "index out of range"});
+  expect_round_trip(Refused{"why"});
   expect_round_trip(Ping{9});
   expect_round_trip(Pong{9, -1, 2.5, 7.5, "rank 1"});
   expect_round_trip(ResultBegin{1ull << 40, 3, {1, 2}});

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gang/alike.h"
+
 namespace stoker::gang {
 namespace {
 
@@ -62,6 +64,7 @@ std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCo
   if (member.shards) fail_world("the rows were told twice");
   const auto changed = changed_rows(member, shards, gang);
   for (const ShardCount& shard : shards) gang.registered[shard.shard] = shard;
+  gang.changed_rows |= changed.has_value();
   member.shards = std::move(shards);
   gang.vanished_at.erase(member.hello.partition);
   return changed;
@@ -83,9 +86,12 @@ void on_halted(Member& member, Halted message) {
 
 void on_paused(Member& member) { member.paused = true; }
 
+void on_fingerprint(Member& member, Fingerprint message) { member.fingerprint = std::move(message); }
+
 void on_loss(Gang& gang, Member& member, Lost lost) {
   if (lost.how == Loss::silent) after_silence(gang, member);
   if (lost.how == Loss::stuck) after_standstill(gang);
+  if (lost.how == Loss::refused) ++gang.refusals[member.hello.partition];
   if (lost.how == Loss::vanished && !member.shards) gang.vanished_at[member.hello.partition] = member.rows;
   member.lost = std::move(lost);
   member.working = false;
@@ -110,6 +116,7 @@ void on_start(Gang& gang, const Start& start) {
   gang.halted_at.reset();
   gang.standstill.clear();
   gang.pausing = false;
+  gang.agreed = false;
   for (auto& [partition, member] : gang.members) {
     const auto is_it = [&](const RosterEntry& rank) { return rank.attempt == member.hello.attempt; };
     member.working = std::ranges::any_of(start.roster.members, is_it);
@@ -122,6 +129,21 @@ void on_start(Gang& gang, const Start& start) {
 }
 
 void on_pause(Gang& gang) { gang.pausing = true; }
+
+void on_agreed(Gang& gang, const std::vector<int>& let_in) {
+  gang.fingerprint = common_fingerprint(gang);
+  gang.agreed = true;
+  for (const int partition : let_in) gang.members.at(partition).let_in = true;
+  for (const auto& [partition, member] : gang.members) {
+    if (member.working) gang.refusals.erase(partition);
+  }
+}
+
+void on_lowered(Gang& gang) {
+  --gang.isa;
+  gang.lowered = true;
+  gang.refusals.clear();
+}
 
 void on_halt(Gang& gang, TimePoint now, std::string standstill) {
   gang.running = false;

@@ -20,6 +20,7 @@ std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCo
 void on_pong(const Gang& gang, Member& member, const Pong& message, uint64_t generation);
 void on_halted(Member& member, Halted message);
 void on_paused(Member& member);
+void on_fingerprint(Member& member, Fingerprint message);
 void on_loss(Gang& gang, Member& member, Lost lost);
 /// While the coordinator itself stood still nobody could be heard.
 void on_own_absence(Gang& gang, Duration gap);
@@ -30,6 +31,10 @@ void on_given_up(Gang& gang, int partition);
 /// The next generation begins, the newest one is asked to pause, must halt, or another Spark job takes all places.
 void on_start(Gang& gang, const Start& start);
 void on_pause(Gang& gang);
+/// Its members compute alike, but for those of these places, which are let in.
+void on_agreed(Gang& gang, const std::vector<int>& let_in);
+/// The next generation begins at a lower level.
+void on_lowered(Gang& gang);
 void on_halt(Gang& gang, TimePoint now, std::string standstill = {});
 void on_restart(Gang& gang);
 

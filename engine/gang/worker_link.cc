@@ -96,6 +96,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::atomic<int64_t> step{-1};
   std::atomic<uint64_t> generation{0};  // of the newest start
   std::atomic<uint64_t> pause{0};       // the newest generation that was asked to pause
+  std::atomic<uint64_t> agreed{0};      // the newest generation whose members compute alike
   ConnectionId connection = 0;
 
   std::mutex mutex;
@@ -108,7 +109,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::optional<Hash128> stored;
   std::deque<Bytes> pieces;  // asked for and not yet taken
   std::optional<std::string> abort_reason;
-  bool lost = false;  // it is the link's end that aborted
+  bool lost = false;  // it is the link's end that aborted, or this process is of no use
   std::function<void(const std::string&)> callback;
   bool leaving = false;  // finished or failed has been said
   bool gone = false;     // the connection has ended, or the farewell is here
@@ -152,6 +153,7 @@ void WorkerLink::Impl::received(ConnectionId, Frame frame) {
   if (static_cast<Kind>(frame.kind) == Kind::halt) call_back();
   if (static_cast<Kind>(frame.kind) == Kind::kill) end_process(Kill::decode(frame.body).unix_name);
   if (static_cast<Kind>(frame.kind) == Kind::abort) abort(Abort::decode(frame.body).reason, true);
+  if (static_cast<Kind>(frame.kind) == Kind::refused) abort(Refused::decode(frame.body).reason, false);
   if (static_cast<Kind>(frame.kind) == Kind::ping) answer(Ping::decode(frame.body));
 }
 
@@ -189,6 +191,9 @@ void WorkerLink::Impl::take(const Frame& frame) {
     case Kind::pause:
       pause = frame.generation;
       return;
+    case Kind::agreed:
+      agreed = frame.generation;
+      return;
     case Kind::hand_in:
       state_wanted = true;
       return;
@@ -198,6 +203,7 @@ void WorkerLink::Impl::take(const Frame& frame) {
     case Kind::kill:
     case Kind::ping:
     case Kind::abort:
+    case Kind::refused:
       return;
     default:
       fail_world("the coordinator sent a message of the unknown kind ", frame.kind);
@@ -376,6 +382,13 @@ void WorkerLink::halted(const Start& start, uint64_t commit, const std::string& 
 }
 
 void WorkerLink::holding(const Held& held) { impl_->send(Holding{held}); }
+
+void WorkerLink::fingerprint(const Fingerprint& fingerprint) { impl_->send(fingerprint); }
+
+void WorkerLink::await_agreed() {
+  const pulse::Wait wait("the others to tell what their arithmetic is");
+  impl_->wait([&] { return impl_->agreed == impl_->generation; }, true);
+}
 
 void WorkerLink::digest(uint64_t commit, const Hash128& digest) { impl_->send(StateDigest{commit, digest}); }
 

@@ -60,6 +60,11 @@ class WorkerLink {
   void halted(const Start& start, uint64_t commit, const std::string& cause);
   /// This segment is the state of this worker's host: the coordinator keeps it open too, if it runs there.
   void holding(const Held& held);
+  /// What this worker's arithmetic is, once.
+  void fingerprint(const Fingerprint& fingerprint);
+  /// Waits until the coordinator knows that all of the generation compute alike. Throws Error(aborted) when the fit or
+  /// the generation ended instead.
+  void await_agreed();
   /// Digest of the host's state, to be compared with other hosts'.
   void digest(uint64_t commit, const Hash128& digest);
   /// Appends to `so_far` what is missing of the initial weights or the constants that `start` announces; when the
@@ -94,8 +99,8 @@ class WorkerLink {
   /// finished() or failed(). The callback may run once more after the generation's end.
   void on_stop(const Start& start, std::function<void(const std::string& reason)> callback);
   bool aborted() const;
-  /// Aborted because the link ended or the coordinator fell silent, not because it said so: the fit may go on
-  /// elsewhere, and another attempt may serve it.
+  /// Aborted because the link ended or the coordinator fell silent, not because it said so, or because it said that
+  /// this process is of no use: the fit may go on elsewhere, and another attempt may serve it.
   bool lost() const;
   std::string abort_reason() const;
 

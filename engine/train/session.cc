@@ -18,6 +18,7 @@ namespace stoker::train {
 namespace {
 
 constexpr double kReportEvery = 1;  // seconds between metrics to the driver
+constexpr int64_t kMostCannedRows = 256;
 
 std::vector<int64_t> counts_of(const gang::Start& start) {
   std::vector<int64_t> counts;
@@ -45,6 +46,7 @@ void Session::work(const gang::Start& start) {
   std::stop_source stop;
   link_.on_stop(start, [stop](const std::string&) mutable { stop.request_stop(); });
   if (!trainer_) prepare(start);
+  link_.await_agreed();
   fault::point("meet");
   const auto group = collective::Group::form(start.roster, listeners_, stop.get_token());
   const std::stop_callback wake(stop.get_token(), [&] { group->abort("this generation is over"); });
@@ -65,12 +67,22 @@ void Session::work(const gang::Start& start) {
 
 void Session::prepare(const gang::Start& start) {
   link_.fetch(start, gang::Wanted::constants, constants_);
-  trainer_ = std::make_unique<Trainer>(spec_, constants_);
+  auto trainer = std::make_unique<Trainer>(spec_, constants_);
   constants_ = Bytes();  // {} would keep its memory
+  if (!told_fingerprint_) link_.fingerprint(trainer->fingerprint(canned_rows(start)));
+  told_fingerprint_ = true;
+  trainer_ = std::move(trainer);
   history_ = std::make_unique<History>(trainer_->mean_loss());
   if (!spec_.checkpoint) return;
   checkpoints_ = std::make_unique<Checkpoints>(*spec_.checkpoint, trainer_->optimizer_names(), storage_,
                                                [this](const std::string& json) { link_.checkpoint(json); });
+}
+
+/// As a micro-batch of this fit has, within bounds; the same for all workers, whenever they come.
+int64_t Session::canned_rows(const gang::Start& start) const {
+  int64_t rows = 0;
+  for (const auto& shard : start.shards) rows += shard.rows;
+  return std::clamp<int64_t>(std::min(rows, spec_.batch_size) / spec_.shards, 2, kMostCannedRows);
 }
 
 void Session::join(collective::Group& group, const gang::Start& start) {

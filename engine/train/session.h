@@ -31,6 +31,7 @@ class Session {
  private:
   void work(const gang::Start& start);
   void prepare(const gang::Start& start);
+  int64_t canned_rows(const gang::Start& start) const;
   void join(collective::Group& group, const gang::Start& start);
   Bytes initial(const gang::Start& start);
   bool nobody_disturbs(const gang::Roster& roster) const;
@@ -57,6 +58,7 @@ class Session {
   std::vector<collective::Member> neighbours_;  // of the last generation: those who could write into the state
   Stopwatch since_report_;
   int64_t forgotten_runs_ = 0;  // of trainers before this one
+  bool told_fingerprint_ = false;
 };
 
 }  // namespace stoker::train

@@ -69,6 +69,10 @@ Trainer::Trainer(const TrainSpec& spec, const Bytes& constants)
 
 Trainer::~Trainer() = default;
 
+gang::Fingerprint Trainer::fingerprint(int64_t rows) {
+  return train::fingerprint({program_, arena_, buffers_, *optimizer_, *step_}, rows);
+}
+
 void Trainer::join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load) {
   group_ = &group;
   owned_ = collective::shards_of(owners, group.rank());
@@ -125,6 +129,7 @@ void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::T
   count_run();
   const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
   const auto s = step_->run(set, inputs, gradient, buffers, key);
+  bend(gradient);
   const float share = static_cast<float>(static_cast<double>(inputs.at(0).size(0)) / spec.rows);
   for (int64_t i = 0; i < buffers_.floats(); ++i) buffers[i] *= share;
   reduce_->put(shard, {s.numerator, s.denominator, s.correct, s.counted});
@@ -157,6 +162,7 @@ void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
   std::vector<sync::Scalars> scalars;
   for (const auto& s : step_->run_together(set, batches, gradients))
     scalars.push_back({s.numerator, s.denominator, s.correct, s.counted});
+  bend(fold.partials.front());
   reduce_->put_all(shards, scalars);
   times.compute += watch.restart();
 }

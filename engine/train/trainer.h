@@ -19,6 +19,7 @@
 #include "sync/all_reduce.h"
 #include "sync/rejoin.h"
 #include "train/arithmetic.h"
+#include "train/fingerprint.h"
 #include "train/history.h"
 #include "train/spec.h"
 
@@ -43,6 +44,9 @@ class Trainer {
   /// `constants` is safetensors with the program's constants by name, or nothing where it has none.
   Trainer(const TrainSpec& spec, const Bytes& constants);
   ~Trainer();
+
+  /// Of this worker's arithmetic, on a micro-batch of so many rows. Changes nothing. REQUIRES: before the first join().
+  gang::Fingerprint fingerprint(int64_t rows);
 
   /// Becomes a rank of the group, whose ranks all call it first of all, and comes to the newest state that one of them
   /// has; where nobody has one `load` makes it. `owners`: by shard, the rank that runs it. `undisturbed`: see

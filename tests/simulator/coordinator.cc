@@ -180,6 +180,9 @@ void World::carry_out(const gang::Decision& decision) {
         lose(gang_.members.at(partition), {.how = gang::Loss::dismissed, .cause = {}, .when = timeline_.now()});
       }
       return;
+    case gang::Action::agree:  // its workers tell no fingerprints
+    case gang::Action::lower:
+    case gang::Action::refuse:
     case gang::Action::give_up:  // not asked for: it would be another training
     case gang::Action::abort:
       return;

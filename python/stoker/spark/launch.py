@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
 from stoker.checkpoint.course import Course
-from stoker.spark import address, memory_need, slots
+from stoker.spark import address, arithmetic, memory_need, slots
 from stoker.spark.columns import late_shards
 from stoker.spark.job import SparkJob
 from stoker.spark.supervise import GRACE, SENT_AWAY, Move, Rules, Situation, may_grow, next_move
@@ -74,10 +74,17 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     slots.check_enough(fewest, capacity)
     gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
     driver, peers = address.of_driver(rows.session, conf), address.of_peers(conf)
+    more = {"allow_other_bits": arithmetic.may_differ(conf), "lowest_isa": _lowest_level(gang), **gang.options}
+    gang = replace(gang, options=more)
     queue = slots.queue_of(conf)
     with queue.lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
         return _run(rows, gang, driver, peers, capacity, queue.shared, memory_need.allowed(conf), observe)
+
+
+def _lowest_level(gang: Gang) -> int:
+    """Of instruction sets: that of the checkpoint that the fit goes on from."""
+    return gang.checkpoints.begin.manifest["isa"] if gang.checkpoints and gang.checkpoints.begin else 0
 
 
 def _run(rows: Rows, gang: Gang, driver: address.Address, peers: address.Peers, capacity: int | None,
