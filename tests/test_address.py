@@ -1,4 +1,4 @@
-"""Where driver and workers listen, and how they are told of: ports, addresses, both families."""
+"""Where driver and workers listen, how they are told of (ports, addresses, both families), and what is encrypted."""
 
 import socket
 
@@ -51,6 +51,16 @@ def test_settings_come_before_those_of_spark():
     assert address.of_peers(conf(stoker_peer_ports="40000 - 40010")) == Peers(ports=(40000, 40010))
 
 
+def test_connections_are_encrypted_where_spark_s_are_or_where_it_is_asked_for():
+    assert not address.encrypts(conf())
+    assert address.encrypts(conf(network_crypto_enabled="true"))
+    assert address.encrypts(conf(ssl_rpc_enabled="TRUE"))
+    assert address.encrypts(conf(stoker_network_encrypt="true"))
+    assert not address.encrypts(conf(network_crypto_enabled="true", stoker_network_encrypt="false"))
+    with pytest.raises(UserError, match=r"spark.stoker.network.encrypt is 'yes'; it must be true or false"):
+        address.encrypts(conf(stoker_network_encrypt="yes"))
+
+
 def test_a_host_that_only_workers_know_needs_an_address_to_listen_on():
     with pytest.raises(UserError, match=r"spark.stoker.driver.host is 'no.such.invalid'.*spark.stoker.driver.bindAd"):
         address.of_driver(NO_SESSION, conf(stoker_driver_host="no.such.invalid"))
@@ -87,6 +97,13 @@ def test_a_gang_over_ipv6_alone_gives_the_same_bits(ipv6):
     assert address.towards("::1") == "::1"
 
 
+def test_a_gang_that_encrypts_gives_the_same_bits():
+    fit = make_fit("mlp", shards=4, rows=100)
+    plain, hidden = (FaultyGang(fit, 2, options={"force_tcp": True, "encrypt": on}).run() for on in (False, True))
+    assert without_times(hidden.history) == without_times(plain.history)
+    assert all((hidden.weights[name] == weights).all() for name, weights in plain.weights.items())
+
+
 def test_workers_listen_at_the_ports_that_they_are_given():
     fit = make_fit("mlp", shards=4, rows=100)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -119,6 +136,17 @@ def test_a_fit_of_spark_listens_where_the_settings_say(spark, settings, ipv6):
     assert len(estimator.fit(df).history) == 1
     settings(driver_port="none")
     with pytest.raises(UserError, match=r"spark.stoker.driver.port is 'none'"):
+        estimator.fit(df)
+
+
+def test_a_fit_of_spark_that_encrypts_gives_the_same_bits(spark, settings):
+    df = table(spark, *blobs(60))
+    estimator = StokerClassifier(model=torch.nn.Linear(4, 3), numWorkers=2, batchSize=16, epochs=1, verbose=0, seed=1)
+    plain = estimator.fit(df).history[0]["loss"]
+    settings(network_encrypt="true")
+    assert estimator.fit(df).history[0]["loss"] == plain
+    settings(network_encrypt="perhaps")
+    with pytest.raises(UserError, match=r"spark.stoker.network.encrypt is 'perhaps'"):
         estimator.fit(df)
 
 

@@ -166,38 +166,40 @@ def test_isa_levels_have_names():
     assert core().isa_name(core().best_isa()) in ("baseline", "avx2", "avx512")
 
 
-def examples():
-    """The hexadecimal blocks of the format's page, in order."""
-    page = (Path(__file__).parent.parent / "docs" / "formats" / "gang.md").read_text()
-    blocks = re.findall(r"```\n(53 54 46 .*?)```", page, re.DOTALL)
-    return [bytes.fromhex("".join(line[:47] for line in block.splitlines())) for block in blocks]
+PAGE = (Path(__file__).parent.parent / "docs" / "formats" / "gang.md").read_text()
+PURPOSE = bytes([1]) + bytes(19)
 
 
-def test_page_of_the_format_is_true():
-    """Its handshake by Python's own HMAC, its example of hello, and its example of an answer."""
-    hello, admission, _ = examples()
-    with (
-        fit(torch_version="2.13.0") as coordinator,
-        socket.create_connection(("127.0.0.1", coordinator.port), 5) as wire,
-    ):
+def proof(role, ours, theirs):
+    return hmac.digest(SECRET, b"stoker handshake 2 " + role + PURPOSE + ours + theirs, "sha256")
+
+
+def key(sender, ours, theirs):
+    """HKDF-SHA256 of 32 bytes."""
+    extracted = hmac.digest(ours + theirs, SECRET, "sha256")
+    return hmac.digest(extracted, b"stoker frames 3 " + sender + PURPOSE + bytes([1]), "sha256")
+
+
+def test_proofs_and_keys_of_the_format_s_page_are_true():
+    """By Python's own HMAC; its frames: engine/gang/protocol_test.cc."""
+    ours, theirs = bytes([0xC0]) * 32, bytes([0x10]) * 32
+    for role, number in (b"listener", 2), (b"connector", 3):
+        assert re.search(rf"proof in {number} +{proof(role, ours, theirs).hex()}\n", PAGE)
+        assert re.search(rf"key\({role.decode()}\) +{key(role, ours, theirs).hex()}\n", PAGE)
+
+
+def test_the_coordinator_shakes_hands_as_the_format_s_page_says():
+    with fit(1) as coordinator, socket.create_connection(("127.0.0.1", coordinator.port), 5) as wire:
         stream = wire.makefile("rwb")
         ours = bytes([0xC0]) * 32
-        stream.write(b"STH\x01" + ours)
+        stream.write(b"STH\x02" + PURPOSE + ours)
         stream.flush()
-        answer = stream.read(68)
-        theirs = answer[4:36]
-
-        def proof(role):
-            return hmac.digest(SECRET, b"stoker handshake 1 " + role + ours + theirs, "sha256")
-
-        assert answer == b"STH\x01" + theirs + proof(b"listener")
-        stream.write(proof(b"connector") + hello)
+        answer = stream.read(88)
+        theirs = answer[24:56]
+        assert answer == b"STH\x02" + PURPOSE + theirs + proof(b"listener", ours, theirs)
+        stream.write(proof(b"connector", ours, theirs) + bytes(36))  # and a frame that is none
         stream.flush()
-        assert stream.read(len(admission)) == admission
-        told = dict(coordinator.poll(5))
-        assert json.loads(told["admitted"]) == {
-            "rank": 1, "host": "10.0.0.7", "pid": 4242, "attempt": 42, "attempt_number": 0, "torch": "2.13.0", "isa": 2,
-        }  # fmt: skip
+        assert stream.read() == b""
 
 
 def test_an_interrupt_is_heard_while_a_restart_waits_for_survivors():

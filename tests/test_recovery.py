@@ -60,7 +60,8 @@ def test_frames_that_are_lost_or_spoilt_change_nothing(fits, references):
         killer = judge(scheduled("points", 2, order, model="mlp", tcp=True), fits, references)
         assert deaths_of(killer) == 0
         assert len(killer.told("started")) == 2
-    assert re.search(r"a frame of rank 0 .* arrived damaged: step \d+, kind", killer.told("started")[1]["text"])
+    told = killer.told("started")[1]["text"]
+    assert re.search(r"a frame of rank 0 .* is not what was sent, it was spoilt or forged: step \d+, kind", told)
 
 
 def pause_of(killer):

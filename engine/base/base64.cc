@@ -1,19 +1,28 @@
 #include "base/base64.h"
 
-#include <mbedtls/base64.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 
 namespace stoker {
 
+namespace {
+
+constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+}  // namespace
+
 std::string decode_base64(std::string_view text) {
-  const auto* from = reinterpret_cast<const unsigned char*>(text.data());
-  std::string bytes(text.size() / 4 * 3, '\0');
-  size_t size = 0;
-  if (mbedtls_base64_decode(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), &size, from, text.size()) !=
-      0)
+  const size_t letters = std::min(text.find_first_not_of(kLetters), text.size());
+  const size_t padding = text.size() - letters;
+  if (text.size() % 4 != 0 || padding > 2 || text.substr(letters) != std::string_view("==").substr(2 - padding))
     fail_user("this is no base64 text");
-  bytes.resize(size);
+  std::string bytes(text.size() / 4 * 3, '\0');
+  EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()), reinterpret_cast<const unsigned char*>(text.data()),
+                  static_cast<int>(text.size()));
+  bytes.resize(bytes.size() - padding);
   return bytes;
 }
 

@@ -15,7 +15,8 @@ TEST(Base64, GivesTheBytesBack) {
 }
 
 TEST(Base64, OtherTextIsAnError) {
-  for (const char* text : {"A", "Zm9v!mFy", "Zm9v=mFy", "===="}) EXPECT_THROW(decode_base64(text), Error) << text;
+  for (const char* text : {"A", "Zm9v!mFy", "Zm9v=mFy", "====", "Zm9vYg=", "Zm9vY===", " m9vYmFy", "Zm9vYg=\n"})
+    EXPECT_THROW(decode_base64(text), Error) << text;
 }
 
 }  // namespace

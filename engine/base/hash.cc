@@ -33,26 +33,6 @@ Hash128 hash128(std::span<const std::byte> bytes, uint64_t seed) {
   return {h.high64, h.low64};
 }
 
-uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
-  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
-}
-
-struct Checksum::State {
-  XXH3_state_t xxh;
-};
-
-Checksum::Checksum() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->xxh); }
-Checksum::~Checksum() = default;
-Checksum::Checksum(Checksum&&) noexcept = default;
-Checksum& Checksum::operator=(Checksum&&) noexcept = default;
-
-void Checksum::add(std::span<const std::byte> bytes) {
-  in_pieces(bytes.size(), kPieceBytes,
-            [&](size_t at, size_t n) { XXH3_64bits_update(&state_->xxh, bytes.data() + at, n); });
-}
-
-uint64_t Checksum::value() const { return XXH3_64bits_digest(&state_->xxh); }
-
 std::string hex(const Hash128& hash) {
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high),

@@ -2,7 +2,6 @@
 // 128-bit content hashes (XXH3) and the order-free digest made of them. Not for secrets.
 #include <compare>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 
@@ -17,22 +16,6 @@ struct Hash128 {
 };
 
 Hash128 hash128(std::span<const std::byte> bytes, uint64_t seed = 0);
-/// 64-bit checksum against bytes that were spoilt on their way, in one piece or piece by piece. Not thread-safe.
-uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed = 0);
-class Checksum {
- public:
-  Checksum();
-  ~Checksum();
-  Checksum(Checksum&&) noexcept;
-  Checksum& operator=(Checksum&&) noexcept;
-  void add(std::span<const std::byte> bytes);
-  /// checksum() of all that was added.
-  uint64_t value() const;
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
 /// 32 hexadecimal digits.
 std::string hex(const Hash128& hash);
 /// One well-mixed 64-bit key from a few numbers (seed, epoch, step, shard, node ...), for seeding generators.

@@ -52,7 +52,6 @@ TEST(Pieces, LongBytesHaveTheHashThatTheyHaveInOnePiece) {
   }
   const Bytes bytes = filled(kLong);
   EXPECT_EQ(beats_of([&] { hash128(bytes); }), 4u);
-  EXPECT_EQ(beats_of([&] { Checksum().add(bytes); }), 4u);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ class Meeting {
       : roster_(roster),
         stop_(std::move(stop)),
         peers_(nobody_yet(roster)),
-        lobby_({.secret = roster.secret, .words = kIntroductionBytes}, {listeners.tcp_fd(), listeners.unix_fd()}) {}
+        lobby_({.secret = roster.secret, .purpose = purpose()}, {listeners.tcp_fd(), listeners.unix_fd()}) {}
 
   Peers run() {
     try {
@@ -43,7 +43,7 @@ class Meeting {
 
   static Peers nobody_yet(const Roster& roster) {
     std::vector<Peer> peers;
-    for (const Member& member : roster.members) peers.push_back({member, {}, member.rank == roster.rank});
+    for (const Member& member : roster.members) peers.push_back({member, {}, {}, member.rank == roster.rank});
     return Peers(std::move(peers));
   }
 
@@ -54,6 +54,10 @@ class Meeting {
     wait_.says([&] { return cat(describe(awaited.member), " to join: ", why); });
     if (stop_.stop_requested()) throw Error(ErrorKind::aborted, "stopped while the group formed");
     peers_.check({});
+  }
+  net::Purpose purpose(int from = 0, int to = 0) const {
+    return {net::Purpose::Kind::peer, roster_.encrypted, roster_.generation, static_cast<uint32_t>(from),
+            static_cast<uint32_t>(to)};
   }
   const Member& me() const { return roster_.members[roster_.rank]; }
   bool may_share(const Member& other) const { return !roster_.force_tcp && other.host_group == me().host_group; }
@@ -99,17 +103,15 @@ class Meeting {
     peer.fd = std::move(fd);
   }
 
-  void introduce(int fd, const Peer& peer) {
-    net::Handshake handshake(net::Role::connector, roster_.secret);
+  void introduce(int fd, Peer& peer) {
+    net::Handshake handshake(net::Role::connector, roster_.secret, purpose(roster_.rank, peer.member.rank));
     net::write_all(fd, handshake.opening(), soon());
     while (!handshake.proven()) {
       Bytes message(handshake.wants());
       read(fd, peer, message);
       net::write_all(fd, handshake.receive(message), soon());
     }
-    const Introduction mine{roster_.generation, static_cast<uint32_t>(roster_.rank),
-                            static_cast<uint32_t>(peer.member.rank)};
-    net::write_all(fd, encode(mine), soon());
+    peer.seals = handshake.seals();
   }
 
   Bytes answer(int fd, const Peer& peer) {
@@ -146,15 +148,16 @@ class Meeting {
   void take_in(net::Guest& guest) {
     const int fd = guest.fd.get();
     const bool over_unix = guest.listener == kUnix;
-    Peer& peer = introduced(decode_introduction(guest.words));
+    Peer& peer = introduced(guest.purpose);
     net::write_all(fd, over_unix ? read_proof(fd) : Bytes(kNonceBytes), soon());
     if (over_unix) await_verdict(fd);
     peer.fd = std::move(guest.fd);
+    peer.seals = std::move(guest.seals);
     peer.shares = over_unix;
     pulse::moved();
   }
 
-  Peer& introduced(const Introduction& who) {
+  Peer& introduced(const net::Purpose& who) {
     if (who.generation != roster_.generation) fail_world("a peer of generation ", who.generation);
     if (who.to != static_cast<uint32_t>(roster_.rank) || who.from <= who.to ||
         who.from >= static_cast<uint32_t>(peers_.size()))

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/hash.h"
 #include "base/pulse.h"
 #include "shm/descriptor.h"
 
@@ -44,27 +43,35 @@ using Tick = std::function<void()>;
 
 void send_ranks(Peer& peer, Stamp stamp, const std::vector<int>& ranks, const Tick& tick) {
   const ByteView payload = std::as_bytes(std::span(ranks));
-  write_ticking(peer.fd.get(), encode(FrameHeader{FrameKind::topology, stamp, 0, payload.size()}, checksum(payload)),
-                tick);
-  write_ticking(peer.fd.get(), payload, tick);
+  Bytes frame = encode(FrameHeader{FrameKind::topology, stamp, 0, payload.size()}, peer.seals.out);
+  frame.insert(frame.end(), payload.begin(), payload.end());
+  peer.seals.out.begin();
+  peer.seals.out.pass(std::span(frame).subspan(kHeaderBytes));
+  const net::Tag tag = peer.seals.out.tag();
+  frame.insert(frame.end(), tag.begin(), tag.end());
+  write_ticking(peer.fd.get(), frame, tick);
 }
 
-FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, Bytes& head, const Tick& tick) {
-  head.resize(kHeaderBytes);
+FrameHeader receive_header(Peers& peers, Peer& peer, FrameKind kind, const Tick& tick) {
+  Bytes head(kHeaderBytes);
   read_ticking(peer.fd.get(), head, tick);
-  const FrameHeader header = decode_header(head);
+  const FrameHeader header = decode_header(head, peer.seals.in);
   if (header.kind == FrameKind::leave) peers.left(peer, header);
   if (header.kind != kind) fail_world("it sent a frame of kind ", static_cast<int>(header.kind));
   return header;
 }
 
 std::vector<int> receive_ranks(Peers& peers, Peer& peer, const Tick& tick) {
-  Bytes head;
-  const FrameHeader header = receive_header(peers, peer, FrameKind::topology, head, tick);
+  const FrameHeader header = receive_header(peers, peer, FrameKind::topology, tick);
   if (header.bytes > static_cast<size_t>(peers.size()) * sizeof(int)) fail_world("it sent too many ranks");
   std::vector<int> ranks(header.bytes / sizeof(int));
-  read_ticking(peer.fd.get(), std::as_writable_bytes(std::span(ranks)), tick);
-  if (!arrived_whole(head, checksum(std::as_bytes(std::span(ranks))))) fail_world("its topology arrived damaged");
+  const auto payload = std::as_writable_bytes(std::span(ranks));
+  net::Tag tag;
+  read_ticking(peer.fd.get(), payload, tick);
+  read_ticking(peer.fd.get(), tag, tick);
+  peer.seals.in.begin();
+  peer.seals.in.pass(payload);
+  if (!peer.seals.in.fits(tag)) fail_world("its topology is not what was sent: it was spoilt or forged");
   return ranks;
 }
 
@@ -164,7 +171,7 @@ void MeshGroup::hand_out(const shm::Segment& segment, size_t bytes) {
       if (r == rank()) continue;
       const int fd = peers_[r].fd.get();
       const Tick tick = tick_while(wait, "room for a segment at", r);
-      write_ticking(fd, encode(header), tick);
+      write_ticking(fd, encode(header, peers_[r].seals.out), tick);
       await_writable(fd, tick);
       shm::send_descriptor(fd, segment.fd(), at_once());
     } catch (const Error& error) {
@@ -176,8 +183,7 @@ shm::Segment MeshGroup::receive_from(Peer& holder, size_t bytes) {
   try {
     pulse::Wait wait;
     const Tick tick = tick_while(wait, "shared memory of", holder.member.rank);
-    Bytes head;
-    const FrameHeader header = receive_header(peers_, holder, FrameKind::region, head, tick);
+    const FrameHeader header = receive_header(peers_, holder, FrameKind::region, tick);
     await_readable(holder.fd.get(), tick);
     net::Fd fd(shm::receive_descriptor(holder.fd.get(), at_once()));
     if (header.index != shared_ || header.bytes != bytes)

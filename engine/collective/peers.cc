@@ -11,15 +11,17 @@
 namespace stoker::collective {
 namespace {
 
-/// What the peer said last, when its connection has ended: frames that nobody will read may lie before it.
-bool last_header(int fd, FrameHeader& header) {
+/// Whether the peer has said that it leaves, when its connection has ended: frames that nobody will read may lie before
+/// that.
+bool says_farewell(Peer& peer, FrameHeader& header) {
+  const int fd = peer.fd.get();
   int unread = 0;
   if (::ioctl(fd, FIONREAD, &unread) != 0 || unread < static_cast<int>(kHeaderBytes)) return false;
   Bytes bytes(static_cast<size_t>(unread));
   const ssize_t n = ::recv(fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
   if (n < static_cast<ssize_t>(kHeaderBytes)) return false;
   const ByteView last = ByteView(bytes).subspan(static_cast<size_t>(n) - kHeaderBytes, kHeaderBytes);
-  return try_decode_header(last, header);
+  return is_leave(last, peer.seals.in, header);
 }
 
 [[noreturn]] void fail_left(const Peer& peer) {
@@ -43,15 +45,14 @@ std::string describe(const Member& member) {
 
 void Peers::ended(Peer& peer) {
   FrameHeader header;
-  if (!last_header(peer.fd.get(), header) || header.kind != FrameKind::leave) broke_off(peer);
+  if (!says_farewell(peer, header)) broke_off(peer);
   left(peer, header);
 }
 
 void Peers::broke_off(const Peer& peer) {
   for (Peer& other : peers_) {
     FrameHeader header;
-    const bool spoke = &other != &peer && other.fd && last_header(other.fd.get(), header);
-    if (spoke && header.kind == FrameKind::leave) left(other, header);
+    if (&other != &peer && other.fd && says_farewell(other, header)) left(other, header);
   }
   fail_world(describe(peer.member), " died: its connection closed");
 }
@@ -73,9 +74,12 @@ void Peers::check(const std::vector<int>& awaited) {
 }
 
 void Peers::leave(Stamp stamp, bool failed) noexcept {
-  const Bytes frame = encode(FrameHeader{FrameKind::leave, stamp, failed ? 1u : 0u, 0});
-  for (const Peer& peer : peers_)
-    if (peer.fd) (void)!::send(peer.fd.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const FrameHeader header{FrameKind::leave, stamp, failed ? 1u : 0u, 0};
+  for (Peer& peer : peers_) {
+    if (!peer.fd) continue;
+    const Bytes frame = encode(header, peer.seals.out);
+    (void)!::send(peer.fd.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
 }
 
 std::string describe_all(Peers& peers, const std::vector<int>& ranks) {

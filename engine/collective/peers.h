@@ -6,6 +6,7 @@
 
 #include "collective/group.h"
 #include "collective/wire.h"
+#include "net/handshake.h"
 #include "net/socket.h"
 
 namespace stoker::collective {
@@ -14,6 +15,7 @@ struct Peer {
   enum class State { here, done, failed };  // done and failed: it said that it leaves
   Member member;
   net::Fd fd;           // none for this rank itself
+  net::Seals seals;     // of what goes over it
   bool shares = false;  // its host is mine
   State state = State::here;
 };

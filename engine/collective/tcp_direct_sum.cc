@@ -19,9 +19,17 @@ TcpDirectSum::TcpDirectSum(MeshGroup& group, const ShardSumOptions& options)
     : DirectSum(group, options),
       mesh_(group),
       topology_(group.topology()),
-      sums_(reinterpret_cast<float*>(group.host_region(static_cast<size_t>(options.floats) * sizeof(float)).data())),
+      sums_(place_of_sums()),
       outgoing_(floats_carried()),
       incoming_(floats_gathered()) {}
+
+/// A rank alone on its host needs no room apart: the sums of a slice come, or are made, when its partial there has gone
+/// to the slice's owner, and add up element by element.
+float* TcpDirectSum::place_of_sums() {
+  const bool alone = topology_.local_ranks().size() == 1 && slots_needed(owned_by({topology_.rank()})) > 0;
+  if (alone) return first_slots().front();
+  return reinterpret_cast<float*>(mesh_.host_region(static_cast<size_t>(options_.floats) * sizeof(float)).data());
+}
 
 Range TcpDirectSum::global_slice(int slice) const {
   return slice_of(options_.floats, options_.block, slice, topology_.size());
@@ -193,7 +201,8 @@ const float* TcpDirectSum::sum(Range range) {
 }
 
 void TcpDirectSum::replace_partials() {
-  copy_bytes(bytes_of(sums_, options_.floats), reinterpret_cast<std::byte*>(first_slots()[group_.local_rank()]));
+  float* mine = first_slots()[group_.local_rank()];
+  if (mine != sums_) copy_bytes(bytes_of(sums_, options_.floats), reinterpret_cast<std::byte*>(mine));
 }
 
 }  // namespace stoker::collective

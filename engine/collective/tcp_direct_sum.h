@@ -34,6 +34,7 @@ class TcpDirectSum final : public DirectSum {
 
   void plan() override;
   void plan_sum();
+  float* place_of_sums();
   Range global_slice(int slice) const;
   std::vector<Node> nodes_of(int host) const;
   std::vector<int> slices_carried() const;
@@ -50,7 +51,7 @@ class TcpDirectSum final : public DirectSum {
 
   MeshGroup& mesh_;
   const Topology& topology_;
-  float* sums_;                                   // a whole vector of the host
+  float* sums_;                                   // a whole vector of the host; alone on it, the first partial's
   Staging outgoing_;                              // my host's partials of the slices that I carry
   Staging incoming_;                              // other hosts' partials of my slice
   std::vector<std::vector<int>> present_shards_;  // by host, ascending

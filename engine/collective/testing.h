@@ -16,6 +16,7 @@ struct World {
   std::vector<int> host_groups = {};  // by rank; empty: one host
   int socket_buffer = 0;
   uint64_t generation = 3;
+  bool encrypted = false;
 };
 
 /// The listeners of a world and the roster that each of its ranks gets.
@@ -26,7 +27,7 @@ struct Rosters {
       members.push_back({r, "127.0.0.1", listeners[r]->port(), listeners[r]->unix_name(), 1000 + r, 0,
                          world.host_groups.empty() ? 0 : world.host_groups[r]});
     }
-    common = {world.generation, 0, members, to_bytes("secret"), world.force_tcp, world.socket_buffer};
+    common = {world.generation, 0, members, to_bytes("secret"), world.encrypted, world.force_tcp, world.socket_buffer};
   }
   static Bytes to_bytes(std::string_view text) { return {as_bytes(text).begin(), as_bytes(text).end()}; }
   Roster of(int rank) const {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "collective/wire.h"
 
 namespace stoker::collective {
@@ -41,27 +40,46 @@ TEST(Topology, SlicesTileTheVectorInWholeBlocks) {
     }
 }
 
-TEST(Wire, HeadersAndIntroductionsComeBackAsTheyWere) {
-  const FrameHeader header{FrameKind::sums, stamp(7, 123456789), 3, 99};
-  EXPECT_EQ(encode(header).size(), kHeaderBytes);
-  EXPECT_EQ(decode_header(encode(header)), header);
-  const Introduction i = decode_introduction(encode(Introduction{7, 2, 1}));
-  EXPECT_EQ(encode(Introduction{}).size(), kIntroductionBytes);
-  EXPECT_TRUE(i.generation == 7 && i.from == 2 && i.to == 1);
-  EXPECT_THROW(decode_header(Bytes(kHeaderBytes)), Error);
+/// Both ends of a connection, in one direction.
+struct Line {
+  net::Seal out{net::Seal::Way::out, Bytes(32), false};
+  net::Seal in{net::Seal::Way::in, Bytes(32), false};
+};
+
+TEST(Wire, HeadersComeBackAsTheyWere) {
+  Line line;
+  for (const uint64_t index : {3, 4}) {
+    const FrameHeader header{FrameKind::sums, stamp(7, 123456789), index, 99};
+    const Bytes head = encode(header, line.out);
+    EXPECT_EQ(head.size(), kHeaderBytes);
+    EXPECT_EQ(decode_header(head, line.in), header);
+  }
+  EXPECT_THROW(decode_header(Bytes(kHeaderBytes), line.in), Error);
 }
 
-TEST(Wire, SpoiltHeadersAndPayloadsAreSeen) {
-  EXPECT_EQ(checksum(Bytes()), kNothing);
-  const Bytes payload(99, std::byte{7});
-  const Bytes head = encode(FrameHeader{FrameKind::sums, stamp(7, 1), 3, 99}, checksum(payload));
-  EXPECT_TRUE(arrived_whole(head, checksum(payload)));
-  EXPECT_FALSE(arrived_whole(head, checksum(ByteView(payload).first(98))));
+TEST(Wire, EachBitThatIsSpoiltIsSeen) {
+  Line line;
+  const Bytes head = encode(FrameHeader{FrameKind::sums, stamp(7, 1), 3, 99}, line.out);
   for (size_t bit = 0; bit < 8 * head.size(); ++bit) {
     Bytes spoilt = head;
     spoilt[bit / 8] ^= std::byte{1} << bit % 8;
-    EXPECT_FALSE(arrived_whole(spoilt, checksum(payload))) << bit;
+    Line fresh;
+    EXPECT_THROW(decode_header(spoilt, fresh.in), Error) << bit;
   }
+}
+
+TEST(Wire, AFarewellIsReadPastFramesThatNobodyWants) {
+  Line line;
+  encode(FrameHeader{FrameKind::sums, stamp(7, 1), 3, 0}, line.out);
+  const Bytes leave = encode(FrameHeader{FrameKind::leave, stamp(7, 1), 1, 0}, line.out);
+  FrameHeader header;
+  EXPECT_TRUE(is_leave(leave, line.in, header));
+  EXPECT_EQ(header.index, 1u);
+  Bytes forged = leave;
+  forged[16] ^= std::byte{1};
+  EXPECT_FALSE(is_leave(forged, line.in, header));
+  EXPECT_THROW(encode(FrameHeader{}, line.out), Error) << "a second last frame";
+  EXPECT_THROW(encode(FrameHeader{FrameKind::sums}, line.out), Error) << "one after the last";
 }
 
 TEST(Wire, StampsGrowWithTheStepAndKeepBothNumbers) {

@@ -2,8 +2,10 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "base/fault.h"
@@ -14,81 +16,102 @@ namespace {
 
 bool is_transient(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
+/// Sealed and sent, or received and opened, at a time: what fits a core's cache.
+constexpr size_t kSealed = 256 << 10;
+constexpr size_t kMostParts = 32;
+
+/// As much of these places as one call moves.
+template <typename Places>
+size_t gather(const Places& places, size_t from, std::array<iovec, kMostParts>& out) {
+  size_t n = 0, left = kSealed + kHeaderBytes + net::kTagBytes;
+  for (size_t i = from; i < places.size() && n < kMostParts && left > 0; ++i) {
+    const size_t bytes = std::min(left, places[i].size());
+    out[n++] = {const_cast<std::byte*>(places[i].data()), bytes};
+    left -= bytes;
+  }
+  return n;
+}
+
 }  // namespace
 
-/// Takes in what has just come to where the frame goes on.
-void Transfers::Frame::absorb(size_t bytes) {
-  for (size_t i = next; bytes > 0; ++i) {
-    const size_t n = std::min(bytes, parts[i].iov_len);
-    if (i > 0) arrived.add({static_cast<const std::byte*>(parts[i].iov_base), n});
-    bytes -= n;
-  }
-}
-
-void Transfers::Frame::advance(size_t bytes) {
-  begun = begun || bytes > 0;
-  // Parts without bytes are passed by as well.
-  for (; next < parts.size() && bytes >= parts[next].iov_len; ++next) bytes -= parts[next].iov_len;
-  if (bytes == 0) return;
-  parts[next].iov_base = static_cast<char*>(parts[next].iov_base) + bytes;
-  parts[next].iov_len -= bytes;
-}
-
-msghdr Transfers::Frame::message() {
-  constexpr size_t kMostParts = 64;
-  msghdr m{};
-  m.msg_iov = parts.data() + next;
-  m.msg_iovlen = std::min(parts.size() - next, kMostParts);
-  return m;
-}
-
-Transfers::Frame Transfers::make(const FrameHeader& header, Bytes head) {
-  Frame frame{header, std::move(head), {}};
-  frame.parts.push_back({frame.head.data(), frame.head.size()});
-  return frame;
-}
-
 void Transfers::send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload) {
-  Checksum sum;
+  Outgoing frame{header};
   size_t bytes = 0;
   for (const ByteView part : payload) {
-    sum.add(part);
+    if (!part.empty()) frame.payload.push_back(part);
     bytes += part.size();
   }
   STOKER_CHECK(bytes == header.bytes);
-  Bytes head = encode(header, sum.value());
-  fault::frame("peer", head);
-  if (head.empty()) return;
-  Frame frame = make(header, std::move(head));
-  for (const ByteView part : payload) frame.parts.push_back({const_cast<std::byte*>(part.data()), part.size()});
-  if (fault::kPossible && fault::armed) spoil(frame);
   ways_[rank].out.push_back(std::move(frame));
 }
 
 void Transfers::receive(int rank, const FrameHeader& header, const std::vector<std::span<std::byte>>& payload) {
-  Frame frame = make(header, Bytes(kHeaderBytes));
+  Incoming& frame = ways_[rank].in.emplace_back(Incoming{header});
+  frame.parts.push_back(frame.head);
   size_t bytes = 0;
   for (const auto part : payload) {
-    frame.parts.push_back({part.data(), part.size()});
+    if (!part.empty()) frame.parts.push_back(part);
     bytes += part.size();
   }
+  if (bytes > 0) frame.parts.push_back(frame.tag);
   STOKER_CHECK(bytes == header.bytes);
-  ways_[rank].in.push_back(std::move(frame));
+}
+
+/// The next piece of the frame, with what stands before and after it.
+void Transfers::seal_more(net::Seal& seal, Outgoing& frame) {
+  frame.ready.clear();
+  if (frame.head.empty()) {
+    frame.head = encode(frame.header, seal);
+    fault::frame("peer", frame.head);
+    frame.sealed = frame.payload.empty() || frame.head.empty();
+    frame.ready.push_back(frame.head);
+    if (frame.sealed) return;
+    seal.begin();
+  }
+  seal_piece(seal, frame);
+  if (fault::kPossible && fault::armed && !frame.begun) spoil(frame);
+  if (frame.next < frame.payload.size()) return;
+  frame.tag = seal.tag();
+  frame.ready.push_back(frame.tag);
+  frame.sealed = true;
+}
+
+void Transfers::seal_piece(net::Seal& seal, Outgoing& frame) {
+  if (seal.encrypts()) frame.hidden.resize(std::min<size_t>(kSealed, frame.header.bytes));
+  for (size_t done = 0; done < kSealed && frame.next < frame.payload.size();) {
+    const ByteView part = frame.payload[frame.next];
+    const ByteView piece = part.subspan(frame.at, std::min(part.size() - frame.at, kSealed - done));
+    if (seal.encrypts()) seal.turn(piece, frame.hidden.data() + done);
+    if (!seal.encrypts()) seal.cover(piece);
+    frame.ready.push_back(seal.encrypts() ? ByteView(frame.hidden).subspan(done, piece.size()) : piece);
+    done += piece.size();
+    frame.at += piece.size();
+    if (frame.at < part.size()) continue;
+    ++frame.next;
+    frame.at = 0;
+  }
 }
 
 /// On order of the laboratory. The memory that is sent from stays as it is.
-void Transfers::spoil(Frame& frame) {
-  iovec& first = frame.parts[1];
-  const auto* data = static_cast<const std::byte*>(first.iov_base);
-  frame.spoilt.assign(data, data + first.iov_len);
+void Transfers::spoil(Outgoing& frame) {
+  ByteView& first = frame.ready[1];
+  frame.spoilt.assign(first.begin(), first.end());
   fault::frame("payload", frame.spoilt);
-  if (!frame.spoilt.empty()) first.iov_base = frame.spoilt.data();
+  if (!frame.spoilt.empty()) first = frame.spoilt;
+}
+
+void Transfers::advance(Outgoing& frame, size_t bytes) {
+  frame.begun = frame.begun || bytes > 0;
+  auto part = frame.ready.begin();
+  for (; part != frame.ready.end() && bytes >= part->size(); ++part) bytes -= part->size();
+  frame.ready.erase(frame.ready.begin(), part);
+  if (bytes > 0) frame.ready.front() = frame.ready.front().subspan(bytes);
 }
 
 int Transfers::awaited(FrameKind kind) const {
   int n = 0;
   for (const Way& way : ways_)
-    n += static_cast<int>(std::ranges::count_if(way.in, [kind](const Frame& f) { return f.header.kind == kind; }));
+    n += static_cast<int>(std::ranges::count_if(way.in, [kind](const Incoming& f) { return f.header.kind == kind; }));
   return n;
 }
 
@@ -101,7 +124,12 @@ bool Transfers::write_some(int rank) {
   Peer& peer = peers_[rank];
   bool moved = false;
   while (!out.empty()) {
-    const msghdr message = out.front().message();
+    Outgoing& frame = out.front();
+    if (frame.ready.empty()) seal_more(peer.seals.out, frame);
+    std::array<iovec, kMostParts> parts;
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = gather(frame.ready, 0, parts);
     const ssize_t n = ::sendmsg(peer.fd.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && is_transient(errno)) return moved;
     if (n < 0) {
@@ -110,8 +138,8 @@ bool Transfers::write_some(int rank) {
     }
     moved = true;
     bytes_sent_ += static_cast<uint64_t>(n);
-    out.front().advance(static_cast<size_t>(n));
-    if (out.front().complete()) out.pop_front();
+    advance(frame, static_cast<size_t>(n));
+    if (frame.ready.empty() && frame.sealed) out.pop_front();
   }
   return moved;
 }
@@ -121,26 +149,43 @@ bool Transfers::read_some(int rank) {
   Peer& peer = peers_[rank];
   bool moved = false;
   while (!in.empty()) {
-    Frame& frame = in.front();
-    msghdr message = frame.message();
+    Incoming& frame = in.front();
+    std::array<iovec, kMostParts> parts;
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = gather(frame.parts, frame.next, parts);
     const ssize_t n = ::recvmsg(peer.fd.get(), &message, MSG_DONTWAIT);
     if (n < 0 && is_transient(errno)) return moved;
     if (n <= 0) peers_.broke_off(peer);
     moved = true;
-    frame.absorb(static_cast<size_t>(n));
-    frame.advance(static_cast<size_t>(n));
-    check_head(rank, frame);
-    if (!frame.complete()) continue;
-    check_payload(rank, frame);
-    in.pop_front();
+    take_in(rank, frame, static_cast<size_t>(n));
+    if (frame.complete()) in.pop_front();
   }
   return moved;
 }
 
-void Transfers::check_head(int rank, Frame& frame) {
-  if (frame.checked || !frame.has_head()) return;
-  frame.checked = true;
-  const FrameHeader came = decode_header(frame.head);
+/// What has just come to where the frame goes on.
+void Transfers::take_in(int rank, Incoming& frame, size_t bytes) {
+  while (bytes > 0) {
+    auto& part = frame.parts[frame.next];
+    const auto came = part.first(std::min(bytes, part.size()));
+    const bool of_payload = frame.next > 0 && frame.next + 1 < frame.parts.size();
+    if (of_payload) peers_[rank].seals.in.pass(came);
+    bytes -= came.size();
+    part = part.subspan(came.size());
+    if (part.empty()) end_part(rank, frame);
+  }
+}
+
+void Transfers::end_part(int rank, Incoming& frame) {
+  ++frame.next;
+  if (frame.next == 1) check_head(rank, frame);
+  if (frame.next == 1 && !frame.complete()) peers_[rank].seals.in.begin();
+  if (frame.next > 1 && frame.complete()) check_tag(rank, frame);
+}
+
+void Transfers::check_head(int rank, const Incoming& frame) {
+  const FrameHeader came = decode_header(frame.head, peers_[rank].seals.in);
   if (came == frame.header) return;
   if (came.kind == FrameKind::leave) {
     peers_.left(peers_[rank], came);
@@ -153,11 +198,11 @@ void Transfers::check_head(int rank, Frame& frame) {
              " bytes");
 }
 
-/// TCP's own checksum misses what happens in hosts and one in 65,536 faults on the way.
-void Transfers::check_payload(int rank, const Frame& frame) const {
-  if (arrived_whole(frame.head, frame.arrived.value())) return;
-  fail_world("a frame of ", describe(peers_[rank].member), " arrived damaged: step ", step_of(frame.header.stamp),
-             ", kind ", static_cast<int>(frame.header.kind), ", slice ", frame.header.index);
+void Transfers::check_tag(int rank, const Incoming& frame) {
+  if (peers_[rank].seals.in.fits(frame.tag)) return;
+  fail_world("a frame of ", describe(peers_[rank].member), " is not what was sent, it was spoilt or forged: step ",
+             step_of(frame.header.stamp), ", kind ", static_cast<int>(frame.header.kind), ", slice ",
+             frame.header.index);
 }
 
 /// Waits up to 20 ms for something to move, and moves it.

@@ -4,13 +4,10 @@
 //
 // Frames of one connection are received in the order in which they are announced; that order follows from topology and
 // step alone, so both ends know it.
-#include <sys/socket.h>
-#include <sys/uio.h>
-
+#include <array>
 #include <deque>
 #include <functional>
 
-#include "base/hash.h"
 #include "collective/peers.h"
 
 namespace stoker::collective {
@@ -38,32 +35,45 @@ class Transfers {
   bool is_cut(int rank) const { return !ways_[rank].out.empty() && ways_[rank].out.front().begun; }
 
  private:
-  /// A frame of which a part has moved.
-  struct Frame {
+  /// A frame to be sent. It is sealed a piece at a time, just before the piece goes: the network has something to do
+  /// meanwhile, and the kernel finds the bytes in the cache.
+  struct Outgoing {
     FrameHeader header;
-    Bytes head;                // the encoded header; first of parts
-    std::vector<iovec> parts;  // what has not moved yet starts at parts[next]
-    size_t next = 0;
+    std::vector<ByteView> payload = {};
+    size_t next = 0;  // what is not sealed yet begins in payload[next], `at` bytes on
+    size_t at = 0;
     bool begun = false;
-    bool checked = false;   // received: the head is the announced one
-    Checksum arrived = {};  // received: of the payload so far
-    Bytes spoilt = {};      // tests: what is sent in place of the payload's first part
-    void absorb(size_t bytes);
-    void advance(size_t bytes);
+    bool sealed = false;               // all of it
+    std::vector<ByteView> ready = {};  // sealed, and not sent
+    Bytes head = {};
+    net::Tag tag = {};
+    Bytes hidden = {};  // the piece, where it is encrypted
+    Bytes spoilt = {};  // tests: what is sent in place of the payload's first bytes
+  };
+  /// A frame to be received. Parts: head, payload, tag of the payload.
+  struct Incoming {
+    FrameHeader header;
+    std::vector<std::span<std::byte>> parts = {};  // where what has not come yet goes, from parts[next] on
+    std::array<std::byte, kHeaderBytes> head = {};
+    net::Tag tag = {};
+    size_t next = 0;
     bool complete() const { return next == parts.size(); }
-    bool has_head() const { return next > 0; }
-    msghdr message();
   };
   struct Way {
-    std::deque<Frame> out, in;
+    std::deque<Outgoing> out;
+    std::deque<Incoming> in;
   };
 
-  static Frame make(const FrameHeader& header, Bytes head);
+  static void seal_more(net::Seal& seal, Outgoing& frame);
+  static void seal_piece(net::Seal& seal, Outgoing& frame);
+  static void spoil(Outgoing& frame);
+  static void advance(Outgoing& frame, size_t bytes);
   bool write_some(int rank);
   bool read_some(int rank);
-  void check_head(int rank, Frame& frame);
-  void check_payload(int rank, const Frame& frame) const;
-  static void spoil(Frame& frame);
+  void take_in(int rank, Incoming& frame, size_t bytes);
+  void end_part(int rank, Incoming& frame);
+  void check_head(int rank, const Incoming& frame);
+  void check_tag(int rank, const Incoming& frame);
   bool move(int wake_fd);
   std::vector<int> peers_at_hand() const;
 

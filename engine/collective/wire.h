@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/codec.h"
+#include "net/seal.h"
 
 namespace stoker::collective {
 
@@ -14,19 +15,9 @@ Stamp stamp(uint64_t generation, uint64_t step);
 uint64_t generation_of(Stamp stamp);
 uint64_t step_of(Stamp stamp);
 
-/// Connector to listener, once the secret is proven. On a Unix socket a descriptor follows, and on it 32 random bytes
-/// at its start.
-struct Introduction {
-  uint64_t generation = 0;
-  uint32_t from = 0;
-  uint32_t to = 0;
-};
-inline constexpr size_t kIntroductionBytes = 16;
-Bytes encode(const Introduction& introduction);
-Introduction decode_introduction(ByteView bytes);
-
-/// The listener's answer. `nonce` is what it read from the descriptor, zeros on TCP. On a Unix socket the connector
-/// then says with one byte, kShared, that it was right.
+/// The handshake says who meets whom. On a Unix socket a descriptor follows, and on it 32 random bytes at its start;
+/// the listener answers with what it read from there, with zeros on TCP. On a Unix socket the connector then says with
+/// one byte, kShared, that it was right.
 inline constexpr size_t kNonceBytes = 32;
 inline constexpr std::byte kShared{'s'};
 
@@ -47,16 +38,16 @@ struct FrameHeader {
   uint64_t bytes = 0;
   friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
 };
-inline constexpr size_t kHeaderBytes = 40;
-/// checksum() of a payload without bytes.
-inline constexpr uint64_t kNothing = 0x2d06800538d394c2;
-/// The header as it goes over the wire, with a check over itself and the payload, whose checksum() is `payload`.
-Bytes encode(const FrameHeader& header, uint64_t payload = kNothing);
-/// Throws Error(world) on foreign bytes. The check is not looked at: see arrived_whole().
-FrameHeader decode_header(ByteView bytes);
-/// False on foreign bytes.
-bool try_decode_header(ByteView bytes, FrameHeader& header);
-/// Whether an encoded header and the payload with this checksum() are what was sent.
-bool arrived_whole(ByteView head, uint64_t payload = kNothing);
+/// A header without its tag.
+inline constexpr size_t kNumberBytes = 32;
+/// A header as it goes over the wire. A payload follows it with a tag of its own.
+inline constexpr size_t kHeaderBytes = kNumberBytes + net::kTagBytes;
+/// In the order in which frames are sent. A `leave` is the last one.
+Bytes encode(const FrameHeader& header, net::Seal& seal);
+/// In the order in which they come; a `leave` at any time. Throws Error(world) on foreign bytes, and on a header that
+/// is not the one that was sent next.
+FrameHeader decode_header(ByteView head, net::Seal& seal);
+/// Whether the bytes are the `leave` of the other end, whatever came before it.
+bool is_leave(ByteView head, net::Seal& seal, FrameHeader& header);
 
 }  // namespace stoker::collective

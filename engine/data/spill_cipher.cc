@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/pieces.h"
 
 namespace stoker::data {
 namespace {
@@ -22,23 +23,21 @@ Block counter_of(uint64_t block) {
 }  // namespace
 
 SpillCipher::SpillCipher() {
-  std::array<unsigned char, 32> key;
-  if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size())) fail_errno("cannot get a random key");
-  mbedtls_aes_init(&aes_);
-  STOKER_CHECK(mbedtls_aes_setkey_enc(&aes_, key.data(), 8 * key.size()) == 0);
+  if (::getrandom(key_.data(), key_.size(), 0) != static_cast<ssize_t>(key_.size()))
+    fail_errno("cannot get a random key");
 }
 
-SpillCipher::~SpillCipher() { mbedtls_aes_free(&aes_); }
-
 void SpillCipher::apply(uint64_t at, std::span<std::byte> bytes) const {
-  Block counter = counter_of(at / kBlock), stream{};
-  size_t used = 0;
+  const auto cipher = crypto::start_cipher(crypto::aes_256_ctr(), crypto::Direction::encrypt, key_);
+  const Block counter = counter_of(at / kBlock);
+  crypto::check(EVP_CipherInit_ex2(cipher.get(), nullptr, nullptr, counter.data(), -1, nullptr), "a counter");
   const auto run = [&](unsigned char* data, size_t size) {
-    STOKER_CHECK(mbedtls_aes_crypt_ctr(&aes_, size, &used, counter.data(), stream.data(), data, data) == 0);
+    int done = 0;
+    crypto::check(EVP_CipherUpdate(cipher.get(), data, &done, data, static_cast<int>(size)), "spilled rows");
   };
   Block before{};
   run(before.data(), at % kBlock);
-  run(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size());
+  in_pieces(bytes.size(), kPieceBytes, [&](size_t begin, size_t n) { run(crypto::raw(bytes.data() + begin), n); });
 }
 
 }  // namespace stoker::data

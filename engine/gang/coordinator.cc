@@ -37,7 +37,7 @@ Json about(const Hello& hello) {
 }
 
 net::LoopOptions loop_options(const CoordinatorOptions& options) {
-  net::LoopOptions loop{.secret = options.secret, .max_body = kMaxBody};
+  net::LoopOptions loop{.secret = options.secret, .purpose = control_purpose(options.encrypt), .max_body = kMaxBody};
   loop.tick = std::min(loop.tick, from_seconds(options.heartbeat / 2));
   return loop;
 }

@@ -16,7 +16,8 @@ namespace stoker::gang {
 struct CoordinatorOptions {
   std::string bind_host = "127.0.0.1";
   net::Ports ports;
-  Bytes secret;  // 32 random bytes of this fit
+  Bytes secret;          // 32 random bytes of this fit
+  bool encrypt = false;  // the links, not only authenticate them; workers must want the same
   int workers = 1;
   int most_workers = 0;  // places from `workers` up to this are of late workers: see membership.h
   int shards = 1;

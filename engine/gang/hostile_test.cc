@@ -65,29 +65,29 @@ TEST_F(Hostile, FramesBeforeTheHandshakeAreDropped) {
 
 TEST_F(Hostile, FramesAfterAWrongProofAreDropped) {
   Raw raw(fit_);
-  raw.write(net::Handshake(net::Role::connector, fit_.options.secret).opening());
-  raw.read(68);
+  raw.write(net::Handshake(net::Role::connector, fit_.options.secret, control_purpose(false)).opening());
+  raw.read(88);
   raw.write(Bytes(32));
   EXPECT_TRUE(raw.ended());
 }
 
 TEST_F(Hostile, ReplayedHandshakeIsDropped) {
-  net::Handshake real(net::Role::connector, fit_.options.secret);
+  net::Handshake real(net::Role::connector, fit_.options.secret, control_purpose(false));
   Raw first(fit_);
   first.write(real.opening());
-  const Bytes proof = real.receive(first.read(68));
+  const Bytes proof = real.receive(first.read(88));
 
   Raw replay(fit_);
   replay.write(real.opening());
-  replay.read(68);
+  replay.read(88);
   replay.write(proof);
   EXPECT_TRUE(replay.ended());
 }
 
 TEST_F(Hostile, ReflectedHandshakeIsDropped) {
   Raw mirror(fit_);
-  mirror.write(net::Handshake(net::Role::connector, Bytes(32)).opening());
-  mirror.write(ByteView(mirror.read(68)).last(32));
+  mirror.write(net::Handshake(net::Role::connector, Bytes(32), control_purpose(false)).opening());
+  mirror.write(ByteView(mirror.read(88)).last(32));
   EXPECT_TRUE(mirror.ended());
 }
 
@@ -110,7 +110,7 @@ TEST_F(Hostile, LongestFramesThatNeverEndTakeNoMoreThanWasSent) {
   std::vector<Raw> peers;
   for (size_t i = 0; i < kPeers; ++i) {
     peers.push_back(Raw::insider(fit_));
-    peers.back().write(ByteView(frame).first(kSent));
+    peers.back().write(ByteView(peers.back().sealed(frame)).first(kSent));
   }
   const auto late = fit_.worker(fit_.hello(1, 3));
   EXPECT_EQ(late->admission().verdict, Admission::Verdict::duplicate);
@@ -119,7 +119,7 @@ TEST_F(Hostile, LongestFramesThatNeverEndTakeNoMoreThanWasSent) {
 
 TEST_F(Hostile, SlowStrangerIsDroppedInTimeAndHoldsNobodyUp) {
   Raw slow(fit_);
-  const Bytes opening = net::Handshake(net::Role::connector, fit_.options.secret).opening();
+  const Bytes opening = net::Handshake(net::Role::connector, fit_.options.secret, control_purpose(false)).opening();
   const Stopwatch watch;
   for (size_t i = 0; i < opening.size() && !slow.ended(0.3); ++i) slow.write(ByteView(opening).subspan(i, 1));
   EXPECT_GT(watch.elapsed(), 4);
@@ -128,7 +128,7 @@ TEST_F(Hostile, SlowStrangerIsDroppedInTimeAndHoldsNobodyUp) {
 
 TEST_F(Hostile, SlowInsiderHoldsNobodyUp) {
   Raw slow = Raw::insider(fit_);
-  const Bytes frame = net::encode_frame(1, 0, fit_.hello(0, 99).encode(), kMaxBody);
+  const Bytes frame = slow.sealed(net::encode_frame(1, 0, fit_.hello(0, 99).encode(), kMaxBody));
   std::jthread writer([&] {
     for (const std::byte byte : frame) {
       slow.write({&byte, 1});
@@ -163,7 +163,7 @@ TEST_F(Hostile, InsiderWithWrongFramesLosesItsConnectionOnly) {
 
 TEST_F(Hostile, FrameCutByTheEndIsNothing) {
   Raw raw = Raw::insider(fit_);
-  const Bytes frame = net::encode_frame(1, 0, fit_.hello(0, 99).encode(), kMaxBody);
+  const Bytes frame = raw.sealed(net::encode_frame(1, 0, fit_.hello(0, 99).encode(), kMaxBody));
   raw.write(ByteView(frame).first(frame.size() - 1));
 }
 
@@ -201,7 +201,7 @@ TEST(HostileMember, WrongResultIsALostWorkerWithTheReason) {
       {"the connection closed in the middle of a frame",
        [&](Raw& raw) {
          begin(raw, 3, {});
-         raw.write(ByteView(net::encode_frame(10, 1, abc, kMaxBody)).first(22));
+         raw.write(ByteView(raw.sealed(net::encode_frame(10, 1, abc, kMaxBody))).first(22));
          raw = Raw(net::Fd());
        }},
   };
@@ -274,9 +274,8 @@ TEST(Frozen, CoordinatorThatIsSilentStopsTheWorker) {
   std::optional<Raw> frozen;
   std::thread coordinator([&] {
     ASSERT_TRUE(net::wait_readable(listener.get(), in(5)));
-    net::Fd fd = net::accept_tcp(listener.get());
-    net::handshake_blocking(fd.get(), net::Role::listener, secret, in(5));
-    frozen.emplace(std::move(fd));
+    frozen.emplace(net::accept_tcp(listener.get()));
+    frozen->prove(net::Role::listener, secret);
     frozen->hear();
     frozen->say(Admission{Admission::Verdict::go, "", 0.2});
   });

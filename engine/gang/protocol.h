@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "gang/roster.h"
+#include "net/handshake.h"
 
 namespace stoker::gang {
 
@@ -59,6 +60,10 @@ enum class Kind : uint16_t {
 inline constexpr size_t kMaxBody = 2 << 20;
 /// Bytes of the result in one result_chunk, of a state in one state_chunk, and of weights or a state in one piece.
 inline constexpr size_t kChunk = 1 << 20;
+
+inline net::Purpose control_purpose(bool encrypted) {
+  return {.kind = net::Purpose::Kind::control, .encrypted = encrypted};
+}
 
 /// First message of a worker, after the handshake.
 struct Hello {
@@ -146,7 +151,7 @@ struct Announced {
 /// Coordinator to all members of a new generation, once every shard's rows are there and no one is at work any more.
 struct Start {
   static constexpr Kind kKind = Kind::start;
-  Roster roster;                   // on the wire without rank and secret, which WorkerLink fills in
+  Roster roster;                   // on the wire without rank, secret and encrypted, which WorkerLink fills in
   uint64_t commit = 0;             // newest that a member told of; 0: the training begins
   Held held;                       // for those on the coordinator's host
   Kept kept;                       // that the coordinator has, for the first rank where no member has a state

@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "net/frame.h"
+
 namespace stoker::gang {
 namespace {
 
@@ -16,6 +18,13 @@ void expect_round_trip(const Message& message) {
   Bytes longer = bytes;
   longer.push_back(std::byte{0});
   EXPECT_THROW(Message::decode(longer), Error) << "too long";
+}
+
+Bytes bytes_of(const std::string& hex) {
+  Bytes bytes;
+  for (size_t i = 0; i < hex.size(); i += 2)
+    bytes.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return bytes;
 }
 
 Hello hello() {
@@ -145,6 +154,37 @@ TEST(Protocol, RandomBytesEndInAnErrorOrAMessage) {
 TEST(Protocol, DigestTellsWeightsFromHistory) {
   EXPECT_NE(result_digest(as_bytes("a"), "b"), result_digest(as_bytes("b"), "a"));
   EXPECT_NE(result_digest({}, "a"), result_digest(as_bytes("a"), ""));
+}
+
+/// Of docs/formats/gang.md; tests/test_gang_binding.py makes the keys by Python's own means.
+TEST(Protocol, FramesAreThoseOfTheFormatsPage) {
+  net::Seal worker(net::Seal::Way::out, bytes_of("33609ee43df3c633991959b5beff722e21f52038189840b9e707cface6bd2cb7"),
+                   false);
+  net::Seal coordinator(net::Seal::Way::out,
+                        bytes_of("3244067bf6dde623d7cc36953d9d641fe8eb339513709db724c9b6a34f628868"), false);
+  const auto sealed = [](net::Seal& seal, const auto& message, uint64_t generation) {
+    Bytes frame = net::encode_frame(static_cast<uint16_t>(message.kKind), generation, message.encode(), kMaxBody);
+    net::seal_frame(seal, frame);
+    return frame;
+  };
+  const Hello hello{.partition = 1,
+                    .attempt = 42,
+                    .host = "10.0.0.7",
+                    .pid = 4242,
+                    .peer_port = 40001,
+                    .unix_name = "s7",
+                    .torch_version = "2.13.0",
+                    .isa = 2};
+  EXPECT_EQ(sealed(worker, hello, 0),
+            bytes_of("53544603010000004400000000000000000000001371854c23189101a0083233127d2289010000002a00000000000000"
+                     "00000000000000000800000031302e302e302e379210000000000000419c000002000000733706000000322e31332e30"
+                     "02000000ffffffff774a57eacf4c82f51406e2081c19fa23"));
+  EXPECT_EQ(sealed(coordinator, Admission{Admission::Verdict::go, "", 5}, 0),
+            bytes_of("5354460302000000110000000000000000000000648ee6b788ef29c5a5db8e6cc659c97d000000000000000000000014"
+                     "40ffffffffad144b39ed6299ae0d9c96832cfb11af"));
+  EXPECT_EQ(sealed(worker, Failed{ErrorKind::user, "no rows"}, 1),
+            bytes_of("535446030d0000000c0000000100000000000000bdf738955bd9c101f66c23cb509228d800070000006e6f20726f7773"
+                     "e02098d96feb2cbe703ca52216fcee44"));
 }
 
 }  // namespace stoker::gang

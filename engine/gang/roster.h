@@ -24,6 +24,7 @@ struct Roster {
   int rank = 0;  // mine
   std::vector<RosterEntry> members;
   Bytes secret;            // of the fit; authenticates every peer connection
+  bool encrypted = false;  // what goes between hosts
   bool force_tcp = false;  // tests: treat every rank as a host of its own
   int socket_buffer = 0;   // tests: bytes of each TCP connection's kernel buffers
 };

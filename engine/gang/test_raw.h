@@ -16,10 +16,15 @@ class Raw {
  public:
   explicit Raw(const Fit& fit) : fd_(net::connect_tcp("127.0.0.1", fit.coordinator->port(), in(5))) {}
   Raw(net::Fd fd) : fd_(std::move(fd)) {}
+  void prove(net::Role role, ByteView secret) {
+    auto [out, in_] = net::handshake_blocking(fd_.get(), role, secret, control_purpose(false), in(5));
+    seal_.emplace(std::move(out));
+    reader_.emplace(kMaxBody, std::move(in_));
+  }
   /// One that knows the secret.
   static Raw insider(const Fit& fit) {
     Raw raw(fit);
-    net::handshake_blocking(raw.fd_.get(), net::Role::connector, fit.options.secret, in(5));
+    raw.prove(net::Role::connector, fit.options.secret);
     return raw;
   }
   /// An insider that has said hello.
@@ -41,18 +46,22 @@ class Raw {
     net::read_exact(fd_.get(), bytes, in(5));
     return bytes;
   }
+  /// As the link's next frame, where there is a link.
+  Bytes sealed(Bytes frame) {
+    if (seal_) net::seal_frame(*seal_, frame);
+    return frame;
+  }
   void say(Kind kind, ByteView body, uint64_t generation = 0) {
-    write(net::encode_frame(static_cast<uint16_t>(kind), generation, body, 64 << 20));
+    write(sealed(net::encode_frame(static_cast<uint16_t>(kind), generation, body, 64 << 20)));
   }
   template <typename Message>
   requires requires { Message::kKind; }
   void say(const Message& message, uint64_t generation = 0) { say(Message::kKind, message.encode(), generation); }
   /// The next frame that is no ping.
   net::Frame hear() {
-    net::FrameReader reader(kMaxBody);
     std::optional<net::Frame> frame;
     while (!frame || static_cast<Kind>(frame->kind) == Kind::ping) {
-      reader.feed(read(1), [&](net::Frame f) { frame = std::move(f); });
+      reader_->feed(read(1), [&](net::Frame f) { frame = std::move(f); });
     }
     return *frame;
   }
@@ -68,6 +77,8 @@ class Raw {
 
  private:
   net::Fd fd_;
+  std::optional<net::Seal> seal_;
+  std::optional<net::FrameReader> reader_;
 };
 
 }  // namespace stoker::gang

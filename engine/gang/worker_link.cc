@@ -30,20 +30,25 @@ constexpr auto kRetry = std::chrono::milliseconds(200);
 constexpr auto kOwnAbsence = std::chrono::milliseconds(500);
 constexpr size_t kMaxText = 64 << 10;
 
+struct Connected {
+  net::Fd fd;
+  net::Seals seals;
+};
+
 /// Sets `answered` once the other end has said something, which another try would not make better.
-net::Fd connect_and_prove(const LinkOptions& options, TimePoint deadline, bool& answered) {
+Connected connect_and_prove(const LinkOptions& options, TimePoint deadline, bool& answered) {
   net::Fd fd = net::connect_tcp(options.host, options.port, deadline);
-  net::Handshake handshake(net::Role::connector, options.secret);
+  net::Handshake handshake(net::Role::connector, options.secret, control_purpose(options.encrypt));
   net::write_all(fd.get(), handshake.opening(), deadline);
   Bytes answer(handshake.wants());
   net::read_exact(fd.get(), answer, deadline);
   answered = true;
   net::write_all(fd.get(), handshake.receive(answer), deadline);
-  return fd;
+  return {std::move(fd), handshake.seals()};
 }
 
 /// A driver that is restarting its network, a name that is not known yet, a full lobby: they pass.
-net::Fd dial(const LinkOptions& options) {
+Connected dial(const LinkOptions& options) {
   const auto deadline = Clock::now() + from_seconds(options.timeout);
   for (bool answered = false;;) {
     try {
@@ -61,7 +66,7 @@ net::Fd dial(const LinkOptions& options) {
 // One mutex guards everything that is no atomic. The loop's handler calls take it too, and sending only leaves work
 // with the loop, so neither waits for the other while it is held. The callback is called without it.
 struct WorkerLink::Impl : net::LoopHandler {
-  Impl(net::Fd fd, Bytes secret, const Hello& hello);
+  Impl(Line line, const Hello& hello);
   void close();
 
   void received(ConnectionId, Frame frame) override;
@@ -91,6 +96,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   void wait(Ready ready, bool of_generation = false);
 
   const Bytes secret;
+  const bool encrypts;
   const Hello hello;
   pulse::Pulse pulse;
   std::atomic<int64_t> step{-1};
@@ -121,10 +127,11 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
 
-WorkerLink::Impl::Impl(net::Fd fd, Bytes secret, const Hello& hello) : secret(std::move(secret)), hello(hello) {
+WorkerLink::Impl::Impl(Line line, const Hello& hello)
+    : secret(std::move(line.secret_)), encrypts(line.encrypts_), hello(hello) {
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
   loop = std::make_unique<net::IoLoop>(net::LoopOptions{.secret = {}, .max_body = kMaxBody}, *this);
-  connection = loop->adopt(std::move(fd));
+  connection = loop->adopt(std::move(line.fd_), std::move(line.seals_));
   loop->send(connection, static_cast<uint16_t>(Kind::hello), 0, hello.encode());
 }
 
@@ -217,6 +224,7 @@ void WorkerLink::Impl::take_start(const Frame& frame) {
   if (me == members.end()) fail_world("the coordinator started a generation without this worker");
   start->roster.rank = me->rank;
   start->roster.secret = secret;
+  start->roster.encrypted = encrypts;
   generation = frame.generation;
   halt_reason.reset();
   state_wanted = false;
@@ -339,10 +347,13 @@ Bytes WorkerLink::Impl::take_piece() {
   return piece;
 }
 
-Line::Line(const LinkOptions& options) : fd_(dial(options)), secret_(options.secret) {}
+Line::Line(const LinkOptions& options) : secret_(options.secret), encrypts_(options.encrypt) {
+  auto [fd, seals] = dial(options);
+  fd_ = std::move(fd);
+  seals_ = std::move(seals);
+}
 
-WorkerLink::WorkerLink(Line line, Hello hello)
-    : impl_(std::make_unique<Impl>(std::move(line.fd_), std::move(line.secret_), hello)) {}
+WorkerLink::WorkerLink(Line line, Hello hello) : impl_(std::make_unique<Impl>(std::move(line), hello)) {}
 WorkerLink::~WorkerLink() { close(); }
 
 void WorkerLink::close() { impl_->close(); }

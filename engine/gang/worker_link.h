@@ -9,6 +9,7 @@
 
 #include "base/pulse.h"
 #include "gang/protocol.h"
+#include "net/handshake.h"
 #include "net/socket.h"
 
 namespace stoker::gang {
@@ -17,7 +18,8 @@ struct LinkOptions {
   std::string host;  // of the coordinator
   int port = 0;
   Bytes secret;
-  double timeout = 20;  // seconds to connect and shake hands
+  double timeout = 20;   // seconds to connect and shake hands
+  bool encrypt = false;  // this link and those to peers on other hosts, as the coordinator does
 };
 
 /// A connection to the coordinator that is proven, before a word was said on it. One thread.
@@ -32,7 +34,9 @@ class Line {
  private:
   friend class WorkerLink;
   net::Fd fd_;
+  net::Seals seals_;
   Bytes secret_;
+  bool encrypts_;
 };
 
 class WorkerLink {

@@ -3,6 +3,8 @@
 #include <array>
 #include <cerrno>
 
+#include "base/fault.h"
+
 namespace stoker::net {
 namespace {
 
@@ -28,10 +30,12 @@ void Connection::read(const std::function<void(Frame)>& take) {
   }
 }
 
-void Connection::push(Bytes bytes) {
-  if (bytes.empty()) return;
-  queued_ += bytes.size();
-  out_.push_back(std::move(bytes));
+void Connection::push(Bytes frame) {
+  seal_frame(seal_, frame);
+  fault::frame("link", frame);
+  if (frame.empty()) return;
+  queued_ += frame.size();
+  out_.push_back(std::move(frame));
 }
 
 void Connection::flush() {

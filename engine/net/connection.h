@@ -13,7 +13,8 @@ namespace stoker::net {
 
 class Connection {
  public:
-  Connection(Fd fd, size_t max_body) : fd_(std::move(fd)), reader_(max_body) {}
+  Connection(Fd fd, Seals seals, size_t max_body)
+      : fd_(std::move(fd)), seal_(std::move(seals.out)), reader_(max_body, std::move(seals.in)) {}
 
   int fd() const { return fd_.get(); }
   size_t queued() const { return queued_; }
@@ -23,7 +24,8 @@ class Connection {
   void read(const std::function<void(Frame)>& take);
   /// Sends as much as the kernel takes. Throws Error(world) when the connection is broken.
   void flush();
-  void push(Bytes bytes);
+  /// Seals and queues an encoded frame.
+  void push(Bytes frame);
 
   bool closing = false;  // ends as soon as the queue is empty
   TimePoint since;       // it began to close
@@ -33,6 +35,7 @@ class Connection {
   size_t receive(std::span<std::byte> into);  // 0: nothing there yet
 
   Fd fd_;
+  Seal seal_;
   FrameReader reader_;
   std::deque<Bytes> out_;
   size_t sent_ = 0;    // bytes of out_.front() that have gone

@@ -3,32 +3,34 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/fault.h"
-#include "base/hash.h"
-
 namespace stoker::net {
 namespace {
 
-constexpr uint32_t kMagic = 'S' | 'T' << 8 | 'F' << 16 | 2 << 24;
-constexpr size_t kChecked = kFrameHeader - sizeof(uint64_t);
+constexpr uint32_t kMagic = 'S' | 'T' << 8 | 'F' << 16 | 3 << 24;
+constexpr size_t kNumbers = kFrameHeader - kTagBytes;
 
-uint64_t check_of(ByteView header, ByteView body) { return checksum(header.first(kChecked), checksum(body)); }
-
-Bytes header_of(uint16_t kind, uint64_t generation, ByteView body) {
-  Encoder out;
-  out.put(kMagic).put(kind).put(uint16_t{0});
-  out.put(static_cast<uint32_t>(body.size())).put(generation);
-  return out.put(check_of(out.view(), body)).take();
-}
+/// With its tag.
+size_t sealed_size(size_t body) { return body == 0 ? 0 : body + kTagBytes; }
 
 }  // namespace
 
 Bytes encode_frame(uint16_t kind, uint64_t generation, ByteView body, size_t max_body) {
   if (body.size() > max_body) fail_bug("message of ", body.size(), " bytes; at most ", max_body, " fit a frame");
-  Bytes bytes = header_of(kind, generation, body);
-  bytes.insert(bytes.end(), body.begin(), body.end());
-  fault::frame("link", bytes);
+  Bytes bytes(kFrameHeader + sealed_size(body.size()));
+  std::byte* to = bytes.data();
+  const auto put = [&to](auto number) { to = std::ranges::copy(std::as_bytes(std::span(&number, 1)), to).out; };
+  put(kMagic), put(kind), put(uint16_t{0}), put(static_cast<uint32_t>(body.size())), put(generation);
+  std::ranges::copy(body, bytes.begin() + kFrameHeader);
   return bytes;
+}
+
+void seal_frame(Seal& seal, Bytes& frame) {
+  const auto bytes = std::span(frame);
+  std::ranges::copy(seal.tag_of(bytes.first(kNumbers)), frame.begin() + kNumbers);
+  if (frame.size() == kFrameHeader) return;
+  seal.begin();
+  seal.pass(bytes.subspan(kFrameHeader, bytes.size() - kFrameHeader - kTagBytes));
+  std::ranges::copy(seal.tag(), frame.end() - kTagBytes);
 }
 
 size_t FrameReader::missing() const {
@@ -36,14 +38,28 @@ size_t FrameReader::missing() const {
 }
 
 void FrameReader::read_header() {
-  Decoder in(ByteView(pending_).first(kFrameHeader));
+  const ByteView header = pending_;
+  Decoder in(header.first(kNumbers));
   if (in.get<uint32_t>() != kMagic) fail_world("a frame with a wrong magic or version");
   frame_.kind = in.get<uint16_t>();
   if (in.get<uint16_t>() != 0) fail_world("a frame whose reserved field is not zero");
-  length_ = in.get<uint32_t>();
+  const size_t body = in.get<uint32_t>();
   frame_.generation = in.get<uint64_t>();
-  check_ = in.get<uint64_t>();
-  if (length_ > max_body_) fail_world("a frame of ", length_, " bytes; at most ", max_body_, " are allowed");
+  if (!seal_.fits(header.first(kNumbers), header.subspan(kNumbers)))
+    fail_world("a frame is not what the other side sent next: its header was spoilt, moved or forged");
+  if (body > max_body_) fail_world("a frame of ", body, " bytes; at most ", max_body_, " are allowed");
+  length_ = sealed_size(body);
+}
+
+void FrameReader::read_body() {
+  frame_.body.assign(pending_.begin() + kFrameHeader, pending_.end());
+  if (frame_.body.empty()) return;
+  const size_t size = frame_.body.size() - kTagBytes;
+  seal_.begin();
+  seal_.pass(std::span(frame_.body).first(size));
+  if (!seal_.fits(ByteView(frame_.body).subspan(size)))
+    fail_world("a frame of kind ", frame_.kind, " is not what the other side sent: it was spoilt or forged");
+  frame_.body.resize(size);
 }
 
 void FrameReader::feed(ByteView bytes, const std::function<void(Frame)>& take) {
@@ -53,8 +69,7 @@ void FrameReader::feed(ByteView bytes, const std::function<void(Frame)>& take) {
     bytes = bytes.subspan(n);
     if (pending_.size() == kFrameHeader) read_header();
     if (pending_.size() < kFrameHeader || missing() > 0) continue;
-    frame_.body.assign(pending_.begin() + kFrameHeader, pending_.end());
-    if (check_of(pending_, frame_.body) != check_) fail_world("a frame arrived damaged, kind ", frame_.kind);
+    read_body();
     pending_.clear();
     take(std::exchange(frame_, {}));
   }

@@ -4,8 +4,6 @@
 
 #include <random>
 
-#include "base/hash.h"
-
 namespace stoker::net {
 namespace {
 
@@ -15,57 +13,70 @@ Bytes body_of(size_t size) {
   return body;
 }
 
-std::vector<Frame> read(ByteView stream, size_t step, size_t max_body = 1000) {
-  FrameReader reader(max_body);
-  std::vector<Frame> frames;
-  for (size_t at = 0; at < stream.size(); at += step) {
-    reader.feed(stream.subspan(at, std::min(step, stream.size() - at)),
-                [&](Frame f) { frames.push_back(std::move(f)); });
-  }
-  EXPECT_FALSE(reader.inside_frame());
-  return frames;
+Bytes joined(const std::vector<Bytes>& parts) {
+  Bytes all;
+  for (const Bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
 }
+
+/// One direction of a link.
+struct Line {
+  explicit Line(bool encrypts = false, size_t max_body = 1000)
+      : out(Seal::Way::out, Bytes(32), encrypts), reader(max_body, Seal(Seal::Way::in, Bytes(32), encrypts)) {}
+  Bytes sealed(uint16_t kind, ByteView body) {
+    Bytes frame = encode_frame(kind, kind + 7, body, 2000);
+    seal_frame(out, frame);
+    return frame;
+  }
+  std::vector<Frame> read(ByteView stream, size_t step) {
+    std::vector<Frame> frames;
+    for (size_t at = 0; at < stream.size(); at += step)
+      reader.feed(stream.subspan(at, std::min(step, stream.size() - at)),
+                  [&](Frame f) { frames.push_back(std::move(f)); });
+    return frames;
+  }
+  /// What it says to this stream: how many frames it took, and why no more.
+  std::string answer(ByteView stream) {
+    size_t taken = 0;
+    std::string why = reader.inside_frame() ? "inside a frame" : "all";
+    try {
+      reader.feed(stream, [&](const Frame&) { ++taken; });
+      why = reader.inside_frame() ? "cut" : "all";
+    } catch (const Error& error) {
+      why = error.what();
+    }
+    return cat(taken, ", ", why);
+  }
+  Seal out;
+  FrameReader reader;
+};
+
+const std::string kWrongHeader = "a frame is not what the other side sent next: its header was spoilt, moved or forged";
+const std::string kWrongBody = "a frame of kind 1 is not what the other side sent: it was spoilt or forged";
 
 }  // namespace
 
 TEST(Frame, ComesWholeHoweverTheStreamIsCut) {
-  Bytes stream;
-  for (const size_t size : {0, 1, 999, 1000, 0}) {
-    const Bytes frame = encode_frame(static_cast<uint16_t>(size), size + 7, body_of(size), 1000);
-    stream.insert(stream.end(), frame.begin(), frame.end());
-  }
-  for (const size_t step : {size_t{1}, size_t{7}, kFrameHeader, size_t{1019}, stream.size()}) {
-    const auto frames = read(stream, step);
-    ASSERT_EQ(frames.size(), 5u) << step;
-    for (const Frame& frame : frames) {
-      EXPECT_EQ(frame.body, body_of(frame.kind)) << step;
-      EXPECT_EQ(frame.generation, frame.kind + 7u);
+  for (const bool encrypts : {false, true})
+    for (const size_t step : {size_t{1}, size_t{7}, kFrameHeader, size_t{1019}, size_t{1} << 20}) {
+      Line line(encrypts);
+      std::vector<Bytes> sent;
+      for (const size_t size : {0, 1, 999, 1000, 0}) sent.push_back(line.sealed(size, body_of(size)));
+      const auto frames = line.read(joined(sent), step);
+      ASSERT_EQ(frames.size(), 5u) << step;
+      EXPECT_FALSE(line.reader.inside_frame());
+      for (const Frame& frame : frames) {
+        EXPECT_EQ(frame.body, body_of(frame.kind)) << step;
+        EXPECT_EQ(frame.generation, frame.kind + 7u);
+      }
     }
-  }
-}
-
-TEST(Frame, BytesAreThoseOfTheDocument) {
-  const Bytes frame = encode_frame(7, 2, as_bytes("hi"), 1000);
-  const std::string expected("STF\x02\x07\x00\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00", 20);
-  EXPECT_EQ(to_string(ByteView(frame).first(20)), expected);
-  const Bytes check = Encoder().put(checksum(as_bytes(expected), checksum(as_bytes("hi")))).take();
-  EXPECT_EQ(to_string(ByteView(frame).subspan(20)), to_string(check) + "hi");
 }
 
 TEST(Frame, TooLargeIsRefusedAtBothEnds) {
   EXPECT_THROW(encode_frame(1, 1, body_of(1001), 1000), Error);
-  const Bytes large = encode_frame(1, 1, body_of(1001), 2000);
-  FrameReader reader(1000);
-  EXPECT_THROW(reader.feed(ByteView(large).first(kFrameHeader), [](Frame) { FAIL(); }), Error);
-}
-
-TEST(Frame, EachWrongByteOfTheMagicIsRefused) {
-  for (const size_t at : {0, 1, 2, 3, 6, 7}) {
-    Bytes frame = encode_frame(1, 1, {}, 1000);
-    frame[at] ^= std::byte{0x40};
-    FrameReader reader(1000);
-    EXPECT_THROW(reader.feed(frame, [](Frame) { FAIL(); }), Error) << at;
-  }
+  Line line;
+  const Bytes large = line.sealed(1, body_of(1001));
+  EXPECT_EQ(line.answer(ByteView(large).first(kFrameHeader)), "0, a frame of 1001 bytes; at most 1000 are allowed");
 }
 
 TEST(Frame, RandomBytesNeverMakeAFrame) {
@@ -73,34 +84,44 @@ TEST(Frame, RandomBytesNeverMakeAFrame) {
   for (int i = 0; i < 200; ++i) {
     Bytes noise(kFrameHeader + i);
     for (auto& byte : noise) byte = static_cast<std::byte>(random());
-    FrameReader reader(1000);
-    EXPECT_THROW(reader.feed(noise, [](Frame) { FAIL(); }), Error);
+    EXPECT_EQ(Line().answer(noise), "0, a frame with a wrong magic or version");
   }
 }
 
-TEST(Frame, EachBitThatIsSpoiltIsSeen) {
-  const Bytes frame = encode_frame(7, 2, body_of(20), 1000);
-  for (size_t bit = 0; bit < 8 * frame.size(); ++bit) {
-    Bytes spoilt = frame;
-    spoilt[bit / 8] ^= std::byte{1} << bit % 8;
-    FrameReader reader(1000);
-    bool refused = false;
-    try {
-      reader.feed(spoilt, [](Frame) { FAIL(); });
-    } catch (const Error&) {
-      refused = true;
+TEST(Frame, EachBitThatIsSpoiltEndsTheStream) {
+  for (const bool encrypts : {false, true}) {
+    const Bytes frame = Line(encrypts).sealed(1, body_of(20));
+    for (size_t bit = 0; bit < 8 * frame.size(); ++bit) {
+      Bytes spoilt = frame;
+      spoilt[bit / 8] ^= std::byte{1} << bit % 8;
+      const std::string answer = Line(encrypts).answer(spoilt);
+      if (bit >= 8 * kFrameHeader) EXPECT_EQ(answer, "0, " + kWrongBody) << bit;
+      if (bit < 8 * kFrameHeader) EXPECT_TRUE(answer.starts_with("0, a frame ")) << bit << answer;
     }
-    EXPECT_TRUE(refused || reader.inside_frame()) << bit;  // a greater length waits for more
   }
+}
+
+TEST(Frame, MovedRepeatedAndLeftOutFramesEndTheStream) {
+  Line line;
+  const Bytes a = line.sealed(1, body_of(5)), b = line.sealed(1, body_of(5)), empty = line.sealed(1, {});
+  EXPECT_EQ(Line().answer(joined({a, b, empty})), "3, all");
+  EXPECT_EQ(Line().answer(joined({b, a})), "0, " + kWrongHeader);
+  EXPECT_EQ(Line().answer(joined({a, a})), "1, " + kWrongHeader);
+  EXPECT_EQ(Line().answer(joined({a, empty})), "1, " + kWrongHeader);
+  const size_t head = kFrameHeader;
+  const Bytes mixed = joined({Bytes(a.begin(), a.begin() + head), Bytes(b.begin() + head, b.end())});
+  EXPECT_EQ(Line().answer(mixed), "0, " + kWrongBody);
+}
+
+TEST(Frame, WhatComesFromAnotherKeyEndsTheStream) {
+  Line line, other;
+  other.out = Seal(Seal::Way::out, Bytes(32, std::byte{1}), false);
+  EXPECT_EQ(line.answer(other.sealed(1, body_of(5))), "0, " + kWrongHeader);
 }
 
 TEST(Frame, CutStreamIsSeen) {
-  const Bytes frame = encode_frame(1, 1, body_of(10), 1000);
-  for (size_t n = 1; n < frame.size(); ++n) {
-    FrameReader reader(1000);
-    reader.feed(ByteView(frame).first(n), [](Frame) { FAIL(); });
-    EXPECT_TRUE(reader.inside_frame()) << n;
-  }
+  const Bytes frame = Line().sealed(1, body_of(10));
+  for (size_t n = 1; n < frame.size(); ++n) EXPECT_EQ(Line().answer(ByteView(frame).first(n)), "0, cut") << n;
 }
 
 }  // namespace stoker::net

@@ -1,7 +1,5 @@
 #include "net/handshake.h"
 
-#include <mbedtls/md.h>
-
 #include <algorithm>
 
 #include "net/socket.h"
@@ -9,10 +7,10 @@
 namespace stoker::net {
 namespace {
 
-constexpr std::array<std::byte, 4> kMagic{std::byte{'S'}, std::byte{'T'}, std::byte{'H'}, std::byte{1}};
+constexpr std::array<std::byte, 4> kMagic{std::byte{'S'}, std::byte{'T'}, std::byte{'H'}, std::byte{2}};
 constexpr size_t kNonce = 32;
 constexpr size_t kProof = 32;
-constexpr size_t kHello = kMagic.size() + kNonce;
+constexpr size_t kHello = kMagic.size() + kPurposeBytes + kNonce;
 constexpr size_t kAnswer = kHello + kProof;
 
 Bytes joined(std::initializer_list<ByteView> parts) {
@@ -27,24 +25,48 @@ void take_magic(ByteView message) {
   }
 }
 
-/// Takes the same time wherever the difference lies.
-bool same(ByteView a, ByteView b) {
-  unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) difference |= std::to_integer<unsigned>(a[i] ^ b[i]);
-  return difference == 0;
+/// Of an encoded purpose, before it is proven.
+Purpose read_purpose(ByteView bytes) {
+  Decoder in(bytes);
+  Purpose purpose;
+  purpose.kind = in.get<Purpose::Kind>();
+  purpose.encrypted = in.get<uint8_t>() != 0;
+  in.get<uint16_t>();
+  purpose.generation = in.get<uint64_t>();
+  purpose.from = in.get<uint32_t>();
+  purpose.to = in.get<uint32_t>();
+  return purpose;
 }
 
-const unsigned char* raw(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+/// Only for better words than "does not know the secret": the proof is over the whole purpose.
+void check_same(const Purpose& mine, const Purpose& theirs) {
+  if (mine.encrypted != theirs.encrypted)
+    fail_world("handshake: one side wants to encrypt and the other does not (spark.stoker.network.encrypt)");
+  if (mine != theirs) fail_world("handshake: the other side means a link for something else");
+}
+
+std::string_view name(Role role) { return role == Role::connector ? "connector" : "listener"; }
 
 }  // namespace
 
-Handshake::Handshake(Role role, ByteView secret)
-    : role_(role), secret_(secret.begin(), secret.end()), wants_(role == Role::listener ? kHello : kAnswer) {
+Bytes encode(const Purpose& p) {
+  Encoder out;
+  out.put(p.kind).put(static_cast<uint8_t>(p.encrypted)).put(uint16_t{0});
+  return out.put(p.generation).put(p.from).put(p.to).take();
+}
+
+Handshake::Handshake(Role role, ByteView secret, const Purpose& purpose)
+    : role_(role),
+      secret_(secret.begin(), secret.end()),
+      purpose_(purpose),
+      wants_(role == Role::listener ? kHello : kAnswer) {
   if (secret.empty()) fail_bug("handshake: the secret is empty");
   fill_random(mine_);
 }
 
-Bytes Handshake::opening() const { return role_ == Role::connector ? joined({kMagic, mine_}) : Bytes{}; }
+Bytes Handshake::opening() const {
+  return role_ == Role::connector ? joined({kMagic, encode(purpose_), mine_}) : Bytes{};
+}
 
 Bytes Handshake::receive(ByteView message) {
   STOKER_CHECK(!proven() && message.size() == wants_);
@@ -52,16 +74,22 @@ Bytes Handshake::receive(ByteView message) {
   return wants_ == kHello ? receive_hello(message) : receive_proof(message);
 }
 
+/// One that means another link is answered too, so that it hears why it is none: its proof would not fit.
 Bytes Handshake::receive_hello(ByteView message) {
   take_magic(message);
-  std::ranges::copy(message.subspan(kMagic.size()), theirs_.begin());
+  const Purpose theirs = read_purpose(message.subspan(kMagic.size(), kPurposeBytes));
+  purpose_.generation = theirs.generation;
+  purpose_.from = theirs.from;
+  purpose_.to = theirs.to;
+  std::ranges::copy(message.last(kNonce), theirs_.begin());
   wants_ = kProof;
-  return joined({kMagic, mine_, prove(Role::listener)});
+  return joined({kMagic, encode(purpose_), mine_, prove(Role::listener)});
 }
 
 Bytes Handshake::receive_answer(ByteView message) {
   take_magic(message);
-  std::ranges::copy(message.subspan(kMagic.size(), kNonce), theirs_.begin());
+  check_same(purpose_, read_purpose(message.subspan(kMagic.size(), kPurposeBytes)));
+  std::ranges::copy(message.subspan(kHello - kNonce, kNonce), theirs_.begin());
   check(Role::listener, message.subspan(kHello));
   return joined({prove(Role::connector)});
 }
@@ -71,31 +99,42 @@ Bytes Handshake::receive_proof(ByteView message) {
   return {};
 }
 
+/// The connector's, then the listener's.
+Bytes Handshake::nonces() const {
+  return role_ == Role::connector ? joined({mine_, theirs_}) : joined({theirs_, mine_});
+}
+
 Handshake::Nonce Handshake::prove(Role role) const {
-  const bool connector = role_ == Role::connector;
-  const Bytes text =
-      joined({as_bytes(role == Role::connector ? "stoker handshake 1 connector" : "stoker handshake 1 listener"),
-              connector ? mine_ : theirs_, connector ? theirs_ : mine_});
-  Nonce proof;
-  const int code = mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), raw(secret_), secret_.size(),
-                                   raw(text), text.size(), reinterpret_cast<unsigned char*>(proof.data()));
-  if (code != 0) fail_bug("handshake: HMAC failed with code ", code);
-  return proof;
+  const std::string text = cat("stoker handshake 2 ", name(role));
+  return crypto::hmac_sha256(secret_, joined({as_bytes(text), encode(purpose_), nonces()}));
 }
 
 void Handshake::check(Role role, ByteView proof) {
-  if (!same(prove(role), proof)) fail_world("handshake: the other side does not know this fit's secret");
+  if (!crypto::same(prove(role), proof)) fail_world("handshake: the other side does not know this fit's secret");
   wants_ = 0;
 }
 
-void handshake_blocking(int fd, Role role, ByteView secret, TimePoint deadline) {
-  Handshake handshake(role, secret);
+Seal Handshake::seal(Seal::Way way, Role sender) const {
+  const std::string text = cat("stoker frames 3 ", name(sender));
+  const auto key = crypto::hkdf_sha256(secret_, nonces(), joined({as_bytes(text), encode(purpose_)}));
+  return {way, key, purpose_.encrypted};
+}
+
+Seals Handshake::seals() const {
+  STOKER_CHECK(proven());
+  const Role other = role_ == Role::connector ? Role::listener : Role::connector;
+  return {seal(Seal::Way::out, role_), seal(Seal::Way::in, other)};
+}
+
+Seals handshake_blocking(int fd, Role role, ByteView secret, const Purpose& purpose, TimePoint deadline) {
+  Handshake handshake(role, secret, purpose);
   write_all(fd, handshake.opening(), deadline);
   while (!handshake.proven()) {
     Bytes message(handshake.wants());
     read_exact(fd, message, deadline);
     write_all(fd, handshake.receive(message), deadline);
   }
+  return handshake.seals();
 }
 
 }  // namespace stoker::net

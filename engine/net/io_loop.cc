@@ -163,8 +163,10 @@ void IoLoop::Impl::guarded(ConnectionId id, const std::function<void(Connection&
 }
 
 void IoLoop::Impl::open_lobby() {
-  const LobbyOptions lobby_options{
-      .secret = options.secret, .words = 0, .time = options.stranger_time, .most = options.max_strangers};
+  const LobbyOptions lobby_options{.secret = options.secret,
+                                   .purpose = options.purpose,
+                                   .time = options.stranger_time,
+                                   .most = options.max_strangers};
   lobby = std::make_unique<Lobby>(lobby_options, std::vector{listener.get()});
   watch(EPOLL_CTL_ADD, lobby->fd(), EPOLLIN, kLobby);
 }
@@ -172,7 +174,7 @@ void IoLoop::Impl::open_lobby() {
 void IoLoop::Impl::let_in(TimePoint now) try {
   for (Guest& guest : lobby->look(now)) {
     const ConnectionId id = next_id++;
-    add(id, Connection(std::move(guest.fd), options.max_body));
+    add(id, Connection(std::move(guest.fd), std::move(guest.seals), options.max_body));
     guarded(id, [&](Connection&) { handler.opened(id); });
   }
 } catch (const std::exception&) {  // such as lack of memory: those guests are gone, the others may come
@@ -272,11 +274,13 @@ IoLoop::IoLoop(LoopOptions options, LoopHandler& handler, Fd listener)
     : impl_(std::make_unique<Impl>(std::move(options), handler, std::move(listener))) {}
 IoLoop::~IoLoop() = default;
 
-ConnectionId IoLoop::adopt(Fd connection) {
+ConnectionId IoLoop::adopt(Fd connection, Seals seals) {
   const ConnectionId id = impl_->next_id++;
-  impl_->post([impl = impl_.get(), id, fd = std::make_shared<Fd>(std::move(connection))] {
+  const size_t max_body = impl_->options.max_body;
+  auto adopted = std::make_shared<Connection>(std::move(connection), std::move(seals), max_body);
+  impl_->post([impl = impl_.get(), id, adopted] {
     try {
-      impl->add(id, Connection(std::move(*fd), impl->options.max_body));
+      impl->add(id, std::move(*adopted));
     } catch (const std::exception& error) {
       impl->handler.closed(id, error.what());
     }

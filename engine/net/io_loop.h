@@ -10,6 +10,7 @@
 #include <string>
 
 #include "net/frame.h"
+#include "net/handshake.h"
 #include "net/socket.h"
 
 namespace stoker::net {
@@ -31,6 +32,7 @@ class LoopHandler {
 
 struct LoopOptions {
   Bytes secret;
+  Purpose purpose = {};         // of the connections to its listener
   size_t max_body = 2 << 20;    // bytes of a frame's body, both ways
   size_t max_queue = 64 << 20;  // bytes that may wait to be sent; a peer that reads no more is dropped
   Duration stranger_time = std::chrono::seconds(5);  // a closing connection may take as long
@@ -46,7 +48,7 @@ class IoLoop {
   ~IoLoop();
 
   /// Takes over a connection that has proven the secret already. opened() is not called for it.
-  ConnectionId adopt(Fd connection);
+  ConnectionId adopt(Fd connection, Seals seals);
   /// Queues a frame. Unknown ids are ignored: the connection has gone. Throws Error(bug) for an oversized body.
   void send(ConnectionId id, uint16_t kind, uint64_t generation, ByteView body);
   /// Closes once what is queued has been sent.

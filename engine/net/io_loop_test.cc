@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <new>
+#include <optional>
 
 #include "net/handshake.h"
 
@@ -17,6 +18,23 @@ namespace {
 const Bytes kSecret(32, std::byte{7});
 
 TimePoint in(double s) { return Clock::now() + from_seconds(s); }
+
+/// A member's end of a connection.
+struct Member {
+  explicit Member(Fd connected) : fd(std::move(connected)) {
+    Seals seals = handshake_blocking(fd.get(), Role::connector, kSecret, {}, in(5));
+    seal = std::move(seals.out);
+    reader.emplace(8 << 20, std::move(seals.in));
+  }
+  Bytes sealed(uint16_t kind, ByteView body) {
+    Bytes frame = encode_frame(kind, 3, body, 8 << 20);
+    seal_frame(seal, frame);
+    return frame;
+  }
+  Fd fd;
+  Seal seal;
+  std::optional<FrameReader> reader;
+};
 
 /// Writes down what the loop tells; answers kind k with kind k + 1 and the same body.
 class Echo : public LoopHandler {
@@ -68,27 +86,23 @@ class Service {
     echo.loop = loop.get();
   }
   Fd stranger() const { return connect_tcp("127.0.0.1", port, in(5)); }
-  Fd peer() const {
-    Fd fd = stranger();
-    handshake_blocking(fd.get(), Role::connector, kSecret, in(5));
-    return fd;
-  }
+  Member peer() const { return Member(stranger()); }
 
   int port;
   Echo echo;
   std::unique_ptr<IoLoop> loop;
 };
 
-void send(const Fd& fd, uint16_t kind, ByteView body) {
-  write_all(fd.get(), encode_frame(kind, 3, body, 8 << 20), in(5));
+void send(Member& member, uint16_t kind, ByteView body) {
+  write_all(member.fd.get(), member.sealed(kind, body), in(5));
 }
 
-Frame receive(const Fd& fd, size_t body) {
-  Bytes bytes(kFrameHeader + body);
-  read_exact(fd.get(), bytes, in(5));
-  Frame frame;
-  FrameReader(8 << 20).feed(bytes, [&](Frame f) { frame = std::move(f); });
-  return frame;
+Frame receive(Member& member, size_t body) {
+  Bytes bytes(kFrameHeader + (body == 0 ? 0 : body + kTagBytes));
+  read_exact(member.fd.get(), bytes, in(5));
+  std::optional<Frame> frame;
+  member.reader->feed(bytes, [&](Frame f) { frame = std::move(f); });
+  return frame.value();
 }
 
 bool ended(const Fd& fd, double within) {
@@ -105,7 +119,7 @@ bool ended(const Fd& fd, double within) {
 
 TEST(IoLoop, FramesGoThereAndBack) {
   const Service service;
-  const Fd peer = service.peer();
+  Member peer = service.peer();
   for (const size_t size : {0, 1, 100, 1 << 20}) {
     Bytes body(size, std::byte{5});
     send(peer, 10, body);
@@ -146,7 +160,7 @@ TEST(IoLoop, StrangerWhoSaysALittleNowAndThenIsDroppedTheSame) {
 TEST(IoLoop, WrongProofIsDroppedAndNeverOpens) {
   Service service;
   const Fd fd = service.stranger();
-  EXPECT_THROW(handshake_blocking(fd.get(), Role::connector, Bytes(32), in(5)), Error);
+  EXPECT_THROW(handshake_blocking(fd.get(), Role::connector, Bytes(32), {}, in(5)), Error);
   write_all(fd.get(), Bytes(32), in(5));
   EXPECT_TRUE(ended(fd, 5));
   EXPECT_TRUE(service.echo.open.empty());
@@ -159,7 +173,7 @@ TEST(IoLoop, CrowdOfIdleStrangersLocksNobodyOut) {
   const Service service(options);
   std::vector<Fd> idle;
   for (int i = 0; i < 100; ++i) idle.push_back(service.stranger());
-  const Fd peer = service.peer();
+  Member peer = service.peer();
   send(peer, 10, as_bytes("hello"));
   EXPECT_EQ(receive(peer, 5).kind, 11);
   EXPECT_TRUE(ended(idle.front(), 5));
@@ -178,7 +192,7 @@ TEST(IoLoop, StrangersMakeRoomWhenDescriptorsRunOut) {
   while (fillers.empty() || fillers.back()) fillers.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
   EXPECT_EQ(errno, EMFILE);
   fillers[0].reset();  // one descriptor for our end, none for the loop's
-  const Fd peer = service.peer();
+  Member peer = service.peer();
   setrlimit(RLIMIT_NOFILE, &before);
   send(peer, 10, {});
   EXPECT_EQ(receive(peer, 0).kind, 11);
@@ -187,9 +201,9 @@ TEST(IoLoop, StrangersMakeRoomWhenDescriptorsRunOut) {
 
 TEST(IoLoop, WhatTheHandlerThrowsEndsThatConnectionOnly) {
   Service service;
-  const Fd bad = service.peer(), good = service.peer();
+  Member bad = service.peer(), good = service.peer();
   send(bad, 666, {});
-  EXPECT_TRUE(ended(bad, 5));
+  EXPECT_TRUE(ended(bad.fd, 5));
   EXPECT_EQ(service.echo.reason(), "a kind that nobody wants");
   send(good, 10, {});
   EXPECT_EQ(receive(good, 0).kind, 11);
@@ -197,7 +211,7 @@ TEST(IoLoop, WhatTheHandlerThrowsEndsThatConnectionOnly) {
 
 TEST(IoLoop, AHandlerWithoutMemoryAtATickOrAnEndIsToldAgain) {
   Service service;
-  const Fd good = service.peer();
+  Member good = service.peer();
   service.echo.without_memory = 3;
   service.peer();  // and gone
   EXPECT_EQ(service.echo.reason(), "the connection closed");
@@ -207,10 +221,10 @@ TEST(IoLoop, AHandlerWithoutMemoryAtATickOrAnEndIsToldAgain) {
 
 TEST(IoLoop, OversizedFrameEndsThatConnectionOnly) {
   Service service;
-  const Fd bad = service.peer(), good = service.peer();
-  const Bytes large = encode_frame(1, 1, Bytes(3 << 20), 4 << 20);
-  write_all(bad.get(), ByteView(large).first(kFrameHeader), in(5));
-  EXPECT_TRUE(ended(bad, 5));
+  Member bad = service.peer(), good = service.peer();
+  const Bytes large = bad.sealed(1, Bytes(3 << 20));
+  write_all(bad.fd.get(), ByteView(large).first(kFrameHeader), in(5));
+  EXPECT_TRUE(ended(bad.fd, 5));
   EXPECT_EQ(service.echo.reason(), "a frame of 3145728 bytes; at most 2097152 are allowed");
   send(good, 10, {});
   EXPECT_EQ(receive(good, 0).kind, 11);
@@ -218,10 +232,10 @@ TEST(IoLoop, OversizedFrameEndsThatConnectionOnly) {
 
 TEST(IoLoop, EndInTheMiddleOfAFrameIsToldApart) {
   Service service;
-  Fd peer = service.peer();
-  const Bytes frame = encode_frame(1, 1, Bytes(10), 100);
-  write_all(peer.get(), ByteView(frame).first(25), in(5));
-  peer.reset();
+  Member peer = service.peer();
+  const Bytes frame = peer.sealed(1, Bytes(10));
+  write_all(peer.fd.get(), ByteView(frame).first(25), in(5));
+  peer.fd.reset();
   EXPECT_EQ(service.echo.reason(), "the connection closed in the middle of a frame");
 }
 
@@ -229,7 +243,7 @@ TEST(IoLoop, PeerThatDoesNotReadIsDroppedBeforeMemoryFills) {
   LoopOptions options;
   options.max_queue = 4 << 20;
   Service service(options);
-  const Fd deaf = service.peer();
+  Member deaf = service.peer();
   ASSERT_TRUE(service.echo.wait([&] { return !service.echo.open.empty(); }));
   for (int i = 0; i < 40; ++i) service.loop->send(service.echo.open.front(), 1, 1, Bytes(1 << 20));
   EXPECT_EQ(service.echo.reason(), "the other side does not read");
@@ -237,24 +251,24 @@ TEST(IoLoop, PeerThatDoesNotReadIsDroppedBeforeMemoryFills) {
 
 TEST(IoLoop, CloseSendsWhatWasQueued) {
   Service service;
-  const Fd peer = service.peer();
+  Member peer = service.peer();
   ASSERT_TRUE(service.echo.wait([&] { return !service.echo.open.empty(); }));
   const ConnectionId id = service.echo.open.front();
   for (int i = 0; i < 8; ++i) service.loop->send(id, i, 1, Bytes(2 << 20));
   service.loop->close(id);
   for (int i = 0; i < 8; ++i) EXPECT_EQ(receive(peer, 2 << 20).kind, i);
-  EXPECT_TRUE(ended(peer, 5));
+  EXPECT_TRUE(ended(peer.fd, 5));
   EXPECT_TRUE(service.echo.reasons.empty());
 }
 
 TEST(IoLoop, LastWordsBeforeTheLoopEndsAreSent) {
   Service service;
-  const Fd peer = service.peer();
+  Member peer = service.peer();
   ASSERT_TRUE(service.echo.wait([&] { return !service.echo.open.empty(); }));
   service.loop->send(service.echo.open.front(), 9, 1, as_bytes("bye"));
   service.loop.reset();
   EXPECT_EQ(to_string(receive(peer, 3).body), "bye");
-  EXPECT_TRUE(ended(peer, 5));
+  EXPECT_TRUE(ended(peer.fd, 5));
 }
 
 }  // namespace stoker::net

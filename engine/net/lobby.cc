@@ -41,7 +41,8 @@ std::vector<Guest> Lobby::look(TimePoint now) {
     try {
       if (!hear(stranger)) continue;
       watch(EPOLL_CTL_DEL, stranger.fd.get(), 0, id);
-      guests.push_back({std::move(stranger.fd), stranger.listener, std::move(stranger.heard)});
+      const Handshake& handshake = stranger.handshake;
+      guests.push_back({std::move(stranger.fd), stranger.listener, handshake.purpose(), handshake.seals()});
     } catch (const std::exception&) {  // what a stranger says ends its connection, nothing else
     }
     strangers_.erase(found);
@@ -57,7 +58,7 @@ void Lobby::accept(size_t listener, TimePoint now) {
       if (strangers_.size() >= options_.most) strangers_.erase(strangers_.begin());
       const uint64_t id = next_++;
       watch(EPOLL_CTL_ADD, fd.get(), EPOLLIN, id);
-      Handshake handshake(Role::listener, options_.secret);
+      Handshake handshake(Role::listener, options_.secret, options_.purpose);
       strangers_.emplace(id, Stranger{std::move(fd), static_cast<int>(listener), now, std::move(handshake), {}});
     }
   } catch (const std::exception&) {
@@ -75,21 +76,18 @@ void Lobby::make_room(TimePoint now) {
   watch_listeners(false);
 }
 
-size_t Lobby::wanted(const Stranger& stranger) const {
-  return (stranger.handshake.proven() ? options_.words : stranger.handshake.wants()) - stranger.heard.size();
-}
-
-/// Takes what is there. Whether all has been said. Throws Error(world) when it was wrong, or is the connection's end.
-bool Lobby::hear(Stranger& stranger) const {
-  while (size_t left = wanted(stranger)) {
+/// Takes what is there. Whether it has proven itself. Throws Error(world) when what it said was wrong, or is the
+/// connection's end.
+bool Lobby::hear(Stranger& stranger) {
+  while (!stranger.handshake.proven()) {
     std::array<std::byte, 128> buffer;
-    left = std::min(left, buffer.size());
+    const size_t left = std::min(stranger.handshake.wants() - stranger.heard.size(), buffer.size());
     const ssize_t got = recv(stranger.fd.get(), buffer.data(), left, MSG_DONTWAIT);
     if (got == 0) fail_world("the connection closed");
     if (got < 0 && errno != EAGAIN && errno != EINTR) fail_errno("the connection broke");
     if (got < 0) return false;
     stranger.heard.insert(stranger.heard.end(), buffer.begin(), buffer.begin() + got);
-    if (stranger.handshake.proven() || wanted(stranger) > 0) continue;
+    if (stranger.heard.size() < stranger.handshake.wants()) continue;
     const Bytes answer = stranger.handshake.receive(std::exchange(stranger.heard, {}));
     const ssize_t sent = send(stranger.fd.get(), answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent != static_cast<ssize_t>(answer.size())) fail_world("a stranger who does not read");

@@ -1,8 +1,7 @@
 #pragma once
 // Where those wait who have connected and not proven yet that they know the fit's secret: *strangers*. They get the
-// handshake's few bytes (and as many after it as the lobby's owner wants to hear before it knows them), a deadline, and
-// limited room: the oldest is dropped for a new one, so neither idle connections nor those that begin to speak can lock
-// a real peer out. Nothing here blocks. Used by one thread.
+// handshake's few bytes, a deadline, and limited room: the oldest is dropped for a new one, so neither idle connections
+// nor those that begin to speak can lock a real peer out. Nothing here blocks. Used by one thread.
 #include <map>
 #include <vector>
 
@@ -13,7 +12,7 @@ namespace stoker::net {
 
 struct LobbyOptions {
   Bytes secret;
-  size_t words = 0;  // bytes after the proof that belong to it
+  Purpose purpose;  // of those who are wanted
   Duration time = std::chrono::seconds(5);
   size_t most = 256;
 };
@@ -22,7 +21,8 @@ struct LobbyOptions {
 struct Guest {
   Fd fd;
   int listener = 0;  // index of the one that it came by
-  Bytes words;
+  Purpose purpose;
+  Seals seals;
 };
 
 class Lobby {
@@ -40,13 +40,12 @@ class Lobby {
     int listener;
     TimePoint since;
     Handshake handshake;
-    Bytes heard;  // of the handshake's next message, or of the words after it
+    Bytes heard;  // of the handshake's next message
   };
   using Strangers = std::map<uint64_t, Stranger>;  // in the order in which they came
 
   void accept(size_t listener, TimePoint now);
-  bool hear(Stranger& stranger) const;
-  size_t wanted(const Stranger& stranger) const;
+  static bool hear(Stranger& stranger);
   void make_room(TimePoint now);
   void watch(int operation, int fd, uint32_t events, uint64_t id) const;
   void watch_listeners(bool on);

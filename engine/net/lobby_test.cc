@@ -11,8 +11,7 @@ const Bytes kSecret(32, std::byte{7});
 TimePoint in(double s) { return Clock::now() + from_seconds(s); }
 
 struct Place {
-  explicit Place(size_t words = 0, size_t most = 256)
-      : lobby({kSecret, words, std::chrono::seconds(5), most}, {fd.get()}) {}
+  explicit Place(size_t most = 256) : lobby({kSecret, {}, std::chrono::seconds(5), most}, {fd.get()}) {}
   Fd stranger(size_t bytes = 0) const {
     Fd fd = connect_tcp("127.0.0.1", port, in(5));
     write_all(fd.get(), Bytes(bytes, std::byte{'S'}), in(5));
@@ -39,29 +38,29 @@ struct Place {
 /// A member's side, as far as it can speak before it is answered.
 struct Member {
   explicit Member(const Place& place) : fd(place.stranger()) { write_all(fd.get(), handshake.opening(), in(5)); }
-  void prove(ByteView words = {}) {
+  void prove(ByteView more = {}) {
     Bytes message(handshake.wants());
     read_exact(fd.get(), message, in(5));
     write_all(fd.get(), handshake.receive(message), in(5));
-    write_all(fd.get(), words, in(5));
+    write_all(fd.get(), more, in(5));
   }
-  Handshake handshake{Role::connector, kSecret};
+  Handshake handshake{Role::connector, kSecret, {}};
   Fd fd;
 };
 
 }  // namespace
 
-TEST(Lobby, OneWhoProvesItselfIsAGuestWithItsWords) {
-  Place place(5);
+TEST(Lobby, OneWhoProvesItselfIsAGuestAndWhatItSaysNextIsLeft) {
+  Place place;
   Member member(place);
   EXPECT_TRUE(place.guests(0.05).empty());
-  member.prove(as_bytes("hello and more"));
+  member.prove(as_bytes("hello"));
   const auto guests = place.guests(5);
   ASSERT_EQ(guests.size(), 1u);
-  EXPECT_EQ(to_string(guests[0].words), "hello");
-  Bytes rest(9);
+  EXPECT_EQ(guests[0].purpose, Purpose{});
+  Bytes rest(5);
   read_exact(guests[0].fd.get(), rest, in(5));
-  EXPECT_EQ(to_string(rest), " and more");
+  EXPECT_EQ(to_string(rest), "hello");
 }
 
 TEST(Lobby, HundredsOfOneByteHoldNobodyUp) {
@@ -77,7 +76,7 @@ TEST(Lobby, HundredsOfOneByteHoldNobodyUp) {
 }
 
 TEST(Lobby, OldestIsDroppedForANewOne) {
-  Place place(0, 2);
+  Place place(2);
   const Fd first = place.stranger(1);
   place.guests(0.05);
   const Fd second = place.stranger(1), third = place.stranger(1);
@@ -94,23 +93,13 @@ TEST(Lobby, OneWhoTakesItsTimeIsDropped) {
   EXPECT_TRUE(place.ended(late));
 }
 
-TEST(Lobby, WordsThatNeverComeKeepAProvenOneOut) {
-  Place place(5);
-  Member member(place);
-  place.guests(0.05);
-  member.prove(as_bytes("hell"));
-  EXPECT_TRUE(place.guests(0.1).empty());
-  place.guests(0.02, 6);
-  EXPECT_TRUE(place.ended(member.fd));
-}
-
 TEST(Lobby, AWrongProofIsTheConnectionsEnd) {
   Place place;
   Member member(place);
   place.guests(0.05);
   write_all(member.fd.get(), Bytes(32, std::byte{1}), in(5));
   EXPECT_TRUE(place.guests(0.05).empty());
-  Bytes answer(68);
+  Bytes answer(88);
   read_exact(member.fd.get(), answer, in(5));
   EXPECT_TRUE(place.ended(member.fd));
 }

@@ -9,7 +9,7 @@ FUZZ_TARGET(input) {
   const bool listens = input[0] == std::byte{0};
   input = input.subspan(1);
   fuzz::world_errors_only([&] {
-    net::Handshake handshake(listens ? net::Role::listener : net::Role::connector, Bytes(32, std::byte{7}));
+    net::Handshake handshake(listens ? net::Role::listener : net::Role::connector, Bytes(32, std::byte{7}), {});
     while (handshake.wants() <= input.size()) {
       const ByteView message = input.first(handshake.wants());
       input = input.subspan(message.size());

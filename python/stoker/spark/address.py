@@ -1,4 +1,5 @@
-"""Where driver and workers listen, and how they are reached: the settings spark.stoker.*, see docs/clusters.md."""
+"""Where driver and workers listen, how they are reached, and whether what they say is encrypted: the settings
+spark.stoker.*, see docs/clusters.md."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from stoker.spark import slots
 
 DRIVER_HOST, DRIVER_BIND, DRIVER_PORT = (f"spark.stoker.driver.{key}" for key in ("host", "bindAddress", "port"))
 PEER_HOST, PEER_BIND, PEER_PORTS = (f"spark.stoker.peer.{key}" for key in ("host", "bindAddress", "ports"))
+ENCRYPT = "spark.stoker.network.encrypt"
+SPARK_ENCRYPTS = "spark.network.crypto.enabled", "spark.ssl.rpc.enabled"
 LOOPBACK = "127.0.0.1"
 
 Ports = tuple[int, int]  # first and last; (0, 0): any free one
@@ -67,6 +70,16 @@ def of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
 
 def of_peers(conf: slots.Conf) -> Peers:
     return Peers(_bare(conf(PEER_HOST) or ""), _bare(conf(PEER_BIND) or ""), ports_of(PEER_PORTS, conf(PEER_PORTS)))
+
+
+def encrypts(conf: slots.Conf) -> bool:
+    """Whether a fit's connections are encrypted: as Spark's own, where nothing else is said."""
+    told = conf(ENCRYPT)
+    if told is None:
+        return any((conf(setting) or "").strip().lower() == "true" for setting in SPARK_ENCRYPTS)
+    if told.strip().lower() not in ("true", "false"):
+        raise UserError(f"{ENCRYPT} is {told!r}; it must be true or false")
+    return told.strip().lower() == "true"
 
 
 def _bare(host: str) -> str:

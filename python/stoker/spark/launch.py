@@ -73,13 +73,13 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     fewest = gang.rules.min_workers or gang.workers
     slots.check_enough(fewest, capacity)
     gang = replace(gang, workers=min(gang.workers, capacity or gang.workers))
-    driver, peers = address.of_driver(rows.session, conf), address.of_peers(conf)
+    ways = Ways(address.of_driver(rows.session, conf), address.of_peers(conf), address.encrypts(conf))
     more = {"allow_other_bits": arithmetic.may_differ(conf), "lowest_isa": _lowest_level(gang), **gang.options}
     gang = replace(gang, options=more)
     queue = slots.queue_of(conf)
     with queue.lease(gang.workers, capacity):
         observe("slots", {"slots": capacity})
-        return _run(rows, gang, driver, peers, capacity, queue.shared, memory_need.allowed(conf), observe)
+        return _run(rows, gang, ways, capacity, queue.shared, memory_need.allowed(conf), observe)
 
 
 def _lowest_level(gang: Gang) -> int:
@@ -87,13 +87,22 @@ def _lowest_level(gang: Gang) -> int:
     return gang.checkpoints.begin.manifest["isa"] if gang.checkpoints and gang.checkpoints.begin else 0
 
 
-def _run(rows: Rows, gang: Gang, driver: address.Address, peers: address.Peers, capacity: int | None,
+@dataclass(frozen=True)
+class Ways:
+    """How driver and workers speak to each other."""
+
+    driver: address.Address
+    peers: address.Peers
+    encrypt: bool
+
+
+def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
          shared: Callable[[], bool], allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
     secret = secrets.token_bytes(32)
-    coordinator = _listen(_coordinator_options(gang, driver, secret, capacity, allowed))
+    coordinator = _listen(_coordinator_options(gang, ways, secret, capacity, allowed))
     try:
-        task = Job(driver.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
-                   allowed=allowed, peers=peers)  # fmt: skip
+        task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
+                   allowed=allowed, peers=ways.peers, encrypt=ways.encrypt)  # fmt: skip
         supervisor = Supervisor(coordinator, rows, gang, task, shared, observe)
         try:
             supervisor.run()
@@ -123,12 +132,13 @@ def _listen(options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _coordinator_options(gang: Gang, driver: address.Address, secret: bytes, capacity: int | None,
+def _coordinator_options(gang: Gang, ways: Ways, secret: bytes, capacity: int | None,
                          allowed: memory_need.Allowed) -> dict[str, Any]:  # fmt: skip
     return {
-        "bind_host": driver.bind,
-        "ports": driver.ports,
+        "bind_host": ways.driver.bind,
+        "ports": ways.driver.ports,
         "secret": secret,
+        "encrypt": ways.encrypt,
         "workers": gang.workers,
         "most_workers": gang.workers,
         "shards": gang.shards,

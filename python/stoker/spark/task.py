@@ -38,6 +38,7 @@ class Job:
     connect_timeout: float = 20
     allowed: memory_need.Allowed = memory_need.NOTHING_KNOWN  # by the executors' settings
     peers: Peers = ANYWHERE
+    encrypt: bool = False
 
 
 def partition_of(job: Job) -> int:
@@ -58,7 +59,7 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     from stoker.errors import WorldError, kind_of
 
     core = engine.core()
-    line = core.Line(job.host, job.port, job.secret, job.connect_timeout)
+    line = core.Line(job.host, job.port, job.secret, job.connect_timeout, job.encrypt)
     listeners = core.Listeners(job.peers.listen_at(line.address), job.peers.ports)
     link = core.WorkerLink(line, hello(job, engine, listeners, job.peers.told(line.address)))
     try:
