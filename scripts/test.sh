@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every check of the project, in the order of what fails fastest, fuzzing beside them. All of them run; the exit code says
-# whether all held.
+# Every check of the project, in the order of what fails fastest, fuzzing beside them. All of them run; the exit code
+# says whether all held.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . .venv/env.sh

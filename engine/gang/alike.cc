@@ -10,8 +10,7 @@ namespace {
 constexpr int kMostRefusals = 3;  // of one place, in a row
 constexpr const char* kCure =
     "use machines of one kind, or set spark.stoker.arithmetic to 'any': the fit goes on then, and its history says "
-    "that "
-    "it is inexact";
+    "that it is inexact";
 
 std::vector<const Member*> at_work(const Gang& gang) {
   std::vector<const Member*> members;
