@@ -50,7 +50,7 @@ class ArenaOptimizer {
   }
 
   /// In place over the whole arena.
-  void update(int64_t step, const Floats& gradient, float scale, const Floats& weights,
+  void update(const optim::Moment& at, const Floats& gradient, float scale, const Floats& weights,
               const std::vector<Floats>& state) {
     const auto base = [&](const Floats& array) {
       STOKER_CHECK(static_cast<int64_t>(array.size()) == arena_.floats());
@@ -61,7 +61,7 @@ class ArenaOptimizer {
       buffers.state_in.push_back(base(array));
       buffers.state_out.push_back(base(array));
     }
-    optimizer_->update({0, arena_.floats()}, step, buffers);
+    optimizer_->update({0, arena_.floats()}, at, buffers);
   }
 
  private:
@@ -78,8 +78,20 @@ void bind_optim(nb::module_& m) {
       .def("floats", [](const ArenaOptimizer& self) { return self.arena().floats(); })
       .def("extent", &ArenaOptimizer::extent, nb::arg("parameter"))
       .def("state_names", &ArenaOptimizer::state_names)
-      .def("update", &ArenaOptimizer::update, nb::arg("step"), nb::arg("gradient"), nb::arg("scale"),
-           nb::arg("weights"), nb::arg("state"));
+      .def(
+          "update",
+          [](ArenaOptimizer& self, int64_t step, const Floats& gradient, float scale, const Floats& weights,
+             const std::vector<Floats>& state, int64_t epoch, int64_t steps_of_epoch) {
+            self.update({step, epoch, steps_of_epoch}, gradient, scale, weights, state);
+          },
+          nb::arg("step"), nb::arg("gradient"), nb::arg("scale"), nb::arg("weights"), nb::arg("state"),
+          nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0);
+  m.def(
+      "learning_rate",
+      [](const std::string& schedule, double base, int64_t step, int64_t epoch, int64_t steps_of_epoch) {
+        return optim::parse_schedule(schedule).rate(base, {step, epoch, steps_of_epoch});
+      },
+      nb::arg("schedule_json"), nb::arg("base"), nb::arg("step"), nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0);
   m.def("clip_factor", optim::clip_factor, nb::arg("norm"), nb::arg("max_norm"));
 }
 

@@ -18,6 +18,7 @@ from local_gang import LocalFit, run
 from stoker.checkpoint.course import Course, Wish
 from stoker.checkpoint.manifest import folder_name
 from stoker.errors import UserError
+from stoker.schedule import as_schedule, complete
 from test_exact import assert_same, make_fit
 
 STEPS = 10  # of an epoch: 300 rows by 32
@@ -150,6 +151,17 @@ def test_other_settings_are_an_error_that_says_which(tmp_path):
     checkpointed.fit = replace(fit, optimizer={"name": "adam", "groups": [{"lr": 0.5}]})
     with pytest.raises(UserError, match=r"optimizer.groups\[0\].lr is 0.5 and was 0.01"):
         checkpointed.run(1)
+
+
+def test_a_schedule_of_another_length_is_an_error_that_says_so(tmp_path):
+    fit = make_fit("mlp")
+    for epochs in (2, 3):
+        fit = replace(fit, optimizer={**fit.optimizer, "schedule": complete(as_schedule("cosine"), "steps", epochs)})
+        checkpointed = Checkpointed(fit, str(tmp_path))
+        if epochs == 2:
+            checkpointed.run(1)
+    with pytest.raises(UserError, match="epochs, the length of an lrSchedule without total, is 3 and was 2"):
+        checkpointed.run(1, epochs=3)
 
 
 def test_other_rows_are_an_error_that_says_where(tmp_path):

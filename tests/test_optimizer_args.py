@@ -137,7 +137,8 @@ def test_options_that_the_engine_cannot_follow(net):
 def test_a_scheduler_would_have_no_effect(net):
     optimizer = torch.optim.SGD(net.parameters())
     torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
-    assert "lr_scheduler is attached" in complaint(optimizer, net)
+    words = "lr_scheduler is attached to it ('initial_lr'), and would have no effect; give the scheduler too"
+    assert words in complaint(optimizer, net)
 
 
 def test_an_optimizer_with_a_past(net):

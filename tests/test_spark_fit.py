@@ -231,3 +231,15 @@ def test_columns_can_be_renamed_or_left_out(model, test):
     renamed = model.copy({model.predictionCol: "class", model.probabilityCol: "", model.rawPredictionCol: ""})
     assert renamed.transform(test).columns == [*test.columns, "class"]
     assert model.getPredictionCol() == "prediction"
+
+
+def test_a_torch_scheduler_is_the_schedule_of_its_numbers(train, module):
+    def fit(**params):
+        return digest(classifier(model=module, epochs=2, **params).fit(train))
+
+    optimizer = torch.optim.Adam(module.parameters(), 0.02)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 0.5, 0.1, 9)
+    told = {"name": "linear", "start_factor": 0.5, "end_factor": 0.1, "total": 9}
+    same = fit(optimizer=optimizer, lrSchedule=scheduler, learningRate=None)
+    assert same == fit(optimizer="adam", lrSchedule=told)
+    assert same != fit(optimizer="adam", lrSchedule=told, lrScheduleUnit="epochs")

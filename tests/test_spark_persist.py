@@ -177,6 +177,21 @@ def test_a_torch_optimizer_is_saved_as_its_settings(spark, net, tmp_path):
     assert [group["lr"] for group in faster["options"]["groups"]] == [2.0, 2.0]
 
 
+def test_a_torch_scheduler_is_saved_as_its_settings(spark, net, tmp_path):
+    theirs = torch.optim.SGD(net.parameters(), lr=0.25)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.5, 90)
+    estimator = StokerClassifier(model=net, optimizer=theirs, lrSchedule=scheduler, epochs=7, lrScheduleUnit="epochs")
+    estimator.save(str(tmp_path / "e"))
+    loaded = StokerClassifier.load(str(tmp_path / "e"))
+    prepared, _ = loaded.prepare(None)
+    spec = loaded.optimizer_spec(prepared)
+    assert spec == estimator.optimizer_spec(prepared)
+    assert spec["options"]["groups"][0]["lr"] == 0.5
+    assert (spec["options"]["schedule"]["total"], spec["options"]["schedule"]["unit"]) == (90, "epochs")
+    again = loaded.copy({loaded.lrSchedule: {"name": "cosine"}}).optimizer_spec(prepared)["options"]["schedule"]
+    assert (again["name"], again["epochs"]) == ("cosine", 7)
+
+
 def test_an_estimator_of_unknown_input_shape_says_so(spark, tmp_path):
     estimator = StokerRegressor(model=nn.Sequential(nn.Conv1d(1, 1, 2), nn.Flatten(), nn.Linear(3, 1)))
     with pytest.raises(UserError, match="set inputShape"):

@@ -15,17 +15,17 @@ Extent overlap(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::mi
 class GroupedOptimizer : public Optimizer {
  public:
   GroupedOptimizer(const OptimizerOptions& options, const Arena& arena, Isa isa)
-      : groups_(options.groups), kernels_(kernels(isa)), padding_(arena.padding()) {
+      : groups_(options.groups), schedule_(options.schedule), kernels_(kernels(isa)), padding_(arena.padding()) {
     STOKER_CHECK(arena.groups() <= static_cast<int>(groups_.size()));
     for (int g = 0; g < arena.groups(); ++g) extents_.push_back(arena.group(g));
   }
 
-  void update(Extent range, int64_t step, const UpdateBuffers& buffers) const override {
-    STOKER_CHECK(step >= 1);
+  void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const override {
+    STOKER_CHECK(at.step >= 1);
     const Streams streams = streams_of(buffers);
     for (size_t g = 0; g < extents_.size(); ++g) {
       const Extent part = overlap(range, extents_[g]);
-      if (part.size() > 0) update_group(groups_[g], part, step, buffers.gradient_scale, streams);
+      if (part.size() > 0) update_group(now(groups_[g], at), part, at.step, buffers.gradient_scale, streams);
     }
     clear_padding(range, streams);
   }
@@ -35,9 +35,18 @@ class GroupedOptimizer : public Optimizer {
                             const Streams& at) const = 0;
 
   std::vector<GroupOptions> groups_;
+  const Schedule schedule_;
   const Kernels& kernels_;
 
  private:
+  /// What the schedule makes of a group.
+  GroupOptions now(const GroupOptions& group, const Moment& at) const {
+    GroupOptions now = group;
+    now.lr = schedule_.rate(group.lr, at);
+    if (schedule_.changes_momentum()) now.momentum = now.beta1 = schedule_.momentum(at);
+    return now;
+  }
+
   Streams streams_of(const UpdateBuffers& buffers) const {
     const auto states = static_cast<size_t>(state_buffers());
     STOKER_CHECK(buffers.state_in.size() == states && buffers.state_out.size() == states);
@@ -64,6 +73,7 @@ class GroupedOptimizer : public Optimizer {
 class Sgd : public GroupedOptimizer {
  public:
   Sgd(const OptimizerOptions& options, const Arena& arena, Isa isa) : GroupedOptimizer(options, arena, isa) {
+    has_buffer_ = schedule_.changes_momentum();
     for (const auto& group : groups_) has_buffer_ |= group.momentum != 0;
   }
   int state_buffers() const override { return has_buffer_ ? 1 : 0; }

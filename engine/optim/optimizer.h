@@ -8,6 +8,7 @@
 
 #include "optim/arena.h"
 #include "optim/kernels.h"
+#include "optim/schedule.h"
 
 namespace stoker::optim {
 
@@ -31,9 +32,11 @@ struct GroupOptions {
 struct OptimizerOptions {
   std::string name;  // "sgd", "adam", "adamw"
   std::vector<GroupOptions> groups;
+  Schedule schedule = {};
 };
-/// From {"name": "adam", "groups": [{"lr": 0.001, "betas": [0.9, 0.999], ...}, ...]}, fields named as torch.optim's.
-/// Throws Error(user) on an unknown name or field and on values that torch.optim refuses.
+/// From {"name": "adam", "groups": [{"lr": 0.001, "betas": [0.9, 0.999], ...}, ...], "schedule": {...}}, fields named
+/// as torch.optim's; "schedule" may be missing: see parse_schedule. Throws Error(user) on an unknown name or field and
+/// on values that torch.optim refuses.
 OptimizerOptions parse_optimizer(const std::string& json);
 
 /// One range's view of the arena-shaped buffers; all pointers are to element `range.begin` of the arena's start, that
@@ -54,8 +57,8 @@ class Optimizer {
   virtual int state_buffers() const = 0;
   /// torch.optim's key of each state buffer ("exp_avg", "exp_avg_sq", "momentum_buffer", ...).
   virtual std::vector<std::string> state_names() const = 0;
-  /// Step number `step` counts from 1. Thread-safe over ranges that do not overlap.
-  virtual void update(Extent range, int64_t step, const UpdateBuffers& buffers) const = 0;
+  /// Thread-safe over ranges that do not overlap.
+  virtual void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const = 0;
 };
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa);

@@ -82,12 +82,13 @@ GroupOptions parse_group(const std::string& optimizer, const Json& json) {
 OptimizerOptions parse_optimizer(const std::string& json) {
   try {
     const Json parsed = Json::parse(json);
-    OptimizerOptions options{parsed.at("name"), {}};
+    OptimizerOptions options{parsed.at("name"), {}, {}};
     if (options.name != "sgd" && options.name != "adam" && options.name != "adamw") {
       fail_user("unknown optimizer '", options.name, "', expected sgd, adam or adamw");
     }
     for (const auto& group : parsed.at("groups")) options.groups.push_back(parse_group(options.name, group));
     if (options.groups.empty()) fail_user("optimizer '", options.name, "' has no parameter group");
+    if (parsed.contains("schedule")) options.schedule = parse_schedule(parsed.at("schedule").dump());
     return options;
   } catch (const Json::exception& error) {
     fail_bug("optimizer options cannot be read: ", error.what());

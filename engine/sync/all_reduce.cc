@@ -37,11 +37,12 @@ AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const 
   sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners});
 }
 
-void AllReduce::begin(const std::vector<bool>& present, bool pause, int64_t kept_before) {
+void AllReduce::begin(const std::vector<bool>& present, bool pause, int64_t kept_before, int64_t epoch,
+                      int64_t steps_of_epoch) {
   pause_ = pause;
-  kept_before_ = kept_before;
   made_ = false;
   next_ = state_.committed() + 1;
+  moment_ = {step() - kept_before, epoch, steps_of_epoch};
   if (group_.local_rank() == 0) state_.suppose_finite(next_);
   sum_->begin(next_, present);
 }
@@ -121,7 +122,7 @@ void AllReduce::update_weights(Extent range, float scale) {
     b.state_in.push_back(state_.optimizer(from, k));
     b.state_out.push_back(state_.optimizer(to, k));
   }
-  optimizer_.update(range, step() - kept_before_, b);
+  optimizer_.update(range, moment_, b);
 }
 
 /// Whether all that it wrote is finite, looked at while it is in cache.

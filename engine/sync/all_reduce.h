@@ -35,7 +35,9 @@ class AllReduce {
 
   /// Starts the step that makes commit committed() + 1. `pause`: this rank was asked to pause after it.
   /// `kept_before`: steps since the beginning that left the state as it was; the optimizer does not count them.
-  void begin(const std::vector<bool>& present, bool pause = false, int64_t kept_before = 0);
+  /// `epoch`, `steps_of_epoch`: where the step is, for the optimizer's schedule.
+  void begin(const std::vector<bool>& present, bool pause = false, int64_t kept_before = 0, int64_t epoch = 0,
+             int64_t steps_of_epoch = 0);
   /// Where the next owned shard's gradient goes, followed by its float buffers times its share of the step's rows.
   float* partial() { return sum_->next(); }
   void put(int shard, const Scalars& scalars);
@@ -80,7 +82,7 @@ class AllReduce {
   std::unique_ptr<collective::ShardSum> sum_;
   uint64_t next_ = 0;  // the commit that this step makes
   bool pause_ = false;
-  int64_t kept_before_ = 0;
+  optim::Moment moment_ = 1;
   bool made_ = false;  // in this step
   Scalars totals_;
   bool pausing_ = false;

@@ -202,6 +202,7 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
                       .present = std::move(present),
                       .rows = rows,
                       .last = (done + 1) % steps == 0,
+                      .steps = plan.steps(),
                       .pause = link_.pause_asked(),
                       .seconds = history_->seconds()};
   const bool pause = trainer_->step(

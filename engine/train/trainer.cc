@@ -209,7 +209,7 @@ bool Trainer::make(const StepSpec& spec, const sync::Scalars& totals, sync::Step
 bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
                    const std::function<void()>& meanwhile, PhaseTimes& times) {
   Stopwatch watch;
-  reduce_->begin(spec.present, spec.pause, kept_before(spec));
+  reduce_->begin(spec.present, spec.pause, kept_before(spec), static_cast<int64_t>(spec.epoch), spec.steps);
   std::vector<int> shards;
   std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
   step_->runs_together() ? run_together(shards, spec, inputs, times) : run_apart(shards, spec, inputs, times);

@@ -32,6 +32,7 @@ struct StepSpec {
   std::vector<bool> present;  // shards that have rows
   int64_t rows = 0;           // of all shards
   bool last = false;          // of its epoch
+  int64_t steps = 0;          // of an epoch; 0: not known
   bool pause = false;         // this rank was asked to pause after it
   double seconds = 0;         // since the epoch began, for its totals
 };

@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from stoker.errors import UserError
+from stoker.schedule import complete
 
 Options = dict[str, Any]  # {"name": ..., "groups": [{...}, ...]}
 Groups = dict[str, int]  # parameter name to group
@@ -25,21 +26,25 @@ _SETTINGS = {
 _CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 # How torch computes, not what: without meaning for the engine.
 _IGNORED = {"params", "param_names", "foreach", "fused", "decoupled_weight_decay"}
+# What lr_schedulers leave in a group.
+_OF_SCHEDULERS = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
 # Fine as long as they are off.
 _REFUSED = {"capturable", "differentiable"}
 
 
 def parse(
-    optimizer: Any, learning_rate: float | None, params: Mapping[str, Any], named_parameters: Iterable[tuple[str, Any]]
-) -> tuple[Options, Groups]:
-    """The engine's options, and the group of each parameter. A learning rate that is given holds for every group."""
+    optimizer: Any, learning_rate: float | None, params: Mapping[str, Any], named_parameters: Iterable[tuple[str, Any]],
+    scheduled: bool = False,
+) -> tuple[Options, Groups]:  # fmt: skip
+    """The engine's options, and the group of each parameter. A learning rate that is given holds for every group.
+    `scheduled`: an lr_scheduler may be attached to the instance, and is not lost."""
     named = list(named_parameters)
     if isinstance(optimizer, str):
         group = _named_group(optimizer, learning_rate, params)
         return {"name": optimizer.lower(), "groups": [group]}, {name: 0 for name, _ in named}
     _check_instance(optimizer, params)
     name = _name_of(optimizer)
-    groups = [_read_group(name, group) for group in optimizer.param_groups]
+    groups = [_read_group(name, _unscheduled(group) if scheduled else group) for group in optimizer.param_groups]
     if learning_rate is not None:
         groups = [{**group, "lr": float(learning_rate)} for group in groups]
     return {"name": name, "groups": groups}, _members(optimizer, named)
@@ -131,11 +136,37 @@ def _read_group(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _value(name, key, group[key]) for key in _SETTINGS[name] if key in group}
 
 
+def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: str, epochs: int,
+                  rate_given: bool) -> Options:  # fmt: skip
+    """The same with a schedule (stoker.schedule); one with rates of its own (OneCycleLR's max_lr) brings them."""
+    if schedule is None:
+        return options
+    told = dict(schedule)
+    rates, groups = told.pop("max_lr", None), options["groups"]
+    if rates is not None and len(rates) != len(groups):
+        raise UserError(
+            f"lrSchedule: the OneCycleLR is of an optimizer with {len(rates)} groups, and this one has {len(groups)}"
+        )
+    if rates is not None and not rate_given:
+        groups = [{**group, "lr": rate} for group, rate in zip(groups, rates)]
+    momentum = set().union(*(group.keys() for group in groups)) | _SETTINGS[options["name"]].keys()
+    if told.get("cycle_momentum") and not momentum & {"momentum", "betas"}:
+        raise UserError(f"lrSchedule: cycle_momentum=True needs an optimizer with momentum; {options['name']} has none")
+    return {**options, "groups": groups, "schedule": complete(told, unit, epochs)}
+
+
+def _unscheduled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """As it was before an lr_scheduler was attached to it."""
+    kept = {key: value for key, value in group.items() if key not in _OF_SCHEDULERS}
+    return {**kept, "lr": group.get("initial_lr", group["lr"])}
+
+
 def _check_foreign(name: str, group: Mapping[str, Any]) -> None:
     for key, value in group.items():
         if key == "initial_lr":
             raise UserError(
-                "optimizer: a torch lr_scheduler is attached to it ('initial_lr'), and would have no effect"
+                "optimizer: a torch lr_scheduler is attached to it ('initial_lr'), and would have no effect; "
+                "give the scheduler too, as lrSchedule="
             )
         if key in _REFUSED and value:
             raise UserError(f"optimizer: {key}={value!r} is not supported")

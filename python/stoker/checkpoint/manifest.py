@@ -28,6 +28,7 @@ _WORDS = {
     "batch_size": "batchSize",
     "clip_norm": "clipNorm",
     "clip_value": "clipValue",
+    "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }
 _UNSPEAKABLE = ("program", "constants", "groups")

@@ -21,6 +21,7 @@ _CHOICES = {
     "onChangedRows": ("error", "continue"),
     "lossReduction": ("mean", "sum", "none"),
     "outputKind": ("auto", *KINDS),
+    "lrScheduleUnit": ("steps", "epochs"),
     "checkpointUnit": ("epochs", "steps", "seconds"),
 }
 

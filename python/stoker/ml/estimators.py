@@ -97,11 +97,18 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
         """The engine's optimizer options, and the group of each parameter that is not in group 0."""
+        spec, rate = self.unscheduled_optimizer(prepared), self.value("learningRate")
+        options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
+                                          self.value("epochs"), rate is not None)  # fmt: skip
+        return {**spec, "options": options}
+
+    def unscheduled_optimizer(self, prepared: Prepared) -> OptimizerSpec:
+        rate = self.value("learningRate")
         if self.saved_optimizer is not None and not self.isSet("optimizer"):
-            return with_rate(self.saved_optimizer, self.value("learningRate"))
+            return with_rate(self.saved_optimizer, rate)
         named = self._named_parameters(prepared)
-        more = self.value("optimizerParams") or {}
-        options, groups = optimizer.parse(self.value("optimizer"), self.value("learningRate"), more, named)
+        more, scheduled = self.value("optimizerParams") or {}, self.value("lrSchedule") is not None
+        options, groups = optimizer.parse(self.value("optimizer"), rate, more, named, scheduled)
         return {"options": options, "groups": groups}
 
     def _named_parameters(self, prepared: Prepared) -> list[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from stoker.errors import did_you_mean
 from stoker.inputs import as_inputs
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
+from stoker.schedule import as_schedule
 
 C = TypeVar("C", bound=type)
 
@@ -167,6 +168,10 @@ class TrainParams(HasSeed, KeywordParams):
                        Described.of)  # fmt: skip
     optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim", settings)
     learningRate = _param("learningRate", "step size (default: the optimizer's own)", TypeConverters.toFloat)
+    lrSchedule = _param("lrSchedule", "what becomes of the learning rate: a dict such as {'name': 'cosine', 'warmup': "
+                        "500}, or a torch.optim.lr_scheduler instance (default: it stays)", as_schedule)  # fmt: skip
+    lrScheduleUnit = _param("lrScheduleUnit", "what lrSchedule counts: 'steps' or 'epochs'",
+                            TypeConverters.toString)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
     shuffle = _param("shuffle", "whether each epoch has an order of its own", TypeConverters.toBoolean)
@@ -233,8 +238,8 @@ class NamedTensors(KeywordParams):
 
 class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams, CheckpointParams):
     def _set_defaults(self) -> None:
-        self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", batchSize=256, epochs=1,
-                         seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error", numWorkers=1,
-                         startTimeout=60.0, heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3, onLoss="wait",
-                         onChangedRows="error", verbose=1, checkpointInterval=1, checkpointUnit="epochs",
-                         checkpointKeep=2)  # fmt: skip
+        self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
+                         batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error",
+                         numWorkers=1, startTimeout=60.0, heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3,
+                         onLoss="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
+                         checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

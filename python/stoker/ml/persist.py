@@ -70,7 +70,7 @@ class EstimatorWriter(_Writer):
         prepared, _ = estimator.prepare(None)
         info = {"outputKind": prepared.output_kind, "labelRules": prepared.label_rules}
         if not isinstance(estimator.value("optimizer"), str) or estimator.saved_optimizer is not None:
-            info["optimizer"] = estimator.optimizer_spec(prepared)
+            info["optimizer"] = estimator.unscheduled_optimizer(prepared)
         return {**prepared.compiled.to_files(), **_declared_inputs(estimator)}, info
 
 

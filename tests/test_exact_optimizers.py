@@ -1,0 +1,106 @@
+"""What optimizers and schedules keep is committed like all else: the same bits for any number of workers, and through
+deaths."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from faults.account import complaints
+from faults.gang import carry_out, undisturbed
+from faults.models import SHARDS, local_fit
+from faults.schedule import Order, Schedule
+from local_gang import LocalFit, run
+from stoker.frontend.torch import compile as compile_module
+from stoker.program import TensorSpec
+from stoker.schedule import as_schedule, complete
+from test_checkpoints import Checkpointed
+from test_exact import assert_same, make_fit
+
+GROUPS = [{"lr": 1e-2}, {"lr": 3e-3, "weight_decay": 0.1}]
+
+
+def schedule(told, unit="steps", epochs=2):
+    return complete(as_schedule(told), unit, epochs)
+
+
+OPTIMIZERS = {
+    "cosine": {"name": "adam", "groups": GROUPS, "schedule": schedule({"name": "cosine", "warmup": 3})},
+    "one cycle by epochs": {
+        "name": "sgd", "groups": GROUPS, "schedule": schedule({"name": "one_cycle", "cycle_momentum": True}, "epochs")
+    },
+}  # fmt: skip
+
+
+def fit_by(optimizer, **more):
+    fit = make_fit("mlp", **more)
+    return replace(fit, optimizer=optimizer, more={**fit.more, "groups": [0, 1] * 2})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_same_bits_for_one_to_three_workers(name):
+    fit = fit_by(OPTIMIZERS[name])
+    alone = run(fit, 1)
+    for workers in (2, 3):
+        assert_same(alone, run(fit, workers, order_seed=workers))
+    assert_same(alone, run(fit, 2, force_tcp=True))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_death_inside_a_step_changes_nothing(name):
+    epochs = 3
+    fit = replace(local_fit("mlp", rows=600, batch=48, epochs=epochs), optimizer=OPTIMIZERS[name])
+    fit.more["groups"] = [0, 1] * 3
+    orders = Order(1, "die", 20, "slice"), Order(0, "die", 30, "written")
+    killer, came = carry_out(Schedule(0, "points", "mlp", 2, epochs * 13, False, orders=orders), fit)
+    assert len(killer.hits) == 2
+    assert complaints(killer, came, undisturbed(fit, 3), SHARDS) == []
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_checkpoint_goes_on_to_the_same_bits(name, tmp_path):
+    fit = fit_by(OPTIMIZERS[name])
+    checkpointed = Checkpointed(fit, str(tmp_path))
+    assert checkpointed.stopped(3) == 7
+    assert_same(run(fit, 1), checkpointed.run(2))
+    assert checkpointed.last.history()["resumed_from"] == 7
+
+
+def line(rows=60):
+    """One row many times over: the engine's order of rows is its own."""
+    return np.tile(np.float32([1, -2, 0.5, 3]), (rows, 1)), np.full((rows, 1), 2, np.float32)
+
+
+def linear():
+    torch.manual_seed(5)
+    return nn.Linear(4, 1)
+
+
+def linear_fit(optimizer, epochs, **more):
+    x, y = line()
+    compiled = compile_module(linear(), nn.MSELoss(), [TensorSpec("x", "float32", (4,))],
+                              [TensorSpec("y", "float32", (1,))])  # fmt: skip
+    columns = [{"name": "x", "shown": "x", "dtype": "float32", "shape": [4]},
+               {"name": "y", "shown": "y", "dtype": "float32", "shape": [1]}]  # fmt: skip
+    told = {"batch_size": 20, "epochs": epochs, **more}
+    return LocalFit(compiled, columns, {"x": x, "y": y}, optimizer, 1, told)
+
+
+@pytest.mark.parametrize("unit", ["steps", "epochs"])
+def test_a_fit_takes_the_rates_that_a_loop_of_torch_takes(unit):
+    told = schedule({"name": "step", "step_size": 2, "gamma": 0.5}, unit, 5)
+    fit = linear_fit({"name": "sgd", "groups": [{"lr": 0.005}], "schedule": told}, 5)
+    ours = run(fit, 1)[0]
+    module, (x, y) = linear(), map(torch.from_numpy, line())
+    optimizer = torch.optim.SGD(module.parameters(), 0.005)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    for step in range(15):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(module(x), y).backward()
+        optimizer.step()
+        if unit == "steps" or step % 3 == 2:
+            scheduler.step()
+    for name, value in module.named_parameters():
+        np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-5, atol=1e-6)
