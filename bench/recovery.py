@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
+import goodput
 import kills
 import report
 import sides
@@ -23,6 +24,7 @@ from stoker import StokerClassifier
 from stoker.history import History
 from tasks import LEARNING_RATE, TASKS, Task, large_network
 
+FAILURES = 200  # of one task, more than any case kills
 EVERY = 5  # steps from one checkpoint to the next
 SOON = 1.2  # times a copy
 KILLS_PER_REPEAT, PAIRS_PER_REPEAT = 4, 8
@@ -31,10 +33,20 @@ KILLS_PER_REPEAT, PAIRS_PER_REPEAT = 4, 8
 @dataclass
 class Bench:
     repeats: int
+    minutes: float
     spark: SparkSession | None = None
 
     def session(self) -> SparkSession:
         self.spark = self.spark or sides.session(2)
+        return self.spark
+
+    def forgiving_session(self, workers: int) -> SparkSession:
+        """Spark starts a failed task again only where its master allows that."""
+        cores = f"{workers},{FAILURES}"
+        if self.spark is not None and self.spark.sparkContext.master != f"local[{cores}]":
+            self.spark.stop()
+            self.spark = None
+        self.spark = self.spark or sides.session(cores)
         return self.spark
 
 
@@ -83,16 +95,19 @@ def tell_epochs(made: int, epochs: dict[str, list[float]]) -> None:
 
 
 def kill(bench: Bench) -> None:
-    """Spark starts a failed task again only where its master allows that."""
-    if bench.spark is not None:
-        bench.spark.stop()
-    bench.spark = sides.session("2,20")
-    kills.kill(bench.spark, bench.repeats * KILLS_PER_REPEAT)
+    kills.kill(bench.forgiving_session(2), bench.repeats * KILLS_PER_REPEAT)
+
+
+def goodput_under(bench: Bench, every: int) -> None:
+    """Kills a worker each `every` seconds."""
+    goodput.goodput(bench.forgiving_session(goodput.WORKERS), bench.minutes, every)
 
 
 CASES: dict[str, Callable[[Bench], None]] = {
     "checkpoint-stall": checkpoint_stall,
     "kill": kill,
+    "goodput-60": lambda bench: goodput_under(bench, 60),
+    "goodput-15": lambda bench: goodput_under(bench, 15),
     "cost": lambda bench: transaction.cost(bench.repeats * PAIRS_PER_REPEAT),
 }
 
@@ -102,10 +117,11 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="one run of each side")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each side (default: 5)")
+    parser.add_argument("--minutes", type=float, default=5, help="of each run of goodput (default: 5)")
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    bench = Bench(1 if options.quick else options.repeats)
+    bench = Bench(1 if options.quick else options.repeats, 0.5 if options.quick else options.minutes)
     for name, run in CASES.items():
         if not options.cases or name in options.cases:
             run(bench)

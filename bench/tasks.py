@@ -24,6 +24,14 @@ def mnist_network() -> nn.Module:
     return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
+def convolutions() -> nn.Module:
+    """For MNIST's rows as they are stored, 784 numbers."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10),
+    )  # fmt: skip
+
+
 def tabular_network() -> nn.Module:
     return nn.Sequential(nn.Linear(30, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1))
 
@@ -96,6 +104,7 @@ TASKS = {
     task.name: task
     for task in (
         Task("mnist", mnist_network, 256, 3, ("features",), False, mnist_data.parquet),
+        Task("mnist-cnn", convolutions, 256, 1, ("features",), False, mnist_data.parquet),
         Task("tabular", tabular_network, 512, 2, TABULAR_COLUMNS, True, tabular_parquet),
     )
 }
