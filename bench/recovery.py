@@ -106,6 +106,7 @@ def goodput_under(bench: Bench, every: int) -> None:
 CASES: dict[str, Callable[[Bench], None]] = {
     "checkpoint-stall": checkpoint_stall,
     "kill": kill,
+    "kill-holder": lambda bench: kills.kill_holder(bench.forgiving_session(2)),
     "goodput-60": lambda bench: goodput_under(bench, 60),
     "goodput-15": lambda bench: goodput_under(bench, 15),
     "cost": lambda bench: transaction.cost(bench.repeats * PAIRS_PER_REPEAT),
