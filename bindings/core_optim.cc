@@ -61,6 +61,13 @@ class ArenaOptimizer {
       buffers.state_in.push_back(base(array));
       buffers.state_out.push_back(base(array));
     }
+    std::vector<double> sums(optimizer_->sums());
+    std::vector<float> factors;
+    if (!sums.empty()) {
+      optimizer_->measure({0, arena_.floats()}, at, buffers, sums.data());
+      factors = optimizer_->factors(sums.data());
+      buffers.factors = factors.data();
+    }
     optimizer_->update({0, arena_.floats()}, at, buffers);
   }
 

@@ -31,6 +31,10 @@ OPTIMIZERS = {
     "one cycle by epochs": {
         "name": "sgd", "groups": GROUPS, "schedule": schedule({"name": "one_cycle", "cycle_momentum": True}, "epochs")
     },
+    "rmsprop": {"name": "rmsprop", "groups": [{"centered": True}, {"momentum": 0.9}]},
+    "radam": {"name": "radam", "groups": GROUPS},
+    "lars": {"name": "lars", "groups": [{"lr": 1.0}, {"lr": 0.1, "weight_decay": 0.1}]},
+    "lamb": {"name": "lamb", "groups": GROUPS, "schedule": schedule("polynomial")},
 }  # fmt: skip
 
 
@@ -53,7 +57,8 @@ def test_a_death_inside_a_step_changes_nothing(name):
     epochs = 3
     fit = replace(local_fit("mlp", rows=600, batch=48, epochs=epochs), optimizer=OPTIMIZERS[name])
     fit.more["groups"] = [0, 1] * 3
-    orders = Order(1, "die", 20, "slice"), Order(0, "die", 30, "written")
+    before = "measures" if name in ("lars", "lamb") else "slice"
+    orders = Order(1, "die", 20, before), Order(0, "die", 30, "written")
     killer, came = carry_out(Schedule(0, "points", "mlp", 2, epochs * 13, False, orders=orders), fit)
     assert len(killer.hits) == 2
     assert complaints(killer, came, undisturbed(fit, 3), SHARDS) == []
@@ -102,5 +107,19 @@ def test_a_fit_takes_the_rates_that_a_loop_of_torch_takes(unit):
         optimizer.step()
         if unit == "steps" or step % 3 == 2:
             scheduler.step()
+    for name, value in module.named_parameters():
+        np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_clipping_by_norm_and_by_value_together_is_torchs():
+    fit = linear_fit({"name": "sgd", "groups": [{"lr": 0.05}]}, 4, clip_norm=1.0, clip_value=0.4)
+    module, (x, y) = linear(), map(torch.from_numpy, line())
+    for _ in range(12):
+        module.zero_grad()
+        nn.functional.mse_loss(module(x), y).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        torch.nn.utils.clip_grad_value_(module.parameters(), 0.4)
+        torch.optim.SGD(module.parameters(), 0.05).step()
+    ours = run(fit, 1)[0]
     for name, value in module.named_parameters():
         np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-5, atol=1e-6)

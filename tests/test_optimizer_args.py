@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from stoker.errors import UserError
-from stoker.optimizer import parse
+from stoker.optimizer import parse, with_schedule
 
 
 @pytest.fixture
@@ -86,9 +86,12 @@ def test_parameters_of_another_model_are_counted(net):
 
 
 def test_unknown_names_classes_and_settings(net):
-    assert "unknown name 'lion', expected one of 'sgd', 'adam', 'adamw'" in complaint("lion", net)
+    assert "unknown name 'lyon'; did you mean 'lion'?" in complaint("lyon", net)
+    assert "unknown name 'lbfgs', expected one of 'sgd', 'adam', 'adamw', 'rmsprop'" in complaint("lbfgs", net)
     assert "adam has no setting 'momentum', it has 'lr'" in complaint("adam", net, momentum=0.9)
-    assert "class RMSprop is not supported" in complaint(torch.optim.RMSprop(net.parameters()), net)
+    assert "class Rprop is not supported, expected one of SGD, Adam" in complaint(
+        torch.optim.Rprop(net.parameters()), net
+    )
     assert "got a int" in complaint(3, net)
     assert "give an instance, not the class" in complaint(torch.optim.Adam, net)
 
@@ -146,3 +149,46 @@ def test_an_optimizer_with_a_past(net):
     net(torch.ones(2, 4)).sum().backward()
     optimizer.step()
     assert "has been stepped already" in complaint(optimizer, net)
+
+
+def test_groups_by_patterns_of_names(net):
+    more = [{"params": "*.bias", "weight_decay": 0}, {"params": ["2.*", "9.*"], "lr": 0.5}]
+    options, groups = parsed("adamw", net, 0.1, weight_decay=0.2, groups=more)
+    assert options["groups"] == [{"lr": 0.1, "weight_decay": 0.2}, {"lr": 0.1, "weight_decay": 0.0},
+                                 {"lr": 0.5, "weight_decay": 0.2}]  # fmt: skip
+    assert groups == {"0.weight": 0, "0.bias": 1, "2.weight": 2, "2.bias": 1}
+
+
+def test_groups_that_are_nobodys(net):
+    assert "'*.gamma'; the model has '0.weight', '0.bias'" in complaint("adam", net, groups=[{"params": "*.gamma"}])
+    twice = [{"params": "2.*"}, {"params": ["2.bias"], "lr": 1}]
+    assert "'2.bias'; all that match are in groups before it" in complaint("adam", net, groups=twice)
+    assert "has no 'params'" in complaint("adam", net, groups=[{"lr": 1}])
+    assert "'groups' is 'x', expected a list of dicts" in complaint("adam", net, groups="x")
+    wrong = [{"params": "*", "momentm": 1}]
+    assert "sgd has no setting 'momentm'; did you mean 'momentum'?" in complaint("sgd", net, groups=wrong)
+
+
+@pytest.mark.parametrize(
+    "name, settings, words",
+    [
+        ("lion", {"betas": (0.9, 1.5)}, "Invalid beta parameter at index 1: 1.5"),
+        ("lars", {"trust_coefficient": -1}, "trust_coefficient is -1.0, expected zero or more"),
+        ("lamb", {"lr": -1}, "Invalid learning rate: -1.0"),
+        ("rmsprop", {"alpha": -1}, "Invalid alpha value: -1.0"),
+    ],
+)
+def test_bad_values_of_more_optimizers(net, name, settings, words):
+    assert words in complaint(name, net, **settings)
+
+
+def test_a_new_adagrad_has_no_past(net):
+    options, _ = parsed(torch.optim.Adagrad(net.parameters(), initial_accumulator_value=0.5), net)
+    assert (options["name"], options["groups"][0]["initial_accumulator_value"]) == ("adagrad", 0.5)
+
+
+def test_a_cycle_of_momentum_wants_one(net):
+    cycle = {"name": "one_cycle", "cycle_momentum": True}
+    for name, words in (("adagrad", "adagrad has none"), ("nadam", "does not go with nadam")):
+        with pytest.raises(UserError, match=words):
+            with_schedule({"name": name, "groups": [{}]}, cycle, "steps", 1, False)

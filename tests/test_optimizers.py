@@ -1,6 +1,7 @@
-"""The engine's optimizers against torch.optim: 100 steps, several groups, every setting."""
+"""The engine's optimizers against torch.optim, or the papers' formulas: 200 steps, several groups, every setting."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,6 +27,17 @@ CASES = {
     "adam-maximize-eps": (torch.optim.Adam, [{"lr": 1e-2, "maximize": True}, {"lr": 1e-2, "eps": 1e-3}]),
     "adamw": (torch.optim.AdamW, [{"lr": 1e-2}, {"lr": 1e-3, "weight_decay": 0.5}]),
     "adamw-amsgrad": (torch.optim.AdamW, [{"lr": 1e-2, "amsgrad": True, "weight_decay": 0}, {"amsgrad": True}]),
+    "rmsprop": (torch.optim.RMSprop, [{"lr": 1e-2}, {"lr": 1e-3, "alpha": 0.9, "weight_decay": 0.1}]),
+    "rmsprop-momentum": (torch.optim.RMSprop, [{"momentum": 0.9}, {"momentum": 0, "maximize": True}]),
+    "rmsprop-centered": (torch.optim.RMSprop, [{"centered": True, "momentum": 0.5, "eps": 1e-2}, {"momentum": 0.9}]),
+    "adagrad": (torch.optim.Adagrad, [{"lr": 0.1}, {"lr_decay": 0.1, "weight_decay": 0.1}]),
+    "adagrad-begun": (partial(torch.optim.Adagrad, initial_accumulator_value=2.0), [{}, {"maximize": True}]),
+    "adadelta": (torch.optim.Adadelta, [{}, {"rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}]),
+    "adamax": (torch.optim.Adamax, [{"lr": 1e-2}, {"betas": (0.4, 0.9), "weight_decay": 0.1}]),
+    "nadam": (torch.optim.NAdam, [{"lr": 1e-2}, {"momentum_decay": 0.1, "weight_decay": 0.1}]),
+    "nadam-decoupled": (torch.optim.NAdam, [{"decoupled_weight_decay": True, "weight_decay": 0.1}, {"maximize": True}]),
+    "radam": (torch.optim.RAdam, [{"lr": 1e-2}, {"betas": (0.8, 0.9), "weight_decay": 0.1}]),
+    "radam-decoupled": (torch.optim.RAdam, [{"decoupled_weight_decay": True, "weight_decay": 0.1}, {"maximize": True}]),
 }  # fmt: skip
 
 
@@ -75,13 +87,13 @@ def gradients_of(step):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_hundred_steps_equal_torch(case):
+def test_two_hundred_steps_equal_torch(case):
     parameters = torch_parameters()
     reference = torch_optimizer(case, parameters)
     options, groups = parse(reference, None, {}, parameters.items())
     assert groups == GROUP_OF
     engine = Engine(options, parameters)
-    for step in range(1, 101):
+    for step in range(1, 201):
         gradients = gradients_of(step)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name] * 0.25  # exact: a power of two
@@ -90,6 +102,62 @@ def test_a_hundred_steps_equal_torch(case):
     assert_close(engine.weights, engine.arena(parameters))
     for name, ours in zip(engine.optimizer.state_names(), engine.state):
         assert_close(ours, engine.arena(torch_state(reference, parameters, name)))
+
+
+def lion(group, w, g, state, step):
+    b1, b2 = group.get("betas", (0.9, 0.99))
+    mean = state.setdefault("exp_avg", np.zeros_like(w))
+    way = np.sign(b1 * mean + (1 - b1) * g) + group.get("weight_decay", 0) * w
+    state["exp_avg"] = b2 * mean + (1 - b2) * g
+    return w - group["lr"] * way
+
+
+def lars(group, w, g, state, step):
+    decay, norm = group.get("weight_decay", 0), np.linalg.norm
+    rate = group["lr"]
+    if group.get("adapt", True):
+        rate *= group.get("trust_coefficient", 1e-3) * norm(w) / (norm(g) + decay * norm(w))
+    buffer = group.get("momentum", 0.9) * state.get("momentum_buffer", 0) + rate * (g + decay * w)
+    state["momentum_buffer"] = buffer
+    return w - buffer
+
+
+def lamb(group, w, g, state, step):
+    b1, b2 = group.get("betas", (0.9, 0.999))
+    mean = b1 * state.get("exp_avg", 0) + (1 - b1) * g
+    square = b2 * state.get("exp_avg_sq", 0) + (1 - b2) * g * g
+    state.update(exp_avg=mean, exp_avg_sq=square)
+    root = np.sqrt(square / (1 - b2**step)) + group.get("eps", 1e-6)
+    way = mean / (1 - b1**step) / root + group.get("weight_decay", 0) * w
+    trust = np.linalg.norm(w) / np.linalg.norm(way) if group.get("adapt", True) else 1
+    return w - group["lr"] * trust * way
+
+
+PAPERS = {
+    # Powers of two: sums of the same step would round in float32 the same way each time.
+    "lion": (lion, [{"lr": 2.0**-10}, {"lr": 2.0**-7, "betas": (0.5, 0.9), "weight_decay": 0.125}]),
+    "lars": (lars, [{"lr": 1.0, "weight_decay": 0.01}, {"lr": 0.1, "momentum": 0.5, "trust_coefficient": 0.01}]),
+    "lars-plain": (lars, [{"lr": 0.01, "adapt": False, "weight_decay": 0.1}, {"lr": 0.5, "momentum": 0.0}]),
+    "lamb": (lamb, [{"lr": 1e-2, "weight_decay": 0.1}, {"lr": 1e-3, "adapt": False, "betas": (0.5, 0.9)}]),
+}
+
+
+@pytest.mark.parametrize("case", PAPERS)
+def test_two_hundred_steps_equal_the_formula_in_double(case):
+    formula, groups = PAPERS[case]
+    parameters = torch_parameters()
+    engine = Engine({"name": case.split("-")[0], "groups": groups}, parameters)
+    weights = {name: p.detach().numpy().astype(float) for name, p in parameters.items()}
+    states = {name: {} for name in parameters}
+    for step in range(1, 201):
+        gradients = gradients_of(step)
+        for name, gradient in gradients.items():
+            scaled = gradient.numpy().astype(float) * 0.25
+            weights[name] = formula(groups[GROUP_OF[name]], weights[name], scaled, states[name], step)
+        engine.update(step, gradients, 0.25)
+    assert_close(engine.weights, engine.arena({name: torch.from_numpy(np.array(w)) for name, w in weights.items()}))
+    for key, ours in zip(engine.optimizer.state_names(), engine.state):
+        assert_close(ours, engine.arena({name: torch.from_numpy(np.array(s[key])) for name, s in states.items()}))
 
 
 def torch_state(reference, parameters, name):

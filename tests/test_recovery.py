@@ -10,7 +10,7 @@ import pytest
 from faults.account import complaints, deaths_of
 from faults.gang import HEARTBEAT, carry_out, undisturbed
 from faults.models import SHARDS, local_fit
-from faults.points import BY_NAME
+from faults.points import POINTS
 from faults.schedule import Order, Schedule, draw
 from faulty_gang import FaultyGang
 
@@ -46,7 +46,7 @@ def test_a_seeded_schedule_changes_nothing(seed, fits, references):
     assert judge(draw(seed, STEPS), fits, references).hits
 
 
-@pytest.mark.parametrize("point", [p for p in BY_NAME.values() if p.steps], ids=lambda point: point.name)
+@pytest.mark.parametrize("point", [p for p in POINTS if p.steps], ids=lambda point: point.name)
 def test_a_death_inside_a_step_changes_nothing(point, fits, references):
     killer = judge(scheduled("points", 2, Order(1, "die", 70, point.name)), fits, references)
     assert (killer.hits[0].point, killer.hits[0].step) == (point.name, 70)

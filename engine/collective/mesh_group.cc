@@ -26,6 +26,8 @@ const char* name(Phase phase) {
       return "slices";
     case Phase::kept:
       return "kept";
+    case Phase::measures:
+      return "measures";
     case Phase::count:
       break;
   }

@@ -43,11 +43,34 @@ struct AdamScalars {
   bool amsgrad;
 };
 
+/// Of the other optimizers; each takes what its formula has.
+struct RuleScalars {
+  float scale = 1;   // of the gradient; negative to maximize
+  float decay = 0;   // added to the gradient, times the weights
+  float shrink = 1;  // weights are multiplied by it
+  float step = 0;    // of the weights: -lr, with its corrections
+  float eps = 0;
+  float keep1 = 0, blend1 = 0;  // of the mean: beta1 and 1 - beta1
+  float keep2 = 0, blend2 = 0;  // of the squares
+  float momentum = 0;
+  float correction = 1;  // NAdam, RAdam, LAMB: of the squares; LAMB's correction1 is in blend3
+  float more = 0;        // Adagrad: what its sums begin with; NAdam: of the mean; RAdam: lr; LAMB: decoupled decay
+  float factor = 1;      // LAMB, RAdam: of the mean
+  bool centered = false;
+  bool rectified = false;
+  bool first = false;  // the momentum buffer is zero
+};
+using RuleLoop = void (*)(const RuleScalars& by, const Streams& at, int64_t begin, int64_t end);
+
 struct Kernels {
   void (*sgd)(const SgdScalars& by, const Streams& at, int64_t begin, int64_t end);
   void (*adam)(const AdamScalars& by, const Streams& at, int64_t begin, int64_t end);
   /// out[b] = sum of (scale * gradient[b * 1024 + i])^2.
   void (*block_norms)(const float* gradient, float scale, int64_t blocks, double* out);
+  RuleLoop rmsprop, adagrad, adadelta, adamax, nadam, radam, lion;
+  RuleLoop lars, lamb;
+  /// The direction that lamb() takes, without its state: out[i - begin], for its norm.
+  void (*lamb_direction)(const RuleScalars& by, const Streams& at, int64_t begin, int64_t end, float* out);
 };
 
 /// REQUIRES: the CPU has it.

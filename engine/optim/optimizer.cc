@@ -4,71 +4,13 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "optim/grouped.h"
 #include "optim/kernels.h"
+#include "optim/layered.h"
+#include "optim/rules.h"
 
 namespace stoker::optim {
 namespace {
-
-Extent overlap(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
-
-/// Cuts a range into groups and keeps padding zero, whatever the gradient's scale and eps make of it.
-class GroupedOptimizer : public Optimizer {
- public:
-  GroupedOptimizer(const OptimizerOptions& options, const Arena& arena, Isa isa)
-      : groups_(options.groups), schedule_(options.schedule), kernels_(kernels(isa)), padding_(arena.padding()) {
-    STOKER_CHECK(arena.groups() <= static_cast<int>(groups_.size()));
-    for (int g = 0; g < arena.groups(); ++g) extents_.push_back(arena.group(g));
-  }
-
-  void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const override {
-    STOKER_CHECK(at.step >= 1);
-    const Streams streams = streams_of(buffers);
-    for (size_t g = 0; g < extents_.size(); ++g) {
-      const Extent part = overlap(range, extents_[g]);
-      if (part.size() > 0) update_group(now(groups_[g], at), part, at.step, buffers.gradient_scale, streams);
-    }
-    clear_padding(range, streams);
-  }
-
- protected:
-  virtual void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
-                            const Streams& at) const = 0;
-
-  std::vector<GroupOptions> groups_;
-  const Schedule schedule_;
-  const Kernels& kernels_;
-
- private:
-  /// What the schedule makes of a group.
-  GroupOptions now(const GroupOptions& group, const Moment& at) const {
-    GroupOptions now = group;
-    now.lr = schedule_.rate(group.lr, at);
-    if (schedule_.changes_momentum()) now.momentum = now.beta1 = schedule_.momentum(at);
-    return now;
-  }
-
-  Streams streams_of(const UpdateBuffers& buffers) const {
-    const auto states = static_cast<size_t>(state_buffers());
-    STOKER_CHECK(buffers.state_in.size() == states && buffers.state_out.size() == states);
-    Streams streams{buffers.gradient, buffers.weights_in, buffers.weights_out, {}, {}};
-    std::copy(buffers.state_in.begin(), buffers.state_in.end(), streams.state_in);
-    std::copy(buffers.state_out.begin(), buffers.state_out.end(), streams.state_out);
-    return streams;
-  }
-
-  void clear_padding(Extent range, const Streams& at) const {
-    auto gap = std::partition_point(padding_.begin(), padding_.end(), [&](Extent e) { return e.end <= range.begin; });
-    for (; gap != padding_.end() && gap->begin < range.end; ++gap) {
-      const Extent part = overlap(*gap, range);
-      std::fill(at.weights_out + part.begin, at.weights_out + part.end, 0.0f);
-      for (int s = 0; s < state_buffers(); ++s)
-        std::fill(at.state_out[s] + part.begin, at.state_out[s] + part.end, 0.0f);
-    }
-  }
-
-  std::vector<Extent> extents_;
-  std::vector<Extent> padding_;
-};
 
 class Sgd : public GroupedOptimizer {
  public:
@@ -92,9 +34,7 @@ class Sgd : public GroupedOptimizer {
                         .nesterov = group.nesterov,
                         .first = step == 1};
     kernels_.sgd(by, at, part.begin, part.end);
-    if (has_buffer_ && group.momentum == 0) {
-      std::copy(at.state_in[0] + part.begin, at.state_in[0] + part.end, at.state_out[0] + part.begin);
-    }
+    if (has_buffer_ && group.momentum == 0) keep_state(0, part, at);
   }
   bool has_buffer_ = false;
 };
@@ -130,9 +70,7 @@ class Adam : public GroupedOptimizer {
                          .step = static_cast<float>(-group.lr / correction1),
                          .amsgrad = group.amsgrad};
     kernels_.adam(by, at, part.begin, part.end);
-    if (amsgrad_ && !group.amsgrad) {
-      std::copy(at.state_in[2] + part.begin, at.state_in[2] + part.end, at.state_out[2] + part.begin);
-    }
+    if (amsgrad_ && !group.amsgrad) keep_state(2, part, at);
   }
   bool decoupled_;
   bool amsgrad_ = false;
@@ -142,8 +80,11 @@ class Adam : public GroupedOptimizer {
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa) {
   if (options.name == "sgd") return std::make_unique<Sgd>(options, arena, isa);
-  STOKER_CHECK(options.name == "adam" || options.name == "adamw");
-  return std::make_unique<Adam>(options, arena, isa);
+  if (options.name == "adam" || options.name == "adamw") return std::make_unique<Adam>(options, arena, isa);
+  if (auto layered = make_layered(options, arena, isa)) return layered;
+  auto optimizer = make_rule(options, arena, isa);
+  STOKER_CHECK(optimizer);
+  return optimizer;
 }
 
 void block_norms(Extent range, const float* gradient, float scale, double* out) {

@@ -27,10 +27,19 @@ struct GroupOptions {
   double eps = 1e-8;
   bool amsgrad = false;  // Adam, AdamW
   bool maximize = false;
+  double alpha = 0.99;                   // RMSprop
+  bool centered = false;                 // RMSprop
+  double rho = 0.9;                      // Adadelta
+  double lr_decay = 0;                   // Adagrad
+  double initial_accumulator_value = 0;  // Adagrad
+  double momentum_decay = 4e-3;          // NAdam
+  bool decoupled_weight_decay = false;   // NAdam, RAdam
+  double trust_coefficient = 1e-3;       // LARS
+  bool adapt = true;                     // LARS, LAMB: the rate of each tensor by its norms
 };
 
 struct OptimizerOptions {
-  std::string name;  // "sgd", "adam", "adamw"
+  std::string name;  // "sgd", "adam", "adamw", "rmsprop", ...: see docs/optimizers.md
   std::vector<GroupOptions> groups;
   Schedule schedule = {};
 };
@@ -48,6 +57,7 @@ struct UpdateBuffers {
   float* weights_out;
   std::vector<const float*> state_in;
   std::vector<float*> state_out;
+  const float* factors = nullptr;  // by parameter, of Optimizer::factors(); none: all are 1
 };
 
 class Optimizer {
@@ -57,6 +67,12 @@ class Optimizer {
   virtual int state_buffers() const = 0;
   /// torch.optim's key of each state buffer ("exp_avg", "exp_avg_sq", "momentum_buffer", ...).
   virtual std::vector<std::string> state_names() const = 0;
+  /// Before an update, where sums() is above 0: measure() over all of the arena, a range of whole blocks at a time, and
+  /// factors() of what it wrote. Each number is a sum over one tensor's part of one block, so that the order of
+  /// summation depends on nothing but the arena.
+  virtual int64_t sums() const { return 0; }
+  virtual void measure(Extent, const Moment&, const UpdateBuffers&, double*) const {}
+  virtual std::vector<float> factors(const double*) const { return {}; }
   /// Thread-safe over ranges that do not overlap.
   virtual void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -21,6 +22,16 @@ const char* const kCases[] = {
     R"({"name": "adam", "groups": [{"weight_decay": 0.1, "amsgrad": true}, {"betas": [0.3, 0.9]}]})",
     R"({"name": "adam", "groups": [{"betas": [0.4, 0.9], "amsgrad": true}, {"eps": 0, "weight_decay": 0.5}]})",
     R"({"name": "adamw", "groups": [{}, {"lr": 0.01, "weight_decay": 0.5, "amsgrad": true}]})",
+    R"({"name": "rmsprop", "groups": [{"centered": true, "momentum": 0.9}, {"weight_decay": 0.1}]})",
+    R"({"name": "rmsprop", "groups": [{"centered": true, "alpha": 0.3}, {"momentum": 0.5, "maximize": true}]})",
+    R"({"name": "adagrad", "groups": [{"lr_decay": 0.1, "initial_accumulator_value": 0.5}, {"weight_decay": 0.1}]})",
+    R"({"name": "adadelta", "groups": [{}, {"rho": 0.5, "eps": 0.01, "weight_decay": 0.1}]})",
+    R"({"name": "adamax", "groups": [{}, {"weight_decay": 0.1, "betas": [0.3, 0.9]}]})",
+    R"({"name": "nadam", "groups": [{}, {"weight_decay": 0.1, "decoupled_weight_decay": true}]})",
+    R"({"name": "radam", "groups": [{"betas": [0.9, 0.5]}, {"weight_decay": 0.1, "lr": 0.01}]})",
+    R"({"name": "lion", "groups": [{"lr": 0.01}, {"weight_decay": 0.1, "betas": [0.5, 0.9]}]})",
+    R"({"name": "lars", "groups": [{"lr": 10}, {"weight_decay": 0.1, "adapt": false}]})",
+    R"({"name": "lamb", "groups": [{}, {"weight_decay": 0.1, "betas": [0.5, 0.9], "maximize": true}]})",
 };
 
 const Arena& arena() {
@@ -74,6 +85,13 @@ Trained train(const char* options, Isa isa, const std::vector<int64_t>& cuts, bo
     UpdateBuffers buffers{gradient.data(), scale, from.weights.data(), next.weights.data(), {}, {}};
     for (auto& state : from.state) buffers.state_in.push_back(state.data());
     for (auto& state : next.state) buffers.state_out.push_back(state.data());
+    std::vector<double> sums(optimizer->sums());
+    const bool blocks = std::ranges::all_of(cuts, [](int64_t cut) { return cut % kBlock == 0; });
+    for (size_t i = 0; blocks && i + 1 < cuts.size(); ++i)
+      optimizer->measure({cuts[i], cuts[i + 1]}, step, buffers, sums.data());
+    if (!blocks) optimizer->measure({0, arena().floats()}, step, buffers, sums.data());
+    const auto factors = optimizer->factors(sums.data());
+    buffers.factors = factors.data();
     for (size_t i = 0; i + 1 < cuts.size(); ++i) optimizer->update({cuts[i], cuts[i + 1]}, step, buffers);
     now = next;
   }
@@ -182,7 +200,10 @@ TEST(ParseOptimizer, DefaultsAreTorchs) {
 }
 
 TEST(ParseOptimizer, WhatItDoesNotKnowIsNamed) {
-  EXPECT_EQ(complaint(R"({"name": "lion", "groups": [{}]})"), "unknown optimizer 'lion', expected sgd, adam or adamw");
+  EXPECT_EQ(
+      complaint(R"({"name": "lyon", "groups": [{}]})"),
+      "unknown optimizer 'lyon', expected one of adadelta, adagrad, adam, adamax, adamw, lamb, lars, lion, nadam, "
+      "radam, rmsprop, sgd");
   EXPECT_EQ(complaint(R"({"name": "adam", "groups": [{"momentum": 0.9}]})"),
             "optimizer 'adam' has no option 'momentum'");
   EXPECT_EQ(complaint(R"({"name": "sgd", "groups": [{"lr": "fast"}]})"),

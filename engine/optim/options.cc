@@ -1,7 +1,9 @@
 // Reading of optimizer options.
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/error.h"
 #include "optim/optimizer.h"
@@ -25,20 +27,73 @@ void set_betas(GroupOptions& group, const Json& value) {
   group.beta2 = value[1].get<double>();
 }
 
-std::map<std::string, Setter> setters(const std::string& optimizer) {
-  std::map<std::string, Setter> known = {{"lr", number(&GroupOptions::lr)},
-                                         {"weight_decay", number(&GroupOptions::weight_decay)},
-                                         {"maximize", flag(&GroupOptions::maximize)}};
-  if (optimizer == "sgd") {
-    known["momentum"] = number(&GroupOptions::momentum);
-    known["dampening"] = number(&GroupOptions::dampening);
-    known["nesterov"] = flag(&GroupOptions::nesterov);
-  } else {
-    known["betas"] = set_betas;
-    known["eps"] = number(&GroupOptions::eps);
-    known["amsgrad"] = flag(&GroupOptions::amsgrad);
-  }
-  return known;
+using Setters = std::map<std::string, Setter>;
+
+/// What an optimizer knows, and its defaults where they are not those of GroupOptions.
+struct Known {
+  std::vector<std::string> settings;
+  GroupOptions defaults = {};
+};
+
+const Setters& setters() {
+  static const Setters all = {{"lr", number(&GroupOptions::lr)},
+                              {"weight_decay", number(&GroupOptions::weight_decay)},
+                              {"maximize", flag(&GroupOptions::maximize)},
+                              {"momentum", number(&GroupOptions::momentum)},
+                              {"dampening", number(&GroupOptions::dampening)},
+                              {"nesterov", flag(&GroupOptions::nesterov)},
+                              {"betas", set_betas},
+                              {"eps", number(&GroupOptions::eps)},
+                              {"amsgrad", flag(&GroupOptions::amsgrad)},
+                              {"alpha", number(&GroupOptions::alpha)},
+                              {"centered", flag(&GroupOptions::centered)},
+                              {"rho", number(&GroupOptions::rho)},
+                              {"lr_decay", number(&GroupOptions::lr_decay)},
+                              {"initial_accumulator_value", number(&GroupOptions::initial_accumulator_value)},
+                              {"momentum_decay", number(&GroupOptions::momentum_decay)},
+                              {"decoupled_weight_decay", flag(&GroupOptions::decoupled_weight_decay)},
+                              {"trust_coefficient", number(&GroupOptions::trust_coefficient)},
+                              {"adapt", flag(&GroupOptions::adapt)}};
+  return all;
+}
+
+GroupOptions with_lr(double lr, double eps = 1e-8) {
+  GroupOptions options;
+  options.lr = lr;
+  options.eps = eps;
+  return options;
+}
+
+std::map<std::string, Known> make_known() {
+  std::map<std::string, Known> all = {
+      {"sgd", {{"momentum", "dampening", "nesterov"}}},
+      {"adam", {{"betas", "eps", "amsgrad"}}},
+      {"adamw", {{"betas", "eps", "amsgrad"}}},
+      {"rmsprop", {{"alpha", "eps", "momentum", "centered"}, with_lr(1e-2)}},
+      {"adagrad", {{"lr_decay", "initial_accumulator_value", "eps"}, with_lr(1e-2, 1e-10)}},
+      {"adadelta", {{"rho", "eps"}, with_lr(1, 1e-6)}},
+      {"adamax", {{"betas", "eps"}, with_lr(2e-3)}},
+      {"nadam", {{"betas", "eps", "momentum_decay", "decoupled_weight_decay"}, with_lr(2e-3)}},
+      {"radam", {{"betas", "eps", "decoupled_weight_decay"}}},
+      {"lion", {{"betas"}, with_lr(1e-4)}},
+      {"lars", {{"momentum", "trust_coefficient", "eps", "adapt"}, with_lr(0.1, 0)}},
+      {"lamb", {{"betas", "eps", "adapt"}, with_lr(1e-3, 1e-6)}}};
+  all["adamw"].defaults.weight_decay = 1e-2;
+  all["lion"].defaults.beta2 = 0.99;
+  all["lars"].defaults.momentum = 0.9;
+  for (auto& [name, known] : all) known.settings.insert(known.settings.end(), {"lr", "weight_decay", "maximize"});
+  return all;
+}
+
+const std::map<std::string, Known>& optimizers() {
+  static const std::map<std::string, Known> all = make_known();
+  return all;
+}
+
+std::string names() {
+  std::string out;
+  for (const auto& [name, known] : optimizers()) out += (out.empty() ? "" : ", ") + name;
+  return out;
 }
 
 void not_negative(const char* field, double value) {
@@ -53,6 +108,11 @@ void check(const GroupOptions& group) {
   not_negative("weight_decay", group.weight_decay);
   not_negative("momentum", group.momentum);
   not_negative("eps", group.eps);
+  not_negative("lr_decay", group.lr_decay);
+  not_negative("initial_accumulator_value", group.initial_accumulator_value);
+  not_negative("momentum_decay", group.momentum_decay);
+  not_negative("trust_coefficient", group.trust_coefficient);
+  not_negative("alpha", group.alpha);
   below_one("betas[0]", group.beta1);
   below_one("betas[1]", group.beta2);
   if (group.nesterov && (group.momentum == 0 || group.dampening != 0)) {
@@ -61,12 +121,12 @@ void check(const GroupOptions& group) {
 }
 
 GroupOptions parse_group(const std::string& optimizer, const Json& json) {
-  GroupOptions group;
-  if (optimizer == "adamw") group.weight_decay = 1e-2;
-  const auto known = setters(optimizer);
+  const Known& known = optimizers().at(optimizer);
+  GroupOptions group = known.defaults;
   for (const auto& [key, value] : json.items()) {
-    const auto setter = known.find(key);
-    if (setter == known.end()) fail_user("optimizer '", optimizer, "' has no option '", key, "'");
+    const auto setter = setters().find(key);
+    if (std::ranges::find(known.settings, key) == known.settings.end())
+      fail_user("optimizer '", optimizer, "' has no option '", key, "'");
     try {
       setter->second(group, value);
     } catch (const Json::exception&) {
@@ -83,9 +143,8 @@ OptimizerOptions parse_optimizer(const std::string& json) {
   try {
     const Json parsed = Json::parse(json);
     OptimizerOptions options{parsed.at("name"), {}, {}};
-    if (options.name != "sgd" && options.name != "adam" && options.name != "adamw") {
-      fail_user("unknown optimizer '", options.name, "', expected sgd, adam or adamw");
-    }
+    if (!optimizers().contains(options.name))
+      fail_user("unknown optimizer '", options.name, "', expected one of ", names());
     for (const auto& group : parsed.at("groups")) options.groups.push_back(parse_group(options.name, group));
     if (options.groups.empty()) fail_user("optimizer '", options.name, "' has no parameter group");
     if (parsed.contains("schedule")) options.schedule = parse_schedule(parsed.at("schedule").dump());

@@ -107,7 +107,8 @@ const float* AllReduce::clamped(Extent range, const float* sum, float scale) {
   return clamp_.data() - range.begin;
 }
 
-void AllReduce::update_weights(Extent range, float scale) {
+/// What the optimizer sees of a part of the arena.
+optim::UpdateBuffers AllReduce::buffers(Extent range, float scale) {
   const int from = old_set(), to = new_set();
   optim::UpdateBuffers b;
   b.gradient = sum_->sum({range.begin, range.end});
@@ -122,7 +123,23 @@ void AllReduce::update_weights(Extent range, float scale) {
     b.state_in.push_back(state_.optimizer(from, k));
     b.state_out.push_back(state_.optimizer(to, k));
   }
-  optimizer_.update(range, moment_, b);
+  if (!factors_.empty()) b.factors = factors_.data();
+  return b;
+}
+
+/// The optimizer's sums over whole tensors: mine stand, and everybody's do.
+void AllReduce::measure(float scale, StepTimes& times) {
+  if (optimizer_.sums() == 0) return;
+  Stopwatch watch;
+  const auto slice = sum_->slice();
+  in_chunks(common({slice.begin, slice.end}, {0, arena_.floats()}),
+            [&](Extent e) { optimizer_.measure(e, moment_, buffers(e, scale), state_.sums()); });
+  times.update += watch.restart();
+  fault::point("measures", step());
+  group_.arrive(Phase::measures, next_);
+  group_.await(Phase::measures, next_);
+  times.wait += watch.elapsed();
+  factors_ = optimizer_.factors(state_.sums());
 }
 
 /// Whether all that it wrote is finite, looked at while it is in cache.
@@ -131,7 +148,7 @@ bool AllReduce::update(Extent range, float scale) {
   float* fresh = state_.weights(new_set());
   bool finite = true;
   in_chunks(common(range, {0, weights}), [&](Extent e) {
-    update_weights(e, scale);
+    optimizer_.update(e, moment_, buffers(e, scale));
     finite &= optim::all_finite(fresh + e.begin, e.size());
     fault::point("slice", step());
   });
@@ -173,6 +190,7 @@ void AllReduce::stand(Phase phase, StepTimes& times) {
 bool AllReduce::make(bool mean, StepTimes& times) {
   float scale = gradient_scale(mean);
   if (options_.clip_norm > 0) scale *= clip(scale, times);
+  measure(scale, times);
   Stopwatch watch;
   const auto slice = sum_->slice();
   if (!update({slice.begin, slice.end}, scale)) state_.find_infinite(next_);

@@ -18,7 +18,7 @@ namespace stoker::sync {
 struct AllReduceOptions {
   int shards = 1;
   double clip_norm = 0;          // 0: off. Norm over all gradients, as torch.nn.utils.clip_grad_norm_
-  double clip_value = 0;         // 0: off. Not together with clip_norm
+  double clip_value = 0;         // 0: off. After clip_norm where both are on
   bool in_place = false;         // benches: over the old state, so that nobody may die
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: collective::even_owners()
 };
@@ -67,11 +67,12 @@ class AllReduce {
   int new_set() const { return options_.in_place ? old_set() : HostState::set_of(next_); }
   float gradient_scale(bool mean) const;
   float clip(float scale, StepTimes& times);
+  void measure(float scale, StepTimes& times);
   bool update(optim::Extent range, float scale);
   void keep_floats(optim::Extent range);
   void write_counts(int64_t more);
   void stand(collective::Phase phase, StepTimes& times);
-  void update_weights(optim::Extent range, float scale);
+  optim::UpdateBuffers buffers(optim::Extent range, float scale);
   const float* clamped(optim::Extent range, const float* sum, float scale);
 
   collective::Group& group_;
@@ -87,6 +88,7 @@ class AllReduce {
   Scalars totals_;
   bool pausing_ = false;
   std::vector<float> clamp_;
+  std::vector<float> factors_;  // of the optimizer, by parameter
 };
 
 }  // namespace stoker::sync

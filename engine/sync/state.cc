@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/pieces.h"
-#include "optim/arena.h"
 
 namespace stoker::sync {
 
@@ -28,7 +27,7 @@ struct HostState::Offsets {
         sets(round_up(sizeof(Head), kLine)),
         finished(sets + 2 * set),
         norms(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
-        end(round_up(norms + l.floats / optim::kBlock * sizeof(double), kPage)) {}
+        end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
   size_t counts, running, set;  // within a set, and its size
   size_t sets, finished, norms, end;
 };

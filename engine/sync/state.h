@@ -15,6 +15,7 @@
 
 #include "base/codec.h"
 #include "base/hash.h"
+#include "optim/arena.h"
 #include "shm/segment.h"
 
 namespace stoker::sync {
@@ -40,6 +41,7 @@ struct StateLayout {
   int state_buffers = 0;      // arena-shaped buffers of optimizer state
   int64_t counts = 0;         // int64 buffers, one number each or several
   int64_t epochs = 0;
+  int64_t sums = 0;  // doubles of the optimizer's sums over tensors
 };
 
 class HostState {
@@ -68,6 +70,8 @@ class HostState {
   std::span<EpochTotals> finished() const;
   /// Scratch of the step: one double for each block of the weights.
   double* norms() const;
+  /// Scratch of the step: optim::Optimizer::sums().
+  double* sums() const { return norms() + layout_.floats / optim::kBlock; }
   const StateLayout& layout() const { return layout_; }
 
   uint64_t committed() const { return head_->commit.load(std::memory_order_acquire); }

@@ -26,7 +26,8 @@ void for_each_count(const program::Program& program, Body body) {
 
 sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
                             const optim::Optimizer& optimizer, int64_t epochs) {
-  return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program), epochs};
+  return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program),
+          epochs,         optimizer.sums()};
 }
 
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {

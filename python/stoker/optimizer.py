@@ -1,29 +1,42 @@
 """What the user says about the optimizer, in the engine's words (engine/optim/optimizer.h).
 
-A name with settings, or a torch.optim instance over the model's own parameters: its class, groups and settings are
-read, it is never stepped.
+A name with settings, also by patterns of parameters' names, or a torch.optim instance over the model's own parameters:
+its class, groups and settings are read, it is never stepped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any
 
-from stoker.errors import UserError
+from stoker.errors import UserError, did_you_mean
 from stoker.schedule import complete
 
 Options = dict[str, Any]  # {"name": ..., "groups": [{...}, ...]}
 Groups = dict[str, int]  # parameter name to group
 
 _COMMON = {"lr": float, "weight_decay": float, "maximize": bool}
-_ADAM = {**_COMMON, "betas": tuple, "eps": float, "amsgrad": bool}
-_SETTINGS = {
+_BETAS = {**_COMMON, "betas": tuple, "eps": float}
+_SETTINGS: dict[str, dict[str, type]] = {
     "sgd": {**_COMMON, "momentum": float, "dampening": float, "nesterov": bool},
-    "adam": _ADAM,
-    "adamw": _ADAM,
+    "adam": {**_BETAS, "amsgrad": bool},
+    "adamw": {**_BETAS, "amsgrad": bool},
+    "rmsprop": {**_COMMON, "alpha": float, "eps": float, "momentum": float, "centered": bool},
+    "adagrad": {**_COMMON, "lr_decay": float, "initial_accumulator_value": float, "eps": float},
+    "adadelta": {**_COMMON, "rho": float, "eps": float},
+    "adamax": _BETAS,
+    "nadam": {**_BETAS, "momentum_decay": float, "decoupled_weight_decay": bool},
+    "radam": {**_BETAS, "decoupled_weight_decay": bool},
+    "lion": {**_COMMON, "betas": tuple},
+    "lars": {**_COMMON, "momentum": float, "trust_coefficient": float, "eps": float, "adapt": bool},
+    "lamb": {**_BETAS, "adapt": bool},
 }
-_CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+_CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad",
+            "adadelta": "Adadelta", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam"}  # fmt: skip
+# By name pattern, in optimizerParams.
+_GROUPS, _PARAMS = "groups", "params"
 # How torch computes, not what: without meaning for the engine.
 _IGNORED = {"params", "param_names", "foreach", "fused", "decoupled_weight_decay"}
 # What lr_schedulers leave in a group.
@@ -40,30 +53,67 @@ def parse(
     `scheduled`: an lr_scheduler may be attached to the instance, and is not lost."""
     named = list(named_parameters)
     if isinstance(optimizer, str):
-        group = _named_group(optimizer, learning_rate, params)
-        return {"name": optimizer.lower(), "groups": [group]}, {name: 0 for name, _ in named}
+        return _named(optimizer, learning_rate, params, named)
     _check_instance(optimizer, params)
     name = _name_of(optimizer)
     groups = [_read_group(name, _unscheduled(group) if scheduled else group) for group in optimizer.param_groups]
+    if name == "adagrad":  # torch begins every group's sums with the constructor's
+        begin = float(optimizer.defaults["initial_accumulator_value"])
+        groups = [{**group, "initial_accumulator_value": begin} for group in groups]
     if learning_rate is not None:
         groups = [{**group, "lr": float(learning_rate)} for group in groups]
     return {"name": name, "groups": groups}, _members(optimizer, named)
 
 
-def _named_group(optimizer: str, learning_rate: float | None, params: Mapping[str, Any]) -> dict[str, Any]:
+def _named(optimizer: str, learning_rate: float | None, params: Mapping[str, Any],
+           named: list[tuple[str, Any]]) -> tuple[Options, Groups]:  # fmt: skip
+    """The settings hold for all parameters, but for those that a group of a name pattern has otherwise."""
     name = optimizer.lower()
     if name not in _SETTINGS:
-        raise UserError(
-            f"optimizer: unknown name {optimizer!r}, expected one of {_listed(_SETTINGS)} or a torch.optim instance"
-        )
-    for key in params:
-        if key not in _SETTINGS[name]:
-            raise UserError(f"optimizerParams: {name} has no setting {key!r}, it has {_listed(_SETTINGS[name])}")
+        hint = did_you_mean(name, _SETTINGS) or f", expected one of {_listed(_SETTINGS)} or a torch.optim instance"
+        raise UserError(f"optimizer: unknown name {optimizer!r}{hint}")
     if learning_rate is not None and "lr" in params:
         raise UserError("optimizerParams: 'lr' is given and learningRate too; give one of them")
-    group = {key: _value(name, key, value) for key, value in params.items()}
-    if learning_rate is not None:
-        group["lr"] = _value(name, "lr", learning_rate)
+    rate = {} if learning_rate is None else {"lr": learning_rate}
+    usual = {key: value for key, value in params.items() if key != _GROUPS}
+    told = _told_groups(params.get(_GROUPS, []))
+    own = [{key: value for key, value in group.items() if key != _PARAMS} for group in told]
+    groups = [_group(name, {**usual, **rate, **more}) for more in [{}, *own]]
+    return {"name": name, "groups": groups}, _matched([group[_PARAMS] for group in told], [key for key, _ in named])
+
+
+def _told_groups(told: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(told, (list, tuple)) or not all(isinstance(group, Mapping) for group in told):
+        raise UserError(
+            f"optimizerParams: 'groups' is {told!r}, expected a list of dicts such as "
+            "{'params': '*.bias', 'weight_decay': 0}"
+        )
+    for group in told:
+        if not group.get(_PARAMS):
+            raise UserError(f"optimizerParams: the group {dict(group)!r} has no 'params', the names that are in it")
+    return list(told)
+
+
+def _matched(patterns: list[Any], names: list[str]) -> Groups:
+    """The first group whose patterns a name matches, or group 0."""
+    lists = [[told] if isinstance(told, str) else list(told) for told in patterns]
+    found = {
+        name: next((i + 1 for i, ps in enumerate(lists) if any(fnmatchcase(name, p) for p in ps)), 0) for name in names
+    }
+    for i, ps in enumerate(lists):
+        if i + 1 not in found.values():
+            taken = any(fnmatchcase(name, p) for name in names for p in ps)
+            why = "all that match are in groups before it" if taken else f"the model has {_listed(names[:8])}"
+            raise UserError(f"optimizerParams: no parameter is in the group of {_listed(ps)}; {why}")
+    return found
+
+
+def _group(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    for key in told:
+        if key not in _SETTINGS[name]:
+            near = did_you_mean(str(key), _SETTINGS[name]) or f", it has {_listed(_SETTINGS[name])}"
+            raise UserError(f"optimizerParams: {name} has no setting {key!r}{near}")
+    group = {key: _value(name, key, value) for key, value in told.items()}
     _check_values(name, group)
     return group
 
@@ -72,10 +122,16 @@ def _check_values(name: str, group: Mapping[str, Any]) -> None:
     """As torch checks them, so that both refuse the same."""
     import torch
 
+    # What torch has not is checked by one that has its settings.
+    like = getattr(torch.optim, _CLASSES.get(name, "Adam"))
+    known = group if name in _CLASSES else {key: value for key, value in group.items() if key in _SETTINGS["adam"]}
     try:
-        getattr(torch.optim, _CLASSES[name])([torch.zeros(())], **group)
+        like([torch.zeros(())], **known)
     except ValueError as error:
         raise UserError(f"optimizer {name}: {error}") from None
+    for key in ("momentum", "trust_coefficient"):
+        if group.get(key, 0.0) < 0:
+            raise UserError(f"optimizer {name}: {key} is {group[key]}, expected zero or more")
 
 
 def _value(name: str, key: str, value: Any) -> Any:
@@ -108,22 +164,28 @@ def _check_instance(optimizer: Any, params: Mapping[str, Any]) -> None:
         raise UserError("optimizerParams: the optimizer is a torch.optim instance, which has its settings already")
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         raise UserError("optimizer: it has a step hook, which would not run on the workers; remove it")
-    if any(optimizer.state.values()):
+    if any(map(_has_past, optimizer.state.values())):
         raise UserError(
             "optimizer: the torch.optim instance has been stepped already, and its state would be lost; give a new one"
         )
 
 
+def _has_past(state: Mapping[str, Any]) -> bool:
+    """Adagrad has a state before its first step."""
+    return bool(state) and float(state.get("step", 1)) > 0
+
+
 def _name_of(optimizer: Any) -> str:
     import torch
 
-    names = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
+    names = {getattr(torch.optim, kind): name for name, kind in _CLASSES.items()}
     name = names.get(type(optimizer))
     if name is None:
         raise UserError(
-            f"optimizer: torch.optim class {type(optimizer).__name__} is not supported, expected SGD, Adam or AdamW"
+            f"optimizer: torch.optim class {type(optimizer).__name__} is not supported, expected one of "
+            f"{', '.join(_CLASSES.values())}, or a name: {_listed(_SETTINGS)}"
         )
-    if name == "sgd":
+    if name not in ("adam", "adamw"):
         return name
     decoupled = {bool(group.get("decoupled_weight_decay", False)) for group in optimizer.param_groups}
     if len(decoupled) > 1:
@@ -149,9 +211,10 @@ def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: st
         )
     if rates is not None and not rate_given:
         groups = [{**group, "lr": rate} for group, rate in zip(groups, rates)]
-    momentum = set().union(*(group.keys() for group in groups)) | _SETTINGS[options["name"]].keys()
-    if told.get("cycle_momentum") and not momentum & {"momentum", "betas"}:
+    if told.get("cycle_momentum") and not _SETTINGS[options["name"]].keys() & {"momentum", "betas"}:
         raise UserError(f"lrSchedule: cycle_momentum=True needs an optimizer with momentum; {options['name']} has none")
+    if told.get("cycle_momentum") and options["name"] == "nadam":
+        raise UserError("lrSchedule: cycle_momentum=True does not go with nadam, whose momentum has its own course")
     return {**options, "groups": groups, "schedule": complete(told, unit, epochs)}
 
 

@@ -22,12 +22,14 @@ def plain(value: Any) -> Any:
 
 
 def settings(value: Any) -> dict[str, Any]:
-    """A dict of names to booleans, numbers, texts, or lists of them. TypeError says what is not."""
+    """A dict of names to booleans, numbers, texts, or lists of them or of such dicts. TypeError says what is not."""
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a dict of names to values, not {value!r}")
     told = {str(name): plain(list(item) if isinstance(item, tuple) else item) for name, item in value.items()}
     for name, item in told.items():
-        if not all(isinstance(one, (bool, int, float, str)) for one in (item if isinstance(item, list) else [item])):
+        if isinstance(item, list) and item and all(isinstance(one, Mapping) for one in item):
+            told[name] = [settings(one) for one in item]
+        elif not all(isinstance(one, (bool, int, float, str)) for one in (item if isinstance(item, list) else [item])):
             raise TypeError(f"{name!r} is a {type(item).__name__}; expected a number, a boolean or a text")
     return told
 

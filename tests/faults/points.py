@@ -52,4 +52,5 @@ POINTS = [
     Point("checkpoint-renamed", "renamed, the folder is not synced", checkpoints=True, ways=PROCESS_WAYS, occasions=2),
 ]
 BEFORE_RESTARTS = [Point("state-chunk", "a part of the state is handed in, driver elsewhere", workers=2)]
-BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS]}
+OF_LAYERED = [Point("measures", "norms of the own slice's tensors are written: LARS, LAMB", steps=True)]
+BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED]}

@@ -164,9 +164,11 @@ class ModuleParams(KeywordParams):
 
 
 class TrainParams(HasSeed, KeywordParams):
-    optimizer = _param("optimizer", "'sgd', 'adam', 'adamw', or a torch.optim instance over the model's parameters",
-                       Described.of)  # fmt: skip
-    optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim", settings)
+    optimizer = _param("optimizer", "'adam', 'sgd', 'lamb' or another name (docs/optimizers.md), or a torch.optim "
+                       "instance over the model's parameters", Described.of)  # fmt: skip
+    optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim; 'groups': a "
+                             "list of dicts of such settings with 'params', patterns of the names in it",
+                             settings)  # fmt: skip
     learningRate = _param("learningRate", "step size (default: the optimizer's own)", TypeConverters.toFloat)
     lrSchedule = _param("lrSchedule", "what becomes of the learning rate: a dict such as {'name': 'cosine', 'warmup': "
                         "500}, or a torch.optim.lr_scheduler instance (default: it stays)", as_schedule)  # fmt: skip

@@ -1,0 +1,179 @@
+#include "optim/layered.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "optim/grouped.h"
+
+namespace stoker::optim {
+namespace {
+
+float narrow(double value) { return static_cast<float>(value); }
+
+/// A tensor's part of one block.
+struct Piece {
+  int parameter;
+  Extent extent;
+};
+
+std::vector<Piece> pieces_of(const Arena& arena) {
+  std::vector<Piece> pieces;
+  for (int p = 0; p < static_cast<int>(arena.parameters().size()); ++p) {
+    const Extent whole = arena.extent(p);
+    for (int64_t at = whole.begin; at < whole.end;) {
+      const int64_t end = std::min(whole.end, (at / kBlock + 1) * kBlock);
+      pieces.push_back({p, {at, end}});
+      at = end;
+    }
+  }
+  std::ranges::sort(pieces, {}, [](const Piece& piece) { return piece.extent.begin; });
+  return pieces;
+}
+
+/// Norms of a tensor's weights and of what would change them.
+struct Norms {
+  double weights = 0, change = 0;
+};
+
+class Layered : public GroupedOptimizer {
+ public:
+  Layered(const OptimizerOptions& options, const Arena& arena, Isa isa)
+      : GroupedOptimizer(options, arena, isa), pieces_(pieces_of(arena)) {
+    for (const auto& parameter : arena.parameters()) group_of_.push_back(parameter.group);
+  }
+
+  int64_t sums() const override { return 2 * static_cast<int64_t>(pieces_.size()); }
+
+  void measure(Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
+    STOKER_CHECK(range.begin % kBlock == 0 && range.size() % kBlock == 0);
+    const Streams streams = streams_of(buffers);
+    for_each_piece(range, [&](size_t i, Extent part) {
+      const GroupOptions group = now(group_of_[pieces_[i].parameter], at);
+      float block[kBlock] = {};
+      std::copy(buffers.weights_in + part.begin, buffers.weights_in + part.end, block);
+      kernels_.block_norms(block, 1, 1, sums + 2 * i);
+      const double square = change(group, part, at.step, buffers.gradient_scale, streams, block);
+      sums[2 * i + 1] = square;
+    });
+  }
+
+  std::vector<float> factors(const double* sums) const override {
+    std::vector<Norms> norms(group_of_.size());
+    for (size_t i = 0; i < pieces_.size(); ++i) {
+      norms[pieces_[i].parameter].weights += sums[2 * i];
+      norms[pieces_[i].parameter].change += sums[2 * i + 1];
+    }
+    std::vector<float> factors;
+    for (size_t p = 0; p < norms.size(); ++p) {
+      const Norms n{std::sqrt(norms[p].weights), std::sqrt(norms[p].change)};
+      const GroupOptions& group = groups_[group_of_[p]];
+      factors.push_back(group.adapt && n.weights != 0 && n.change != 0 ? narrow(factor(group, n)) : 1);
+    }
+    return factors;
+  }
+
+  void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const override {
+    const Streams streams = streams_of(buffers);
+    for_each_piece(range, [&](size_t i, Extent part) {
+      const int parameter = pieces_[i].parameter;
+      GroupOptions group = now(group_of_[parameter], at);
+      if (buffers.factors) group.lr *= buffers.factors[parameter];
+      update_group(group, part, at.step, buffers.gradient_scale, streams);
+    });
+    clear_padding(range, streams);
+  }
+
+ protected:
+  /// The square of the norm of what would change the part; `block` is room for it.
+  virtual double change(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at,
+                        float* block) const = 0;
+  virtual double factor(const GroupOptions& group, const Norms& norms) const = 0;
+
+  double square_of(float* block, int64_t used) const {
+    std::fill(block + used, block + kBlock, 0.0f);
+    double square = 0;
+    kernels_.block_norms(block, 1, 1, &square);
+    return square;
+  }
+
+ private:
+  template <typename Body>
+  void for_each_piece(Extent range, Body body) const {
+    const auto first =
+        std::ranges::partition_point(pieces_, [&](const Piece& piece) { return piece.extent.end <= range.begin; });
+    for (size_t i = first - pieces_.begin(); i < pieces_.size() && pieces_[i].extent.begin < range.end; ++i)
+      body(i, overlap(pieces_[i].extent, range));
+  }
+
+  std::vector<Piece> pieces_;  // ascending
+  std::vector<int> group_of_;  // by parameter
+};
+
+class Lars : public Layered {
+ public:
+  using Layered::Layered;
+  int state_buffers() const override { return 1; }
+  std::vector<std::string> state_names() const override { return {"momentum_buffer"}; }
+
+ private:
+  void update_group(const GroupOptions& group, Extent part, int64_t, float scale, const Streams& at) const override {
+    RuleScalars by;
+    by.scale = group.maximize ? -scale : scale;
+    by.decay = narrow(group.weight_decay);
+    by.step = narrow(group.lr);
+    by.momentum = narrow(group.momentum);
+    kernels_.lars(by, at, part.begin, part.end);
+  }
+  double change(const GroupOptions&, Extent part, int64_t, float scale, const Streams& at,
+                float* block) const override {
+    for (int64_t i = part.begin; i < part.end; ++i) block[i - part.begin] = scale * at.gradient[i];
+    return square_of(block, part.size());
+  }
+  double factor(const GroupOptions& group, const Norms& norms) const override {
+    return group.trust_coefficient * norms.weights / (norms.change + group.weight_decay * norms.weights + group.eps);
+  }
+};
+
+class Lamb : public Layered {
+ public:
+  using Layered::Layered;
+  int state_buffers() const override { return 2; }
+  std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+
+ private:
+  static RuleScalars scalars(const GroupOptions& group, int64_t step, float scale) {
+    RuleScalars by;
+    by.scale = group.maximize ? -scale : scale;
+    by.step = narrow(-group.lr);
+    by.eps = narrow(group.eps);
+    by.blend1 = narrow(1 - group.beta1);
+    by.keep1 = 1 - by.blend1;
+    by.blend2 = narrow(1 - group.beta2);
+    by.keep2 = narrow(group.beta2);
+    by.factor = narrow(1 / (1 - std::pow(group.beta1, static_cast<double>(step))));
+    by.correction = narrow(1 / (1 - std::pow(group.beta2, static_cast<double>(step))));
+    by.more = narrow(group.weight_decay);
+    return by;
+  }
+  void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
+                    const Streams& at) const override {
+    kernels_.lamb(scalars(group, step, scale), at, part.begin, part.end);
+  }
+  double change(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at,
+                float* block) const override {
+    kernels_.lamb_direction(scalars(group, step, scale), at, part.begin, part.end, block);
+    return square_of(block, part.size());
+  }
+  double factor(const GroupOptions&, const Norms& norms) const override { return norms.weights / norms.change; }
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_layered(const OptimizerOptions& options, const Arena& arena, Isa isa) {
+  if (options.name == "lars") return std::make_unique<Lars>(options, arena, isa);
+  if (options.name == "lamb") return std::make_unique<Lamb>(options, arena, isa);
+  return nullptr;
+}
+
+}  // namespace stoker::optim
