@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import goodput
 import kills
+import links
 import report
 import sides
 import transaction
@@ -109,6 +110,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "kill-holder": lambda bench: kills.kill_holder(bench.forgiving_session(2)),
     "goodput-60": lambda bench: goodput_under(bench, 60),
     "goodput-15": lambda bench: goodput_under(bench, 15),
+    "links": lambda _: links.links(),
     "cost": lambda bench: transaction.cost(bench.repeats * PAIRS_PER_REPEAT),
 }
 

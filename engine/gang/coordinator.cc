@@ -19,7 +19,8 @@ namespace {
 /// So that the start message, which has each shard's rows, digest and owner, fits a frame.
 constexpr int kMostShards = 32'768;
 constexpr auto kMeanwhile = std::chrono::milliseconds(100);
-constexpr double kUnwatched = 10;  // seconds of patience where there is no heartbeat's timeout
+constexpr int kLooksAHeartbeat = 4;  // while all is steady
+constexpr double kUnwatched = 10;    // seconds of patience where there is no heartbeat's timeout
 
 using Json = nlohmann::json;
 using net::ConnectionId;
@@ -78,6 +79,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void readmit();
 
   void act();
+  void act_soon();
   void carry_out(const Decision& decision);
   void begin(Start start, const std::string& reason);
   void pause(const std::string& reason);
@@ -106,17 +108,21 @@ struct Coordinator::Impl : net::LoopHandler {
   }
   /// A message without a body.
   void send(ConnectionId id, Kind kind) { loop->send(id, static_cast<uint16_t>(kind), gang.generation, {}); }
+  /// To all members, or to the ranks of the newest generation.
   template <typename Message>
   void send_members(const Message& message) {
-    for (const auto& [id, session] : sessions) {
-      if (member_of(session)) send(id, message);
-    }
+    send_members(Message::kKind, message.encode(), false);
   }
-  /// To the ranks of the newest generation.
   template <typename Message>
   void send_ranks(const Message& message) {
+    send_members(Message::kKind, message.encode(), true);
+  }
+  void send_ranks(Kind kind) { send_members(kind, {}, true); }
+  void send_members(Kind kind, const Bytes& body, bool only_ranks) {
     for (const auto& [id, session] : sessions) {
-      if (const Member* member = member_of(session); member && member->working) send(id, message);
+      const Member* member = member_of(session);
+      if (member && (member->working || !only_ranks))
+        loop->send(id, static_cast<uint16_t>(kind), gang.generation, body);
     }
   }
 
@@ -137,7 +143,10 @@ struct Coordinator::Impl : net::LoopHandler {
   std::map<uint64_t, std::pair<Hash128, std::string>> digests;  // by commit: a host's digest, and who told it
   TimePoint last_tick = Clock::now();
   TimePoint next_ping = Clock::now();
+  TimePoint next_look = Clock::now();
+  bool steady = false;  // when it was last decided
   uint64_t pings = 0;
+  bool acts_soon = false;             // that is posted
   std::unique_ptr<net::IoLoop> loop;  // empty: closed
 };
 
@@ -173,8 +182,10 @@ void Coordinator::Impl::opened(ConnectionId id) {
 void Coordinator::Impl::received(ConnectionId id, Frame frame) {
   const std::lock_guard lock(mutex);
   if (!loop) return;
+  const auto kind = static_cast<Kind>(frame.kind);
   take(id, sessions.at(id), frame);
-  act();
+  if (kind == Kind::failed) return act();
+  if (changes_decisions(kind)) act_soon();
 }
 
 void Coordinator::Impl::closed(ConnectionId id, const std::string& reason) {
@@ -191,12 +202,14 @@ void Coordinator::Impl::tick(TimePoint now) {
   const std::lock_guard lock(mutex);
   if (!loop) return;
   forgive_own_absence(now);
+  if (now >= next_ping) {
+    next_ping = now + from_seconds(ping_every(gang, options));
+    send_members(Ping{++pings});
+  }
+  if (steady && !acts_soon && now < next_look) return;
+  next_look = now + from_seconds(options.heartbeat / kLooksAHeartbeat);
   for (const Missed& missed : silent(now, gang, options)) {
     lose(gang.members.at(missed.partition), {.how = missed.how, .cause = missed.cause, .when = now});
-  }
-  if (now >= next_ping) {
-    next_ping = now + from_seconds(options.heartbeat);
-    send_members(Ping{++pings});
   }
   act();
 }
@@ -381,6 +394,7 @@ void Coordinator::Impl::take_failed(ConnectionId id, Member& member, const Faile
 }
 
 void Coordinator::Impl::lose(Member& member, Lost lost) {
+  steady = false;
   lost = out_of_memory_or(std::move(lost), gang, member, options);
   Json json = about(member.hello);
   json.update({{"kind", name(lost.kind)}, {"how", name(lost.how)}, {"text", lost.cause}, {"step", member.step}});
@@ -433,11 +447,23 @@ void Coordinator::Impl::readmit() {
   }
 }
 
+/// Once what else has come already is taken in: a thousand that halt together need few looks at all members. Losses do
+/// not wait for that: an attempt that takes the place would hide why its member was lost.
+void Coordinator::Impl::act_soon() {
+  if (std::exchange(acts_soon, true)) return;
+  loop->post([this] {
+    const std::lock_guard lock(mutex);
+    if (loop && acts_soon) act();
+  });
+}
+
 /// What cannot be carried out could not be the next time either: the fit ends with it, in words.
 void Coordinator::Impl::act() try {
+  acts_soon = false;
   readmit();
   for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
   if (hand_in) go_on_with_hand_in();
+  steady = !hand_in && is_steady(gang, options);
 } catch (const std::exception& error) {
   end(Error(ErrorKind::bug, cat("the coordinator could not go on: ", error.what())));
 }
@@ -575,6 +601,7 @@ void Coordinator::Impl::await_hand_in(std::unique_lock<std::mutex>& lock, const 
 
 /// All members are lost; their places are free for the next job's attempts.
 void Coordinator::Impl::restart(int workers, const std::string& reason) {
+  steady = false;
   for (auto& [partition, member] : gang.members) {
     if (!member.lost) lose(member, {.how = Loss::replaced, .cause = reason, .when = Clock::now()});
     end_process(member);

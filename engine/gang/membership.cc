@@ -14,7 +14,9 @@ using Verdict = Admission::Verdict;
 constexpr int kMaxStumbles = 3;
 constexpr int kMostTold = 4;       // stumbles in one message
 constexpr double kSameRow = 0.15;  // share of the rows: they are told of in steps, and the last one may be lost
-constexpr int kLongAgo = 3;        // times the patience with one that is silent
+constexpr double kPingsASecond = 400;
+constexpr int kPingsInPatience = 4;
+constexpr int kLongAgo = 3;  // times the patience with one that is silent
 constexpr auto kSettle = std::chrono::milliseconds(100);
 
 Entry refuse(Error error) { return {.verdict = Verdict::refused, .reason = error.what(), .error = error}; }
@@ -472,6 +474,18 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
     std::ranges::move(decide_alike(gang, options), std::back_inserter(decisions));
   }
   return decisions;
+}
+
+bool is_steady(const Gang& gang, const CoordinatorOptions& options) {
+  const bool on_its_way = gang.running ? gang.agreed && !gang.pausing : gang.generation == 0;
+  return on_its_way && !gang.restarting && places_taken(gang, options) == places(gang, options) &&
+         std::ranges::all_of(gang.members, [](const auto& entry) { return entry.second.living(); });
+}
+
+double ping_every(const Gang& gang, const CoordinatorOptions& options) {
+  double seconds = static_cast<double>(gang.members.size()) / kPingsASecond;
+  if (options.heartbeat_timeout > 0) seconds = std::min(seconds, options.heartbeat_timeout / kPingsInPatience);
+  return std::max(options.heartbeat, seconds);
 }
 
 int stumbles(const Gang& gang, uint64_t commit) {

@@ -129,6 +129,14 @@ struct Decision {
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options);
 
+/// Whether only words, silence and waiting can change what decide() says: nobody is missing, and the gang reads its
+/// rows or trains. Else a deadline may pass at any moment.
+bool is_steady(const Gang& gang, const CoordinatorOptions& options);
+
+/// Seconds from one ping of all members to the next: the heartbeat, or with many members as long as keeps pings at some
+/// hundreds a second; but four fit into the time after which silence counts.
+double ping_every(const Gang& gang, const CoordinatorOptions& options);
+
 /// A replay that brought other rows than were registered, in the user's words.
 std::optional<Error> changed_rows(const Member& member, const std::vector<ShardCount>& told, const Gang& gang);
 

@@ -253,7 +253,7 @@ struct Refused {
   static Refused decode(ByteView bytes);
 };
 
-/// Coordinator to worker, once a heartbeat.
+/// Coordinator to worker, once a heartbeat; less often to each of many.
 struct Ping {
   static constexpr Kind kKind = Kind::ping;
   uint64_t number = 0;

@@ -60,6 +60,11 @@ bool is_void(Kind kind, uint64_t generation, const Gang& gang) {
   return generation < gang.generation;
 }
 
+bool changes_decisions(Kind kind) {
+  return kind != Kind::pong && kind != Kind::metrics && kind != Kind::ingesting && kind != Kind::checkpoint &&
+         kind != Kind::holding && kind != Kind::digest && kind != Kind::fetch;
+}
+
 std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards) {
   if (member.shards) fail_world("the rows were told twice");
   const auto changed = changed_rows(member, shards, gang);

@@ -14,6 +14,9 @@ void on_hello(Gang& gang, const Hello& hello, const Entry& entry, TimePoint now)
 /// Whether a message of this kind, sent in this generation, is void because its generation is over. Throws Error(world)
 /// for one that cannot be.
 bool is_void(Kind kind, uint64_t generation, const Gang& gang);
+/// Whether decide() may say another thing after a message of this kind than before it. What is left changes nothing
+/// that it looks at but how long somebody has waited or been idle: the coordinator's next tick sees that early enough.
+bool changes_decisions(Kind kind);
 /// Returns the replay's error, if it brought other rows. Throws Error(world) when rows are told twice.
 std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCount> shards);
 /// `generation`: in which it was sent.

@@ -37,6 +37,14 @@ TEST(Void, WordsOfAnOlderGenerationButNotOfIngestOrHeartbeat) {
   EXPECT_THROW(is_void(Kind::pong, 3, gang), Error) << "not begun yet";
 }
 
+TEST(Change, HeartbeatsMetricsAndWhatIsOnlyHandedOnAskForNoDecision) {
+  for (const Kind kind : {Kind::pong, Kind::metrics, Kind::ingesting, Kind::checkpoint, Kind::fetch})
+    EXPECT_FALSE(changes_decisions(kind)) << static_cast<int>(kind);
+  for (const Kind kind : {Kind::hello, Kind::ingested, Kind::halted, Kind::paused, Kind::fingerprint, Kind::finished,
+                          Kind::failed, Kind::result_chunk, Kind::state_chunk})
+    EXPECT_TRUE(changes_decisions(kind)) << static_cast<int>(kind);
+}
+
 TEST(OwnAbsence, IsNobodysSilence) {
   Gang gang = gang_of_one();
   CoordinatorOptions options;

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -86,6 +87,7 @@ struct IoLoop::Impl {
   std::atomic<ConnectionId> next_id{kLobby + 1};
 
   std::map<ConnectionId, Connection> connections;
+  std::set<ConnectionId> closing;  // of them, and some that have gone
   std::map<ConnectionId, std::string>
       untold;  // connections whose end the handler could not take in, and why they ended
   TimePoint next_tick = Clock::now();
@@ -217,6 +219,7 @@ void IoLoop::Impl::send(ConnectionId id, Bytes frame) {
 void IoLoop::Impl::close(ConnectionId id) {
   guarded(id, [&](Connection& connection) {
     connection.closing = true;
+    closing.insert(id);
     connection.since = Clock::now();
     watch(EPOLL_CTL_MOD, connection.fd(), wanted(connection), id);
   });
@@ -256,11 +259,12 @@ void IoLoop::Impl::tick(TimePoint now) {
 }
 
 void IoLoop::Impl::drop_late(TimePoint now) {
-  std::vector<ConnectionId> late;
-  for (const auto& [id, connection] : connections) {
-    if (connection.closing && now - connection.since > options.stranger_time) late.push_back(id);
-  }
-  for (const ConnectionId id : late) drop(id, "");
+  std::erase_if(closing, [&](ConnectionId id) {
+    const auto found = connections.find(id);
+    if (found != connections.end() && now - found->second.since <= options.stranger_time) return false;
+    drop(id, "");
+    return true;
+  });
 }
 
 void IoLoop::Impl::watch(int operation, int fd, uint32_t events, ConnectionId id) {

@@ -1,5 +1,6 @@
 #include "train/history.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace stoker::train {
@@ -13,7 +14,13 @@ const char* bound(const PhaseTimes& p) {
   return p.gather > p.compute + p.update ? "ingest" : "compute";
 }
 
+constexpr double kMostReports = 8;
+
 }  // namespace
+
+double report_every(int rank, int ranks) {
+  return rank == 0 ? kReportEvery : kReportEvery * std::max(1.0, ranks / kMostReports);
+}
 
 double EpochRecord::loss(bool mean) const {
   const double by = mean ? totals.sums.denominator : static_cast<double>(totals.steps - totals.kept);

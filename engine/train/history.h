@@ -31,6 +31,11 @@ struct EpochRecord {
   nlohmann::json to_json(bool mean) const;
 };
 
+inline constexpr double kReportEvery = 1;  // seconds between metrics to the driver
+/// The same for one rank of many: the driver shows what the first one says, and all others together speak as often as
+/// eight do.
+double report_every(int rank, int ranks);
+
 class History {
  public:
   explicit History(bool mean) : mean_(mean) {}

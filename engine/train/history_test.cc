@@ -6,6 +6,14 @@
 
 namespace stoker::train {
 
+TEST(Report, ManyRanksTellTheDriverHardlyMoreThanFew) {
+  for (const int ranks : {1, 2, 8}) EXPECT_EQ(report_every(ranks - 1, ranks), kReportEvery) << "each, once a second";
+  EXPECT_EQ(report_every(0, 1000), kReportEvery);
+  double a_second = 0;
+  for (int rank = 0; rank < 1000; ++rank) a_second += 1 / report_every(rank, 1000);
+  EXPECT_LE(a_second, 9.01);
+}
+
 TEST(History, LossIsOverTheDenominatorAndAccuracyOverWhatCounts) {
   History history(/*mean=*/true);
   history.begin_epoch({}, 0);

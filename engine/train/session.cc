@@ -17,7 +17,6 @@ namespace stoker::train {
 
 namespace {
 
-constexpr double kReportEvery = 1;  // seconds between metrics to the driver
 constexpr int64_t kMostCannedRows = 256;
 
 std::vector<int64_t> counts_of(const gang::Start& start) {
@@ -177,7 +176,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
     const bool pause = run_step(feed, plan, start.owners, done);
     if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = (done + 1) % steps == 0;
-    report(plan, group.rank(), epoch_ends || !std::exchange(told, true));
+    report(plan, group, epoch_ends || !std::exchange(told, true));
     if (epoch_ends) end_epoch(group);
     if (pause && done + 1 < steps * spec_.epochs) {  // all of them do, so none waits for a rank that has left
       link_.paused();
@@ -219,12 +218,14 @@ void Session::end_epoch(collective::Group& group) {
   if (group.hosts() > 1 && group.local_rank() == 0) link_.digest(state.committed(), state.digest());
 }
 
-/// Once a second, and at once when told.
-void Session::report(const data::Plan& plan, int rank, bool now) {
-  if (!now && since_report_.elapsed() < kReportEvery) return;
+/// At once when told, unless it is one of many.
+void Session::report(const data::Plan& plan, const collective::Group& group, bool now) {
+  const double every = report_every(group.rank(), group.size());
+  if (!(now && every <= kReportEvery) && since_report_.elapsed() < every) return;
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());
-  link_.metrics(history_->progress(running, rank, plan.steps(), spec_.epochs, forgotten_runs_ + trainer_->runs()));
+  link_.metrics(
+      history_->progress(running, group.rank(), plan.steps(), spec_.epochs, forgotten_runs_ + trainer_->runs()));
   since_report_.restart();
 }
 

@@ -43,7 +43,7 @@ class Session {
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
   bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
   void end_epoch(collective::Group& group);
-  void report(const data::Plan& plan, int rank, bool now);
+  void report(const data::Plan& plan, const collective::Group& group, bool now);
   std::string history_json(const gang::Start& start) const;
 
   gang::WorkerLink& link_;
