@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import swa_utils
 
 from faults.account import complaints
 from faults.gang import carry_out, undisturbed
 from faults.models import SHARDS, local_fit
 from faults.schedule import Order, Schedule
 from local_gang import LocalFit, run
+from stoker.averaging import as_average
+from stoker.engine import core
+from stoker.errors import UserError
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 from stoker.schedule import as_schedule, complete
+from stoker.spark import memory_need
 from test_checkpoints import Checkpointed
 from test_exact import assert_same, make_fit
 
@@ -35,6 +40,7 @@ OPTIMIZERS = {
     "radam": {"name": "radam", "groups": GROUPS},
     "lars": {"name": "lars", "groups": [{"lr": 1.0}, {"lr": 0.1, "weight_decay": 0.1}]},
     "lamb": {"name": "lamb", "groups": GROUPS, "schedule": schedule("polynomial")},
+    "average": {"name": "lamb", "groups": GROUPS, "average": as_average({"name": "ema", "decay": 0.9})},
 }  # fmt: skip
 
 
@@ -57,7 +63,7 @@ def test_a_death_inside_a_step_changes_nothing(name):
     epochs = 3
     fit = replace(local_fit("mlp", rows=600, batch=48, epochs=epochs), optimizer=OPTIMIZERS[name])
     fit.more["groups"] = [0, 1] * 3
-    before = "measures" if name in ("lars", "lamb") else "slice"
+    before = "measures" if OPTIMIZERS[name]["name"] in ("lars", "lamb") else "slice"
     orders = Order(1, "die", 20, before), Order(0, "die", 30, "written")
     killer, came = carry_out(Schedule(0, "points", "mlp", 2, epochs * 13, False, orders=orders), fit)
     assert len(killer.hits) == 2
@@ -123,3 +129,51 @@ def test_clipping_by_norm_and_by_value_together_is_torchs():
     ours = run(fit, 1)[0]
     for name, value in module.named_parameters():
         np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+AVERAGES = {
+    "ema": ({"name": "ema", "decay": 0.8}, {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.8)}),
+    "a short ema": ({"name": "ema", "decay": 0.3}, {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.3)}),
+    "swa": ({"name": "swa", "start": 4, "every": 2}, {}),
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_the_average_that_torch_makes_comes_out(name):
+    told, how = AVERAGES[name]
+    told = as_average(told)
+    fit = linear_fit({"name": "sgd", "groups": [{"lr": 0.005}], "average": told}, 4)
+    module, (x, y) = linear(), map(torch.from_numpy, line())
+    average, optimizer = swa_utils.AveragedModel(module, **how), torch.optim.SGD(module.parameters(), 0.005)
+    for step in range(1, 13):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(module(x), y).backward()
+        optimizer.step()
+        if step >= told["start"] and (step - told["start"]) % told["every"] == 0:
+            average.update_parameters(module)
+    ours = run(fit, 1)[0]
+    for key, value in average.module.named_parameters():
+        np.testing.assert_allclose(ours[key], value.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("emma", "'name' is 'emma', expected one of 'ema', 'swa'"),
+        ({"name": "ema", "deacy": 0.9}, "'ema' has no setting 'deacy'; did you mean 'decay'?"),
+        ({"name": "ema", "decay": 1}, "decay is 1, expected a number between 0 and 1"),
+        ({"name": "swa", "every": 0}, "every is 0, expected a whole number of steps, at least 1"),
+        (3, "got 3, expected 'ema', 'swa' or a dict"),
+    ],
+)
+def test_averages_that_cannot_be_are_named(told, words):
+    with pytest.raises(UserError) as caught:
+        as_average(told)
+    assert words in str(caught.value)
+
+
+def test_an_average_is_one_more_copy_in_the_memory_check():
+    spec = {"program": {"parameters": [{"shape": [1000]}]}, "optimizer": OPTIMIZERS["lamb"]}
+    more = {**spec, "optimizer": OPTIMIZERS["average"]}
+    without, needed = (memory_need.need_of(core(), told, 0, 1, 1).state for told in (spec, more))
+    assert needed == without + 2 * 4 * 1000

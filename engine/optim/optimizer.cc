@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "optim/averaged.h"
 #include "optim/grouped.h"
 #include "optim/kernels.h"
 #include "optim/layered.h"
@@ -76,15 +77,20 @@ class Adam : public GroupedOptimizer {
   bool amsgrad_ = false;
 };
 
-}  // namespace
-
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa) {
+std::unique_ptr<Optimizer> make_plain(const OptimizerOptions& options, const Arena& arena, Isa isa) {
   if (options.name == "sgd") return std::make_unique<Sgd>(options, arena, isa);
   if (options.name == "adam" || options.name == "adamw") return std::make_unique<Adam>(options, arena, isa);
   if (auto layered = make_layered(options, arena, isa)) return layered;
   auto optimizer = make_rule(options, arena, isa);
   STOKER_CHECK(optimizer);
   return optimizer;
+}
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa) {
+  auto optimizer = make_plain(options, arena, isa);
+  return options.average.on ? make_averaged(std::move(optimizer), options.average) : std::move(optimizer);
 }
 
 void block_norms(Extent range, const float* gradient, float scale, double* out) {

@@ -38,10 +38,19 @@ struct GroupOptions {
   bool adapt = true;                     // LARS, LAMB: the rate of each tensor by its norms
 };
 
+/// An average of the weights, which is what a fit gives.
+struct AverageOptions {
+  bool on = false;
+  double decay = 0;   // EMA; 0: all weigh the same (SWA)
+  int64_t start = 1;  // the first step whose weights are in it; before, it is the weights
+  int64_t every = 1;  // steps from one to the next
+};
+
 struct OptimizerOptions {
   std::string name;  // "sgd", "adam", "adamw", "rmsprop", ...: see docs/optimizers.md
   std::vector<GroupOptions> groups;
   Schedule schedule = {};
+  AverageOptions average = {};
 };
 /// From {"name": "adam", "groups": [{"lr": 0.001, "betas": [0.9, 0.999], ...}, ...], "schedule": {...}}, fields named
 /// as torch.optim's; "schedule" may be missing: see parse_schedule. Throws Error(user) on an unknown name or field and

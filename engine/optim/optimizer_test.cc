@@ -31,6 +31,7 @@ const char* const kCases[] = {
     R"({"name": "radam", "groups": [{"betas": [0.9, 0.5]}, {"weight_decay": 0.1, "lr": 0.01}]})",
     R"({"name": "lion", "groups": [{"lr": 0.01}, {"weight_decay": 0.1, "betas": [0.5, 0.9]}]})",
     R"({"name": "lars", "groups": [{"lr": 10}, {"weight_decay": 0.1, "adapt": false}]})",
+    R"({"name": "adam", "groups": [{}, {}], "average": {"decay": 0.3, "start": 2, "every": 2}})",
     R"({"name": "lamb", "groups": [{}, {"weight_decay": 0.1, "betas": [0.5, 0.9], "maximize": true}]})",
 };
 

@@ -137,17 +137,22 @@ GroupOptions parse_group(const std::string& optimizer, const Json& json) {
   return group;
 }
 
+AverageOptions parse_average(const Json& json) {
+  return {true, json.value("decay", 0.0), json.at("start"), json.at("every")};
+}
+
 }  // namespace
 
 OptimizerOptions parse_optimizer(const std::string& json) {
   try {
     const Json parsed = Json::parse(json);
-    OptimizerOptions options{parsed.at("name"), {}, {}};
+    OptimizerOptions options{parsed.at("name"), {}, {}, {}};
     if (!optimizers().contains(options.name))
       fail_user("unknown optimizer '", options.name, "', expected one of ", names());
     for (const auto& group : parsed.at("groups")) options.groups.push_back(parse_group(options.name, group));
     if (options.groups.empty()) fail_user("optimizer '", options.name, "' has no parameter group");
     if (parsed.contains("schedule")) options.schedule = parse_schedule(parsed.at("schedule").dump());
+    if (parsed.contains("average")) options.average = parse_average(parsed.at("average"));
     return options;
   } catch (const Json::exception& error) {
     fail_bug("optimizer options cannot be read: ", error.what());

@@ -236,7 +236,8 @@ bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || progr
 Bytes Trainer::weights() const {
   const int set = state_->current();
   std::vector<program::NamedTensor> tensors;
-  list_arena(arena_, state_->weights(set), tensors);
+  const bool average = spec_.optimizer.average.on;  // the optimizer's last state
+  list_arena(arena_, average ? state_->optimizer(set, layout_.state_buffers - 1) : state_->weights(set), tensors);
   list_arena(buffers_, state_->buffers(set), tensors);
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
     const std::span numbers(state_->counts(set) + at, program::elements(b.shape));

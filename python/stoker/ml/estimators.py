@@ -100,7 +100,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         spec, rate = self.unscheduled_optimizer(prepared), self.value("learningRate")
         options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
                                           self.value("epochs"), rate is not None)  # fmt: skip
-        return {**spec, "options": options}
+        average = self.value("averageWeights")
+        return {**spec, "options": {**options, "average": average} if average else options}
 
     def unscheduled_optimizer(self, prepared: Prepared) -> OptimizerSpec:
         rate = self.value("learningRate")

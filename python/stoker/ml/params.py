@@ -17,6 +17,7 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from stoker.averaging import as_average
 from stoker.errors import did_you_mean
 from stoker.inputs import as_inputs
 from stoker.ml.dtypes import types_by_name
@@ -174,6 +175,9 @@ class TrainParams(HasSeed, KeywordParams):
                         "500}, or a torch.optim.lr_scheduler instance (default: it stays)", as_schedule)  # fmt: skip
     lrScheduleUnit = _param("lrScheduleUnit", "what lrSchedule counts: 'steps' or 'epochs'",
                             TypeConverters.toString)  # fmt: skip
+    averageWeights = _param("averageWeights", "the model gets an average of the weights over the steps: 'ema', 'swa', "
+                            "or a dict such as {'name': 'ema', 'decay': 0.999} (default: the last weights)",
+                            as_average)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
     shuffle = _param("shuffle", "whether each epoch has an order of its own", TypeConverters.toBoolean)
