@@ -39,7 +39,8 @@ DirectSum::DirectSum(Group& group, const ShardSumOptions& options)
   size_t floats = 0;
   for (const int rank : group.local_ranks()) {
     offsets.push_back(floats);
-    floats += static_cast<size_t>(slots_needed(owned_by({rank}))) * static_cast<size_t>(options.floats);
+    owned_.push_back(owned_by(rank));
+    floats += static_cast<size_t>(slots_needed(owned_.back())) * static_cast<size_t>(options.floats);
   }
   auto* base = reinterpret_cast<float*>(group.host_region(floats * sizeof(float)).data());
   for (const size_t offset : offsets) slots_.push_back(base + offset);
@@ -58,7 +59,7 @@ void DirectSum::begin(uint64_t step, const ShardSet& present) {
   if (begun_ && present == present_) return;
   begun_ = true;
   present_ = present;
-  steps_ = fold_steps(owned_by({group_.rank()}), present_);
+  steps_ = folds_.at(present_, [&] { return fold_steps(owned_[group_.local_rank()], present_); });
   plan();
 }
 
@@ -69,7 +70,7 @@ float* DirectSum::next() {
 
 OwnFold DirectSum::own_fold() {
   STOKER_CHECK(done_ == 0);
-  OwnFold fold{steps_, {}};
+  OwnFold fold{{steps_.begin(), steps_.end()}, {}};
   int left = 0;
   for (const FoldStep& step : steps_) left += 1 - step.merges;
   for (int i = 0; i < left; ++i) fold.partials.push_back(slot(i));
@@ -99,9 +100,9 @@ void DirectSum::publish() {
   group_.arrive(Phase::partials, step_);
 }
 
-ShardSet DirectSum::owned_by(const std::vector<int>& ranks) const {
+ShardSet DirectSum::owned_by(int rank) const {
   ShardSet owned(options_.shards);
-  for (int shard = 0; shard < options_.shards; ++shard) owned[shard] = std::ranges::count(ranks, owners_[shard]) > 0;
+  for (int shard = 0; shard < options_.shards; ++shard) owned[shard] = owners_[shard] == rank;
   return owned;
 }
 
@@ -109,7 +110,7 @@ std::vector<DirectSum::Partial> DirectSum::host_partials() const {
   std::vector<Partial> partials;
   for (size_t i = 0; i < slots_.size(); ++i) {
     const float* slot = slots_[i];
-    for (const Node node : partial_nodes(owned_by({group_.local_ranks()[i]}), present_)) {
+    for (const Node node : partial_nodes(owned_[i], present_)) {
       partials.push_back({node, {slot, 0}});
       slot += options_.floats;
     }

@@ -7,6 +7,7 @@
 // between begin() and exchange().
 #include <functional>
 
+#include "collective/by_set.h"
 #include "collective/shard_sum.h"
 
 namespace stoker::collective {
@@ -36,8 +37,8 @@ class DirectSum : public ShardSum {
 
   /// The set of present shards has changed.
   virtual void plan() = 0;
-  /// The shards that some ranks own.
-  ShardSet owned_by(const std::vector<int>& ranks) const;
+  /// The shards of this rank.
+  ShardSet owned_by(int rank) const;
   /// The partials that the ranks of this host hold in this step, rank by rank.
   std::vector<Partial> host_partials() const;
   /// The first slot of each local rank.
@@ -60,9 +61,11 @@ class DirectSum : public ShardSum {
   std::vector<float*> slots_;  // by local rank
   double* scalars_;
   size_t scalar_stride_;
-  std::vector<FoldStep> steps_;
-  size_t done_ = 0;  // of steps_
-  int height_ = 0;   // vectors on my stack
+  std::vector<ShardSet> owned_;  // by local rank
+  BySet<std::vector<FoldStep>> folds_;
+  std::span<const FoldStep> steps_;  // of this step's fold
+  size_t done_ = 0;                  // of steps_
+  int height_ = 0;                   // vectors on my stack
   std::vector<double> totals_;
 };
 

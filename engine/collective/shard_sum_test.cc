@@ -9,7 +9,7 @@
 #include <functional>
 #include <random>
 
-#include "collective/partials.h"
+#include "collective/by_set.h"
 #include "collective/testing.h"
 
 namespace stoker::collective {
@@ -179,6 +179,28 @@ TEST_P(Grid, WhoOwnsWhichShardChangesNothing) {
     for (int s = 0; s < 11; ++s) owners.push_back(owner(s));
     run_world(GetParam(), 11, 3 * kBlock, 4, owners);
   }
+}
+
+TEST(ShardSum, MoreSetsOfPresentShardsThanAreKeptComeAgainWithTheSameBits) {
+  constexpr int kShards = 37;
+  ASSERT_GT(3 * kShards, static_cast<int>(BySet<int>::kMost)) << "present_in() has so many sets";
+  for (const bool tcp : {false, true}) run_world({.size = 2, .force_tcp = tcp}, kShards, kBlock, 7 * kShards);
+}
+
+TEST(BySet, AValueIsMadeOnceForEachSetUpToABound) {
+  BySet<int> values;
+  int made = 0;
+  const auto ask = [&](size_t number) {
+    ShardSet set(16);
+    for (size_t bit = 0; bit < set.size(); ++bit) set[bit] = (number >> bit) % 2 == 1;
+    return values.at(set, [&] { return ++made, static_cast<int>(number); });
+  };
+  constexpr auto kMost = BySet<int>::kMost;
+  for (int epoch = 0; epoch < 3; ++epoch)
+    for (size_t number = 0; number < kMost; ++number) ASSERT_EQ(ask(number), static_cast<int>(number));
+  EXPECT_EQ(made, static_cast<int>(kMost));
+  for (const size_t further : {kMost + 1, kMost + 2, kMost + 1}) EXPECT_EQ(ask(further), static_cast<int>(further));
+  EXPECT_EQ(made, static_cast<int>(kMost) + 3) << "what comes later does not drive out what is kept";
 }
 
 TEST(ShardSum, FewerShardsThanRanks) { run_world({.size = 5, .host_groups = {0, 0, 1, 1, 1}}, 2, 2 * kBlock); }

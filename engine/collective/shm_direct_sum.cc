@@ -12,13 +12,17 @@ ShmDirectSum::ShmDirectSum(Group& group, const ShardSumOptions& options)
           slice_of(options.floats, options.block, group.local_rank(), static_cast<int>(group.local_ranks().size()))) {}
 
 void ShmDirectSum::plan() {
+  plan_ = &plans_.at(present_, [this] { return make_plan(); });
+}
+
+ShmDirectSum::Plan ShmDirectSum::make_plan() const {
   std::vector<Node> nodes;
-  sources_.clear();
+  std::vector<Source> sources;
   for (const Partial& partial : host_partials()) {
     nodes.push_back(partial.node);
-    sources_.push_back(partial.source);
+    sources.push_back(partial.source);
   }
-  program_ = SumProgram({0, options_.shards}, nodes);
+  return {std::move(sources), SumProgram({0, options_.shards}, nodes)};
 }
 
 void ShmDirectSum::exchange() {
@@ -30,17 +34,17 @@ void ShmDirectSum::exchange() {
 const float* ShmDirectSum::sum(Range range) {
   STOKER_CHECK(slice_.begin <= range.begin && range.end <= slice_.end && range.begin % options_.block == 0 &&
                range.end % options_.block == 0);
-  if (sources_.size() == 1) return sources_[0].data;
+  if (plan_->sources.size() == 1) return plan_->sources[0].data;
   const auto lines = static_cast<size_t>(range.size()) / std::size(Line().floats);
   if (sums_.size() <= lines) sums_.resize(lines + 1);
   float* base = sums_.front().floats - range.begin;
-  program_.run(sources_, range, {{base}});
+  plan_->program.run(plan_->sources, range, {{base}});
   return base;
 }
 
 void ShmDirectSum::replace_partials() {
   const auto outs = first_slots();
-  if (group_.size() > 1) program_.run(sources_, slice_, outs);
+  if (group_.size() > 1) plan_->program.run(plan_->sources, slice_, outs);
 }
 
 }  // namespace stoker::collective

@@ -14,15 +14,21 @@ class ShmDirectSum final : public DirectSum {
   void replace_partials() override;
 
  private:
+  struct Plan {
+    std::vector<Source> sources;
+    SumProgram program;
+  };
+
   void plan() override;
+  Plan make_plan() const;
 
   struct alignas(64) Line {
     float floats[16];
   };
 
   const Range slice_;
-  std::vector<Source> sources_;
-  SumProgram program_{{0, 0}, {}};
+  BySet<Plan> plans_;
+  Plan* plan_ = nullptr;    // of this step
   std::vector<Line> sums_;  // of the range that was asked for last: as little as stays in the nearest cache
 };
 

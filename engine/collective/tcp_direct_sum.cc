@@ -19,6 +19,7 @@ TcpDirectSum::TcpDirectSum(MeshGroup& group, const ShardSumOptions& options)
     : DirectSum(group, options),
       mesh_(group),
       topology_(group.topology()),
+      host_owns_(owned_by_hosts()),
       sums_(place_of_sums()),
       outgoing_(floats_carried()),
       incoming_(floats_gathered()) {}
@@ -26,7 +27,7 @@ TcpDirectSum::TcpDirectSum(MeshGroup& group, const ShardSumOptions& options)
 /// A rank alone on its host needs no room apart: the sums of a slice come, or are made, when its partial there has gone
 /// to the slice's owner, and add up element by element.
 float* TcpDirectSum::place_of_sums() {
-  const bool alone = topology_.local_ranks().size() == 1 && slots_needed(owned_by({topology_.rank()})) > 0;
+  const bool alone = topology_.local_ranks().size() == 1 && slots_needed(owned_by(topology_.rank())) > 0;
   if (alone) return first_slots().front();
   return reinterpret_cast<float*>(mesh_.host_region(static_cast<size_t>(options_.floats) * sizeof(float)).data());
 }
@@ -40,9 +41,14 @@ Range TcpDirectSum::slice() const {
                   static_cast<int>(topology_.local_ranks().size()));
 }
 
-std::vector<Node> TcpDirectSum::nodes_of(int host) const {
-  return partial_nodes(owned_by(topology_.ranks(host)), present_);
+std::vector<ShardSet> TcpDirectSum::owned_by_hosts() const {
+  std::vector<ShardSet> owned(topology_.hosts(), ShardSet(options_.shards));
+  for (int shard = 0; shard < options_.shards; ++shard)
+    if (owners_[shard] >= 0) owned[topology_.host_of(owners_[shard])][shard] = true;
+  return owned;
 }
+
+std::vector<Node> TcpDirectSum::nodes_of(int host) const { return partial_nodes(host_owns_[host], present_); }
 
 /// Slices of other hosts' ranks whose carrier I am.
 std::vector<int> TcpDirectSum::slices_carried() const {
@@ -67,47 +73,53 @@ int64_t TcpDirectSum::floats_gathered() const {
 }
 
 void TcpDirectSum::plan() {
-  nodes_.clear();
-  present_shards_.assign(topology_.hosts(), {});
-  scalars_.clear();
-  for (int h = 0; h < topology_.hosts(); ++h) {
-    nodes_.push_back(nodes_of(h));
-    const ShardSet owned = owned_by(topology_.ranks(h));
-    for (int s = 0; s < options_.shards; ++s)
-      if (owned[s] && present_[s]) present_shards_[h].push_back(s);
-    scalars_.emplace_back(present_shards_[h].size() * static_cast<size_t>(options_.scalars));
-  }
-  host_partials_.clear();
-  for (const Node node : nodes_[topology_.host()]) {
+  plan_ = &plans_.at(present_, [this] { return make_plan(); });
+}
+
+TcpDirectSum::Plan TcpDirectSum::make_plan() const {
+  Plan plan;
+  for (int h = 0; h < topology_.hosts(); ++h) plan.nodes.push_back(nodes_of(h));
+  plan.present.resize(topology_.hosts());
+  for (int s = 0; s < options_.shards; ++s)
+    if (present_[s] && owners_[s] >= 0) plan.present[topology_.host_of(owners_[s])].push_back(s);
+  for (const auto& shards : plan.present)
+    plan.scalars.emplace_back(shards.size() * static_cast<size_t>(options_.scalars));
+  const std::vector<Partial> mine = host_partials();
+  plan_partials(plan, mine);
+  plan_sum(plan, mine);
+  return plan;
+}
+
+/// Of this host, as others get them.
+void TcpDirectSum::plan_partials(Plan& plan, const std::vector<Partial>& mine) const {
+  for (const Node node : plan.nodes[topology_.host()]) {
     std::vector<Node> leaves;
     std::vector<Source> sources;
-    for (const Partial& partial : host_partials())
+    for (const Partial& partial : mine)
       if (contains(node, partial.node)) {
         leaves.push_back(partial.node);
         sources.push_back(partial.source);
       }
-    host_partials_.push_back({std::move(sources), SumProgram(node, leaves)});
+    plan.host_partials.push_back({std::move(sources), SumProgram(node, leaves)});
   }
-  plan_sum();
 }
 
 /// My slice: this host's partials straight from shared memory, the others' from incoming_.
-void TcpDirectSum::plan_sum() {
+void TcpDirectSum::plan_sum(Plan& plan, const std::vector<Partial>& mine) const {
   std::vector<Node> leaves;
-  sources_.clear();
-  for (const Partial& partial : host_partials()) {
+  for (const Partial& partial : mine) {
     leaves.push_back(partial.node);
-    sources_.push_back(partial.source);
+    plan.sources.push_back(partial.source);
   }
-  const Range mine = global_slice(topology_.rank());
+  const Range slice = global_slice(topology_.rank());
   const float* place = incoming_.data();
   for (int h = 0; h < topology_.hosts(); ++h)
-    for (const Node node : h == topology_.host() ? std::vector<Node>() : nodes_[h]) {
+    for (const Node node : h == topology_.host() ? std::vector<Node>() : plan.nodes[h]) {
       leaves.push_back(node);
-      sources_.push_back({place, mine.begin});
-      place += mine.size();
+      plan.sources.push_back({place, slice.begin});
+      place += slice.size();
     }
-  program_ = SumProgram({0, options_.shards}, leaves);
+  plan.program = SumProgram({0, options_.shards}, leaves);
 }
 
 void TcpDirectSum::exchange() {
@@ -127,7 +139,7 @@ void TcpDirectSum::exchange() {
 
 void TcpDirectSum::gather_scalars() {
   auto out = scalars_of(topology_.host()).begin();
-  for (const int shard : present_shards_[topology_.host()]) out = std::copy_n(scalars_at(shard), options_.scalars, out);
+  for (const int shard : plan_->present[topology_.host()]) out = std::copy_n(scalars_at(shard), options_.scalars, out);
 }
 
 void TcpDirectSum::send_partials() {
@@ -137,7 +149,7 @@ void TcpDirectSum::send_partials() {
     const Range range = global_slice(g);
     std::vector<ByteView> payload{scalars};
     size_t bytes = scalars.size();
-    for (HostPartial& partial : host_partials_) {
+    for (HostPartial& partial : plan_->host_partials) {
       const float* data = partial.sources[0].at(range.begin);
       if (partial.sources.size() > 1) {
         partial.program.run(partial.sources, range, {{place - range.begin}});
@@ -157,8 +169,8 @@ void TcpDirectSum::expect_partials() {
   for (int h = 0; h < topology_.hosts(); ++h) {
     if (h == topology_.host()) continue;
     const auto scalars = std::as_writable_bytes(scalars_of(h));
-    const auto vectors = std::as_writable_bytes(std::span(place, nodes_[h].size() * static_cast<size_t>(floats)));
-    place += nodes_[h].size() * static_cast<size_t>(floats);
+    const auto vectors = std::as_writable_bytes(std::span(place, plan_->nodes[h].size() * static_cast<size_t>(floats)));
+    place += plan_->nodes[h].size() * static_cast<size_t>(floats);
     const auto slice = static_cast<uint64_t>(topology_.rank());
     mesh_.transfers().receive(topology_.carrier(h, topology_.rank()),
                               {FrameKind::partials, mesh_.stamp_of(step_), slice, scalars.size() + vectors.size()},
@@ -177,7 +189,7 @@ void TcpDirectSum::expect_sums() {
 
 void TcpDirectSum::add_my_slice() {
   const Range range = global_slice(topology_.rank());
-  program_.run(sources_, range, {{sums_}});
+  plan_->program.run(plan_->sources, range, {{sums_}});
   const ByteView sums = bytes_of(sums_ + range.begin, range.size());
   const FrameHeader header{FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()),
                            sums.size()};
@@ -188,8 +200,8 @@ void TcpDirectSum::add_my_slice() {
 void TcpDirectSum::add_all_totals() {
   std::vector<const double*> of(options_.shards);
   for (int h = 0; h < topology_.hosts(); ++h)
-    for (size_t i = 0; i < present_shards_[h].size(); ++i)
-      of[present_shards_[h][i]] = scalars_of(h).data() + i * static_cast<size_t>(options_.scalars);
+    for (size_t i = 0; i < plan_->present[h].size(); ++i)
+      of[plan_->present[h][i]] = scalars_of(h).data() + i * static_cast<size_t>(options_.scalars);
   add_totals([&](int shard) { return of[shard]; });
 }
 

@@ -32,15 +32,28 @@ class TcpDirectSum final : public DirectSum {
     SumProgram program;
   };
 
+  /// What follows from the set of present shards.
+  struct Plan {
+    std::vector<std::vector<int>> present;     // shards by host, ascending
+    std::vector<std::vector<double>> scalars;  // by host, of its present shards one after the other
+    std::vector<std::vector<Node>> nodes;      // partials by host
+    std::vector<HostPartial> host_partials;    // of my host
+    std::vector<Source> sources;               // of my slice
+    SumProgram program{{0, 0}, {}};
+  };
+
   void plan() override;
-  void plan_sum();
+  Plan make_plan() const;
+  void plan_partials(Plan& plan, const std::vector<Partial>& mine) const;
+  void plan_sum(Plan& plan, const std::vector<Partial>& mine) const;
+  std::vector<ShardSet> owned_by_hosts() const;
   float* place_of_sums();
   Range global_slice(int slice) const;
   std::vector<Node> nodes_of(int host) const;
   std::vector<int> slices_carried() const;
   int64_t floats_carried() const;
   int64_t floats_gathered() const;
-  std::span<double> scalars_of(int host) { return scalars_[static_cast<size_t>(host)]; }
+  std::span<double> scalars_of(int host) { return plan_->scalars[static_cast<size_t>(host)]; }
 
   void gather_scalars();
   void send_partials();
@@ -51,15 +64,12 @@ class TcpDirectSum final : public DirectSum {
 
   MeshGroup& mesh_;
   const Topology& topology_;
-  float* sums_;                                   // a whole vector of the host; alone on it, the first partial's
-  Staging outgoing_;                              // my host's partials of the slices that I carry
-  Staging incoming_;                              // other hosts' partials of my slice
-  std::vector<std::vector<int>> present_shards_;  // by host, ascending
-  std::vector<std::vector<double>> scalars_;      // by host, of its present shards one after the other
-  std::vector<HostPartial> host_partials_;
-  std::vector<std::vector<Node>> nodes_;  // partials by host
-  std::vector<Source> sources_;           // of my slice
-  SumProgram program_{{0, 0}, {}};
+  std::vector<ShardSet> host_owns_;  // by host
+  float* sums_;                      // a whole vector of the host; alone on it, the first partial's
+  Staging outgoing_;                 // my host's partials of the slices that I carry
+  Staging incoming_;                 // other hosts' partials of my slice
+  BySet<Plan> plans_;
+  Plan* plan_ = nullptr;  // of this step
 };
 
 }  // namespace stoker::collective
