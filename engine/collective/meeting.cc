@@ -25,7 +25,8 @@ class Meeting {
       : roster_(roster),
         stop_(std::move(stop)),
         peers_(nobody_yet(roster)),
-        lobby_({.secret = roster.secret, .purpose = purpose()}, {listeners.tcp_fd(), listeners.unix_fd()}) {}
+        lobby_({.secret = roster.secret, .purpose = purpose(), .most = most_strangers(roster)},
+               {listeners.tcp_fd(), listeners.unix_fd()}) {}
 
   Peers run() {
     try {
@@ -40,6 +41,11 @@ class Meeting {
 
  private:
   static constexpr int kUnix = 1;  // of the lobby's listeners
+
+  /// All peers may come at once.
+  static size_t most_strangers(const Roster& roster) {
+    return std::max(net::LobbyOptions().most, roster.members.size());
+  }
 
   static Peers nobody_yet(const Roster& roster) {
     std::vector<Peer> peers;

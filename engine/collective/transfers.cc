@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <numeric>
 
 #include "base/fault.h"
 #include "base/pulse.h"
@@ -19,6 +20,7 @@ bool is_transient(int error) { return error == EAGAIN || error == EWOULDBLOCK ||
 /// Sealed and sent, or received and opened, at a time: what fits a core's cache.
 constexpr size_t kSealed = 256 << 10;
 constexpr size_t kMostParts = 32;
+constexpr std::chrono::milliseconds kLook(20);
 
 /// As much of these places as one call moves.
 template <typename Places>
@@ -207,17 +209,18 @@ void Transfers::check_tag(int rank, const Incoming& frame) {
 
 /// Waits up to 20 ms for something to move, and moves it.
 bool Transfers::move(int wake_fd) {
+  const std::vector<int> watched = peers_to_watch();
   std::vector<pollfd> entries;
-  for (int r = 0; r < peers_.size(); ++r) {
+  for (const int r : watched) {
     const bool here = peers_[r].state == Peer::State::here;
     const int events = POLLRDHUP | (ways_[r].in.empty() ? 0 : POLLIN) | (ways_[r].out.empty() ? 0 : POLLOUT);
     entries.push_back({here ? peers_[r].fd.get() : -1, static_cast<short>(events), 0});
   }
   entries.push_back({wake_fd, POLLIN, 0});
-  if (::poll(entries.data(), entries.size(), 20) < 0 && errno != EINTR) fail_errno("poll");
+  if (::poll(entries.data(), entries.size(), kLook.count()) < 0 && errno != EINTR) fail_errno("poll");
   bool moved = false;
-  for (int r = 0; r < peers_.size(); ++r) {
-    const int happened = entries[r].revents;
+  for (size_t i = 0; i < watched.size(); ++i) {
+    const int r = watched[i], happened = entries[i].revents;
     if (happened & POLLOUT) moved = write_some(r) || moved;
     if (!ways_[r].in.empty() && happened != 0)
       moved = read_some(r) || moved;
@@ -245,6 +248,16 @@ std::vector<int> Transfers::peers_at_hand() const {
   for (size_t r = 0; r < ways_.size(); ++r)
     if (!ways_[r].in.empty() || !ways_[r].out.empty()) ranks.push_back(static_cast<int>(r));
   return ranks;
+}
+
+/// The others can only have ended, so they are looked at now and then: of a thousand few are at hand at a time.
+std::vector<int> Transfers::peers_to_watch() {
+  const TimePoint now = Clock::now();
+  if (now < next_look_) return peers_at_hand();
+  next_look_ = now + kLook;
+  std::vector<int> all(ways_.size());
+  std::iota(all.begin(), all.end(), 0);
+  return all;
 }
 
 }  // namespace stoker::collective

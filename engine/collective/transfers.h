@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 
+#include "base/clock.h"
 #include "collective/peers.h"
 
 namespace stoker::collective {
@@ -76,10 +77,12 @@ class Transfers {
   void check_tag(int rank, const Incoming& frame);
   bool move(int wake_fd);
   std::vector<int> peers_at_hand() const;
+  std::vector<int> peers_to_watch();
 
   Peers& peers_;
   std::vector<Way> ways_;  // by rank
   uint64_t bytes_sent_ = 0;
+  TimePoint next_look_;  // at those who have nothing to send or receive
 };
 
 }  // namespace stoker::collective

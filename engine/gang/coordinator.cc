@@ -5,6 +5,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "base/descriptors.h"
 #include "gang/alike.h"
 #include "gang/hand_in.h"
 #include "gang/keeper.h"
@@ -18,6 +19,7 @@ namespace {
 
 /// So that the start message, which has each shard's rows, digest and owner, fits a frame.
 constexpr int kMostShards = 32'768;
+constexpr size_t kSpareDescriptors = 64;  // for strangers, second attempts, and whatever else the process opens
 constexpr auto kMeanwhile = std::chrono::milliseconds(100);
 constexpr int kLooksAHeartbeat = 4;  // while all is steady
 constexpr double kUnwatched = 10;    // seconds of patience where there is no heartbeat's timeout
@@ -37,8 +39,11 @@ Json about(const Hello& hello) {
   return {{"rank", hello.partition}, {"host", hello.host}, {"pid", hello.pid}, {"attempt", hello.attempt}};
 }
 
+int most_places(const CoordinatorOptions& options) { return std::max(options.workers, options.most_workers); }
+
 net::LoopOptions loop_options(const CoordinatorOptions& options) {
   net::LoopOptions loop{.secret = options.secret, .purpose = control_purpose(options.encrypt), .max_body = kMaxBody};
+  loop.max_strangers = std::max<size_t>(loop.max_strangers, most_places(options));  // they may come all at once
   loop.tick = std::min(loop.tick, from_seconds(options.heartbeat / 2));
   return loop;
 }
@@ -156,6 +161,8 @@ Coordinator::Impl::Impl(const CoordinatorOptions& given)
   if (options.shards > kMostShards)
     fail_user(options.shards, " shards are more than the ", kMostShards, " that can be");
   STOKER_CHECK(options.heartbeat > 0);
+  need_descriptors(static_cast<size_t>(most_places(options)) + kSpareDescriptors,
+                   cat("the links to ", most_places(options), " workers"));
   net::Fd listener = net::listen_tcp(options.bind_host, options.ports);
   port = net::local_port(listener.get());
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include "base/cores.h"
+
 namespace stoker::shm {
 namespace {
 
@@ -18,11 +20,6 @@ constexpr int kSkips = 32;  // waits without a spin between two short tries
 
 uint32_t* address(WakeWord& word) { return reinterpret_cast<uint32_t*>(&word.epoch); }
 
-int cores() {
-  cpu_set_t set;
-  return ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 }  // namespace
 
 void wake(WakeWord& word) {
@@ -31,7 +28,7 @@ void wake(WakeWord& word) {
   ::syscall(SYS_futex, address(word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-Spin::Spin(int ranks) : limit_(ranks <= cores() ? kLongest : Duration(0)), now_(limit_ / 4) {}
+Spin::Spin(int ranks) : limit_(ranks <= usable_cores() ? kLongest : Duration(0)), now_(limit_ / 4) {}
 
 Duration Spin::next() {
   if (now_ > Duration(0) || limit_ == Duration(0)) return now_;
