@@ -401,11 +401,11 @@ def test_a_list_of_registered_parameters_is_no_hiding_place():
     same_as_torch(Listed())
 
 
-def test_keras_models_are_refused_by_name():
+def test_models_of_the_old_keras_are_refused_by_name():
     class Functional(nn.Linear):
-        __module__ = "keras.src.models.functional"
+        __module__ = "tf_keras.src.engine.functional"
 
-    assert "model is the Keras model Functional" in error_of(Functional(4, 2))
+    assert "model is Functional of tf_keras, the legacy Keras 2" in error_of(Functional(4, 2))
 
 
 class Counts(nn.Module):

@@ -10,6 +10,7 @@ import torch
 
 from stoker.errors import did_you_mean
 from stoker.frontend.errors import CompileError
+from stoker.frontend.foreign import Foreign
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -63,6 +64,8 @@ class Arguments:
 
 
 def _parameters(model: torch.nn.Module) -> list[inspect.Parameter]:
+    if isinstance(model, Foreign):
+        return model.arguments()
     try:
         return list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):  # not written in Python: it says no itself

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import torch
 from torch import fx
 
@@ -13,8 +15,9 @@ _NORMS = {aten.batch_norm.default, aten.instance_norm.default}
 _ADD_ONE = {aten.add_.Tensor, aten.add_.Scalar}
 
 
-def rules(gm: fx.GraphModule, names: dict[fx.Node, str]) -> dict[str, str]:
-    """Buffer name -> 'mean' or 'count' for what the graph writes. `names`: the placeholders that are no inputs."""
+def rules(gm: fx.GraphModule, names: dict[fx.Node, str], means: Container[str] = ()) -> dict[str, str]:
+    """Buffer name -> 'mean' or 'count' for what the graph writes. `names`: the placeholders that are no inputs;
+    `means`: buffers that are known to hold statistics, whatever writes them."""
     sources: dict[fx.Node, fx.Node] = {node: node for node in names}
     found: dict[str, str] = {}
     for node in gm.graph.nodes:
@@ -22,15 +25,15 @@ def rules(gm: fx.GraphModule, names: dict[fx.Node, str]) -> dict[str, str]:
             continue
         for argument in passes.changed_arguments(node):
             if argument in sources:
-                _note(found, names[sources[argument]], node, argument)
+                _note(found, names[sources[argument]], node, argument, means)
         for argument in passes.viewed_arguments(node):
             if argument in sources:
                 sources[node] = sources[argument]
     return found
 
 
-def _note(found: dict[str, str], name: str, node: fx.Node, argument: fx.Node) -> None:
-    rule = _rule(node, argument)
+def _note(found: dict[str, str], name: str, node: fx.Node, argument: fx.Node, means: Container[str]) -> None:
+    rule = "mean" if name in means and node.target is aten.copy_.default else _rule(node, argument)
     if rule is None or name in found:
         place, again = place_of_node(node), " once more" if name in found else ""
         at = f" at {place}" if place else ""

@@ -9,6 +9,7 @@ from torch.export.graph_signature import InputKind
 from stoker.frontend import buffers, labels, passes, structure
 from stoker.frontend.emit import Emitter, dtype_name, live_nodes
 from stoker.frontend.errors import CompileError
+from stoker.frontend.foreign import Foreign
 from stoker.frontend.losses import Terms, spread
 from stoker.frontend.trace import Trace, all_tensors
 from stoker.program import FORMAT, VERSION, TensorSpec
@@ -25,6 +26,7 @@ class Graph:
 
     def __init__(self, trace: Trace, model: nn.Module, loss, kind: str):
         self.trace, self.kind = trace, kind
+        self.means = set(model.statistics()) if isinstance(model, Foreign) else set()
         self.module = trace.program.graph_module
         passes.complete_users(self.module)
         self.names = _Names(model, loss, kind)
@@ -86,7 +88,7 @@ class Graph:
         """The program, and notes on outputs that were left out."""
         results = self.results()
         found, notes = self._row_outputs([(name, results[index]) for name, index in self.trace.outputs])
-        written = buffers.rules(self.module, self._named_nodes())
+        written = buffers.rules(self.module, self._named_nodes(), self.means)
         buffers.forget_statistics(self.module)
         emitter = Emitter(self.module.graph, [node for _, node in found], keeps_state=False)
         self._refuse_changing_answers([name for name in written if self.others.get(name) in emitter.live])
@@ -109,7 +111,7 @@ class Graph:
             {"name": spec.name, "role": role, **_typed(emitter.slot(node), spec.dtype, spec.shape)}
             for spec, role, node in zip(specs, roles, self.inputs, strict=False)
         ]
-        rules = buffers.rules(self.module, self._named_nodes())
+        rules = buffers.rules(self.module, self._named_nodes(), self.means)
         parameters = [self._parameter(emitter, *entry) for entry in self.parameters.items() if entry[1] in emitter.live]
         others = {name: node for name, node in self.others.items() if node in emitter.live}
         written = [dict(self._tensor(emitter, n, others[n]), rule=rules[n]) for n in others if n in rules]

@@ -26,6 +26,8 @@ def is_user_file(filename: str) -> bool:
     inside = (str(Path(torch.__file__).parent), _OURS, str(Path(traceback.__file__).parent))
     if filename.startswith("<") and not filename.startswith("<ipython"):
         return False
+    if "/keras/src/" in filename:
+        return False
     if filename.startswith("torch/"):  # stack traces of graph nodes shorten torch's own names
         return False
     library = filename.startswith(inside[2]) and "site-packages" not in filename
@@ -67,19 +69,24 @@ def module_of_node(node) -> tuple[str, str]:
 
 def place_of_frames(frames: list[Frame], model) -> str:
     """Where in the user's model these frames (outermost first) are: the innermost module, the user's innermost line."""
-    import torch
-
-    names = {id(module): name for name, module in model.named_modules()}
-    module, line = None, None
+    parts = _parts(model)
+    found, line = None, None
     for frame, number in _below_stage(frames):
         owner = frame.f_locals.get("self")
-        if isinstance(owner, torch.nn.Module) and id(owner) in names and frame.f_code.co_name == "forward":
-            module = owner
+        if id(owner) in parts and frame.f_code.co_name in ("forward", "call"):
+            found = parts[id(owner)]
         if is_user_file(frame.f_code.co_filename):
             line = (frame.f_code.co_filename, number)
-    if module is None:
-        return place_of("", "", line)
-    return place_of(names[id(module)], type(module).__name__, line)
+    return place_of(*(found or ("", "")), line)
+
+
+def _parts(model) -> dict[int, tuple[str, str]]:
+    """The id of each module, or Keras layer, of a model -> its path and class."""
+    from stoker.frontend.foreign import Foreign
+
+    if isinstance(model, Foreign):
+        return model.parts()
+    return {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
 
 
 def _below_stage(frames: list[Frame]) -> list[Frame]:

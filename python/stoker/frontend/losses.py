@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -224,6 +224,19 @@ def _row_losses(value: Tensor, rows, weight: Tensor | None, name: str) -> Terms:
     if weight is None:
         return Terms(value.sum(), rows=float(elements))
     return Terms((value * spread(weight, value)).sum(), weight.sum() * elements)
+
+
+def with_added(terms: Terms, added: Tensor | None, rows) -> Terms:
+    """With a number beside the mean over rows, such as a penalty: that of a batch is the shards' mean."""
+    if added is None:
+        return terms
+    if terms.denominator is None and not terms.rows:
+        raise CompileError(
+            "the model adds losses of its own (regularisers, add_loss), and lossReduction='sum' would add them once "
+            "for each shard: take the mean"
+        )
+    weight = terms.rows * rows if terms.denominator is None else terms.denominator
+    return replace(terms, numerator=terms.numerator + added * weight)
 
 
 def spread(weight: Tensor, value: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from torch import nn
 from stoker.frontend import additivity, buffers, build, coupling, structure
 from stoker.frontend.copies import copied
 from stoker.frontend.errors import CompileError
+from stoker.frontend.foreign import Foreign, as_torch
 from stoker.frontend.guard import trained_by, untouched
 from stoker.frontend.guess import default_output_kind, infer_input_shape
 from stoker.frontend.hooks import refuse_gradient_hooks
 from stoker.frontend.labels import as_given
-from stoker.frontend.losses import Objective, Terms, as_module
+from stoker.frontend.losses import Objective, Terms, as_module, with_added
 from stoker.frontend.modes import same_in_both_modes
 from stoker.frontend.passes import simplify
 from stoker.frontend.state import refuse_memory, watched
@@ -42,6 +43,7 @@ def compile(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
+    module = as_torch(module)
     loss = as_module(loss)
     objective = Objective(loss, loss_reduction, weighted)
     model, own_loss = _own_copies(module, loss)
@@ -65,8 +67,10 @@ def compile(
     weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
     coupled = _mark_coupled(infer, weights)
-    notes = coupled or _notes(train, weights, buffers.statistics(train_graph.module))
-    return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes)
+    statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
+    notes = coupled or _notes(train, weights, statistics)
+    foreign = model.notes() if isinstance(model, Foreign) else []
+    return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes + foreign)
 
 
 class TrainStage(Stage):
@@ -86,6 +90,8 @@ class TrainStage(Stage):
         with self.guard(), watched(self.model, self.loss, trace.changed):
             outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
             terms = objective(self.loss, outputs, as_given(named), weight)
+            if isinstance(self.model, Foreign):
+                terms = with_added(terms, self.model.added_loss(), tensors[0].shape[0])
         trace.trained = self.names_of(trained_by(terms.numerator))
         return _results(trace, terms, outputs, named, weight, metric)
 
@@ -137,7 +143,6 @@ def _own_copies(module: nn.Module, loss) -> tuple[nn.Module, object]:
     """Copied together, so that what a loss shares with the model it shares in the copies too."""
     if not isinstance(module, nn.Module):
         raise CompileError(f"model is a {type(module).__name__}; give a torch.nn.Module")
-    _refuse_keras(module)
     refuse_gradient_hooks("model", module)
     if isinstance(loss, nn.Module):
         refuse_gradient_hooks("loss", loss)
@@ -145,13 +150,6 @@ def _own_copies(module: nn.Module, loss) -> tuple[nn.Module, object]:
         return copied(module, loss) if isinstance(loss, nn.Module) else (*copied(module), loss)
     except Exception as error:
         raise CompileError(f"the model or loss cannot be copied (copy.deepcopy): {error}") from error
-
-
-def _refuse_keras(module: nn.Module) -> None:
-    if any(kind.__module__.partition(".")[0] in ("keras", "tf_keras") for kind in type(module).__mro__):
-        raise CompileError(
-            f"model is the Keras model {type(module).__name__}; which cannot be trained yet: give a torch.nn.Module"
-        )
 
 
 def _to_train(model: nn.Module) -> list[str]:
@@ -197,6 +195,11 @@ def _mark_coupled(infer: dict, weights: dict) -> list[str]:
     infer["coupled"] = place
     return [f"the model's answer for a row depends on the rows beside it, first at {place}: another number of shards "
             "gives another result, and transform will need transformGroup"]  # fmt: skip
+
+
+def _foreign_statistics(model: nn.Module, train: dict) -> list[str]:
+    places = model.statistics() if isinstance(model, Foreign) else {}
+    return list(dict.fromkeys(places[entry["name"]] for entry in train["buffers"] if entry["name"] in places))
 
 
 def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stoker.frontend import errors, strays
 from stoker.frontend.errors import CompileError
+from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import Guard, inferring
 from stoker.frontend.leftovers import forget
 from stoker.frontend.recurrent import known_shapes
@@ -105,7 +106,8 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
     """Fills trace.program. The batch dimension of every tensor is the same, dynamic, at least 2."""
     batch = torch.export.Dim("batch", min=2)
     shapes = (tuple({0: batch} for _ in examples),)
-    with _tracing, _quiet(), _no_custom_functions(), _slow_attention(), _plain_modes(), known_shapes():
+    around = stage.model.tracing() if isinstance(stage.model, Foreign) else contextlib.nullcontext()
+    with _tracing, around, _quiet(), _no_custom_functions(), _slow_attention(), _plain_modes(), known_shapes():
         try:
             trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
         except Exception as error:

@@ -70,6 +70,8 @@ def _check_gang(value: Callable[[str], Any]) -> None:
 def check_model(model: Any) -> None:
     from torch import nn
 
+    from stoker.frontend.foreign import is_keras
+
     if model is None:
         raise UserError("model is not set: give the torch.nn.Module to train")
     if isinstance(model, str):
@@ -77,5 +79,23 @@ def check_model(model: Any) -> None:
                         f"was saved keeps only the texts of modules")  # fmt: skip
     if isinstance(model, type):
         raise UserError(f"model is the class {model.__name__}; give an instance of it, such as {model.__name__}(...)")
+    if is_keras(model):
+        return  # of whatever backend: as_torch says which it takes
     if not isinstance(model, nn.Module):
         raise UserError(f"model is a {type(model).__name__}; give the torch.nn.Module to train")
+
+
+def check_compiled(model: Any, is_set: Callable[[str], bool]) -> None:
+    """What a Keras model was compiled with is not left out without a word."""
+    from stoker.frontend.foreign import is_keras
+
+    if not is_keras(model) or not getattr(model, "compiled", False):
+        return
+    told = {"optimizer": getattr(model, "optimizer", None), "loss": getattr(model, "loss", None)}
+    for param, value in told.items():
+        if value is not None and not is_set(param):
+            name = value if isinstance(value, str) else getattr(value, "name", type(value).__name__)
+            raise UserError(
+                f"the Keras model {model.name!r} was compiled with the {param} {name!r}, which is not taken from it: "
+                f"set {param} on the estimator"
+            )

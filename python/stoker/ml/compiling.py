@@ -125,6 +125,12 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
                             weighted=weighted, loss_reduction=reduction, metric=metric)  # fmt: skip
 
 
+def as_torch(model: Any) -> Any:
+    from stoker.frontend import foreign
+
+    return foreign.as_torch(model)
+
+
 def check_arguments(module: Any, inputs: Sequence[str]) -> None:
     """Every input is an argument of forward, and nothing that forward needs is without one. The name of a lone one may
     be any where there is nothing to confuse it with."""

@@ -13,7 +13,7 @@ from stoker import optimizer
 from stoker.errors import UserError
 from stoker.ml import compiling, layout, learning, persist
 from stoker.ml.added import added_columns, known_columns
-from stoker.ml.checks import check_model, check_params
+from stoker.ml.checks import check_compiled, check_model, check_params
 from stoker.ml.compiling import Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
@@ -56,11 +56,16 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
             columns.check_key(df, self.value("idCol"), "idCol")
         return self._learnt(df)._fit_learnt(df, phases)
 
+    def _module(self) -> Any:
+        """The model as the front end takes it."""
+        return compiling.as_torch(self.value("model"))
+
     def _check_names(self) -> None:
         check_names(self)
         if self.saved is None or self.isSet("model"):
             check_model(self.value("model"))
-            compiling.check_arguments(self.value("model"), input_names(self))
+            check_compiled(self.value("model"), self.isSet)
+            compiling.check_arguments(self._module(), input_names(self))
 
     def _learnt(self, df: DataFrame) -> _StokerEstimator:
         """This estimator with all that its declared inputs learn from the rows."""
@@ -81,7 +86,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         weight = layout.weight(self, df)
         if self.saved is not None and not self.isSet("model"):
             return self.saved, self._sources_of_saved(df, weight)
-        module = self.value("model")
+        module = self._module()
         inputs = layout.features(self, df, module)
         probe = Probe(module, inputs)
         labels = self._labels(df, probe)
@@ -114,7 +119,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _named_parameters(self, prepared: Prepared) -> list[tuple[str, Any]]:
         if self.isSet("model"):
-            return list(self.value("model").named_parameters())
+            return list(self._module().named_parameters())
         weights = prepared.compiled.weights
         return [(entry["name"], weights[entry["name"]]) for entry in prepared.compiled.train["parameters"]]
 
@@ -156,7 +161,7 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
         return [layout.class_label(self, df)]
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
-        module, loss, reduction = self.value("model"), self.value("loss"), self.value("lossReduction")
+        module, loss, reduction = self._module(), self.value("loss"), self.value("lossReduction")
         size = compiling.check_class_shape(probe.shapes)
         kind = compiling.output_kind_of(module, loss, self.getOutputKind())
         rules = compiling.class_rules(loss, max(size, 2))
@@ -180,7 +185,7 @@ class StokerRegressor(_StokerEstimator):
         from torch.nn import MSELoss
 
         loss = self.value("loss") if self.value("loss") is not None else MSELoss()
-        compiled = compiling.compile_model(self.value("model"), loss, inputs, labels, weighted=weighted,
+        compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None)  # fmt: skip
         return Prepared(compiled)
 
@@ -202,7 +207,7 @@ class StokerEstimator(_StokerEstimator, NamedTensors):
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         loss = self._loss()
-        compiled = compiling.compile_model(self.value("model"), loss, inputs, labels, weighted=weighted,
+        compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None)  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})

@@ -157,9 +157,13 @@ def _tuple(names: str | list[str]) -> tuple[str, ...]:
 
 
 def _feature_type(params: Any, name: str, module: Any) -> str:
+    from stoker.frontend.foreign import Foreign
+
     types = params.value("inputTypes") or {}
     if name in types:
         return types[name]
+    if isinstance(module, Foreign):
+        return module.told_type(name) or "float32"
     return "int64" if not types and starts_with_embedding(module) else "float32"
 
 
@@ -174,7 +178,7 @@ def starts_with_embedding(module: Any) -> bool:
 
 def _feature_shape(params: Any, df: DataFrame | None, module: Any, source: Source) -> tuple[int, ...]:
     width = columns.known_width(df, source.columns, source.param) if df is not None else _many(source)
-    shape = _told_shape(params, source.name) or _shape_of_module(params, module)
+    shape = _told_shape(params, source.name) or _shape_of_module(params, module, source.name)
     if shape is not None:
         shaped = replace(source, shape=shape)
         _check_width(shaped, width)
@@ -195,9 +199,12 @@ def _told_shape(params: Any, name: str) -> tuple[int, ...] | None:
     return None if told is None else tuple(told)
 
 
-def _shape_of_module(params: Any, module: Any) -> tuple[int, ...] | None:
+def _shape_of_module(params: Any, module: Any, name: str) -> tuple[int, ...] | None:
+    from stoker.frontend.foreign import Foreign
     from stoker.frontend.torch import infer_input_shape
 
+    if isinstance(module, Foreign):
+        return module.told_shape(name)
     if params.value("inputs"):
         return None
     shape = infer_input_shape(module)

@@ -43,6 +43,7 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         self._output_kind = output_kind
         self._module = module
         self._packed: tuple[str, Carried] | None = None  # the inference program and its weights
+        self.keras_config: str | None = None  # of a Keras model, where it is known
         self.optimizer_state: dict[str, np.ndarray] = {}  # of the fit; not saved
 
     def _outputs(self) -> Outputs:
@@ -104,13 +105,40 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def torch(self, into: Any = None) -> Any:
         """The trained model as a torch.nn.Module: `into`, filled; else a copy of the user's module, where this session
         knows it; else one that runs the inference program, and trains only where the training program does the same."""
+        from stoker.frontend.foreign import is_keras
+
         if into is not None:
             return _fill(into, self._state(), exact=True)
-        if self._module is not None:
+        if self._module is not None and not is_keras(self._module):
             return _fill(copy.deepcopy(self._module), self._state(), exact=False)
         from stoker.frontend.module import ProgramModule
 
         return ProgramModule(self._compiled.infer, self._compiled.weights, self._compiled.train).eval()
+
+    def keras(self, into: Any = None) -> Any:
+        """The trained model as a Keras model: `into`, filled; else one made from the configuration of that which was
+        fit."""
+        from stoker.frontend.foreign import is_keras
+
+        if into is not None and not is_keras(into):
+            raise UserError(f"into is a {type(into).__name__}; keras(into=...) fills a Keras 3 model")
+        config = self._keras_config()
+        if config is None:
+            raise UserError("the model that was fit is no Keras model; torch() gives it back")
+        from stoker.frontend.keras import back
+
+        target = into if into is not None else back.made(config, self._module)
+        return back.filled(target, self._state(), config)
+
+    def _keras_config(self) -> str | None:
+        """The configuration of the Keras model that was fit, as JSON."""
+        from stoker.frontend.foreign import is_keras
+
+        if self.keras_config is None and is_keras(self._module):
+            from stoker.frontend.keras import back
+
+            self.keras_config = back.config_of(self._module)
+        return self.keras_config
 
     def _state(self) -> dict[str, np.ndarray]:
         """The user's state_dict; tied weights under each of their names."""

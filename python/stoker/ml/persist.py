@@ -30,6 +30,7 @@ FORMAT = "stoker-directory"
 VERSION = 1
 PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
+KERAS = "keras.json"  # the configuration of a Keras model
 _NOT_JSON = ("model", "loss", "optimizer")
 _COMPILED_IN = ("lossReduction", "outputKind", "inputShape", "inputTypes", "labelTypes")
 
@@ -57,6 +58,8 @@ class ModelWriter(_Writer):
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         model = self.instance
         files = {**model.compiled.to_files(), "history.json": model.history.to_json().encode()}
+        config = model._keras_config()
+        files |= {KERAS: config.encode()} if config is not None else {}
         return {**files, **_declared_inputs(model)}, {"outputKind": model.output_kind}
 
 
@@ -94,7 +97,9 @@ class StokerReader(MLReader):
 
     def _model(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
         history = History.from_json(files["history.json"].decode())
-        return self.cls(compiled_of(path, files), history, metadata["stoker"]["info"].get("outputKind"))
+        model = self.cls(compiled_of(path, files), history, metadata["stoker"]["info"].get("outputKind"))
+        model.keras_config = files[KERAS].decode() if KERAS in files else None
+        return model
 
     def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
         instance, info = self.cls(), metadata["stoker"]["info"]

@@ -1,0 +1,83 @@
+"""Models of other frameworks, as the nn.Module that stands for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from stoker.frontend.errors import CompileError
+
+_KERAS = "3.15"  # the bridge leans on names that Keras may change
+
+
+def as_torch(model: Any) -> Any:
+    """A Keras model through its bridge; everything else as it is."""
+    if _is_of(model, "tf_keras"):
+        raise CompileError(
+            f"model is {type(model).__name__} of tf_keras, the legacy Keras 2: give a model of Keras 3 (import keras)"
+        )
+    if not is_keras(model):
+        return model
+    import keras
+
+    if keras.config.backend() != "torch":
+        raise CompileError(
+            f"the Keras model {model.name!r} is on the {keras.config.backend()} backend: set the environment variable "
+            "KERAS_BACKEND to torch before keras is imported"
+        )
+    if not keras.__version__.startswith(f"{_KERAS}."):
+        raise CompileError(
+            f"keras {keras.__version__} is installed, and Stoker knows Keras {_KERAS}: pip install 'keras=={_KERAS}.*'"
+        )
+    from stoker.frontend.keras.bridge import KerasModel
+
+    return KerasModel(model)
+
+
+def is_keras(model: Any) -> bool:
+    return _is_of(model, "keras") and hasattr(model, "stateless_call")
+
+
+def _is_of(model: Any, package: str) -> bool:
+    return any(kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)
+
+
+class Foreign(nn.Module):
+    """What the front end asks of a bridge, beside forward."""
+
+    def arguments(self) -> list:
+        """The inspect.Parameters that name its inputs."""
+        raise NotImplementedError
+
+    def told_type(self, name: str) -> str | None:
+        """The dtype that the model declares for an input."""
+        raise NotImplementedError
+
+    def told_shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of one row that the model declares for an input."""
+        raise NotImplementedError
+
+    def output_kind(self) -> str:
+        """'logits', 'probabilities' or 'log_probabilities', by the last layer."""
+        raise NotImplementedError
+
+    def parts(self) -> dict[int, tuple[str, str]]:
+        """The id of each layer -> its path and class."""
+        raise NotImplementedError
+
+    def tracing(self):
+        """A context manager around a trace."""
+        raise NotImplementedError
+
+    def statistics(self) -> dict[str, str]:
+        """The buffers that batch statistics are gathered in -> the layer."""
+        raise NotImplementedError
+
+    def notes(self) -> list[str]:
+        """What the user should know of how the model is trained."""
+        raise NotImplementedError
+
+    def added_loss(self):
+        """What the last forward adds to the loss, a number; None for nothing."""
+        raise NotImplementedError
