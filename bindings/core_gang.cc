@@ -64,7 +64,7 @@ CoordinatorOptions parse_options(const nb::dict& dict) {
   fields.take("heartbeat_timeout", o.heartbeat_timeout).take("force_tcp", o.force_tcp);
   fields.take("slots", o.slots).take("initial", o.initial).take("constants", o.constants);
   fields.take("torch_version", o.torch_version);
-  fields.take("loss_timeout", o.loss_timeout).take("rescue_after", o.rescue_after);
+  fields.take("worker_timeout", o.worker_timeout).take("rescue_after", o.rescue_after);
   fields.take("allow_changed_rows", o.allow_changed_rows).take("allow_lost_rows", o.allow_lost_rows);
   std::pair<int, int> ports{0, 0};
   fields.take("ports", ports);

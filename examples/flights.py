@@ -36,7 +36,7 @@ CLOCK = ["sched_dep", "sched_arr"]  # minutes of the day
 DATE = "date"
 
 INPUTS = {
-    "numbers": [Numeric.each(*NUMBERS, standardise=True, nulls="mask"), Numeric.each(*CLOCK, standardise=True),
+    "numbers": [Numeric.each(*NUMBERS, standardize=True, nulls="mask"), Numeric.each(*CLOCK, standardize=True),
                 DateParts(DATE, ["yearday", "weekday"], cyclic=True)],
     "codes": [Category.each(*STRINGS, minCount=20, nulls="fill"), Category("hour"),
               DateParts(DATE, ["yearday", "weekday"])],

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stoker.errors import CompileError
 from stoker.frontend import additivity
-from stoker.frontend.torch import CompileError, compile
+from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
 CLASSES = [TensorSpec("y", "int64", ())]

@@ -1,6 +1,7 @@
 """Where driver and workers listen, how they are told of (ports, addresses, both families), and what is encrypted."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +65,17 @@ def test_connections_are_encrypted_where_spark_s_are_or_where_it_is_asked_for():
 def test_a_host_that_only_workers_know_needs_an_address_to_listen_on():
     with pytest.raises(UserError, match=r"spark.stoker.driver.host is 'no.such.invalid'.*spark.stoker.driver.bindAd"):
         address.of_driver(NO_SESSION, conf(stoker_driver_host="no.such.invalid"))
+
+
+def test_a_connect_server_that_is_not_found_names_the_setting():
+    class Session:
+        client = SimpleNamespace(host="nowhere.invalid")
+
+    Session.__module__ = "pyspark.sql.connect.session"
+    with pytest.raises(
+        UserError, match=r"server is at nowhere\.invalid: .*cannot be found.*set spark\.stoker\.driver\.host"
+    ):
+        address.of_driver(Session(), conf())
 
 
 def test_a_peer_s_host_may_stand_in_its_environment(monkeypatch):

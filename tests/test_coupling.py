@@ -163,7 +163,7 @@ def test_transform_and_functions_refuse_it_before_a_job_also_when_loaded(spark, 
     with pytest.raises(UserError, match=r"test_coupling.py:\d+ \(aten.mean.dim\).*set transformGroup"):
         model.transform(rows)
     with pytest.raises(UserError, match="transformGroup"):
-        stoker.register(spark, "centred", model)
+        stoker.register_function(spark, "centred", model)
 
 
 def test_a_declared_group_runs_together(rows, tmp_path):
@@ -203,5 +203,5 @@ def test_a_group_that_is_not_there_is_an_error(rows):
 
 def test_a_program_without_the_mark_runs_as_before(rows):
     model = StokerModel(compile(nn.Linear(6, 2), nn.CrossEntropyLoss(), FEATURES, LABEL))
-    assert "coupled" not in model.compiled.infer
+    assert "coupled" not in model._compiled.infer
     assert model.setParams(featuresCol="features").transform(rows).count() == 60

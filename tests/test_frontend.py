@@ -14,7 +14,8 @@ from torch import nn
 
 from conformance import models
 from conformance.harness import infer_with_engine
-from stoker.frontend.torch import CompileError, compile, default_output_kind, infer_input_shape
+from stoker.errors import CompileError
+from stoker.frontend.torch import compile, default_output_kind, infer_input_shape
 from stoker.program import Compiled, ProgramModule, TensorSpec, load_weights, save_weights
 
 X, Y = [TensorSpec("x", "float32", (4,))], [TensorSpec("y", "int64", ())]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from stoker.frontend.torch import CompileError, compile
+from stoker.errors import CompileError
+from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
 HERE = Path(__file__)
@@ -310,3 +311,27 @@ def test_an_output_without_rows_is_left_out_and_told():
 def test_an_unknown_metric():
     with pytest.raises(ValueError, match="metric is 'f1'"):
         compile(nn.Linear(4, 1), nn.MSELoss(), X, ONE, metric="f1")
+
+
+def packed(self, x):
+    whole = nn.utils.rnn.pack_padded_sequence(x[:, :, None], torch.full((x.shape[0],), 4), batch_first=True)
+    return nn.utils.rnn.pad_packed_sequence(whole, batch_first=True)[0][:, :, 0]
+
+
+@pytest.mark.parametrize(
+    ("act", "cure"),
+    [
+        (lambda self, x: torch.cdist(x, x.new_ones(4, 4)), "compute_mode='donot_use_mm_for_euclid_dist'"),
+        (lambda self, x: torch.vmap(torch.sin)(x), "torch.vmap is not compiled: write the operation for the whole"),
+        (lambda self, x: torch.nested.nested_tensor([x[0], x[1]]), "Nested tensors are not compiled: pad the rows"),
+        (packed, "Packed sequences read lengths as values: run the layer on padded rows"),
+    ],
+)
+def test_where_torch_has_another_way_it_is_told(act, cure):
+    assert cure in error_of(Model(act))
+
+
+def test_a_loss_of_another_dtype_says_what_makes_it_so():
+    text = error_of(nn.Linear(4, 1), lambda y, label: nn.functional.mse_loss(y, label).bfloat16())
+    assert text.endswith("gives bfloat16; Stoker trains in float32: leave torch.autocast and .to() of other dtypes out "
+                         "of model and loss")  # fmt: skip

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from conformance.harness import ROWS, Case, PythonRunner, check
+from stoker.errors import CompileError
 from stoker.frontend.losses import FUNCTIONS
-from stoker.frontend.torch import CompileError, compile
+from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
 TABLE = torch.tensor([0.5, 2.0, 1.0, 0.25])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import stoker
 from stoker.engine import core
 
 SECRET = bytes(range(32))
@@ -142,11 +143,9 @@ def test_waiting_leaves_python_free():
 
 def test_errors_are_what_their_names_say():
     module = core()
-    assert issubclass(module.EngineError, RuntimeError)
-    assert issubclass(module.UserError, ValueError)
-    assert issubclass(module.UserError, module.EngineError)
-    kinds = {cls.kind for cls in (module.UserError, module.WorldError, module.AbortedError, module.BugError)}
-    assert kinds == {"user", "world", "aborted", "bug"}
+    for name in ("UserError", "WorldError", "AbortedError", "BugError"):
+        assert getattr(module, name) is getattr(stoker, name) and issubclass(getattr(stoker, name), stoker.StokerError)
+    assert issubclass(stoker.UserError, ValueError) and issubclass(stoker.CompileError, stoker.UserError)
     with fit(1) as coordinator, pytest.raises(module.WorldError, match="does not know this fit's secret"):
         link(coordinator, 0, secret=bytes(32))
     with pytest.raises(module.UserError, match="at least one worker"):

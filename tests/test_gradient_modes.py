@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from conformance.harness import EngineRunner
-from stoker.frontend.torch import CompileError, compile
+from stoker.errors import CompileError
+from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
 ROWS = torch.randn(24, 4, generator=torch.Generator().manual_seed(5))

@@ -102,7 +102,7 @@ def rows_of_epochs(outcome):
 
 
 def test_a_lost_workers_rows_may_be_done_without_and_come_again(fits):
-    """onLoss="continue": epochs are smaller from the loss on, and whole again when somebody brings the rows."""
+    """onWorkerLost="continue": epochs are smaller from the loss on, and whole again when somebody brings the rows."""
     killed, again = [], []
 
     def act(gang, kind, data):
@@ -113,10 +113,12 @@ def test_a_lost_workers_rows_may_be_done_without_and_come_again(fits):
             again.append(data["epoch"])
             gang.start(1)
 
-    lossy = {**HEARTBEAT, "loss_timeout": 0.3, "allow_lost_rows": True}
+    lossy = {**HEARTBEAT, "worker_timeout": 0.3, "allow_lost_rows": True}
     came = FaultyGang(fits["mlp"], 2, on_event=act, options=lossy, restarts=False).run()
     (told,) = came.told("given_up")
-    assert told["text"].endswith("within 0.3 s (lossTimeout): training goes on without its rows (onLoss='continue')")
+    assert told["text"].endswith(
+        "within 0.3 s (workerTimeout): training goes on without its rows (onWorkerLost='continue')"
+    )
     assert [data["workers"] for data in came.told("started")] == [2, 1, 2]
     rows = rows_of_epochs(came)
     assert len(rows) == EPOCHS["mlp"]

@@ -68,7 +68,7 @@ def test_a_network_learns_from_files_and_is_saved_and_loaded(df, model, tmp_path
 
 
 def weights_of(df, item=INPUT, **more):
-    return estimator(item, epochs=2, **more).fit(df).compiled.weights
+    return estimator(item, epochs=2, **more).fit(df)._compiled.weights
 
 
 def differ(one, other):

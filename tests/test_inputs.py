@@ -284,7 +284,7 @@ def test_bad_rows_are_left_out_and_counted_in_any_order_and_batching(order, size
 
 def test_declarations_survive_json():
     told = as_inputs({
-        "x": [Numeric("a", standardise=True, mean=1.5, scale=2.0), "b", Present("c")],
+        "x": [Numeric("a", standardize=True, mean=1.5, scale=2.0), "b", Present("c")],
         "y": Padded(Category("w", ["u", "v"], minCount=2), 4, 1),
         "z": Array("p", [2, 3], stored="uint8", unit=1 / 255),
         "m": [Hashed("h", 9, nulls="mask"), DateParts("t", ("hour",), cyclic=True, zone="Asia/Tokyo")],

@@ -39,7 +39,7 @@ def df(spark):
 
 
 INPUTS = {
-    "numbers": [Numeric.each("real", "price", standardise=True), Numeric("holed", nulls="mask"), "flag",
+    "numbers": [Numeric.each("real", "price", standardize=True), Numeric("holed", nulls="mask"), "flag",
                 DateParts("moment", ["hour"], cyclic=True)],
     "codes": [Category("word"), Hashed("word", 11), DateParts("day", ["month", "weekday"])],
     "tokens": Padded(Category("tokens", minCount=200), 3),
@@ -96,7 +96,7 @@ def test_what_is_given_is_not_learnt(df, monkeypatch):
 
     monkeypatch.setattr(learning, "_count", no_pass)
     monkeypatch.setattr(learning.moments, "of_columns", no_pass)
-    given = {"x": [Category("word", ["w3"]), Numeric("real", standardise=True, mean=1.0, scale=2.0)]}
+    given = {"x": [Category("word", ["w3"]), Numeric("real", standardize=True, mean=1.0, scale=2.0)]}
     assert learn(df, given)["x"] == given["x"]
 
 
@@ -126,8 +126,8 @@ def test_raw_rows_train_and_a_saved_model_takes_raw_rows(df, model, tmp_path):
 
 def test_the_same_bits_for_any_number_of_workers_and_any_order(df, model):
     one = estimator(learn(df, INPUTS), numWorkers=1, numShards=2).fit(df.repartition(4))
-    for name, weights in model.compiled.weights.items():
-        np.testing.assert_array_equal(one.compiled.weights[name], weights, err_msg=name)
+    for name, weights in model._compiled.weights.items():
+        np.testing.assert_array_equal(one._compiled.weights[name], weights, err_msg=name)
 
 
 def test_transform_sees_what_training_saw(df, model):
@@ -135,7 +135,7 @@ def test_transform_sees_what_training_saw(df, model):
     from stoker.ml import layout
     from stoker.spark import columns
 
-    sources = layout.features_of_program(model, df, model.compiled.infer["inputs"])
+    sources = layout.features_of_program(model, df, model._compiled.infer["inputs"])
     table = df.select(*[value.alias(name) for name, value in columns.travelling(df, sources).items()]).toArrow()
     batch = table.combine_chunks().to_batches()[0]
     specs = json.dumps([source.spec() for source in sources])
@@ -152,8 +152,8 @@ def test_a_saved_estimator_keeps_its_declarations(df, model, tmp_path):
     loaded = StokerClassifier.load(str(tmp_path / "estimator"))
     assert loaded.getInputs() == told.getInputs()
     again = loaded.fit(df)
-    for name, weights in model.compiled.weights.items():
-        np.testing.assert_array_equal(again.compiled.weights[name], weights, err_msg=name)
+    for name, weights in model._compiled.weights.items():
+        np.testing.assert_array_equal(again._compiled.weights[name], weights, err_msg=name)
 
 
 def test_spark_4_0_without_arrow_udfs_predicts_the_same(df, model, monkeypatch):
@@ -285,12 +285,12 @@ def test_an_embedding_that_is_too_small_is_told_before_any_row_is_read(df):
 def test_no_rows_to_learn_from(spark):
     none = spark.createDataFrame([], "c double")
     with pytest.raises(UserError, match=r"Numeric\('c'\): the column has no values to learn a mean from"):
-        learn(none, {"x": Numeric("c", standardise=True)})
+        learn(none, {"x": Numeric("c", standardize=True)})
 
 
 def test_a_sql_function_takes_raw_columns(spark, df, model):
     df.createOrReplaceTempView("raw_rows")
-    stoker.register(spark, "raw_score", model, output="probability")
+    stoker.register_function(spark, "raw_score", model, output="probability")
     call = "raw_score(real, price, holed, flag, moment, word, day, tokens, grid)"
     got = {row.id: row.got for row in spark.sql(f"SELECT id, {call} AS got FROM raw_rows").collect()}
     assert got == {row.id: list(row.probability) for row in model.transform(df).collect()}

@@ -8,7 +8,8 @@ import pytest
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from stoker.frontend.torch import CompileError, compile
+from stoker.errors import CompileError
+from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
 

@@ -24,7 +24,7 @@ class Towers(nn.Linear):
 
 def prepared(model=None, **params):
     usual = {"model": model or Towers(), "inputShape": [2], "inputs": {"wide": "a", "deep": "b"}}
-    return StokerClassifier(**{**usual, **params}).prepare(None)
+    return StokerClassifier(**{**usual, **params})._prepare(None)
 
 
 def refusal(*args, **params):
@@ -117,7 +117,7 @@ def test_what_speaks_of_no_input_is_refused(params, told):
 def test_what_speaks_of_no_label_is_refused(params, told):
     estimator = StokerEstimator(model=nn.Linear(2, 2), loss=nn.MSELoss(), labelCols={"price": "y"}, **params)
     with pytest.raises(UserError, match=told):
-        estimator.prepare(None)
+        estimator._prepare(None)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_other_dtypes_are_refused_in_words(told):
 )
 def test_what_is_no_module_is_refused(model, told):
     with pytest.raises(UserError, match=told):
-        StokerClassifier(model=model).prepare(None)
+        StokerClassifier(model=model)._prepare(None)
 
 
 class CrossEntropy(nn.Module):

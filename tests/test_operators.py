@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from stoker import engine
+from stoker.errors import CompileError
 from stoker.frontend import operators
-from stoker.frontend.errors import CompileError
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 

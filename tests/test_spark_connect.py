@@ -31,20 +31,20 @@ except UserError as error:
 rows = StokerClassificationModel.load(path + "/m").transform(df).collect()
 assert np.mean([r.prediction == r.label for r in rows]) > 0.9
 df.createOrReplaceTempView("blobs")
-stoker.register(spark, "score", model)
+stoker.register_function(spark, "score", model)
 rows = spark.sql("SELECT label, score(features) AS prediction FROM blobs").collect()
 assert np.mean([r.prediction == r.label for r in rows]) > 0.9
 wide = torch.nn.Sequential(torch.nn.Linear(4, 600), torch.nn.Linear(600, 600), torch.nn.Linear(600, 3))
 specs = [TensorSpec("features", "float32", (4,))], [TensorSpec("label", "int64", ())]
 large = StokerClassificationModel(compile_program(wide, torch.nn.CrossEntropyLoss(), *specs), output_kind="logits")
-assert type(large.scorer(spark).weights).__name__ == "Shipped"
-stoker.register(spark, "score", large)
+assert type(large._scorer(spark).weights).__name__ == "Shipped"
+stoker.register_function(spark, "score", large)
 rows = large.transform(df).selectExpr("prediction", "score(features) AS again").collect()
 assert len(rows) == 300 and all(r.prediction == r.again for r in rows)
 Pipeline(stages=[estimator]).fit(df).write().overwrite().save(path + "/p")
 assert len(PipelineModel.load(path + "/p").transform(df).collect()) == 300
 words = df.selectExpr("concat('w', label) as word", "if(label = 0, null, label) as holed", "label")
-declared = [Category("word"), Numeric("holed", standardise=True, nulls="mask")]
+declared = [Category("word"), Numeric("holed", standardize=True, nulls="mask")]
 declared = estimator.copy({estimator.inputs: {"input": declared}, estimator.model: torch.nn.Linear(3, 3)}).fit(words)
 assert declared.getInputs()["input"][0].size == 4, declared.getInputs()
 assert len(declared.transform(words).collect()) == 300

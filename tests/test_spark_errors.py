@@ -14,7 +14,7 @@ from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassifier, StokerError, StokerRegressor, UserError, WorldError
-from stoker.frontend import CompileError
+from stoker.errors import CompileError
 
 SOON = 3.0  # seconds: 2 s is what is promised, the rest is for busy machines
 

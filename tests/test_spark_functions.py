@@ -53,13 +53,13 @@ def selected(spark, call, view="functions_rows"):
 
 @pytest.mark.parametrize("argument", ["features", "cast(features AS array<double>)", "vector"])
 def test_a_function_gives_what_transform_does(spark, rows, model, argument):
-    stoker.register(spark, "score", model)
+    stoker.register_function(spark, "score", model)
     assert selected(spark, f"score({argument})") == wanted(model, rows)
 
 
 def test_columns_one_by_one_or_packed(spark, rows):
     model = classifier(featuresCols=NAMES)
-    stoker.register(spark, "score_columns", model, output="probability")
+    stoker.register_function(spark, "score_columns", model, output="probability")
     expected = {id: list(values) for id, values in wanted(model, rows, "probability").items()}
     assert selected(spark, "score_columns(a, b, c, d)") == expected
     packed = selected(spark, "score_columns(array(a, b, c, cast(d AS double)))")
@@ -71,7 +71,7 @@ def test_sparse_vectors_and_those_that_are_null(spark, model):
     values = [(0, Vectors.sparse(4, {1: 2.0, 3: -1.0})), (1, Vectors.dense(0, 2, 0, -1)), (2, None)]
     df = spark.createDataFrame(values, StructType([StructField("id", LongType()), StructField("v", VectorUDT())]))
     df.createOrReplaceTempView("functions_vectors")
-    stoker.register(spark, "score", model, output="rawPrediction")
+    stoker.register_function(spark, "score", model, output="rawPrediction")
     got = selected(spark, "score(v)", "(SELECT * FROM functions_vectors WHERE id < 2)")
     assert got[0] == got[1]
     with pytest.raises(Exception, match=r"column 'features', partition .*: is null"):
@@ -79,26 +79,26 @@ def test_sparse_vectors_and_those_that_are_null(spark, model):
 
 
 def test_everything_as_a_struct_and_one_that_there_is_not(spark, rows, model):
-    function = stoker.register(spark, "score_all", model, output="*")
+    function = stoker.register_function(spark, "score_all", model, output="*")
     out = spark.sql("SELECT id, features, score_all(features) AS got FROM functions_rows")
     arrays = ArrayType(DoubleType(), False)
     assert [field.dataType for field in out.schema["got"].dataType] == [arrays, arrays, DoubleType()]
     assert {row.id: row.got.prediction for row in out.collect()} == wanted(model, rows)
     assert rows.select(function("features").alias("got")).select("got.*").columns[2] == "prediction"
     with pytest.raises(UserError, match=r"output='p': the model gives rawPrediction, probability, prediction, or '\*'"):
-        stoker.register(spark, "score", model, output="p")
+        stoker.register_function(spark, "score", model, output="p")
 
 
 def test_a_name_that_is_registered_again_is_replaced(spark, rows, model):
     other = classifier(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Flatten(), torch.nn.Linear(3, 3)),
                        featuresCol="features")  # fmt: skip
-    stoker.register(spark, "again", other)
-    stoker.register(spark, "again", model)
+    stoker.register_function(spark, "again", other)
+    stoker.register_function(spark, "again", model)
     assert selected(spark, "again(features)") == wanted(model, rows)
 
 
 def test_a_call_with_too_few_columns_is_told_how(spark, rows):
-    stoker.register(spark, "score_columns", classifier(featuresCols=NAMES))
+    stoker.register_function(spark, "score_columns", classifier(featuresCols=NAMES))
     message = r"score_columns is called with 2 arguments; it is score_columns\(a, b, c, d\) or .*\(features\)"
     with pytest.raises(Exception, match=message):
         selected(spark, "score_columns(a, b)")
@@ -108,7 +108,7 @@ def test_a_call_with_too_few_columns_is_told_how(spark, rows):
 
 def test_what_is_no_model_of_ours_is_told(spark):
     with pytest.raises(UserError, match="a model that was fit by Stoker, not a str"):
-        stoker.register(spark, "score", "model")
+        stoker.register_function(spark, "score", "model")
 
 
 def test_spark_4_0_gives_the_same(spark, rows, model):
@@ -125,7 +125,7 @@ def test_a_stream_is_transformed_like_a_table(spark, rows, model, tmp_path):
     rows.select("id", "features").write.parquet(str(tmp_path / "in"))
     source = spark.readStream.schema("id bigint, features array<float>").option("maxFilesPerTrigger", 1)
     stream = source.parquet(str(tmp_path / "in"))
-    stoker.register(spark, "score", model)
+    stoker.register_function(spark, "score", model)
     out = model.transform(stream).withColumn("by_function", F.expr("score(features)"))
     query = out.writeStream.format("memory").queryName("functions_stream").trigger(availableNow=True).start()
     query.awaitTermination(120)
@@ -138,7 +138,7 @@ def test_workers_map_large_weights_from_one_file(spark, rows):
     network = torch.nn.Sequential(torch.nn.Linear(4, 800), torch.nn.Linear(800, 800), torch.nn.Linear(800, 3))
     model = classifier(network, featuresCol="features")
     expected = wanted(model, rows)
-    name = model.scorer(spark).weights.name
+    name = model._scorer(spark).weights.name
 
     def mapped(batches):
         from pathlib import Path

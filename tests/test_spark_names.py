@@ -70,7 +70,7 @@ def test_inputs_may_be_called_label_and_weight_beside_those(df):
 
     x = [torch.tensor(ROWS), torch.tensor(ROWS[:, :1] * 2)]
     np.testing.assert_allclose(losses(model), plain_losses(net(Takes, 3), x, torch.arange(40) % 3, loss), rtol=1e-5)
-    stoker.register(df.sparkSession, "labelled", model)
+    stoker.register_function(df.sparkSession, "labelled", model)
     df.createOrReplaceTempView("named")
     got = df.sparkSession.sql("SELECT labelled(features, y) AS a FROM named").collect()
     assert [row.a for row in got] == [row.prediction for row in model.transform(df).collect()]

@@ -42,7 +42,7 @@ def deviations(values):
 
 
 def test_standardised_columns_have_the_mean_and_scale_of_numpy(edges):
-    learnt = learn(edges, {"x": [Numeric(name, standardise=True) for name in COLUMNS]})["x"]
+    learnt = learn(edges, {"x": [Numeric(name, standardize=True) for name in COLUMNS]})["x"]
     table = edges.toPandas()
     for item in learnt:
         mean, scale = deviations(table[item.column])
@@ -54,7 +54,7 @@ def test_standardised_columns_have_the_mean_and_scale_of_numpy(edges):
 
 
 def test_standardised_values_are_those_of_numpy(edges):
-    items = learn(edges, {"x": [Numeric(name, standardise=True) for name in COLUMNS]})["x"]
+    items = learn(edges, {"x": [Numeric(name, standardize=True) for name in COLUMNS]})["x"]
     got = read(same(len(items), inputs={"features": items}), edges)
     table = edges.toPandas()
     for i, item in enumerate(items):
@@ -66,7 +66,7 @@ def test_standardised_values_are_those_of_numpy(edges):
 def test_a_variance_beyond_double_names_the_column(edges):
     df = edges.withColumn("far", F.expr("if(id = 3, 1e300D, id)"))
     with pytest.raises(UserError, match=r"Numeric\('far'\): the column's variance is beyond what a double holds"):
-        learn(df, {"x": [Numeric("plain", standardise=True), Numeric("far", standardise=True)]})
+        learn(df, {"x": [Numeric("plain", standardize=True), Numeric("far", standardize=True)]})
 
 
 def test_categories_of_neighbouring_large_numbers_are_two(spark):
@@ -98,7 +98,7 @@ def test_fractions_are_no_rows_of_an_embedding(spark, form):
     df = spark.range(4).selectExpr(f"{FRACTIONS[form]} as features", "cast(id % 2 as int) as label").repartition(1)
     right = "expected a whole number|is NaN"
     assert any(text in refused(lambda: same(2, "int64").transform(df).collect()) for text in right.split("|"))
-    stoker.register(spark, "whole", same(2, "int64"))
+    stoker.register_function(spark, "whole", same(2, "int64"))
     told = refused(lambda: df.selectExpr("whole(features)").collect())
     assert any(text in told for text in right.split("|")) and "'features'" in told and "element 1" in told
 
@@ -124,7 +124,7 @@ def test_whole_numbers_beyond_double_are_kept_or_named(spark):
     df = spark.createDataFrame([(Decimal(big), big, 1.0)], "p decimal(20,0), l bigint, d double")
     model = same(2, "int64", lambda x: x % 10, featuresCols=["p", "l"])
     assert read(model, df).tolist() == [[3, 3]]
-    stoker.register(spark, "last_digit", model)
+    stoker.register_function(spark, "last_digit", model)
     assert df.selectExpr("last_digit(p, l)").first()[0] == [3, 3]
     told = refused(lambda: same(2, "int64", featuresCols=["l", "d"]).transform(df).collect())
     assert "column `l` has a value that is not a whole number of up to 2^53" in told and str(big) in told
@@ -167,6 +167,6 @@ def test_two_thousand_standardised_columns_are_learnt_in_seconds(spark):
     values = np.arange(20)[:, None] * np.arange(2000) + 0.5
     df = spark.createDataFrame(pa.table({f"c{i}": values[:, i] for i in range(2000)}))
     began = time.perf_counter()
-    items = learn(df, {"x": [Numeric(name, standardise=True) for name in df.columns]})["x"]
+    items = learn(df, {"x": [Numeric(name, standardize=True) for name in df.columns]})["x"]
     assert time.perf_counter() - began < 54
     assert [item.mean for item in items] == values.mean(axis=0).tolist()

@@ -1,10 +1,16 @@
 """Parameters: names, checks, copies, and what is found out without a DataFrame."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
+from pyspark.ml.param.shared import HasBatchSize, HasLearningRate, HasLoss, HasSeed
 from torch import nn
 
+import stoker
 from stoker import StokerClassifier, StokerEstimator, StokerRegressor, UserError
+from stoker.inputs import Category, Numeric
 from stoker.ml.checks import check_params
 from stoker.ml.compiling import Probe
 from stoker.ml.layout import features, starts_with_embedding, weight
@@ -17,6 +23,56 @@ def net(*sizes):
 def test_an_unknown_name_is_refused_and_the_nearest_suggested():
     with pytest.raises(TypeError, match="has no parameter 'learningrate'; did you mean 'learningRate'"):
         StokerClassifier(learningrate=0.1)
+
+
+@pytest.mark.parametrize(("old", "new"), [("lossTimeout", "workerTimeout"), ("onLoss", "onWorkerLost")])
+def test_an_old_name_says_what_it_is_called_now(old, new):
+    with pytest.raises(TypeError, match=f"{old} is called {new} now"):
+        StokerClassifier(**{old: 1})
+    one = StokerRegressor()
+    title, now = old[0].upper() + old[1:], new[0].upper() + new[1:]
+    for name, called in ((old, new), (f"set{title}", f"set{now}"), (f"get{title}", f"get{now}")):
+        with pytest.raises(AttributeError, match=f"{name} is called {called} now"):
+            getattr(one, name)
+    assert one.getParam(new).name == new
+
+
+def test_the_old_name_of_the_sql_functions_says_what_it_is_called_now():
+    with pytest.raises(AttributeError, match=r"stoker\.register is called stoker\.register_function now"):
+        stoker.register  # noqa: B018
+
+
+def test_unknown_settings_of_declarations_are_named():
+    with pytest.raises(TypeError, match="Numeric has no setting 'standardise': standardise is called standardize now"):
+        Numeric("x", standardise=True)
+    with pytest.raises(TypeError, match="Category has no setting 'minCuont'; did you mean 'minCount'"):
+        Category.each("a", "b", minCuont=2)
+    assert copy.deepcopy(Numeric("x", standardize=True)) == Numeric("x", standardize=True)
+
+
+def test_params_that_spark_has_are_its_own():
+    assert all(isinstance(StokerClassifier(), mixin) for mixin in (HasBatchSize, HasLearningRate, HasLoss, HasSeed))
+    assert StokerClassifier().getParam("batchSize").doc == "rows of one step over all workers"
+
+
+def test_a_function_builds_the_module_under_the_seed():
+    state = torch.random.get_rng_state()
+    built = [StokerClassifier(model=lambda: net(4, 2), seed=seed)._with_module().getModel() for seed in (3, 3, 4)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(3)
+    assert torch.equal(built[0][0].weight, net(4, 2)[0].weight)
+    assert torch.equal(built[0][0].weight, built[1][0].weight) and not torch.equal(
+        built[0][0].weight, built[2][0].weight
+    )
+
+
+@pytest.mark.parametrize(("build", "message"), [
+    (lambda width: net(width, 2), "is called without arguments; it has missing a required argument: 'width'"),
+    (lambda: "resnet", "a function that gave a str; it must give the torch.nn.Module"),
+])  # fmt: skip
+def test_a_function_that_builds_no_module_is_refused(build, message):
+    with pytest.raises(UserError, match=message):
+        StokerClassifier(model=build)._with_module()
 
 
 def test_every_param_has_a_setter_and_a_getter():
@@ -77,7 +133,14 @@ def test_settings_that_no_file_can_hold_are_refused_at_once():
 ])  # fmt: skip
 def test_what_is_no_module_is_refused(model, message):
     with pytest.raises(UserError, match=message):
-        StokerClassifier(model=model).prepare(None)
+        StokerClassifier(model=model)._prepare(None)
+
+
+def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
+    with pytest.raises(
+        UserError, match=r"parameter '0\.weight' is bfloat16; Stoker trains in float32: call model\.float"
+    ):
+        StokerClassifier(model=net(4, 2).bfloat16())._prepare(None)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +151,8 @@ def test_what_is_no_module_is_refused(model, message):
         ({"epochs": -1}, "epochs must be at least 1, not -1"),
         ({"numWorkers": 0}, "numWorkers must be at least 1"),
         ({"learningRate": -0.1}, "learningRate must not be negative"),
+        ({"clipNorm": 1.0, "clipValue": 0.5}, "clipNorm and clipValue are both set"),
+        ({"heartbeatTimeout": 0.5}, "heartbeatTimeout must be at least 1 s, not 0.5"),
         ({"clipNorm": -1.0}, "clipNorm must not be negative"),
         ({"assign": "random"}, "assign must be one of 'hash', 'partition', not 'random'"),
         ({"onNaN": "ignore"}, "onNaN must be one of 'error', 'continue', 'skip', not 'ignore'"),
@@ -111,7 +176,7 @@ def test_the_defaults_are_in_range():
 
 def test_both_kinds_of_features_at_once_are_refused():
     with pytest.raises(UserError, match="featuresCol and featuresCols are both set"):
-        StokerClassifier(model=net(1, 2), featuresCol="a", featuresCols=["b"]).prepare(None)
+        StokerClassifier(model=net(1, 2), featuresCol="a", featuresCols=["b"])._prepare(None)
 
 
 def test_the_shape_of_a_row_comes_from_param_columns_or_model():
@@ -170,7 +235,7 @@ def test_probing_leaves_module_and_random_state_alone():
 def test_a_classifier_refuses_what_it_cannot_read_classes_from(module, message):
     estimator = StokerClassifier() if module is None else StokerClassifier(model=module)
     with pytest.raises(UserError, match=message):
-        estimator.prepare(None)
+        estimator._prepare(None)
 
 
 @pytest.mark.parametrize(
@@ -184,30 +249,30 @@ def test_a_classifier_refuses_what_it_cannot_read_classes_from(module, message):
     ],
 )
 def test_the_last_layer_tells_what_outputs_mean(last, size, kind):
-    prepared, _ = StokerClassifier(model=nn.Sequential(nn.Linear(4, size), *last)).prepare(None)
+    prepared, _ = StokerClassifier(model=nn.Sequential(nn.Linear(4, size), *last))._prepare(None)
     assert prepared.output_kind == kind
     assert prepared.label_rules["classes"] == max(size, 2)
 
 
 def test_a_told_kind_wins():
-    prepared, _ = StokerClassifier(model=net(4, 3), loss=nn.NLLLoss(), outputKind="logits").prepare(None)
+    prepared, _ = StokerClassifier(model=net(4, 3), loss=nn.NLLLoss(), outputKind="logits")._prepare(None)
     assert prepared.output_kind == "logits"
 
 
 def test_labels_that_a_given_loss_ignores_are_let_through():
-    rules = StokerClassifier(model=net(4, 3), loss=nn.CrossEntropyLoss(ignore_index=-1)).prepare(None)[0].label_rules
+    rules = StokerClassifier(model=net(4, 3), loss=nn.CrossEntropyLoss(ignore_index=-1))._prepare(None)[0].label_rules
     assert rules == {"classes": 3, "has_ignored": True, "ignored": -1}
-    assert StokerClassifier(model=net(4, 3)).prepare(None)[0].label_rules == {"classes": 3}
+    assert StokerClassifier(model=net(4, 3))._prepare(None)[0].label_rules == {"classes": 3}
 
 
 def test_a_loss_is_needed_where_none_is_usual():
     with pytest.raises(UserError, match="loss is not set"):
-        StokerEstimator(model=net(4, 3)).prepare(None)
+        StokerEstimator(model=net(4, 3))._prepare(None)
 
 
 def test_sources_come_in_the_order_of_the_program_s_inputs():
     estimator = StokerClassifier(model=net(4, 3), weightCol="w", labelCol="y", featuresCol="x")
-    prepared, sources = estimator.prepare(None)
+    prepared, sources = estimator._prepare(None)
     ordered = prepared.sources(list(reversed(sources)))
     assert [s.columns for s in ordered] == [("x",), ("y",), ("w",)]
     assert [s.name for s in ordered] == [entry["name"] for entry in prepared.compiled.train["inputs"]]

@@ -36,7 +36,7 @@ def estimator(net):
 @pytest.fixture(scope="module")
 def model(estimator, net):
     """A model as fit makes it, with the module's own weights for trained ones."""
-    compiled = estimator.prepare(None)[0].compiled
+    compiled = estimator._prepare(None)[0].compiled
     made = StokerClassificationModel(compiled, History([{"epoch": 1, "loss": 0.5}], {"digest": "d"}), "logits", net)
     return estimator._copyValues(made._resetUid(estimator.uid))
 
@@ -149,19 +149,19 @@ def test_an_estimator_comes_back_as_its_program(spark, estimator, tmp_path):
     estimator.save(str(tmp_path / "e"))
     loaded = StokerClassifier.load(str(tmp_path / "e"))
     assert (loaded.getLearningRate(), loaded.getEpochs(), loaded.uid) == (0.1, 2, estimator.uid)
-    prepared, sources = loaded.prepare(None)
-    assert prepared.compiled.train == estimator.prepare(None)[0].compiled.train
+    prepared, sources = loaded._prepare(None)
+    assert prepared.compiled.train == estimator._prepare(None)[0].compiled.train
     assert [s.columns for s in prepared.sources(sources)] == [("features",), ("y",)]
-    assert loaded.optimizer_spec(prepared) == estimator.optimizer_spec(prepared)
+    assert loaded._optimizer_spec(prepared) == estimator._optimizer_spec(prepared)
 
 
 def test_what_is_compiled_in_cannot_change_after_loading(spark, estimator, tmp_path):
     estimator.save(str(tmp_path / "e"))
     loaded = StokerClassifier.load(str(tmp_path / "e"))
     with pytest.raises(UserError, match="it was compiled without weightCol"):
-        loaded.copy({loaded.weightCol: "w"}).prepare(None)
+        loaded.copy({loaded.weightCol: "w"})._prepare(None)
     with pytest.raises(UserError, match="its loss is compiled in"):
-        loaded.copy({loaded.loss: nn.CrossEntropyLoss()}).prepare(None)
+        loaded.copy({loaded.loss: nn.CrossEntropyLoss()})._prepare(None)
 
 
 def test_a_torch_optimizer_is_saved_as_its_settings(spark, net, tmp_path):
@@ -169,11 +169,11 @@ def test_a_torch_optimizer_is_saved_as_its_settings(spark, net, tmp_path):
     estimator = StokerClassifier(model=net, optimizer=torch.optim.SGD(groups, lr=0.25, momentum=0.9))
     estimator.save(str(tmp_path / "e"))
     loaded = StokerClassifier.load(str(tmp_path / "e"))
-    prepared, _ = loaded.prepare(None)
-    spec = loaded.optimizer_spec(prepared)
-    assert spec == estimator.optimizer_spec(prepared)
+    prepared, _ = loaded._prepare(None)
+    spec = loaded._optimizer_spec(prepared)
+    assert spec == estimator._optimizer_spec(prepared)
     assert [group["lr"] for group in spec["options"]["groups"]] == [0.25, 0.5]
-    faster = loaded.copy({loaded.learningRate: 2.0}).optimizer_spec(prepared)
+    faster = loaded.copy({loaded.learningRate: 2.0})._optimizer_spec(prepared)
     assert [group["lr"] for group in faster["options"]["groups"]] == [2.0, 2.0]
 
 
@@ -183,12 +183,12 @@ def test_a_torch_scheduler_is_saved_as_its_settings(spark, net, tmp_path):
     estimator = StokerClassifier(model=net, optimizer=theirs, lrSchedule=scheduler, epochs=7, lrScheduleUnit="epochs")
     estimator.save(str(tmp_path / "e"))
     loaded = StokerClassifier.load(str(tmp_path / "e"))
-    prepared, _ = loaded.prepare(None)
-    spec = loaded.optimizer_spec(prepared)
-    assert spec == estimator.optimizer_spec(prepared)
+    prepared, _ = loaded._prepare(None)
+    spec = loaded._optimizer_spec(prepared)
+    assert spec == estimator._optimizer_spec(prepared)
     assert spec["options"]["groups"][0]["lr"] == 0.5
     assert (spec["options"]["schedule"]["total"], spec["options"]["schedule"]["unit"]) == (90, "epochs")
-    again = loaded.copy({loaded.lrSchedule: {"name": "cosine"}}).optimizer_spec(prepared)["options"]["schedule"]
+    again = loaded.copy({loaded.lrSchedule: {"name": "cosine"}})._optimizer_spec(prepared)["options"]["schedule"]
     assert (again["name"], again["epochs"]) == ("cosine", 7)
 
 
@@ -198,7 +198,7 @@ def test_an_estimator_of_unknown_input_shape_says_so(spark, tmp_path):
         estimator.save(str(tmp_path / "e"))
     assert not (tmp_path / "e").exists()
     estimator.setInputShape([1, 4]).save(str(tmp_path / "e"))
-    assert StokerRegressor.load(str(tmp_path / "e")).prepare(None)[1][0].shape == (1, 4)
+    assert StokerRegressor.load(str(tmp_path / "e"))._prepare(None)[1][0].shape == (1, 4)
 
 
 def test_an_estimator_without_a_model_can_be_saved(spark, tmp_path):
@@ -219,7 +219,7 @@ def test_pipelines_and_validators_save_us_with_them(spark, estimator, model, tmp
         path = str(tmp_path / type(made).__name__)
         made.save(path)
         loaded = type(made).load(path)
-        assert loaded.getEstimatorParamMaps() == grid and loaded.getEstimator().saved is not None
+        assert loaded.getEstimatorParamMaps() == grid and loaded.getEstimator()._saved is not None
     chosen = CrossValidatorModel(model, [0.5, 0.6])
     chosen._set(**parts)
     chosen.save(str(tmp_path / "chosen"))
@@ -280,7 +280,7 @@ def test_a_grid_over_models_is_saved_as_their_texts(spark, estimator, model, net
     assert loaded.bestModel.numClasses == 3
     again = loaded.getEstimator().copy(loaded.getEstimatorParamMaps()[1])
     with pytest.raises(UserError, match=r"model is a text, 'Linear.*give the torch.nn.Module itself"):
-        again.prepare(None)
+        again._prepare(None)
 
 
 def test_settings_that_were_compiled_in_cannot_change_after_loading(spark, estimator, tmp_path):
@@ -288,4 +288,4 @@ def test_settings_that_were_compiled_in_cannot_change_after_loading(spark, estim
     loaded = StokerClassifier.load(str(tmp_path / "e"))
     for change in ({loaded.lossReduction: "sum"}, {loaded.outputKind: "probabilities"}, {loaded.inputShape: [2, 2]}):
         with pytest.raises(UserError, match="it was compiled with"):
-            loaded.copy(change).prepare(None)
+            loaded.copy(change)._prepare(None)

@@ -51,6 +51,24 @@ def test_the_bar_counts_steps_over_all_epochs():
     assert "15/20" in out.getvalue() and "epoch 2/2" in out.getvalue() and "loss 0.5000" in out.getvalue()
 
 
+def test_waiting_for_workers_is_told_in_lines_and_beside_the_bar():
+    waiting = {"come": 3, "workers": 8, "slots": 12}
+    for made in (Lines(2, lines := io.StringIO()), Bar(2, file=(bar := io.StringIO()), ascii=True)):
+        made.event("waiting", waiting)
+        made.event("waiting", {**waiting, "slots": None})
+        made.close()
+    told = ["stoker: 3 of 8 workers have come (slots of the session: 12)", "stoker: 3 of 8 workers have come"]
+    assert lines.getvalue().splitlines() == told
+    assert [line for line in bar.getvalue().replace("\r", "\n").splitlines() if line in told] == told
+
+
+def test_many_more_slots_than_workers_are_worth_a_line():
+    lines = Lines(2, out := io.StringIO())
+    for slots, workers in ((200, 1), (4, 2), (None, 1)):
+        lines.event("slots", {"slots": slots, "workers": workers})
+    assert out.getvalue() == "stoker: this session has 200 slots, numWorkers is 1\n"
+
+
 def test_what_is_not_known_is_not_shown():
     assert describe({}) == ""
     assert describe({"loss": 1.0, "accuracy": 0.5}) == "loss 1.0000, accuracy 0.5000"

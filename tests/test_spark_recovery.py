@@ -99,7 +99,7 @@ def test_a_killed_worker_comes_back_with_another_job(df, watched, undisturbed):
 def test_a_job_that_fails_elsewhere_sends_the_state_of_a_living_worker_home_first(victim, df, watched, undisturbed):
     watch = watched(at_epoch(15, victim))
     far = estimator()
-    far.gang_options = {"distant": True}  # the driver is on another machine
+    far._gang_options = {"distant": True}  # the driver is on another machine
     model = far.fit(df)
     assert told(model) == undisturbed
     assert watch.kills == len(model.history.info["restarts"]) == 1
@@ -119,7 +119,7 @@ def test_a_job_of_which_no_state_is_left_goes_on_from_the_newest_checkpoint(df, 
 
     watched(act)
     far = estimator(checkpointDir=str(tmp_path), checkpointInterval=2)
-    far.gang_options = {"distant": True}  # the driver is on another machine, and keeps nothing
+    far._gang_options = {"distant": True}  # the driver is on another machine, and keeps nothing
     model = far.fit(df)
     assert told(model) == undisturbed
     assert len(model.history.info["restarts"]) == 1

@@ -37,7 +37,7 @@ def test_times_are_read_as_spark_reads_them(spark, in_zone, zone):
     texts = spark.createDataFrame([(text + "Z",) for text in MOMENTS], "s string").repartition(1)
     df = texts.selectExpr("s", "cast(s as timestamp) as t")
     model = same(len(PARTS), inputs={"features": [DateParts("t", PARTS, zone=zone)]})
-    stoker.register(spark, "parts", model)
+    stoker.register_function(spark, "parts", model)
     wanted = ", ".join(f"cast({part}(t) as double)" for part in PARTS[:-1]) + ", floor(cast(second(t) as double))"
     out = model.transform(df).selectExpr("s", "o", "parts(t) as f", f"array({wanted}) as w")
     for row in out.collect():
@@ -60,7 +60,7 @@ def test_a_clock_is_that_of_its_zone(spark):
 def test_times_that_no_calendar_has_are_named(spark, value):
     df = spark.range(1).selectExpr(f"{value} as t")
     model = same(1, inputs={"features": [DateParts("t", ["year"], zone="America/New_York")]})
-    stoker.register(spark, "years", model)
+    stoker.register_function(spark, "years", model)
     for action in (lambda: model.transform(df).select("o").collect(), lambda: df.selectExpr("years(t)").collect()):
         told = refused(action)
         assert "column 't'" in told and ("is before year 1" in told or "is after year 9999" in told)

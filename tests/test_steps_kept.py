@@ -71,7 +71,7 @@ def test_a_step_whose_rows_are_all_lost_leaves_the_running_statistics():
             gang.restarts = False
             gang.kill(1)
 
-    options = {"allow_lost_rows": True, "loss_timeout": 0.5, "heartbeat": 0.1, "heartbeat_timeout": 2.0}
+    options = {"allow_lost_rows": True, "worker_timeout": 0.5, "heartbeat": 0.1, "heartbeat_timeout": 2.0}
     outcome = FaultyGang(fit, 2, on_event=kill_one, options=options, timeout=60).run()
     mean = outcome.weights["0.running_mean"]
     assert np.abs(mean - 5).max() < 2.5

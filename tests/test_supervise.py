@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from stoker.spark import launch
+from stoker.spark.job import cause_of
 from stoker.spark.supervise import GRACE, LATE, SETTLE, Rules, Situation, may_grow, next_move
 
 LOST = {"rank": 1, "host": "a", "pid": 7, "how": "vanished", "step": 12, "text": "the connection closed"}
@@ -52,25 +53,25 @@ def lost(**more):
 
 
 def test_nothing_is_done_while_spark_starts_a_lost_worker_again():
-    assert next_move(5.0, situation(admitted(0), admitted(1), lost()), Rules(loss_timeout=60)).kind == "wait"
+    assert next_move(5.0, situation(admitted(0), admitted(1), lost()), Rules(worker_timeout=60)).kind == "wait"
 
 
 def test_a_place_that_stays_empty_is_a_reason_to_start_again():
     s = situation(admitted(0), admitted(1), lost())
-    assert next_move(61.9, s, Rules(loss_timeout=60)).kind == "wait"
-    move = next_move(62.0, s, Rules(loss_timeout=60))
+    assert next_move(61.9, s, Rules(worker_timeout=60)).kind == "wait"
+    move = next_move(62.0, s, Rules(worker_timeout=60))
     assert move.kind == "restart"
     assert move.reason == ("worker 1 (host a, pid 7) was lost at step 12: the connection closed; "
-                           "no other attempt took its place within 60 s (lossTimeout)")  # fmt: skip
+                           "no other attempt took its place within 60 s (workerTimeout)")  # fmt: skip
 
 
 def test_a_place_that_is_filled_again_is_not_late():
     s = situation(admitted(0), admitted(1), lost(), admitted(1))
-    assert next_move(1000.0, s, Rules(loss_timeout=60)).kind == "wait"
+    assert next_move(1000.0, s, Rules(worker_timeout=60)).kind == "wait"
 
 
 def test_without_a_limit_places_may_stay_empty():
-    assert next_move(1e9, situation(admitted(1), lost()), Rules(loss_timeout=0)).kind == "wait"
+    assert next_move(1e9, situation(admitted(1), lost()), Rules(worker_timeout=0)).kind == "wait"
 
 
 def test_a_job_that_failed_after_a_death_is_started_again():
@@ -133,7 +134,7 @@ STARTED = ("started", {})
 
 
 def test_a_place_that_the_coordinator_gives_up_is_no_reason_to_start_again():
-    rules = Rules(loss_timeout=60, go_on=True)
+    rules = Rules(worker_timeout=60, go_on=True)
     s = situation(admitted(0), admitted(1), STARTED, lost())
     assert next_move(100.0, s, rules).kind == "wait"
     s.after("given_up", {"rank": 1, "text": ""}, 100.0)
@@ -160,4 +161,41 @@ def test_places_of_late_workers_are_offered_again_but_not_all_the_time():
 def test_nobody_waits_for_a_late_worker_that_is_lost():
     s = situation(admitted(0), admitted(1), STARTED, admitted(2), lost(rank=2))
     assert (s.missing, s.losses, s.living) == ({}, 0, {0, 1})
-    assert next_move(1000.0, s, Rules(loss_timeout=60)).kind == "wait"
+    assert next_move(1000.0, s, Rules(worker_timeout=60)).kind == "wait"
+
+
+def test_who_has_come_is_told_every_half_minute_until_all_have(monkeypatch):
+    now, told = 0.0, []
+    monkeypatch.setattr(launch.time, "monotonic", lambda: now)
+    awaited = Situation(workers=3, living={0})
+    watch = SimpleNamespace(_situation=awaited, _said_at=0.0, _slots=4, _observe=lambda *event: told.append(event))
+    for now in (29.0, 30.0, 31.0, 61.0):  # noqa: B007
+        launch.Supervisor._say_who_has_come(watch)
+    awaited.living = {0, 1, 2}
+    now = 100.0
+    launch.Supervisor._say_who_has_come(watch)
+    assert told == [("waiting", {"come": 1, "workers": 3, "slots": 4})] * 2
+
+
+MISSING = """[PYTHON_EXCEPTION] An exception was thrown from the Python worker. Please see the stack trace below.
+Traceback (most recent call last):
+  File "/opt/spark/python/pyspark/worker.py", line 1, in main
+    command = serializer.load()
+ModuleNotFoundError: No module named 'stoker.spark'
+
+\tat org.apache.spark.api.python.BasePythonRunner
+"""
+
+
+def test_a_package_that_executors_lack_is_named_and_where_to_install_it():
+    told = "ModuleNotFoundError: No module named 'stoker.spark'. The Python of the executors has no package 'stoker': "
+    assert cause_of(RuntimeError(MISSING)).startswith(told + "install it there, for the Python that spark.pyspark.")
+
+
+def test_of_a_traceback_the_exception_is_told_and_of_other_texts_the_beginning():
+    chained = (
+        MISSING.replace("ModuleNotFoundError: No module named 'stoker.spark'", "ValueError: 3\n\nDuring") + MISSING
+    )
+    assert cause_of(RuntimeError(chained.replace("ModuleNotFoundError", "OSError"))).startswith("OSError: No module")
+    assert cause_of(FAILED) == "Job aborted due to stage failure at somewhere"
+    assert cause_of(RuntimeError("x" * 1000)) == "x" * 400 and cause_of(RuntimeError()) == "RuntimeError"

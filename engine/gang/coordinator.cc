@@ -104,6 +104,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void tell_abort(const std::string& reason);
   void end(const std::optional<Error>& failure);
   void answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason);
+  void log(Json json, bool warning = false);
   void event(const std::string& kind, const Json& json);
 
   Member* member_of(const Session& session) { return session.hello ? gang::member_of(gang, *session.hello) : nullptr; }
@@ -249,7 +250,7 @@ void Coordinator::Impl::take_hello(ConnectionId id, Session& session, const Hell
   if (entry.verdict != Admission::Verdict::go) {
     Json json = about(hello);
     json["text"] = cat(who(hello), entry.park ? ": parked: " : cat(": ", name(entry.verdict), ": "), entry.reason);
-    event("log", json);
+    log(json, entry.error.has_value());
     const bool needed = !is_late_place(hello.partition, gang, options);
     if (needed && entry.error && entry.error->kind() == ErrorKind::user) end(*entry.error);
     return;
@@ -375,7 +376,7 @@ void Coordinator::Impl::take_state_begin(const Member& member, const Kept& kept)
   try {
     hand_in->begin(member, kept, Clock::now());
   } catch (const Error& error) {
-    event("log", {{"text", cat("the newest commit cannot be kept over the restart: ", error.what())}});
+    log({{"text", cat("the newest commit cannot be kept over the restart: ", error.what())}}, true);
     end_hand_in();
   }
 }
@@ -384,8 +385,8 @@ void Coordinator::Impl::take_state_chunk(const Member& member, ByteView chunk) {
   if (!hand_in) return;
   auto whole = hand_in->add(member, chunk, Clock::now());
   if (!whole) return;
-  event("log", {{"text", cat(who(member.hello), " has handed in commit ", whole->first.commit, ", ", whole->first.bytes,
-                             " bytes, for the restart")}});
+  log({{"text", cat(who(member.hello), " has handed in commit ", whole->first.commit, ", ", whole->first.bytes,
+                    " bytes, for the restart")}});
   keeper.take(whole->first, std::move(whole->second));
 }
 
@@ -410,10 +411,11 @@ void Coordinator::Impl::lose(Member& member, Lost lost) {
   const double patience = gang.patience;
   on_loss(gang, member, std::move(lost));
   if (gang.patience > patience) {
-    const char* what =
-        member.lost->how == Loss::silent ? " was silent at this step before" : " was stuck where one was before";
-    event("log", {{"text", cat(who(member.hello), what, ": from now on silence counts after ",
-                               options.heartbeat_timeout * gang.patience, " s")}});
+    const char* what = member.lost->how == Loss::silent ? " was silent where one was before, at step "
+                                                        : " was stuck where one was before, at step ";
+    log({{"text", cat(who(member.hello), what, member.step, ": from now on silence counts after ",
+                      options.heartbeat_timeout * gang.patience, " s")}},
+        true);
   }
   if (member.lost->how != Loss::failed) tell_fenced(member);
   if (may_live) end_process(member);
@@ -524,7 +526,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
 void Coordinator::Impl::pause(const std::string& reason) {
   on_pause(gang);
   send_ranks(Kind::pause);
-  event("log", {{"text", reason}});
+  log({{"text", reason}});
 }
 
 void Coordinator::Impl::halt(const std::string& reason) {
@@ -552,7 +554,7 @@ void Coordinator::Impl::agree(const std::vector<int>& let_in, const std::string&
 
 /// Libraries that are loaded stay as they are, so every process makes room for another one.
 void Coordinator::Impl::lower(const std::string& reason) {
-  event("log", {{"text", reason}});
+  log({{"text", reason}}, true);
   for (auto& [partition, member] : gang.members) {
     if (member.living()) lose(member, {.how = Loss::refused, .cause = reason, .when = Clock::now()});
   }
@@ -648,6 +650,11 @@ void Coordinator::Impl::end(const std::optional<Error>& failure) {
 
 void Coordinator::Impl::answer(ConnectionId id, Admission::Verdict verdict, const std::string& reason) {
   send(id, Admission{verdict, reason, options.heartbeat_timeout * gang.patience / 2, gang.isa});
+}
+
+void Coordinator::Impl::log(Json json, bool warning) {
+  json["warning"] = warning;
+  event("log", json);
 }
 
 void Coordinator::Impl::event(const std::string& kind, const Json& json) {

@@ -24,7 +24,7 @@ struct CoordinatorOptions {
   double start_timeout = 60;  // seconds from the first task that starts until all have; <= 0: no limit
   double heartbeat = 1;       // seconds between pings
   double heartbeat_timeout = 10;
-  double loss_timeout = 120;        // seconds a lost worker's place may stay empty before the fit ends; <= 0: no limit
+  double worker_timeout = 120;      // seconds a lost worker's place may stay empty before the fit ends; <= 0: no limit
   bool allow_lost_rows = false;     // instead of its end, training goes on without the rows; the history is marked then
   double rescue_after = 0;          // seconds after which "rescue" is told for a place that is still empty; <= 0: never
   bool allow_changed_rows = false;  // a replay may bring other rows; the history is marked then
@@ -43,8 +43,8 @@ struct CoordinatorOptions {
 struct Event {
   // "admitted", "ingesting", "ingested", "started", "halted", "metrics", "checkpoint" (a part of one), "result",
   // "finished", "failed" (a worker was lost), "rescue" (its "partitions" need a job), "inexact" (changed rows were let
-  // in, or workers that compute differently), "given_up" (training goes on without a worker's rows), "log". Those that
-  // follow a decision carry its reason as "text".
+  // in, or workers that compute differently), "given_up" (training goes on without a worker's rows), "log" (of
+  // a thing that a person should know or not, by "warning"). Those that follow a decision carry its reason as "text".
   std::string kind;
   std::string json;  // an object with the particulars; "rank" where it is about one worker
 };

@@ -189,13 +189,13 @@ TEST(Death, BeforeTheStartIsReplacedToo) {
   EXPECT_EQ(std::tuple(newer->start().commit, a->start().roster.generation), std::tuple(0u, 1u));
 }
 
-TEST(Death, WithoutAnotherAttemptEndsTheFitAtTheLossTimeout) {
-  Fit fit(2, [](auto& options) { options.loss_timeout = 0.3; });
+TEST(Death, WithoutAnotherAttemptEndsTheFitAtTheWorkerTimeout) {
+  Fit fit(2, [](auto& options) { options.worker_timeout = 0.3; });
   auto links = fit.started();
   links[1].reset();
   EXPECT_EQ(fit.failure(),
             "world: worker 1 (host 127.0.0.1, pid 101) was lost before the first step: the connection closed; no other "
-            "attempt took its place within 0.3 s (lossTimeout)");
+            "attempt took its place within 0.3 s (workerTimeout)");
   EXPECT_TRUE(soon([&] { return links[0]->aborted(); }));
 }
 

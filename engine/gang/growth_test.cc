@@ -251,7 +251,7 @@ TEST(Growth, OneThatTheOthersCannotWorkWithIsSentHomeBeforeTheFitFails) {
 
 TEST(GivingUp, GoesOnWithoutTheRowsOfAPlaceThatStaysEmpty) {
   CoordinatorOptions options = two_of_four();
-  options.loss_timeout = 60;
+  options.worker_timeout = 60;
   options.rescue_after = 0;
   Gang gang = two();
   for (int s = 0; s < 4; ++s) gang.registered[s] = {s, 5, {}};
@@ -266,7 +266,7 @@ TEST(GivingUp, GoesOnWithoutTheRowsOfAPlaceThatStaysEmpty) {
   EXPECT_EQ(
       decisions[0].reason,
       "worker 1 (host h, pid 101) was lost before the first step: gone; no other attempt took its place within 60 "
-      "s (lossTimeout): training goes on without its rows (onLoss='continue')");
+      "s (workerTimeout): training goes on without its rows (onWorkerLost='continue')");
   on_given_up(gang, 1);
   decisions = decide(later, gang, options);
   ASSERT_EQ(told(decisions), "form ");
@@ -282,7 +282,7 @@ TEST(GivingUp, GoesOnWithoutTheRowsOfAPlaceThatStaysEmpty) {
 
 TEST(GivingUp, NeedsSomebodyWhoHasRows) {
   CoordinatorOptions options = two_of_four();
-  options.loss_timeout = 60;
+  options.worker_timeout = 60;
   options.rescue_after = 0;
   options.allow_lost_rows = true;
   Gang gang = two();

@@ -108,14 +108,14 @@ std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
 }
 
 bool stayed_empty(TimePoint now, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
-  return options.loss_timeout > 0 && now - member.lost->when >= from_seconds(options.loss_timeout) &&
+  return options.worker_timeout > 0 && now - member.lost->when >= from_seconds(options.worker_timeout) &&
          !is_late_place(member.hello.partition, gang, options);
 }
 
 Error not_replaced(const Member& member, const CoordinatorOptions& options) {
   const Error loss = failure_of(member);
   return {ErrorKind::world,
-          cat(loss.what(), "; no other attempt took its place within ", options.loss_timeout, " s (lossTimeout)")};
+          cat(loss.what(), "; no other attempt took its place within ", options.worker_timeout, " s (workerTimeout)")};
 }
 
 /// Places for which Spark will start nobody: it holds the partition for done, or has had its time.
@@ -342,10 +342,10 @@ bool may_give_up(const Gang& gang, const CoordinatorOptions& options) {
 }
 
 Decision give_up(const Member& member, const CoordinatorOptions& options) {
-  return {
-      .action = Action::give_up,
-      .reason = cat(not_replaced(member, options).what(), ": training goes on without its rows (onLoss='continue')"),
-      .partitions = {member.hello.partition}};
+  return {.action = Action::give_up,
+          .reason = cat(not_replaced(member, options).what(),
+                        ": training goes on without its rows (onWorkerLost='continue')"),
+          .partitions = {member.hello.partition}};
 }
 
 /// What the running generation must do, if anything.

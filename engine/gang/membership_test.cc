@@ -328,18 +328,18 @@ TEST(Stumbles, OfThreeGenerationsEndTheFitButNotOneThatCameFurther) {
   EXPECT_EQ(failure(kNow, gang, options(2)), "") << "somebody died, which is no stumble";
 }
 
-TEST(LossTimeout, SaysWhoWasLostAndNotReplaced) {
+TEST(WorkerTimeout, SaysWhoWasLostAndNotReplaced) {
   Gang gang = halted(2, 4);
   lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
   CoordinatorOptions two = options(2);
-  two.loss_timeout = 30;
+  two.worker_timeout = 30;
   EXPECT_EQ(failure(kNow + seconds(29), gang, two), "");
   EXPECT_EQ(failure(kNow + seconds(30), gang, two),
             "world: worker 1 (host h, pid 101) was lost before the first step: the connection closed; no other attempt "
-            "took its place within 30 s (lossTimeout)");
-  two.loss_timeout = 0;
+            "took its place within 30 s (workerTimeout)");
+  two.worker_timeout = 0;
   EXPECT_EQ(failure(kNow + seconds(9999), gang, two), "");
-  two.loss_timeout = 30;
+  two.worker_timeout = 30;
   gang.members[1] = newcomer(1, 99);
   EXPECT_EQ(failure(kNow + seconds(30), gang, two), "");
 }

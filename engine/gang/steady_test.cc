@@ -56,7 +56,8 @@ TEST(Steady, NotWhileSomebodyIsMissingHasEndedOrIsWaitedFor) {
     change(gang);
     return is_steady(gang, options);
   };
-  EXPECT_FALSE(steady_after([](Gang& gang) { gang.members.at(0).lost = Lost{.when = kNow}; })) << "lossTimeout, rescue";
+  EXPECT_FALSE(steady_after([](Gang& gang) { gang.members.at(0).lost = Lost{.when = kNow}; }))
+      << "workerTimeout, rescue";
   EXPECT_FALSE(steady_after([](Gang& gang) { gang.members.erase(1); })) << "startTimeout";
   EXPECT_FALSE(steady_after([](Gang& gang) { gang.members.at(1).finished = true; }));
   EXPECT_FALSE(steady_after([](Gang& gang) { on_halt(gang, kNow); })) << "an echo may be one no more";

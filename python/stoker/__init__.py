@@ -15,18 +15,22 @@ _HOMES = {
     "StokerClassificationModel": "stoker.ml.models",
     "StokerRegressionModel": "stoker.ml.models",
     "StokerModel": "stoker.ml.models",
-    "register": "stoker.ml.functions",
+    "register_function": "stoker.ml.functions",
     "History": "stoker.history",
     "StokerError": "stoker.errors",
     "UserError": "stoker.errors",
+    "CompileError": "stoker.errors",
     "WorldError": "stoker.errors",
     "AbortedError": "stoker.errors",
+    "BugError": "stoker.errors",
 }
 
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "register":
+        raise AttributeError("stoker.register is called stoker.register_function now")
     if name not in _HOMES:
         raise AttributeError(f"module 'stoker' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

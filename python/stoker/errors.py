@@ -1,4 +1,4 @@
-"""The errors that a fit can end with. Their kinds are the engine's: see engine/base/error.h."""
+"""The errors that a fit can end with. The engine raises these classes too; kinds: engine/base/error.h."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ class UserError(StokerError, ValueError):
     """Wrong input; the text says what to change. Trying again without a change is of no use."""
 
     kind = "user"
+
+
+class CompileError(UserError):
+    """A model or loss that cannot become a program: the text names module, line and cause."""
 
 
 class WorldError(StokerError, RuntimeError):
@@ -38,6 +42,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that says that there is no such name."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def now_called(name: str, new: str) -> str:
+    """What is said to who uses an old name."""
+    return f"{name} is called {new} now"
 
 
 _BY_KIND = {cls.kind: cls for cls in (UserError, WorldError, AbortedError, BugError)}

@@ -1,6 +1,6 @@
 """How columns become the model's inputs: a small vocabulary of declarations for the estimators' parameter `inputs`.
 
-    inputs={"numbers": [Numeric("distance", standardise=True), Numeric("temp", nulls="mask")],
+    inputs={"numbers": [Numeric("distance", standardize=True), Numeric("temp", nulls="mask")],
             "codes": [Category("carrier"), Hashed("tailnum", 1000)]}
 
 Each name is an argument of the model's forward. A list is packed into one tensor [rows, values], a declaration alone
@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stoker import pieces
-from stoker.errors import UserError
+from stoker.errors import UserError, did_you_mean, now_called
 from stoker.plain import plain
 
 NULLS = ("error", "fill", "mask")
 PARTS = {"year": 0, "month": 12, "day": 31, "weekday": 7, "yearday": 366, "hour": 24, "minute": 60, "second": 60}
+RENAMED = {"standardise": "standardize"}
 COUNTED_FROM_ONE = ("month", "day", "yearday")
 CLOCK_PARTS = ("hour", "minute", "second")
 
@@ -31,6 +32,13 @@ class Declared:
     """What all declarations share. Immutable."""
 
     column: str
+
+    def __new__(cls, *_: Any, **settings: Any) -> Declared:
+        known = [one.name for one in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"{cls.__name__} has no setting '{name}'{_what_else(name, known)}")
+        return super().__new__(cls)
 
     @classmethod
     def each(cls, *columns: str, **settings: Any) -> list[Any]:
@@ -54,15 +62,21 @@ class Declared:
         return f"{type(self).__name__}({self.column!r})"
 
 
+def _what_else(name: str, known: Sequence[str]) -> str:
+    if RENAMED.get(name) in known:
+        return f": {now_called(name, RENAMED[name])}"
+    return did_you_mean(name, known) or f". It has: {', '.join(known)}"
+
+
 @dataclass(frozen=True)
 class Numeric(Declared):
     """A number, boolean or decimal. NaN counts as null.
 
-    standardise: (value - mean) / scale, both learnt. fill: stands in for nulls (default: the mean where it is known,
+    standardize: (value - mean) / scale, both learnt. fill: stands in for nulls (default: the mean where it is known,
     else 0). lossy: digits that float32 cannot keep may be lost.
     """
 
-    standardise: bool = False
+    standardize: bool = False
     nulls: str = "error"
     fill: float | None = None
     lossy: bool = False
@@ -422,7 +436,7 @@ def _item_of(told: Any) -> Any:
     kind = _KINDS.get(told["declare"])
     if kind is None:
         raise UserError(f"this version of Stoker knows no declaration '{told['declare']}'")
-    settings = {name: _item_of(value) for name, value in told.items() if name != "declare"}
+    settings = {RENAMED.get(name, name): _item_of(value) for name, value in told.items() if name != "declare"}
     if kind is Padded:
         settings.pop("column")
     if kind is Present:

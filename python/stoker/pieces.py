@@ -34,10 +34,7 @@ def count_of(encoded_model: str) -> int:
 @functools.lru_cache(maxsize=16)
 def count(model: str, bos: bool = False, eos: bool = False) -> int:
     """Pieces of a model that is kept, and that has what is asked for."""
-    try:
-        return core().count_pieces(base64.b64decode(encoded(model)), bos, eos)
-    except core().UserError as error:
-        raise UserError(str(error)) from None
+    return core().count_pieces(base64.b64decode(encoded(model)), bos, eos)
 
 
 def _content(model: Any) -> bytes:

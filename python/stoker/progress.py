@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+MANY = 4  # times as many slots as workers are worth a word
 LINE_EVERY = 5.0  # seconds between plain lines
 
 
@@ -30,6 +31,16 @@ def describe(data: dict[str, Any]) -> str:
     if data.get("rows_per_s"):
         parts.append(f"{data['rows_per_s']:,.0f} rows/s")
     return ", ".join(parts)
+
+
+def said(kind: str, data: dict[str, Any]) -> str | None:
+    """A line for a person about an event that is one."""
+    if kind == "waiting":
+        slots = "" if data["slots"] is None else f" (slots of the session: {data['slots']})"
+        return f"{data['come']} of {data['workers']} workers have come{slots}"
+    if kind == "slots" and (data["slots"] or 0) >= MANY * data["workers"]:
+        return f"this session has {data['slots']} slots, numWorkers is {data['workers']}"
+    return None
 
 
 class Silent:
@@ -66,6 +77,8 @@ class Bar:
             self._bar.set_description_str(f"reading rows: {self._ingest.total(data):,}")
         elif kind == "metrics" and data.get("rank", 0) == 0:
             self._metrics(data)
+        elif text := said(kind, data):
+            self._bar.write(f"stoker: {text}", file=self._bar.fp)
 
     def _metrics(self, data: dict[str, Any]) -> None:
         steps = data["steps_of_epoch"]
@@ -94,6 +107,8 @@ class Lines:
             steps = data["steps_of_epoch"]
             where = f"epoch {data['epoch']}/{self._epochs}, step {data['step_of_epoch']}/{steps}"
             self._say(f"{where}: {describe(data)}", always=data["step_of_epoch"] == steps)
+        elif text := said(kind, data):
+            self._say(text, always=True)
 
     def _say(self, text: str, always: bool) -> None:
         if always or time.monotonic() - self._last >= LINE_EVERY:

@@ -72,7 +72,7 @@ def carry_out(schedule: Schedule, df: DataFrame) -> tuple[Killer, dict[str, Any]
         killer = Killer(schedule, log)
         where = {"checkpointDir": f"{folder}/checkpoints", "checkpointUnit": "steps", "checkpointInterval": 20}
         asked = estimator(schedule.model, schedule.workers, **(where if schedule.checkpoints else {}))
-        asked.gang_options = {**HEARTBEAT, "force_tcp": schedule.tcp}
+        asked._gang_options = {**HEARTBEAT, "force_tcp": schedule.tcp}
         try:
             jobs = itertools.count()
             with (

@@ -21,9 +21,8 @@ import torch
 
 from conformance.harness import EngineRunner, infer_with_engine
 from fuzz_models.eager import RATE, Eager, case_of, default_dtype
-from stoker.errors import UserError
+from stoker.errors import CompileError, UserError
 from stoker.frontend.additivity import without_dropout
-from stoker.frontend.errors import CompileError
 from stoker.program import Compiled
 
 TOLERANCE = 2e-5

@@ -20,7 +20,7 @@ World::World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally)
   options_.workers = plan.workers;
   options_.most_workers = plan.workers + plan.late;
   options_.shards = plan.shards;
-  options_.start_timeout = options_.loss_timeout = 0;
+  options_.start_timeout = options_.worker_timeout = 0;
   options_.rescue_after = 3;
   last_tick_ = next_ping_ = timeline_.now();
 }

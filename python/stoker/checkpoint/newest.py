@@ -8,7 +8,7 @@ from typing import Any
 
 from stoker import engine
 from stoker.checkpoint import manifest
-from stoker.checkpoint.storage import Storage, engine_call
+from stoker.checkpoint.storage import Storage
 from stoker.errors import WorldError
 
 
@@ -61,7 +61,7 @@ def _get_manifest(storage: Storage, folder: str) -> bytes:
 
 def _check_part(data: bytes, part: dict[str, Any], step: int, begin: int) -> None:
     try:
-        head = engine_call(lambda: engine.core().check_part(data))
+        head = engine.core().check_part(data)
     except WorldError as error:
         raise WorldError(f"{part['name']}: {error}") from error
     wanted = {"commit": step + 1, "begin": begin, "bytes": part["bytes"], "digest": part["digest"]}

@@ -59,7 +59,7 @@ class LocalStorage:
         self.place = folder
 
     def put(self, name: str, pieces: Sequence[Any]) -> None:
-        engine_call(lambda: engine.core().put_file(self.place, name, b"".join(pieces)))
+        engine.core().put_file(self.place, name, b"".join(pieces))
 
     def get(self, name: str) -> bytes:
         return guarded("read", self._path(name), lambda: self._path(name).read_bytes())
@@ -138,10 +138,3 @@ def guarded(doing: str, what: object, body: Callable[[], T]) -> T:
     except Exception as error:
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise WorldError(f"cannot {doing} {what}: {cause}") from error
-
-
-def engine_call(body: Callable[[], T]) -> T:
-    try:
-        return body()
-    except engine.core().WorldError as error:
-        raise WorldError(str(error)) from error

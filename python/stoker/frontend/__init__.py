@@ -1,5 +1,1 @@
 """Front ends: from a framework's model to a program."""
-
-from stoker.frontend.errors import CompileError
-
-__all__ = ["CompileError"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from stoker.errors import CompileError
 from stoker.frontend.chance import WithoutChance, is_random, without_dropout
-from stoker.frontend.errors import CompileError
 from stoker.frontend.interpret import Interpreter
 
 _CUTS = ([9], [2, 7], [4, 3, 2])

@@ -8,8 +8,7 @@ from itertools import takewhile
 
 import torch
 
-from stoker.errors import did_you_mean
-from stoker.frontend.errors import CompileError
+from stoker.errors import CompileError, did_you_mean
 from stoker.frontend.foreign import Foreign
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

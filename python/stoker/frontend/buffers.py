@@ -7,8 +7,9 @@ from collections.abc import Container
 import torch
 from torch import fx
 
+from stoker.errors import CompileError
 from stoker.frontend import passes
-from stoker.frontend.errors import CompileError, place_of_node
+from stoker.frontend.errors import place_of_node
 
 aten = torch.ops.aten
 _NORMS = {aten.batch_norm.default, aten.instance_norm.default}

@@ -6,9 +6,9 @@ import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind
 
+from stoker.errors import CompileError
 from stoker.frontend import buffers, labels, passes, structure
 from stoker.frontend.emit import Emitter, dtype_name, live_nodes
-from stoker.frontend.errors import CompileError
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.losses import Terms, spread
 from stoker.frontend.trace import Trace, all_tensors

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import fx
 
+from stoker.errors import CompileError
 from stoker.frontend import operators, passes
-from stoker.frontend.errors import CompileError, line_in_stack, module_of_node, place_of, place_of_node
+from stoker.frontend.errors import cure_of_call, line_in_stack, module_of_node, place_of, place_of_node
 
 aten = torch.ops.aten
 SYMBOLIC = {
@@ -173,9 +174,8 @@ def operator_name(node: fx.Node) -> str:
     if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
         return _aten_name(node, target._schema.name.partition("::")[2], target._overloadname)
     name = getattr(target, "__name__", target)
-    raise CompileError(
-        f"the operator {name} at {place_of_node(node)} is not one of PyTorch's own (aten) and cannot be compiled"
-    )
+    raise CompileError(f"the operator {name} at {place_of_node(node)} is not one of PyTorch's own (aten) and cannot be "
+                       f"compiled{cure_of_call(name)}")  # fmt: skip
 
 
 def _aten_name(node: fx.Node, name: str, overload: str) -> str:

@@ -8,15 +8,9 @@ import traceback
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from stoker.errors import UserError
-
 _OURS = str(Path(__file__).parent)
 Frame = tuple[FrameType, int]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-
-
-class CompileError(UserError):
-    """A model or loss that cannot become a program."""
 
 
 def is_user_file(filename: str) -> bool:
@@ -97,6 +91,26 @@ def _below_stage(frames: list[Frame]) -> list[Frame]:
 
 def _is_ours(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_OURS)
+
+
+_PACKED = "Packed sequences read lengths as values: run the layer on padded rows, and mask what it gives"
+_CURES_BY_CALL = {
+    "cdist": "torch.cdist looks at the number of rows: give it compute_mode='donot_use_mm_for_euclid_dist'",
+    "pack_padded_sequence": _PACKED,
+    "pad_packed_sequence": _PACKED,
+    "nested_tensor": "Nested tensors are not compiled: pad the rows, and give a mask",
+    "_add_batch_dim": "torch.vmap is not compiled: write the operation for the whole batch",
+}
+
+
+def cure_of_frames(frames: list[Frame]) -> str:
+    """The end of a sentence: what to do about a function of torch that is running, where that is known."""
+    names = [frame.f_code.co_name for frame, _ in frames if not is_user_file(frame.f_code.co_filename)]
+    return next(filter(None, map(cure_of_call, names)), "")
+
+
+def cure_of_call(name: str) -> str:
+    return f". {_CURES_BY_CALL[name]}" if name in _CURES_BY_CALL else ""
 
 
 def frames_of_traceback(trace: TracebackType | None) -> list[Frame]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from stoker.frontend.errors import CompileError
+from stoker.errors import CompileError
 
 _KERAS = "3.15"  # the bridge leans on names that Keras may change
 
@@ -37,6 +37,11 @@ def as_torch(model: Any) -> Any:
 
 def is_keras(model: Any) -> bool:
     return _is_of(model, "keras") and hasattr(model, "stateless_call")
+
+
+def is_foreign(model: Any) -> bool:
+    """Of another framework that is known here, though not each of its kinds can be taken."""
+    return is_keras(model) or _is_of(model, "tf_keras")
 
 
 def _is_of(model: Any, package: str) -> bool:

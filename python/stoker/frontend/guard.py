@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from stoker.errors import CompileError
 from stoker.frontend import errors
-from stoker.frontend.errors import CompileError
 
 Tensor = torch.Tensor
 _GRADIENTS = "takes gradients by {}, which a program cannot hold; only its loss is differentiated, once"

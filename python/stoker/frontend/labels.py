@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from stoker.errors import CompileError
 from stoker.frontend import structure
-from stoker.frontend.errors import CompileError
 from stoker.frontend.structure import row_shape, show
 
 Tensor = torch.Tensor

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stoker.errors import CompileError
 from stoker.frontend import structure
-from stoker.frontend.errors import CompileError
 from stoker.frontend.labels import class_labels, like_output, pair, same_shape, triple
 
 Tensor = torch.Tensor
@@ -267,4 +267,5 @@ def _check_numerator(numerator: Tensor, name: str) -> None:
         raise CompileError(f"{name} does not depend on any trainable parameter of the model")
     if numerator.dtype != torch.float32:
         kind = str(numerator.dtype).removeprefix("torch.")
-        raise CompileError(f"{name} gives {kind}; Stoker trains in float32")
+        raise CompileError(f"{name} gives {kind}; Stoker trains in float32: leave torch.autocast and .to() of "
+                           f"other dtypes out of model and loss")  # fmt: skip

@@ -8,7 +8,8 @@ import torch
 from torch import fx
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from stoker.frontend.errors import CompileError, place_of_node
+from stoker.errors import CompileError
+from stoker.frontend.errors import place_of_node
 
 aten = torch.ops.aten
 _ho = torch.ops.higher_order

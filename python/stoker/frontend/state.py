@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from stoker.errors import CompileError
 from stoker.frontend import structure
 from stoker.frontend.copies import copied
-from stoker.frontend.errors import CompileError
 
 _INTERNAL = {"_buffers", "_parameters", "_modules"}
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
+from stoker.errors import CompileError
 from stoker.frontend.arguments import Arguments
-from stoker.frontend.errors import CompileError
 
 
 def call(model: torch.nn.Module, tensors: dict[str, torch.Tensor]):

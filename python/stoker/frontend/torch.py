@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from stoker.errors import CompileError
 from stoker.frontend import additivity, buffers, build, coupling, structure
 from stoker.frontend.copies import copied
-from stoker.frontend.errors import CompileError
 from stoker.frontend.foreign import Foreign, as_torch
 from stoker.frontend.guard import trained_by, untouched
 from stoker.frontend.guess import default_output_kind, infer_input_shape
@@ -20,7 +20,7 @@ from stoker.frontend.state import refuse_memory, watched
 from stoker.frontend.trace import EXAMPLE_ROWS, Stage, Trace, export
 from stoker.program import Compiled, TensorSpec
 
-__all__ = ["CompileError", "compile", "default_output_kind", "infer_input_shape"]
+__all__ = ["compile", "default_output_kind", "infer_input_shape"]
 
 _METRICS = ("argmax", "sign", "half", None)
 
@@ -49,7 +49,7 @@ def compile(
     model, own_loss = _own_copies(module, loss)
     kept_modes = _to_train(model)
     _initialise_lazy(model, inputs)
-    _check_parameters(model)
+    check_parameters(model)
 
     trained = Trace()
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
@@ -173,7 +173,7 @@ def _initialise_lazy(model: nn.Module, inputs: list[TensorSpec]) -> None:
         m.training = training
 
 
-def _check_parameters(model: nn.Module) -> None:
+def check_parameters(model: nn.Module) -> None:
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
         raise CompileError("the model has no trainable parameter (requires_grad is False for all, or there are none)")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from stoker.errors import CompileError
 from stoker.frontend import errors, strays
-from stoker.frontend.errors import CompileError
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import Guard, inferring
 from stoker.frontend.leftovers import forget
@@ -98,8 +98,8 @@ class _Guards(list):
         super().append(guard)
         trace, model = self.trace(), self.model()
         if trace is not None and model is not None:
-            place = errors.place_of_frames(errors.frames_of_caller(), model)
-            trace.guards.append((str(guard.expr), place))
+            frames = errors.frames_of_caller()
+            trace.guards.append((str(guard.expr), errors.place_of_frames(frames, model), errors.cure_of_frames(frames)))
 
 
 def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
@@ -136,23 +136,24 @@ def _compile_error(error: Exception, stage: Stage, trace: Trace) -> CompileError
 
 def explain(error: Exception, stage: Stage, trace: Trace) -> str:
     """One sentence for what torch.export says in a page."""
-    text = str(error)
-    place = errors.place_of_frames(errors.frames_of_traceback(error.__traceback__), stage.model)
+    text, frames = str(error), errors.frames_of_traceback(error.__traceback__)
+    place, cure = errors.place_of_frames(frames, stage.model), errors.cure_of_frames(frames)
     at = f" at {place}" if place else ""
     if "data-dependent" in text:
-        return f"the model branches on the values of a tensor{at}: only shapes may decide what forward does"
+        return f"the model branches on the values of a tensor{at}: only shapes may decide what forward does{cure}"
     if "Constraints violated" in text or "specialized" in text:
         return _explain_batch(trace)
     first = (text.strip() or type(error).__name__).splitlines()[0]
-    return f"the model cannot be compiled{at}: {first}"
+    return f"the model cannot be compiled{at}: {first}{cure}"
 
 
 def _explain_batch(trace: Trace) -> str:
-    told = [place for _, place in trace.guards if place]
-    at = f" at {told[-1]}" if told else ""
+    told = [(place, cure) for _, place, cure in trace.guards if place]
+    place, cure = told[-1] if told else ("", "")
+    at = f" at {place}" if told else ""
     return (
         f"the model depends on the number of rows in the batch{at}: what forward does must be the same for "
-        "every batch size (use tensor.shape[0] only to shape tensors)"
+        f"every batch size (use tensor.shape[0] only to shape tensors){cure}"
     )
 
 

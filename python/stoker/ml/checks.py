@@ -11,13 +11,14 @@ from stoker.spark.outputs import KINDS
 
 _POSITIVE = ("batchSize", "epochs", "numWorkers", "minWorkers", "numShards", "threads", "checkpointInterval",
              "checkpointKeep")  # fmt: skip
-_NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout", "lossTimeout", "maxRestarts")
+_NOT_NEGATIVE = ("clipNorm", "clipValue", "learningRate", "seed", "startTimeout", "workerTimeout", "maxRestarts")
+SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
 _CHOICES = {
     "assign": ("hash", "partition"),
     "onBadRow": ("error", "skip"),
     "onNaN": ("error", "continue", "skip"),
-    "onLoss": ("wait", "continue"),
+    "onWorkerLost": ("wait", "continue"),
     "onChangedRows": ("error", "continue"),
     "lossReduction": ("mean", "sum", "none"),
     "outputKind": ("auto", *KINDS),
@@ -41,7 +42,15 @@ def check_params(value: Callable[[str], Any]) -> None:
         memory.parse_size(value("storeMemory"), "storeMemory")
     if value("batchSize") < shards_of(value):
         raise UserError(f"batchSize ({value('batchSize')}) is smaller than the number of shards ({shards_of(value)})")
+    if value("clipNorm") and value("clipValue"):
+        raise UserError("clipNorm and clipValue are both set: a gradient is clipped in one of the two ways")
     _check_gang(value)
+
+
+def _check_patience(value: Callable[[str], Any]) -> None:
+    if not value("heartbeatTimeout") >= SHORTEST_SILENCE:
+        raise UserError(f"heartbeatTimeout must be at least {SHORTEST_SILENCE} s, not {value('heartbeatTimeout'):g}: "
+                        f"the silence of a busy moment would count as a death")  # fmt: skip
 
 
 def shards_of(value: Callable[[str], Any]) -> int:
@@ -50,6 +59,7 @@ def shards_of(value: Callable[[str], Any]) -> int:
 
 def _check_gang(value: Callable[[str], Any]) -> None:
     workers, shards = value("numWorkers"), shards_of(value)
+    _check_patience(value)
     if shards < workers:
         raise UserError(f"numShards ({shards}) must not be smaller than numWorkers ({workers}): a worker owns shards")
     if shards > MOST_SHARDS:
@@ -81,8 +91,18 @@ def check_model(model: Any) -> None:
         raise UserError(f"model is the class {model.__name__}; give an instance of it, such as {model.__name__}(...)")
     if is_keras(model):
         return  # of whatever backend: as_torch says which it takes
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model is a {type(model).__name__}; give the torch.nn.Module to train")
+    if not isinstance(model, nn.Module) and not callable(model):
+        raise UserError(f"model is a {type(model).__name__}; give the torch.nn.Module to train, or a function without "
+                        f"arguments that builds it")  # fmt: skip
+
+
+def check_built(module: Any) -> None:
+    """What the user's function has built."""
+    from stoker.ml import compiling
+
+    if not compiling.is_model(module):
+        raise UserError(f"model is a function that gave a {type(module).__name__}; it must give the torch.nn.Module to "
+                        f"train")  # fmt: skip
 
 
 def check_compiled(model: Any, is_set: Callable[[str], bool]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, product
@@ -131,11 +132,36 @@ def as_torch(model: Any) -> Any:
     return foreign.as_torch(model)
 
 
-def check_arguments(module: Any, inputs: Sequence[str]) -> None:
-    """Every input is an argument of forward, and nothing that forward needs is without one. The name of a lone one may
-    be any where there is nothing to confuse it with."""
-    from stoker.frontend.arguments import Arguments
+def is_model(model: Any) -> bool:
+    """Whether it is one, and no function that builds one."""
+    from torch import nn
 
+    from stoker.frontend import foreign
+
+    return isinstance(model, nn.Module) or foreign.is_foreign(model)
+
+
+def built(build: Callable[[], Any], seed: int) -> Any:
+    """The module that a user's function builds, with initial weights by the seed."""
+    import torch
+
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise UserError(f"model is a function that builds the module, so it is called without arguments; it has "
+                        f"{error}") from None  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def check_module(module: Any, inputs: Sequence[str]) -> None:
+    """Its parameters can be trained; every input is an argument of forward, and nothing that forward needs is without
+    one. The name of a lone one may be any where there is nothing to confuse it with."""
+    from stoker.frontend.arguments import Arguments
+    from stoker.frontend.torch import check_parameters
+
+    check_parameters(module)
     arguments = Arguments(module)
     if list(inputs) != ["features"] and len(arguments.names) > 1:
         arguments.check_known(inputs)

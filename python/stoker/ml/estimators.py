@@ -13,7 +13,7 @@ from stoker import optimizer
 from stoker.errors import UserError
 from stoker.ml import compiling, layout, learning, persist
 from stoker.ml.added import added_columns, known_columns
-from stoker.ml.checks import check_compiled, check_model, check_params
+from stoker.ml.checks import check_built, check_compiled, check_model, check_params
 from stoker.ml.compiling import Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
@@ -33,10 +33,10 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def __init__(self, **params: Any) -> None:
         super().__init__()
         self._set_defaults()
-        self.gang_options: dict[str, Any] = {}  # more options of the coordinator, for tests
-        self.saved: Prepared | None = None  # of an estimator that was loaded
-        self.compiled_in: dict[str, Any] = {}  # params of it that cannot change any more
-        self.saved_optimizer: OptimizerSpec | None = None  # where it was a torch.optim instance
+        self._gang_options: dict[str, Any] = {}  # more options of the coordinator, for tests
+        self._saved: Prepared | None = None  # of an estimator that was loaded
+        self._compiled_in: dict[str, Any] = {}  # params of it that cannot change any more
+        self._saved_optimizer: OptimizerSpec | None = None  # where it was a torch.optim instance
         self.setParams(**params)
 
     def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
@@ -50,6 +50,9 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         columns.check_dataframe(df, "fit")
         columns.check_ends(df, "fit")
         check_params(self.value)
+        return self._with_module()._fit_checked(df, phases)
+
+    def _fit_checked(self, df: DataFrame, phases: Phases) -> Any:
         self._check_names()
         columns.check_absent(df, known_columns(self))
         if self.value("idCol"):
@@ -60,12 +63,24 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         """The model as the front end takes it."""
         return compiling.as_torch(self.value("model"))
 
+    def _with_module(self) -> _StokerEstimator:
+        """This estimator with the module that `model` builds, where it is a function."""
+        build = self.value("model")
+        if build is None or (self._saved is not None and not self.isSet("model")):
+            return self
+        check_model(build)
+        if compiling.is_model(build):
+            return self
+        module = compiling.built(build, self.value("seed"))
+        check_built(module)
+        return self.copy({self.model: module})
+
     def _check_names(self) -> None:
         check_names(self)
-        if self.saved is None or self.isSet("model"):
+        if self._saved is None or self.isSet("model"):
             check_model(self.value("model"))
             check_compiled(self.value("model"), self.isSet)
-            compiling.check_arguments(self._module(), input_names(self))
+            compiling.check_module(self._module(), input_names(self))
 
     def _learnt(self, df: DataFrame) -> _StokerEstimator:
         """This estimator with all that its declared inputs learn from the rows."""
@@ -75,17 +90,18 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _fit_learnt(self, df: DataFrame, phases: Phases) -> Any:
         phases.enter("compile")
-        prepared, sources = self.prepare(df)
+        prepared, sources = self._prepare(df)
         columns.check_absent(df, added_columns(self, list(prepared.compiled.output_shapes)))
-        fitted = fit(self, df, prepared, sources, self.optimizer_spec(prepared), phases)
+        fitted = fit(self, df, prepared, sources, self._optimizer_spec(prepared), phases)
         return self._make_model(fitted, prepared)
 
-    def prepare(self, df: DataFrame | None) -> tuple[Prepared, list[Source]]:
-        """The program, and the columns that fill its inputs; without a DataFrame as far as parameters tell."""
+    def _prepare(self, df: DataFrame | None) -> tuple[Prepared, list[Source]]:
+        """The program, and the columns that fill its inputs; without a DataFrame as far as parameters tell. REQUIRES:
+        a module, no function that builds one."""
         self._check_names()
         weight = layout.weight(self, df)
-        if self.saved is not None and not self.isSet("model"):
-            return self.saved, self._sources_of_saved(df, weight)
+        if self._saved is not None and not self.isSet("model"):
+            return self._saved, self._sources_of_saved(df, weight)
         module = self._module()
         inputs = layout.features(self, df, module)
         probe = Probe(module, inputs)
@@ -94,24 +110,24 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         return prepared, [*inputs, *labels, *([weight] if weight else [])]
 
     def _sources_of_saved(self, df: DataFrame | None, weight: Source | None) -> list[Source]:
-        entries = self.saved.compiled.train["inputs"]
+        entries = self._saved.compiled.train["inputs"]
         persist.check_still_fits(self, entries, weight is not None)
         inputs = layout.features_of_program(self, df, [entry for entry in entries if entry["role"] == "feature"])
         labels = layout.labels_of_program(self, df, [entry for entry in entries if entry["role"] == "label"])
         return [*inputs, *labels, *([weight] if weight else [])]
 
-    def optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
+    def _optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
         """The engine's optimizer options, and the group of each parameter that is not in group 0."""
-        spec, rate = self.unscheduled_optimizer(prepared), self.value("learningRate")
+        spec, rate = self._unscheduled_optimizer(prepared), self.value("learningRate")
         options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
                                           self.value("epochs"), rate is not None)  # fmt: skip
         average = self.value("averageWeights")
         return {**spec, "options": {**options, "average": average} if average else options}
 
-    def unscheduled_optimizer(self, prepared: Prepared) -> OptimizerSpec:
+    def _unscheduled_optimizer(self, prepared: Prepared) -> OptimizerSpec:
         rate = self.value("learningRate")
-        if self.saved_optimizer is not None and not self.isSet("optimizer"):
-            return with_rate(self.saved_optimizer, rate)
+        if self._saved_optimizer is not None and not self.isSet("optimizer"):
+            return with_rate(self._saved_optimizer, rate)
         named = self._named_parameters(prepared)
         more, scheduled = self.value("optimizerParams") or {}, self.value("lrSchedule") is not None
         options, groups = optimizer.parse(self.value("optimizer"), rate, more, named, scheduled)

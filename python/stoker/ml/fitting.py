@@ -71,9 +71,9 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     found, told = scan.look(df, ordered, how, value("directScan"))
     if found is not None:
         spec["scan"] = found.spec()
-    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("lossTimeout"),
-                         value("onLoss") == "continue")  # fmt: skip
-    options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator.gang_options}
+    rules = launch.Rules(value("minWorkers"), value("maxRestarts"), value("workerTimeout"),
+                         value("onWorkerLost") == "continue")  # fmt: skip
+    options = {"allow_changed_rows": value("onChangedRows") == "continue", **estimator._gang_options}
     gang = launch.Gang(how.workers, how.shards, json.dumps(spec), program.weights_to_train(prepared.compiled),
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        rules, how.assign == "partition", options, course)  # fmt: skip

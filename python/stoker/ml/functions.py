@@ -21,7 +21,7 @@ from stoker.spark.function import Form, Function, Taken
 EVERYTHING = "*"
 
 
-def register(spark: SparkSession, name: str, model: Any, output: str | None = None) -> Any:
+def register_function(spark: SparkSession, name: str, model: Any, output: str | None = None) -> Any:
     """Makes a model a function of SQL: `SELECT name(features) FROM t`. A function of the same name is replaced.
 
     The arguments are the columns that the model was fit on, in the order of featuresCols or inputs; inputs that are not
@@ -31,7 +31,7 @@ def register(spark: SparkSession, name: str, model: Any, output: str | None = No
     """
     if not isinstance(model, _StokerModel):
         cure = "; give its stage, such as model.stages[-1]" if hasattr(model, "stages") else ""
-        raise UserError(f"register takes a model that was fit by Stoker, not a {type(model).__name__}{cure}")
+        raise UserError(f"register_function takes a model that was fit by Stoker, not a {type(model).__name__}{cure}")
     function, kind = function_of(spark, name, model, output)
     return spark.udf.register(name, compat.arrow_function(function, kind))
 
@@ -39,16 +39,16 @@ def register(spark: SparkSession, name: str, model: Any, output: str | None = No
 def function_of(spark: SparkSession, name: str, model: Any, output: str | None) -> tuple[Function, DataType]:
     """What runs in the workers, and the type that it gives."""
     check_names(model)
-    if place := model.compiled.infer.get("coupled"):
+    if place := model._compiled.infer.get("coupled"):
         cure = "a function of SQL gets rows as Spark cuts them: use transform, with transformGroup"
         raise UserError(f"{grouping.told(place)}; {cure}")
-    sources = layout.features_of_program(model, None, model.compiled.infer["inputs"])
+    sources = layout.features_of_program(model, None, model._compiled.infer["inputs"])
     clocks = {sent.zone: clock.of_zone(spark, sent.zone) for source in sources for sent in source.sent if sent.zone}
     forms = tuple(form for form in (_by_column(sources, clocks), _packed(sources)) if form)
-    model.check_added()
+    model._check_added()
     schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(output_schema(model))])
     field = _chosen(model, schema.names, output)
-    function = Function(name, model.scorer(spark), forms, field)
+    function = Function(name, model._scorer(spark), forms, field)
     return function, schema if field is None else schema[field].dataType
 
 

@@ -83,7 +83,7 @@ def _learners(inputs: Mapping[str, Any]) -> Iterator[Declared]:
             words = isinstance(inner, Category) or (isinstance(inner, Text) and inner.tokenizer == "word")
             if words and inner.vocabulary is None:
                 yield whole
-            if isinstance(inner, Numeric) and inner.standardise and inner.mean is None:
+            if isinstance(inner, Numeric) and inner.standardize and inner.mean is None:
                 yield whole
 
 
@@ -96,7 +96,7 @@ def _filled_in(item: Any, learnt: Mapping[Declared, Declared]) -> Any:
 def _learn(df: DataFrame, learners: Sequence[Declared]) -> dict[Declared, Declared]:
     numbers = [item for item in learners if isinstance(_inner(item), Numeric)]
     if padded := [item for item in numbers if isinstance(item, Padded)]:
-        raise UserError(f"{padded[0]}: elements of padded arrays are not standardised; give mean and scale")
+        raise UserError(f"{padded[0]}: elements of padded arrays are not standardized; give mean and scale")
     categories = [item for item in learners if isinstance(_inner(item), (Category, Text))]
     learnt: dict[Declared, Declared] = {}
     if categories:

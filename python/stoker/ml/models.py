@@ -49,7 +49,7 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def _outputs(self) -> Outputs:
         raise NotImplementedError
 
-    def check_added(self, df: DataFrame | None = None) -> None:
+    def _check_added(self, df: DataFrame | None = None) -> None:
         """The columns that transform adds differ from each other, and from those of `df`."""
         added = added_columns(self, list(self._compiled.output_shapes))
         if df is not None:
@@ -59,11 +59,6 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def history(self) -> History:
         """Per epoch: loss, accuracy, rows/s, seconds by phase, bytes moved, what bounded it."""
         return self._history
-
-    @property
-    def compiled(self) -> Compiled:
-        """The programs with the trained weights."""
-        return self._compiled
 
     @property
     def output_kind(self) -> str | None:
@@ -78,7 +73,7 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def _transform(self, df: DataFrame) -> DataFrame:
         columns.check_dataframe(df, "transform")
         check_names(self)
-        self.check_added(df)
+        self._check_added(df)
         sources = layout.features_of_program(self, df, self._compiled.infer["inputs"])
         inputs = columns.travelling(df, sources)
         schema = output_schema(self)
@@ -88,12 +83,12 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         group = self.value("transformGroup")
         grouping.check(df, group, self._compiled.infer.get("coupled"))
         if group:
-            scoring = Groups(self.scorer(df.sparkSession, together=True), specs, tuple(inputs))
+            scoring = Groups(self._scorer(df.sparkSession, together=True), specs, tuple(inputs))
             return grouping.append_outputs(df, scoring, inputs, schema, group)
-        scoring = Batches(self.scorer(df.sparkSession), specs, tuple(inputs))
+        scoring = Batches(self._scorer(df.sparkSession), specs, tuple(inputs))
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
-    def scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
+    def _scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
         """What runs in the workers of a session: rows in chunks, or all that come at once together."""
         if self._packed is None:
             weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}

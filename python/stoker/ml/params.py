@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
+    HasBatchSize,
     HasFeaturesCol,
     HasLabelCol,
+    HasLearningRate,
+    HasLoss,
     HasProbabilityCol,
     HasRawPredictionCol,
     HasSeed,
@@ -18,13 +21,14 @@ from pyspark.ml.param.shared import (
 )
 
 from stoker.averaging import as_average
-from stoker.errors import did_you_mean
+from stoker.errors import did_you_mean, now_called
 from stoker.inputs import as_inputs
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
 from stoker.schedule import as_schedule
 
 C = TypeVar("C", bound=type)
+RENAMED = {"lossTimeout": "workerTimeout", "onLoss": "onWorkerLost"}
 
 
 def with_accessors(cls: C) -> C:
@@ -62,6 +66,8 @@ class KeywordParams(Params):
 
     def setParams(self, **params: Any) -> KeywordParams:
         for name in params:
+            if name in RENAMED:
+                raise TypeError(now_called(name, RENAMED[name]))
             if not self.hasParam(name):
                 known = [param.name for param in self.params]
                 hint = did_you_mean(name, known) or f". It has: {', '.join(known)}"
@@ -81,6 +87,15 @@ class KeywordParams(Params):
     def set(self, param: Param, value: Any) -> None:
         self._shouldOwn(param)
         self._set(**{param.name: value})
+
+    def __getattr__(self, name: str) -> Any:
+        """Reached by names that are not there: an old one says what it is called now."""
+        prefix = name[:3] if name[:3] in ("set", "get") else ""
+        for old, new in RENAMED.items():
+            if name in (old, prefix + old[0].upper() + old[1:]):
+                now = prefix + new[0].upper() + new[1:] if prefix else new
+                raise AttributeError(now_called(name, now))
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def value(self, name: str) -> Any:
         """The value of a param; None where it is not set and has no default, or where there is no such param."""
@@ -157,14 +172,15 @@ class DataParams(InputParams, HasLabelCol, HasWeightCol):
                          _size)  # fmt: skip
 
 
-class ModuleParams(KeywordParams):
-    model = _param("model", "the torch.nn.Module to train; fit never changes it", Described.of)
+class ModuleParams(HasLoss, KeywordParams):
+    model = _param("model", "the torch.nn.Module to train, which fit never changes; or a function without arguments "
+                   "that builds it, called under the fit's seed", Described.of)  # fmt: skip
     loss = _param("loss", "a torch loss module, or a callable of (outputs, labels)", Described.of)
     lossReduction = _param("lossReduction", "how the loss makes one number of its rows: 'mean', 'sum' or 'none'",
                            TypeConverters.toString)  # fmt: skip
 
 
-class TrainParams(HasSeed, KeywordParams):
+class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     optimizer = _param("optimizer", "'adam', 'sgd', 'lamb' or another name (docs/optimizers.md), or a torch.optim "
                        "instance over the model's parameters", Described.of)  # fmt: skip
     optimizerParams = _param("optimizerParams", "more settings of the optimizer, named as in torch.optim; 'groups': a "
@@ -193,18 +209,19 @@ class GangParams(KeywordParams):
     minWorkers = _param("minWorkers", "with how many workers a fit may begin when no more of them can be had; for a "
                         "given numShards the model is the same (default: numWorkers)",
                         TypeConverters.toInt)  # fmt: skip
-    numShards = _param("numShards", "parts that the rows are cut into; for a given number the result is the same bits "
-                       "whatever numWorkers is (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
+    numShards = _param("numShards", "parts that the rows are cut into, numWorkers or more. The result depends on it, "
+                       "and for a given number is the same bits whatever numWorkers is: give one to be free to change "
+                       "numWorkers later (default: numWorkers)", TypeConverters.toInt)  # fmt: skip
     threads = _param("threads", "threads of one worker's operators (default: spark.task.cpus)", TypeConverters.toInt)
     startTimeout = _param("startTimeout", "seconds from the first task that starts until all have",
                           TypeConverters.toFloat)  # fmt: skip
     heartbeatTimeout = _param("heartbeatTimeout", "seconds without a sign of life until a worker counts as dead",
                               TypeConverters.toFloat)  # fmt: skip
-    lossTimeout = _param("lossTimeout", "seconds that the place of a lost worker may stay empty until the Spark job is "
-                         "started again; 0: no limit", TypeConverters.toFloat)  # fmt: skip
-    onLoss = _param("onLoss", "what happens when lossTimeout ends: 'wait' starts the job again with the workers that "
-                    "there are, to the same bits; 'continue' goes on without the lost worker's rows and marks the "
-                    "history as inexact", TypeConverters.toString)  # fmt: skip
+    workerTimeout = _param("workerTimeout", "seconds that the place of a lost worker may stay empty until the Spark "
+                           "job is started again; 0: no limit", TypeConverters.toFloat)  # fmt: skip
+    onWorkerLost = _param("onWorkerLost", "what happens when workerTimeout ends: 'wait' starts the job again with the "
+                          "workers that there are, to the same bits; 'continue' goes on without the lost worker's rows "
+                          "and marks the history as inexact", TypeConverters.toString)  # fmt: skip
     maxRestarts = _param("maxRestarts", "how often the Spark job is started again, from the newest committed step, "
                          "when it fails as a whole after a worker was lost", TypeConverters.toInt)  # fmt: skip
     onChangedRows = _param("onChangedRows", "what a restarted worker that reads other rows than before does: 'error', "
@@ -246,6 +263,6 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams, Checkpo
     def _set_defaults(self) -> None:
         self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error",
-                         numWorkers=1, startTimeout=60.0, heartbeatTimeout=10.0, lossTimeout=60.0, maxRestarts=3,
-                         onLoss="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
+                         numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
+                         onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

@@ -23,6 +23,7 @@ from stoker.errors import UserError
 from stoker.history import History
 from stoker.ml import places
 from stoker.ml.compiling import Prepared
+from stoker.ml.params import RENAMED
 from stoker.ml.places import condition
 from stoker.program import Compiled
 
@@ -57,7 +58,7 @@ class _Writer(MLWriter):
 class ModelWriter(_Writer):
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         model = self.instance
-        files = {**model.compiled.to_files(), "history.json": model.history.to_json().encode()}
+        files = {**model._compiled.to_files(), "history.json": model.history.to_json().encode()}
         config = model._keras_config()
         files |= {KERAS: config.encode()} if config is not None else {}
         return {**files, **_declared_inputs(model)}, {"outputKind": model.output_kind}
@@ -68,12 +69,13 @@ class EstimatorWriter(_Writer):
 
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         estimator = self.instance
-        if estimator.saved is None and estimator.value("model") is None:
+        if estimator._saved is None and estimator.value("model") is None:
             return _declared_inputs(estimator), {}
-        prepared, _ = estimator.prepare(None)
+        estimator = estimator._with_module()
+        prepared, _ = estimator._prepare(None)
         info = {"outputKind": prepared.output_kind, "labelRules": prepared.label_rules}
-        if not isinstance(estimator.value("optimizer"), str) or estimator.saved_optimizer is not None:
-            info["optimizer"] = estimator.unscheduled_optimizer(prepared)
+        if not isinstance(estimator.value("optimizer"), str) or estimator._saved_optimizer is not None:
+            info["optimizer"] = estimator._unscheduled_optimizer(prepared)
         return {**prepared.compiled.to_files(), **_declared_inputs(estimator)}, info
 
 
@@ -91,8 +93,8 @@ class StokerReader(MLReader):
         DefaultParamsReader.getAndSetParams(instance, _of_today(metadata, instance))
         if INPUTS in files:
             instance._set(inputs=inputs.from_json(json.loads(files[INPUTS])))
-        if getattr(instance, "saved", None) is not None:
-            instance.compiled_in = {name: instance.value(name) for name in _COMPILED_IN}
+        if getattr(instance, "_saved", None) is not None:
+            instance._compiled_in = {name: instance.value(name) for name in _COMPILED_IN}
         return instance
 
     def _model(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
@@ -104,8 +106,8 @@ class StokerReader(MLReader):
     def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
         instance, info = self.cls(), metadata["stoker"]["info"]
         if files.keys() - {INPUTS}:
-            instance.saved = Prepared(compiled_of(path, files), info.get("outputKind"), info.get("labelRules", {}))
-            instance.saved_optimizer = info.get("optimizer")
+            instance._saved = Prepared(compiled_of(path, files), info.get("outputKind"), info.get("labelRules", {}))
+            instance._saved_optimizer = info.get("optimizer")
         return instance
 
 
@@ -119,7 +121,7 @@ def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: 
     """What was compiled into a loaded estimator cannot change without the module."""
     if estimator.isSet("loss"):
         raise UserError("this estimator was loaded; its loss is compiled in. To change the loss, set model too")
-    for name, was in estimator.compiled_in.items():
+    for name, was in estimator._compiled_in.items():
         if estimator.value(name) != was:
             raise UserError(
                 f"this estimator was loaded; it was compiled with {name}={was!r}. To change that, set model too"
@@ -228,10 +230,11 @@ def _check_json(name: str, value: Any) -> None:
 
 
 def _of_today(metadata: Mapping[str, Any], instance: Any) -> Mapping[str, Any]:
-    """Models once had outputKind among their params, without effect."""
+    """Models once had outputKind among their params, without effect; some params had other names."""
     maps = ("paramMap", "defaultParamMap")
     gone = {"outputKind"} - {param.name for param in instance.params}
-    kept = {one: {name: value for name, value in metadata[one].items() if name not in gone} for one in maps}
+    kept = {one: {RENAMED.get(name, name): value for name, value in metadata[one].items() if name not in gone}
+            for one in maps}  # fmt: skip
     return {**metadata, **kept}
 
 

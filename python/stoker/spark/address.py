@@ -62,7 +62,7 @@ def of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
     if slots.is_local(conf):
         return Address(bind or LOOPBACK, bind or LOOPBACK, ports)
     if type(spark).__module__.startswith("pyspark.sql.connect"):  # then this process is not Spark's driver
-        own = towards(spark.client.host)
+        own = _towards_server(spark.client.host)
         return Address(own, bind or own, ports)
     host = _bare(conf("spark.driver.host") or LOOPBACK)
     return Address(host, bind or _bare(conf("spark.driver.bindAddress") or host), ports)
@@ -108,6 +108,14 @@ def towards(host: str, port: int = 9) -> str:
         except OSError as error:
             problem = error
     raise WorldError(f"there is no way from here to {host}: {problem}")
+
+
+def _towards_server(host: str) -> str:
+    try:
+        return towards(host)
+    except WorldError as error:
+        raise UserError(f"Spark Connect's server is at {host}: {error}. The workers must reach this process: set "
+                        f"{DRIVER_HOST} to the name or address that they know it by") from error  # fmt: skip
 
 
 def _addresses(host: str, port: int) -> list[tuple]:

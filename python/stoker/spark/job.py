@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,10 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.util import inheritable_thread_target
+
+FIRST_LINES, MOST_SHOWN = 3, 400  # of an error's text
+# The line after a traceback's frames, which are indented.
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)+([^\s].*)", re.MULTILINE)
 
 
 class SparkJob:
@@ -50,9 +55,20 @@ class SparkJob:
             self.join(patience / 2)
 
 
-def first_lines(error: BaseException, lines: int = 3) -> str:
+def cause_of(error: BaseException) -> str:
+    """What an error of Spark says: the exception that a task's Python raised, where it was that; else how it begins."""
+    if raised := _RAISED.findall(str(error)):
+        return raised[-1] + _cure(raised[-1])
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(said[:lines]) or type(error).__name__
+    return " ".join(said[:FIRST_LINES])[:MOST_SHOWN] or type(error).__name__
+
+
+def _cure(raised: str) -> str:
+    missing = re.match(r"ModuleNotFoundError: No module named '([^'.]+)", raised)
+    if missing is None:
+        return ""
+    return (f". The Python of the executors has no package '{missing[1]}': install it there, for the Python that "
+            f"spark.pyspark.python or PYSPARK_PYTHON names")  # fmt: skip
 
 
 def was_cancelled(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ from stoker.spark.job import SparkJob
 from stoker.spark.supervise import GRACE, SENT_AWAY, Move, Rules, Situation, may_grow, next_move
 from stoker.spark.task import Job, make_task
 
+SAY_EVERY = 30.0  # seconds between words of how many workers have come
 POLL = 0.1  # seconds; also how soon Ctrl-C is heard
 RESCUE_AFTER = 15.0  # seconds that Spark gets to start a lost worker again
 LAST_CHECKPOINT = 300.0  # seconds that the last checkpoint may take once the model is there
@@ -37,7 +38,7 @@ class Gang:
     shards: int
     spec: str
     weights: dict[str, bytes]  # see program.weights_to_train
-    start_timeout: float = 60
+    start_timeout: float = 600
     heartbeat_timeout: float = 10
     torch_version: str = ""  # others are refused
     rules: Rules = field(default_factory=Rules)
@@ -78,7 +79,7 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     gang = replace(gang, options=more)
     queue = slots.queue_of(conf)
     with queue.lease(gang.workers, capacity):
-        observe("slots", {"slots": capacity})
+        observe("slots", {"slots": capacity, "workers": gang.workers})
         return _run(rows, gang, ways, capacity, queue.shared, memory_need.allowed(conf), observe)
 
 
@@ -103,7 +104,7 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
     try:
         task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
                    allowed=allowed, peers=ways.peers, encrypt=ways.encrypt)  # fmt: skip
-        supervisor = Supervisor(coordinator, rows, gang, task, shared, observe)
+        supervisor = Supervisor(coordinator, rows, gang, task, shared, observe, capacity)
         try:
             supervisor.run()
             weights, history = coordinator.result()
@@ -143,8 +144,9 @@ def _coordinator_options(gang: Gang, ways: Ways, secret: bytes, capacity: int | 
         "most_workers": gang.workers,
         "shards": gang.shards,
         "start_timeout": gang.start_timeout,
+        "heartbeat": min(1.0, gang.heartbeat_timeout / 10),
         "heartbeat_timeout": gang.heartbeat_timeout,
-        "loss_timeout": gang.rules.loss_timeout if gang.rules.go_on else 0,  # else the driver's to judge
+        "worker_timeout": gang.rules.worker_timeout if gang.rules.go_on else 0,  # else the driver's to judge
         "allow_lost_rows": gang.rules.go_on,
         "rescue_after": RESCUE_AFTER,
         "slots": capacity or 0,
@@ -160,8 +162,9 @@ class Supervisor:
     cannot come to a result. Used by one thread."""
 
     def __init__(self, coordinator: Any, rows: Rows, gang: Gang, task: Job, shared: Callable[[], bool],
-                 observe: Observer) -> None:  # fmt: skip
+                 observe: Observer, slots: int | None = None) -> None:  # fmt: skip
         self._shared = shared  # do other fits want slots of the session?
+        self._slots, self._said_at = slots, time.monotonic()
         self._coordinator, self._rows, self._gang, self._task, self._observe = coordinator, rows, gang, task, observe
         self._situation = Situation(workers=task.workers)
         self._admitted = 0
@@ -178,6 +181,7 @@ class Supervisor:
             self._coordinator.keep_spares(self._task.workers >= self._task.most and not self._shared())
             self._look_at_jobs()
             self._grow()
+            self._say_who_has_come()
             move = next_move(time.monotonic(), self._situation, self._gang.rules)
             if not self._coordinator.done():
                 self._carry_out(move)
@@ -244,6 +248,15 @@ class Supervisor:
         self._situation.grew_at = now
         rows, task = self._rows.late(few, most), make_task(replace(self._task, first=few))
         self._growth = SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect())
+
+    def _say_who_has_come(self) -> None:
+        """While workers are awaited."""
+        s, now = self._situation, time.monotonic()
+        if s.started or len(s.living) >= s.workers:
+            self._said_at = now
+        elif now - self._said_at >= SAY_EVERY:
+            self._said_at = now
+            self._observe("waiting", {"come": len(s.living), "workers": s.workers, "slots": self._slots})
 
     def _look_at_jobs(self) -> None:
         main = self._jobs[0]  # a rescue that fails leaves its place empty, nothing else

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from stoker.spark.job import first_lines, was_cancelled
+from stoker.spark.job import cause_of, was_cancelled
 
 SETTLE = 0.2  # seconds, where the cause is known to be a lost worker
 LATE = 5.0  # seconds without another worker after which a gang that may be smaller begins
@@ -24,7 +24,7 @@ GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark j
 class Rules:
     min_workers: int | None = None  # with how many a fit may begin; None: all
     max_restarts: int = 3
-    loss_timeout: float = 60  # seconds a place may stay empty; 0: no limit
+    worker_timeout: float = 60  # seconds a place may stay empty; 0: no limit
     go_on: bool = False  # without the rows of a lost worker, when its place has stayed empty for so long
     backoff: float = 0.5  # seconds before the second restart, doubled for each one after it
 
@@ -126,13 +126,13 @@ def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
     if s.ended_at is not None and now - s.ended_at > patience:
         if s.error is not None:
             cause = f"{s.last_loss}; " if s.losses else ""
-            return f"{cause}the Spark job of this fit ended: {first_lines(s.error)[:400]}"
+            return f"{cause}the Spark job of this fit ended: {cause_of(s.error)}"
         if not s.living:
             cause = f"{s.last_loss}; " if s.losses else ""
             return f"{cause}the Spark job of this fit ended, but no result came"
-    late = [place for place, since in s.missing.items() if 0 < rules.loss_timeout <= now - since]
+    late = [place for place, since in s.missing.items() if 0 < rules.worker_timeout <= now - since]
     if late and not (rules.go_on and s.started and s.living):  # the coordinator gives the place up
-        return f"{s.last_loss}; no other attempt took its place within {rules.loss_timeout:g} s (lossTimeout)"
+        return f"{s.last_loss}; no other attempt took its place within {rules.worker_timeout:g} s (workerTimeout)"
     return None
 
 

@@ -10,7 +10,7 @@ import keras
 import torch
 from torch import nn
 
-from stoker.frontend.errors import CompileError
+from stoker.errors import CompileError
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.keras.exchange import exchanged
 from stoker.frontend.keras.inputs import inputs_of

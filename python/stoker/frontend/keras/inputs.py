@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import keras
 import torch
 
-from stoker.frontend.errors import CompileError
+from stoker.errors import CompileError
 
 _OF_KERAS = ("self", "training", "mask")
 _FLOATS = ("float16", "bfloat16", "float32")
