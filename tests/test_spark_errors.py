@@ -47,7 +47,7 @@ def jobs(spark):
         ({"predictionCol": "label"}, "predictionCol='label': the DataFrame has a column of this name already"),
         ({"numWorkers": 3}, "numWorkers=3 needs 3 tasks at the same time, but this Spark session can run 2 at most"),
         ({"inputShape": [5]}, "the model does not run on rows of shape features: .5.: "),
-        ({"optimizer": "lion"}, "optimizer: unknown name 'lion', expected one of 'sgd', 'adam', 'adamw'"),
+        ({"optimizer": "sophia"}, "optimizer: unknown name 'sophia', expected one of 'sgd', 'adam', 'adamw'"),
     ],
 )
 def test_what_can_be_known_before_a_job_is_told_before_a_job(spark, df, params, message):
