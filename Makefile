@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
+.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -13,7 +13,10 @@ setup: ## packages, JDK, .venv
 build: setup ## the release build, installed in place into python/stoker
 	@scripts/build.sh release
 
-demo: build ## trains on MNIST and shows what came out
+modules: setup ## of it what Python needs, without the C++ tests
+	@scripts/build.sh release modules
+
+demo: modules ## trains on MNIST and shows what came out
 	@$(VENV_PYTHON) examples/mnist.py
 
 test: build ## every check: arrows, C++ tests (also under sanitizers), Python and Spark tests
@@ -32,7 +35,7 @@ test-faults: build ## deaths of every kind: the protocol's simulator, faults pla
 fuzz: setup ## what broken peers send and what broken batches hold, by libFuzzer (FUZZ=600 seconds for each reader; default 10)
 	@tests/fuzz/run.sh $(FUZZ)
 
-fuzz-models: build ## generated models and losses against eager PyTorch (FUZZ=3600 seconds, default 60; FUZZ_SEED=7)
+fuzz-models: modules ## generated models and losses against eager PyTorch (FUZZ=3600 seconds, default 60; FUZZ_SEED=7)
 	@. .venv/env.sh && PYTHONPATH=tests python -m fuzz_models $(if $(FUZZ),--seconds $(FUZZ)) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 lint: setup ## ruff, clang-format, include arrows
@@ -48,22 +51,22 @@ tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
 wheel: setup ## dist/stoker-*.whl
 	@$(VENV_PYTHON) -m pip wheel . --no-build-isolation --no-deps -w dist
 
-bench-fit: build ## whole fits against TorchDistributor and plain PyTorch (BENCH="--quick mnist" chooses)
+bench-fit: modules ## whole fits against TorchDistributor and plain PyTorch (BENCH="--quick mnist" chooses)
 	@$(VENV_PYTHON) bench/fit.py $(BENCH)
 
-bench-step: build ## one worker's step against PyTorch eager
+bench-step: modules ## one worker's step against PyTorch eager
 	@$(VENV_PYTHON) bench/step.py $(BENCH)
 
-bench-collective: build ## sums between processes of one host against gloo
+bench-collective: modules ## sums between processes of one host against gloo
 	@$(VENV_PYTHON) bench/collective.py $(BENCH)
 
-bench-recovery: build ## what readiness for deaths costs, and coming back from them
+bench-recovery: modules ## what readiness for deaths costs, and coming back from them
 	@$(VENV_PYTHON) bench/recovery.py $(BENCH)
 
-bench-ingest: build ## from Parquet files to the engine's store against draining mapInArrow into nothing; JPEG files to pixels against Pillow
+bench-ingest: modules ## from Parquet files to the engine's store against draining mapInArrow into nothing; JPEG files to pixels against Pillow
 	@$(VENV_PYTHON) bench/ingest.py $(BENCH)
 
-bench-transform: build ## model.transform against an iterator pandas UDF of the same torch module
+bench-transform: modules ## model.transform against an iterator pandas UDF of the same torch module
 	@$(VENV_PYTHON) bench/transform.py $(BENCH)
 
 clean: ## what was built; .venv and the cached data set stay

@@ -117,6 +117,7 @@ class HolderAssassin:
     def __init__(self, spark: SparkSession, folder: str) -> None:
         self.mark, self.pids, self.waits = Path(folder) / "free", {}, []
         self._grown = self._killed = 0.0
+        self._anew = False
         rows = spark.range(0, 1, 1, 1).mapInArrow(waits_for(str(self.mark)), "id long")
         self.job = threading.Thread(target=rows.collect, daemon=True)
         self.job.start()
@@ -129,12 +130,12 @@ class HolderAssassin:
             self.pids[data["rank"]] = data["pid"]
         elif kind == "started":
             self.mark.touch()
-            self._grown = now if data["late"] else 0.0
-        elif kind == "metrics" and self._killed and not self._grown:
+            self._grown, self._anew = now if data["late"] else 0.0, True
+        elif kind == "metrics" and self._killed and self._anew:
             self.waits.append(now - self._killed)
             self._killed = 0.0
         elif kind == "metrics" and self._grown and now > self._grown + SETTLED and not self._killed:
-            self._killed, self._grown = time.monotonic(), 0.0
+            self._killed, self._grown, self._anew = time.monotonic(), 0.0, False
             os.kill(self.pids[1], signal.SIGKILL)
 
     def close(self) -> None:

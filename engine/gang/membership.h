@@ -28,7 +28,7 @@ const char* name(Loss how);
 struct Lost {
   Loss how = Loss::vanished;
   ErrorKind kind = ErrorKind::world;
-  std::string cause;  // the worker's own words, or what was seen
+  std::string cause = {};  // the worker's own words, or what was seen
   TimePoint when;
   /// Nothing that starts again would go better: the fit ends with it.
   bool fatal() const { return kind == ErrorKind::user || kind == ErrorKind::bug; }

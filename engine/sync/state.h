@@ -28,7 +28,7 @@ struct Scalars {
 
 /// Of the committed steps of one epoch. The same bits on every host, but for the seconds.
 struct EpochTotals {
-  Scalars sums;
+  Scalars sums = {};
   int64_t steps = 0;  // those kept included
   int64_t rows = 0;
   double seconds = 0;
