@@ -151,7 +151,6 @@ def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
         ({"epochs": -1}, "epochs must be at least 1, not -1"),
         ({"numWorkers": 0}, "numWorkers must be at least 1"),
         ({"learningRate": -0.1}, "learningRate must not be negative"),
-        ({"clipNorm": 1.0, "clipValue": 0.5}, "clipNorm and clipValue are both set"),
         ({"heartbeatTimeout": 0.5}, "heartbeatTimeout must be at least 1 s, not 0.5"),
         ({"clipNorm": -1.0}, "clipNorm must not be negative"),
         ({"assign": "random"}, "assign must be one of 'hash', 'partition', not 'random'"),

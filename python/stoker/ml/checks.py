@@ -42,8 +42,6 @@ def check_params(value: Callable[[str], Any]) -> None:
         memory.parse_size(value("storeMemory"), "storeMemory")
     if value("batchSize") < shards_of(value):
         raise UserError(f"batchSize ({value('batchSize')}) is smaller than the number of shards ({shards_of(value)})")
-    if value("clipNorm") and value("clipValue"):
-        raise UserError("clipNorm and clipValue are both set: a gradient is clipped in one of the two ways")
     _check_gang(value)
 
 
