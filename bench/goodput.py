@@ -27,9 +27,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 import report
 import sides
-from stoker import StokerClassifier
 from stoker.ml import fitting
-from tasks import LEARNING_RATE, ROOT, TASKS, Task
+from tasks import ROOT, TASKS, Task
 
 WORKERS = 3
 BARS = {60: 0.95, 15: 0.88}  # seconds between kills -> share of the steps
@@ -86,10 +85,7 @@ class Run:
 def ours(task: Task, rows: DataFrame, epochs: int, every: float | None) -> Run:
     reaper = Reaper(every)
     torch.manual_seed(1)
-    estimator = StokerClassifier(
-        model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
-        batchSize=task.batch, epochs=epochs, numWorkers=WORKERS, numShards=WORKERS, seed=1, verbose=0,
-    )  # fmt: skip
+    estimator = sides.estimator(task, epochs=epochs, numWorkers=WORKERS, numShards=WORKERS, seed=1)
     with mock.patch.object(fitting, "make_progress", lambda *_: reaper), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         info = estimator.fit(rows).history.info

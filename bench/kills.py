@@ -22,9 +22,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 import report
 import sides
-from stoker import StokerClassifier
 from stoker.ml import fitting
-from tasks import LEARNING_RATE, TASKS, Task
+from tasks import TASKS, Task
 
 SOON, SOON_95 = 2.0, 4.0  # seconds
 BETTER = 3.0  # times
@@ -62,10 +61,7 @@ class Assassin:
 def one_kill(task: Task, rows: DataFrame, dice: random.Random) -> tuple[float, int]:
     """Seconds, and the step that the worker had told of."""
     assassin = Assassin(dice.randrange(2), dice.uniform(0, 0.2))
-    estimator = StokerClassifier(
-        model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
-        batchSize=task.batch, epochs=EPOCHS, numWorkers=2, verbose=0,
-    )  # fmt: skip
+    estimator = sides.estimator(task, epochs=EPOCHS, numWorkers=2)
     with mock.patch.object(fitting, "make_progress", lambda *_: assassin):
         history = estimator.fit(rows).history
     assert len(history.info["deaths"]) == 1
@@ -158,10 +154,7 @@ def kill_holder(spark: SparkSession) -> None:
     task = TASKS["mnist"]
     with tempfile.TemporaryDirectory() as folder:
         assassin = HolderAssassin(spark, folder)
-        estimator = StokerClassifier(
-            model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
-            batchSize=task.batch, epochs=HOLDER_EPOCHS, numWorkers=2, minWorkers=1, numShards=2, verbose=0,
-        )  # fmt: skip
+        estimator = sides.estimator(task, epochs=HOLDER_EPOCHS, numWorkers=2, minWorkers=1, numShards=2)
         with mock.patch.object(fitting, "make_progress", lambda *_: assassin), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             estimator.fit(sides.read_rows(spark, task))

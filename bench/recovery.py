@@ -21,9 +21,8 @@ import links
 import report
 import sides
 import transaction
-from stoker import StokerClassifier
 from stoker.history import History
-from tasks import LEARNING_RATE, TASKS, Task, large_network
+from tasks import TASKS, Task, large_network
 
 FAILURES = 200  # of one task, more than any case kills
 EVERY = 5  # steps from one checkpoint to the next
@@ -52,11 +51,7 @@ class Bench:
 
 
 def fit(task: Task, rows: DataFrame, epochs: int, **settings: Any) -> History:
-    estimator = StokerClassifier(
-        model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
-        batchSize=task.batch, epochs=epochs, numWorkers=2, verbose=0, **settings,
-    )  # fmt: skip
-    return estimator.fit(rows).history
+    return sides.estimator(task, epochs=epochs, numWorkers=2, **settings).fit(rows).history
 
 
 def checkpointed(task: Task, rows: DataFrame, epochs: int) -> History:

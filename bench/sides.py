@@ -7,6 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from pyspark.ml.torch.distributor import TorchDistributor
@@ -38,13 +39,18 @@ def read_rows(spark: SparkSession, task: Task) -> DataFrame:
     return spark.read.parquet(str(task.parquet("train")))
 
 
-def stoker(task: Task, rows: DataFrame, epochs: int, workers: int = 2, shards: int | None = None) -> Run:
-    estimator = StokerClassifier(
+def estimator(task: Task, **settings: Any) -> StokerClassifier:
+    """As all benches train a task."""
+    return StokerClassifier(
         model=task.network(), **task.features(), labelCol="label", optimizer="adam", learningRate=LEARNING_RATE,
-        batchSize=task.batch, epochs=epochs, numWorkers=workers, numShards=shards or workers, verbose=0,
+        batchSize=task.batch, verbose=0, **settings,
     )  # fmt: skip
+
+
+def stoker(task: Task, rows: DataFrame, epochs: int, workers: int = 2, shards: int | None = None) -> Run:
+    made = estimator(task, epochs=epochs, numWorkers=workers, numShards=shards or workers)
     start = time.perf_counter()
-    model = estimator.fit(rows)
+    model = made.fit(rows)
     seconds = time.perf_counter() - start
     loop = sum(epoch["seconds"] for epoch in model.history)
     return Run(seconds, loop, accuracy(task, model.torch()), dict(model.history.phases))

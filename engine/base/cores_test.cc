@@ -11,13 +11,14 @@ namespace {
 
 /// A folder of cgroups.
 struct Groups : ::testing::Test {
-  void write(const std::string& file, const std::string& text) const {
-    std::filesystem::create_directories((root / file).parent_path());
-    std::ofstream(root / file) << text;
-  }
+  void write(const std::string& file, const std::string& text) const { put(root / "sys/fs/cgroup" / file, text); }
   double quota(const std::string& self) const {
-    write("self", self);
-    return cpu_quota(root, root / "self");
+    put(root / "proc/self/cgroup", self);
+    return cpu_quota(root);
+  }
+  static void put(const std::filesystem::path& file, const std::string& text) {
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
   }
   ~Groups() override { std::filesystem::remove_all(root); }
 

@@ -4,6 +4,7 @@
 // Parameters lie group by group (one group per optimizer parameter group), in the order given, each starting at a
 // multiple of 16 floats (64 bytes); gaps are padding and hold zeros, always. The total is a multiple of kBlock floats.
 // A block is the unit of slices, of norm sums and of everything whose order of summation must not depend on ranks.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,6 +25,9 @@ struct Extent {
   int64_t end = 0;
   int64_t size() const { return end - begin; }
 };
+
+/// Of two; what is no part of either has no positive size.
+inline Extent overlap(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
 
 class Arena {
  public:

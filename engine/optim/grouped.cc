@@ -6,8 +6,6 @@
 
 namespace stoker::optim {
 
-Extent overlap(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
-
 GroupedOptimizer::GroupedOptimizer(const OptimizerOptions& options, const Arena& arena, Isa isa)
     : groups_(options.groups), schedule_(options.schedule), kernels_(kernels(isa)), padding_(arena.padding()) {
   STOKER_CHECK(arena.groups() <= static_cast<int>(groups_.size()));

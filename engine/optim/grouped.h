@@ -7,8 +7,6 @@
 
 namespace stoker::optim {
 
-Extent overlap(Extent a, Extent b);
-
 /// Cuts a range into groups, asks the schedule, and keeps padding zero, whatever the gradient's scale and eps make of
 /// it.
 class GroupedOptimizer : public Optimizer {

@@ -4,7 +4,8 @@
 #include <fstream>
 #include <limits>
 #include <optional>
-#include <sstream>
+
+#include "base/cgroups.h"
 
 namespace stoker::shm {
 namespace {
@@ -34,44 +35,19 @@ size_t of_machine(const std::string& root) {
   return kilobytes ? kilobytes * 1024 : kNoLimit;
 }
 
-struct Names {
-  const char* limit;
-  const char* used;
-};
-
 /// What the cgroup in folder `at` leaves free; file pages that can be dropped count as free.
-size_t of_cgroup(const std::string& at, Names names) {
-  const auto limit = number_in(at + "/" + names.limit);
+size_t of_cgroup(const std::string& at, bool unified) {
+  const auto limit = number_in(at + (unified ? "/memory.max" : "/memory.limit_in_bytes"));
   if (!limit) return kNoLimit;
-  const size_t used = number_in(at + "/" + names.used).value_or(0);
+  const size_t used = number_in(at + (unified ? "/memory.current" : "/memory.usage_in_bytes")).value_or(0);
   const size_t droppable = std::min(used, field(at + "/memory.stat", "inactive_file"));
   return *limit > used - droppable ? *limit - (used - droppable) : 0;
 }
 
-/// The cgroup `name` below `mount`, and all above it: each may set a limit.
-size_t of_hierarchy(const std::string& mount, std::string name, Names names) {
-  size_t least = of_cgroup(mount, names);
-  while (!name.empty() && name != "/") {
-    least = std::min(least, of_cgroup(mount + name, names));
-    name.resize(name.rfind('/') == std::string::npos ? 0 : name.rfind('/'));
-  }
-  return least;
-}
-
 size_t of_cgroups(const std::string& root) {
-  std::ifstream file(root + "/proc/self/cgroup");
-  std::string line;
   size_t least = kNoLimit;
-  while (std::getline(file, line)) {  // number:controllers:/name
-    std::istringstream parts(line);
-    std::string number, controllers, name;
-    std::getline(std::getline(std::getline(parts, number, ':'), controllers, ':'), name);
-    if (controllers.empty())
-      least = std::min(least, of_hierarchy(root + "/sys/fs/cgroup", name, {"memory.max", "memory.current"}));
-    else if (controllers.find("memory") != std::string::npos)
-      least = std::min(least, of_hierarchy(root + "/sys/fs/cgroup/memory", name,
-                                           {"memory.limit_in_bytes", "memory.usage_in_bytes"}));
-  }
+  each_cgroup(root, "memory",
+              [&](const std::string& group, bool unified) { least = std::min(least, of_cgroup(group, unified)); });
   return least;
 }
 

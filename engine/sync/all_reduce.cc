@@ -14,11 +14,10 @@ namespace {
 
 using collective::Phase;
 using optim::Extent;
+using optim::overlap;
 
 constexpr int kScalars = 5;                     // of a shard: those of Scalars, and whether its owner wants to pause
 constexpr int64_t kChunk = 16 * optim::kBlock;  // floats summed and updated together while they are in cache
-
-Extent common(Extent a, Extent b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
 
 template <typename Body>
 void in_chunks(Extent range, Body body) {
@@ -85,7 +84,7 @@ float AllReduce::gradient_scale(bool mean) const {
 float AllReduce::clip(float scale, StepTimes& times) {
   Stopwatch watch;
   const auto slice = sum_->slice();
-  const Extent mine = common({slice.begin, slice.end}, {0, arena_.floats()});
+  const Extent mine = overlap({slice.begin, slice.end}, {0, arena_.floats()});
   double* norms = state_.norms();
   in_chunks(mine, [&](Extent e) {
     optim::block_norms(e, sum_->sum({e.begin, e.end}), scale, norms + e.begin / optim::kBlock);
@@ -132,7 +131,7 @@ void AllReduce::measure(float scale, StepTimes& times) {
   if (optimizer_.sums() == 0) return;
   Stopwatch watch;
   const auto slice = sum_->slice();
-  in_chunks(common({slice.begin, slice.end}, {0, arena_.floats()}),
+  in_chunks(overlap({slice.begin, slice.end}, {0, arena_.floats()}),
             [&](Extent e) { optimizer_.measure(e, moment_, buffers(e, scale), state_.sums()); });
   times.update += watch.restart();
   fault::point("measures", step());
@@ -147,12 +146,12 @@ bool AllReduce::update(Extent range, float scale) {
   const int64_t weights = arena_.floats();
   float* fresh = state_.weights(new_set());
   bool finite = true;
-  in_chunks(common(range, {0, weights}), [&](Extent e) {
+  in_chunks(overlap(range, {0, weights}), [&](Extent e) {
     optimizer_.update(e, moment_, buffers(e, scale));
     finite &= optim::all_finite(fresh + e.begin, e.size());
     fault::point("slice", step());
   });
-  in_chunks(common(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
+  in_chunks(overlap(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
     const float* sum = sum_->sum({e.begin, e.end});
     std::copy(sum + e.begin, sum + e.end, fresh + e.begin);
     finite &= optim::all_finite(fresh + e.begin, e.size());
@@ -166,7 +165,7 @@ void AllReduce::keep_floats(Extent range) {
     in_chunks(part, [&](Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
   };
   copy(range, state_.weights(old_set()), state_.weights(new_set()));
-  const Extent weights = common(range, {0, arena_.floats()});
+  const Extent weights = overlap(range, {0, arena_.floats()});
   for (int k = 0; k < optimizer_.state_buffers(); ++k)
     copy(weights, state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
 }
