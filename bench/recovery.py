@@ -21,6 +21,7 @@ import links
 import report
 import sides
 import transaction
+import weights
 from stoker.history import History
 from tasks import TASKS, Task, large_network
 
@@ -34,6 +35,7 @@ KILLS_PER_REPEAT, PAIRS_PER_REPEAT = 4, 8
 class Bench:
     repeats: int
     minutes: float
+    megabytes: int
     spark: SparkSession | None = None
 
     def session(self) -> SparkSession:
@@ -106,6 +108,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "goodput-60": lambda bench: goodput_under(bench, 60),
     "goodput-15": lambda bench: goodput_under(bench, 15),
     "links": lambda _: links.links(),
+    "weights": lambda bench: weights.weights(bench.megabytes),
     "cost": lambda bench: transaction.cost(bench.repeats * PAIRS_PER_REPEAT),
 }
 
@@ -116,10 +119,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one run of each side")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each side (default: 5)")
     parser.add_argument("--minutes", type=float, default=5, help="of each run of goodput (default: 5)")
+    parser.add_argument("--megabytes", type=int, default=1024, help="of weights (default: 1024)")
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    bench = Bench(1 if options.quick else options.repeats, 0.5 if options.quick else options.minutes)
+    bench = Bench(1 if options.quick else options.repeats, 0.5 if options.quick else options.minutes,
+                  256 if options.quick else options.megabytes)  # fmt: skip
     for name, run in CASES.items():
         if not options.cases or name in options.cases:
             run(bench)

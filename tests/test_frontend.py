@@ -16,7 +16,7 @@ from conformance import models
 from conformance.harness import infer_with_engine
 from stoker.errors import CompileError
 from stoker.frontend.torch import compile, default_output_kind, infer_input_shape
-from stoker.program import Compiled, ProgramModule, TensorSpec, load_weights, save_weights
+from stoker.program import Compiled, ProgramModule, TensorSpec, load_weights, save_aligned, save_weights
 
 X, Y = [TensorSpec("x", "float32", (4,))], [TensorSpec("y", "int64", ())]
 
@@ -306,3 +306,14 @@ def test_importing_the_program_does_not_import_torch():
 
     code = "import sys, stoker.program; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_aligned_weights_come_back_and_each_begins_where_kernels_take_it():
+    arrays = {"odd": np.arange(7, dtype=np.float32), "truth": np.ones((3, 2), bool), "none": np.zeros((0, 3), np.int64),
+              "one": np.array(3.0), "turned": np.arange(6, dtype=np.int16).reshape(2, 3).T}  # fmt: skip
+    data = save_aligned(arrays)
+    back = load_weights(data)
+    assert all(back[name].dtype == array.dtype and np.array_equal(back[name], array) for name, array in arrays.items())
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    assert [(begin + header[name]["data_offsets"][0]) % 64 for name in arrays] == [0] * len(arrays)

@@ -24,12 +24,30 @@ def write(folder, files):
 
 
 def test_need_is_state_twice_and_partial_sums():
-    spec = {"program": {"parameters": [{"shape": [100, 50]}, {"shape": [50]}, {"shape": []}]}}
+    spec = {"program": {"parameters": [{"shape": [100, 50]}, {"shape": [50]}, {"shape": []}], "constants": []}}
     vector = 4 * (5000 + 50 + 1)
     adam, sgd = ({**spec, "optimizer": {"name": name, "groups": [{"lr": 0.1}]}} for name in ("adam", "sgd"))
     assert memory.need_of(core(), adam, 0, 1, 1) == Need(2 * 3 * vector, vector)
     assert memory.need_of(core(), sgd, 0, 1, 1) == Need(2 * vector, vector)
     assert memory.need_of(core(), sgd, 1, 2, 8) == Need(2 * vector, 4 * vector)  # 3 partials of 4 shards, and the sums
+
+
+def test_need_counts_constants_once_on_a_host():
+    constants = [
+        {"dtype": "float32", "shape": [100, 10]},
+        {"dtype": "bool", "shape": [7]},
+        {"dtype": "int64", "shape": []},
+    ]
+    spec = {
+        "program": {"parameters": [], "constants": constants},
+        "optimizer": {"name": "sgd", "groups": [{"lr": 0.1}]},
+    }
+    need = memory.need_of(core(), spec, 0, 2, 2)
+    assert need.constants == 4000 + 7 + 8
+    limit = Limit("the container's memory", "it", 5000, 1200)
+    with pytest.raises(UserError, match=r"twice, 0 MB for frozen weights and constants, and"):
+        memory.check(need, [limit], 0)
+    memory.check(need, [limit], 0, joins=True)  # its host has them
 
 
 @pytest.mark.parametrize(

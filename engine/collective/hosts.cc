@@ -1,6 +1,7 @@
 #include "collective/hosts.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "collective/mesh_group.h"
 
@@ -31,6 +32,16 @@ void receive_pieces(MeshGroup& mesh, int rank, const std::vector<std::span<std::
 int host_number(const Group& group) {
   const auto* mesh = dynamic_cast<const MeshGroup*>(&group);
   return mesh ? mesh->topology().host() : 0;
+}
+
+std::vector<uint64_t> tell_neighbours(Group& group, Phase phase, uint64_t mine) {
+  const auto regions = group.rank_regions(sizeof(uint64_t));
+  std::memcpy(regions[group.local_rank()].data(), &mine, sizeof(mine));
+  group.arrive(phase, 0);
+  group.await(phase, 0);
+  std::vector<uint64_t> numbers;
+  for (const auto& region : regions) std::memcpy(&numbers.emplace_back(), region.data(), sizeof(uint64_t));
+  return numbers;
 }
 
 std::vector<Bytes> tell_hosts(Group& group, ByteView mine) {

@@ -61,6 +61,10 @@ Connected dial(const LinkOptions& options) {
   }
 }
 
+const Announced& announced(const Start& start, Wanted wanted) {
+  return wanted == Wanted::constants ? start.constants : start.initial;
+}
+
 }  // namespace
 
 // One mutex guards everything that is no atomic. The loop's handler calls take it too, and sending only leaves work
@@ -403,11 +407,15 @@ void WorkerLink::await_agreed() {
 
 void WorkerLink::digest(uint64_t commit, const Hash128& digest) { impl_->send(StateDigest{commit, digest}); }
 
+void WorkerLink::fetch(const Start& start, Wanted wanted, uint64_t from,
+                       const std::function<void(ByteView piece)>& take) {
+  impl_->fetch(wanted, from, announced(start, wanted).bytes, take);
+}
+
 void WorkerLink::fetch(const Start& start, Wanted wanted, Bytes& so_far) {
-  const Announced& what = wanted == Wanted::constants ? start.constants : start.initial;
+  const Announced& what = announced(start, wanted);
   so_far.reserve(what.bytes);
-  impl_->fetch(wanted, so_far.size(), what.bytes,
-               [&](ByteView piece) { so_far.insert(so_far.end(), piece.begin(), piece.end()); });
+  fetch(start, wanted, so_far.size(), [&](ByteView piece) { so_far.insert(so_far.end(), piece.begin(), piece.end()); });
   if (hash128(so_far) == what.digest) return;
   so_far.clear();
   fail_world("weights arrived damaged");

@@ -74,6 +74,8 @@ class WorkerLink {
   /// Appends to `so_far` what is missing of the initial weights or the constants that `start` announces; when the
   /// generation ends before that, what has come stays. Throws Error(world) when they arrive damaged, and begins anew.
   void fetch(const Start& start, Wanted wanted, Bytes& so_far);
+  /// Gives the pieces of what is announced to `take`, in order, from `from` on.
+  void fetch(const Start& start, Wanted wanted, uint64_t from, const std::function<void(ByteView piece)>& take);
   /// Fills `into` with the kept state that `start` announces. Throws Error(world) when it came cut.
   void kept_state(const Start& start, const std::vector<std::span<std::byte>>& into);
   /// Whether the coordinator wants this generation to pause after a step. Cheap.

@@ -55,7 +55,7 @@ Chain::Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constant
       plan_(trunk_.head),
       slots_(trunk_.head.slots) {
   for (const auto& c : trunk_.head.constants) {
-    constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape).clone());
+    constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape, kTorchAlignment));
     pulse::beat();
   }
 }

@@ -61,7 +61,7 @@ Executor::Executor(const Program& program, const optim::Arena& arena, const Safe
   if (!program.train) fail_user("this program is not for training");
   STOKER_CHECK(arena.parameters().size() == program.parameters.size());
   for (const auto& c : program.constants) {
-    constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape).clone());
+    constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape, kTorchAlignment));
     pulse::beat();
   }
 }

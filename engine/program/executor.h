@@ -18,7 +18,8 @@ optim::Arena buffer_arena(const Program& program);
 int64_t count_numbers(const Program& program);
 
 /// A Step that interprets the program; see step.h. `arena` is weight_arena() of the same program and must outlive the
-/// step. `constants` are copied. The caller's thread decides the number of intra-op threads.
+/// step. `constants` are used where they lie, if that is at multiples of kTorchAlignment
+/// (weights.h), else copied: their bytes outlive the step. The caller's thread decides the number of intra-op threads.
 /// Throws Error(user) where the program or a constant does not fit.
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants);
 

@@ -2,8 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
 #include "base/pulse.h"
 #include "program/test_programs.h"
+#include "program/weights.h"
 
 namespace stoker::program {
 namespace {
@@ -255,6 +260,56 @@ TEST(Executor, ConstantsMustFit) {
   EXPECT_TRUE(has(user_error([&] { Bench(program, tensors); }), "frozen has the shape [3], and the program wants [2]"));
   tensors["frozen"] = at::ones(2, at::kLong);
   EXPECT_TRUE(has(user_error([&] { Bench(program, tensors); }), "frozen is int64, and the program wants float32"));
+}
+
+// Memory that holds a file so that its tensor "c" begins `past` bytes after a multiple of kTorchAlignment.
+struct Laid {
+  Laid(const Bytes& file, size_t past) : room(file.size() + 2 * kTorchAlignment) {
+    const size_t begins = SafeTensors(file, "file").find("c")->data.data() - file.data();
+    size_t at = past;
+    while ((reinterpret_cast<uintptr_t>(room.data()) + at + begins - past) % kTorchAlignment != 0) ++at;
+    std::ranges::copy(file, room.begin() + static_cast<std::ptrdiff_t>(at));
+    bytes = ByteView(room).subspan(at, file.size());
+  }
+  Bytes room;
+  ByteView bytes;
+};
+
+double numerator_of(const Json& json, const Laid& constants, const std::function<void()>& before) {
+  const auto program = parse_program(json.dump());
+  const auto arena = weight_arena(program);
+  const auto step = make_executor(program, arena, SafeTensors(constants.bytes, "constants"));
+  auto weights = at::zeros({arena.floats()}), gradient = at::zeros({arena.floats()});
+  step->bind(0, weights.mutable_data_ptr<float>(), nullptr, nullptr);
+  before();
+  return step->run(0, {at::ones({1, 3})}, gradient.mutable_data_ptr<float>(), nullptr, {}).numerator;
+}
+
+TEST(Executor, ConstantsAreUsedWhereTheyLieIfKernelsTakeThemThere) {
+  Linear m;
+  const int c = m.w.constant("c", {16});
+  const int sum = m.w.node("aten.add.Tensor", {slot(m.w.node("aten.sum.default", {slot(m.y)})),
+                                               slot(m.w.node("aten.sum.default", {slot(c)}))});
+  for (const size_t past : {0, 8}) {
+    Laid laid(to_safetensors({{"c", at::ones({16})}}), past);
+    EXPECT_EQ(numerator_of(m.w.train(sum), laid, [] {}), 16);
+    const auto wipe = [&] {
+      const auto view = SafeTensors(laid.bytes, "file").find("c")->data;
+      std::memset(const_cast<std::byte*>(view.data()), 0, view.size());
+    };
+    EXPECT_EQ(numerator_of(m.w.train(sum), laid, wipe), past == 0 ? 0 : 16);
+  }
+}
+
+TEST(Executor, NobodyWritesIntoAConstantThatOthersShare) {
+  for (const bool through_view : {false, true}) {
+    Linear m;
+    const int c = m.w.constant("c", {16});
+    m.w.node("aten.add_.Tensor", {slot(through_view ? m.w.node("aten.view.default", {slot(c), {4, 4}}) : c), 1.0});
+    const Laid laid(to_safetensors({{"c", at::ones({16})}}), 0);
+    const Json json = m.w.train(m.w.node("aten.sum.default", {slot(m.y)}));
+    EXPECT_TRUE(has(user_error([&] { numerator_of(json, laid, [] {}); }), "which must stay as it is"));
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "base/pulse.h"
 #include "program/operators.h"
 #include "program/symbols.h"
+#include "program/weights.h"
 
 namespace stoker::program {
 namespace {
@@ -100,6 +101,21 @@ void flatten(Stack& stack) {
   stack = std::move(flat);
 }
 
+std::vector<size_t> written_arguments(const c10::FunctionSchema& schema) {
+  std::vector<size_t> written;
+  for (size_t i = 0; i < schema.arguments().size(); ++i) {
+    const auto* alias = schema.arguments()[i].alias_info();
+    if (alias && alias->isWrite()) written.push_back(i);
+  }
+  return written;
+}
+
+/// Several processes may share it, and it is mapped read-only.
+void check_may_write(const IValue& value) {
+  if (value.isTensor() && is_view_of_file(value.toTensor()))
+    fail_user("it writes into a weight or constant of the program, which must stay as it is");
+}
+
 Call zeroed(Call call) {
   return [call = std::move(call)](Stack& stack) {
     call(stack);
@@ -152,6 +168,7 @@ Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialis
   for (size_t i = 0; i < schema.arguments().size(); ++i) planned.arguments.push_back(resolve_argument(node, schema, i));
   check_texts(name, node);
   planned.random = randomness_of(op, planned.arguments);
+  planned.written = written_arguments(schema);
   if (specialise) planned.call = specialise(node, op);
   if (!planned.call) planned.call = [op](Stack& stack) { op.callBoxed(stack); };
   if (gives_old_memory(name)) planned.call = zeroed(std::move(planned.call));
@@ -205,6 +222,7 @@ void Plan::run(Slots& slots, const RandomKey& key) const {
 void Plan::run_node(const PlannedNode& node, size_t number, Slots& slots, const RandomKey& key, Stack& stack) {
   stack.clear();
   for (const auto& argument : node.arguments) stack.push_back(evaluate(argument, slots));
+  for (const size_t i : node.written) check_may_write(stack[i]);
   if (node.random.source == Randomness::Source::shared) {
     const SharedGenerator generator(node_seed(key, number));
     node.call(stack);

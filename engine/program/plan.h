@@ -24,7 +24,8 @@ class Plan {
   explicit Plan(const Program& program, const Specialise& specialise = {});
 
   /// Runs all nodes. Inputs, parameters, buffers and constants must lie in their slots; outputs, loss and metric lie in
-  /// theirs afterwards, other values are dropped at their last use. Errors of torch become Error(user) with the place.
+  /// theirs afterwards, other values are dropped at their last use. Errors of torch become Error(user) with the place,
+  /// and so does a node that would write into a view of a file (weights.h).
   void run(Slots& slots, const RandomKey& key) const;
 
   int slots() const { return slots_; }
@@ -37,6 +38,7 @@ class Plan {
     Call call = {};
     std::vector<Recipe> arguments = {};
     Randomness random = {};
+    std::vector<size_t> written = {};  // arguments that it writes into
     std::vector<int> out = {};
   };
 

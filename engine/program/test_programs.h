@@ -103,6 +103,7 @@ class Bench {
   using Make = decltype(&make_executor);
   Bench(const Json& json, const Tensors& tensors, Make make = make_executor)
       : program_(parse_program(json.dump())),
+        bytes_(to_safetensors(tensors)),
         arena_(weight_arena(program_)),
         buffer_arena_(buffer_arena(program_)),
         weights(at::zeros(arena_.floats())),
@@ -110,8 +111,7 @@ class Bench {
         buffers(at::zeros(buffer_arena_.floats())),
         buffers_out(at::zeros(buffer_arena_.floats())),
         counts(count_numbers(program_)) {
-    const auto bytes = to_safetensors(tensors);
-    step_ = make(program_, arena_, SafeTensors(bytes, "tensors"));
+    step_ = make(program_, arena_, SafeTensors(bytes_, "tensors"));
     for (int i = 0; i < static_cast<int>(arena_.parameters().size()); ++i) {
       part(arena_, weights, i).copy_(tensors.at(arena_.parameters()[i].name));
     }
@@ -141,6 +141,7 @@ class Bench {
   }
 
   Program program_;
+  const Bytes bytes_;
   optim::Arena arena_;
   optim::Arena buffer_arena_;
   std::unique_ptr<Step> step_;

@@ -100,6 +100,10 @@ Segment::~Segment() {
   close_fd();
 }
 
+void Segment::protect() {
+  if (!bytes_.empty() && ::mprotect(bytes_.data(), bytes_.size(), PROT_READ) != 0) fail_errno("mprotect");
+}
+
 void Segment::close_fd() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }

@@ -26,6 +26,8 @@ class Segment {
   Segment again() const;
   /// The descriptor, to be passed to peers. The segment keeps it.
   int fd() const { return fd_; }
+  /// From now on this mapping can only be read.
+  void protect();
   /// Closes the descriptor; the memory stays mapped.
   void close_fd();
 

@@ -19,24 +19,14 @@ struct Word {
   Hash128 digest;
 };
 
-/// A number of every rank of this host, by local rank.
-std::vector<uint64_t> tell_neighbours(Group& group, uint64_t mine) {
-  const auto regions = group.rank_regions(sizeof(uint64_t));
-  std::memcpy(regions[group.local_rank()].data(), &mine, sizeof(mine));
-  group.arrive(Phase::partials, 0);
-  group.await(Phase::partials, 0);
-  std::vector<uint64_t> numbers;
-  for (const auto& region : regions) std::memcpy(&numbers.emplace_back(), region.data(), sizeof(uint64_t));
-  return numbers;
-}
-
 /// What the holder hands out: its state as it is, or a copy in fresh memory.
 shm::Segment memory_of(const Found& found, const StateLayout& layout) {
   return found.undisturbed ? found.state->memory().again() : HostState::copy(layout, *found.state);
 }
 
 std::unique_ptr<HostState> share_on_host(Group& group, const StateLayout& layout, const Found& found) {
-  const Choice choice = choose(tell_neighbours(group, found.state ? found.state->committed() : 0));
+  const Choice choice =
+      choose(collective::tell_neighbours(group, Phase::partials, found.state ? found.state->committed() : 0));
   const bool holder = group.local_rank() == choice.source;
   fault::point(holder ? "hand-out" : "take-over");
   shm::Segment mine = holder && choice.commit > 0 ? memory_of(found, layout) : shm::Segment();

@@ -44,18 +44,20 @@ bool Session::live(const gang::Start& start) try {
 void Session::work(const gang::Start& start) {
   std::stop_source stop;
   link_.on_stop(start, [stop](const std::string&) mutable { stop.request_stop(); });
-  if (!trainer_) prepare(start);
-  link_.await_agreed();
   fault::point("meet");
   const auto group = collective::Group::form(start.roster, listeners_, stop.get_token());
   const std::stop_callback wake(stop.get_token(), [&] { group->abort("this generation is over"); });
   struct Leave {
     Session& session;
     ~Leave() {
-      session.trainer_->leave();
+      if (session.trainer_) session.trainer_->leave();
       if (session.checkpoints_) session.checkpoints_->leave();
     }
   } leave{*this};
+  constants_.share(*group, start.constants.bytes, start.constants.digest,
+                   [&](uint64_t from, const auto& take) { link_.fetch(start, gang::Wanted::constants, from, take); });
+  if (!trainer_) prepare(start);
+  link_.await_agreed();
   join(*group, start);
   run(*group, start, stop.get_token());
   give_back_freed_memory();
@@ -65,9 +67,7 @@ void Session::work(const gang::Start& start) {
 }
 
 void Session::prepare(const gang::Start& start) {
-  link_.fetch(start, gang::Wanted::constants, constants_);
-  auto trainer = std::make_unique<Trainer>(spec_, constants_);
-  constants_ = Bytes();  // {} would keep its memory
+  auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes());
   if (!told_fingerprint_) link_.fingerprint(trainer->fingerprint(canned_rows(start)));
   told_fingerprint_ = true;
   trainer_ = std::move(trainer);

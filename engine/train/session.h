@@ -8,6 +8,7 @@
 #include "data/column_store.h"
 #include "data/plan.h"
 #include "gang/worker_link.h"
+#include "sync/constants.h"
 #include "train/checkpoints.h"
 #include "train/feed.h"
 #include "train/history.h"
@@ -51,7 +52,8 @@ class Session {
   const data::ColumnStore& store_;
   const TrainSpec& spec_;
   const std::shared_ptr<checkpoint::Storage> storage_;
-  Bytes constants_, initial_;  // what has come of them, kept over generations until it is used
+  sync::Constants constants_;
+  Bytes initial_;  // what has come of them, kept over generations until it is used
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<History> history_;
   std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none

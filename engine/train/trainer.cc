@@ -55,7 +55,7 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
 
 }  // namespace
 
-Trainer::Trainer(const TrainSpec& spec, const Bytes& constants)
+Trainer::Trainer(const TrainSpec& spec, ByteView constants)
     : spec_(spec),
       arithmetic_(spec.threads),
       program_(program::parse_program(spec.program)),
@@ -64,7 +64,7 @@ Trainer::Trainer(const TrainSpec& spec, const Bytes& constants)
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       layout_(layout_of(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
   const Bytes none = program::write_safetensors({});
-  const program::SafeTensors given(constants.empty() ? none : constants, "the constants");
+  const program::SafeTensors given(constants.empty() ? ByteView(none) : constants, "the constants");
   step_ = program::make_step(program_, arena_, given);
 }
 

@@ -42,8 +42,9 @@ class Trainer {
   /// Fills in a state that is all zero, a share on each rank of a host, and gives its commit.
   using Load = std::function<uint64_t(const sync::HostState&)>;
 
-  /// `constants` is safetensors with the program's constants by name, or nothing where it has none.
-  Trainer(const TrainSpec& spec, const Bytes& constants);
+  /// `constants` is safetensors with the program's constants by name, or nothing where it has none. They outlive this
+  /// object and are never written.
+  Trainer(const TrainSpec& spec, ByteView constants);
   ~Trainer();
 
   /// Of this worker's arithmetic, on a micro-batch of so many rows. Changes nothing. REQUIRES: before the first join().

@@ -82,6 +82,31 @@ def save_weights(weights: Mapping[str, np.ndarray]) -> bytes:
     return save({name: np.require(array, requirements="C") for name, array in sorted(weights.items())})
 
 
+_LINE = 64  # bytes: what begins at a multiple of it is used where it lies (engine/program/weights.h)
+
+
+def save_aligned(weights: Mapping[str, np.ndarray]) -> bytes:
+    """As save_weights(), but each tensor begins at a multiple of 64 bytes: where one ends elsewhere, a tensor of zeros
+    follows, whose name begins with ``$gap``."""
+    filled: dict[str, np.ndarray] = {}
+    for name, array in sorted(weights.items()):
+        filled[name] = np.require(array, requirements="C")
+        if gap := -array.nbytes % _LINE:
+            filled[f"$gap {name}"] = np.zeros(gap, np.uint8)
+    header, at = {}, 0
+    for name, array in filled.items():
+        header[name] = {"dtype": _code(array.dtype), "shape": array.shape, "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _LINE)
+    return b"".join([len(text).to_bytes(8, "little"), text, *(a.reshape(-1).view(np.uint8) for a in filled.values())])
+
+
+def _code(dtype: np.dtype) -> str:
+    """The name that safetensors has for it."""
+    return "BOOL" if dtype.kind == "b" else f"{dtype.kind.upper()}{8 * dtype.itemsize}"
+
+
 def weights_to_train(compiled: Compiled) -> dict[str, bytes]:
     """What workers need, as safetensors: 'initial', which the training changes, and 'constants', if there are any."""
 
@@ -90,7 +115,7 @@ def weights_to_train(compiled: Compiled) -> dict[str, bytes]:
 
     constants = those("constants")
     return {"initial": save_weights(those("parameters", "buffers")),
-            "constants": save_weights(constants) if constants else b""}  # fmt: skip
+            "constants": save_aligned(constants) if constants else b""}  # fmt: skip
 
 
 def load_weights(data: bytes) -> dict[str, np.ndarray]:

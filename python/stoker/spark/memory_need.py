@@ -34,6 +34,7 @@ class Need:
 
     state: int = 0  # weights and optimizer state, each twice: the step's start and what it makes. Once on a host
     sums: int = 0  # partial sums of gradients, or the initial weights that go before them
+    constants: int = 0  # of the program, such as frozen layers. Once on a host
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,12 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     vector = _FLOAT * sum(math.prod(parameter["shape"]) for parameter in spec["program"]["parameters"])
     optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
     partials = core.slots_needed(rank, workers, shards)
-    return Need(2 * (1 + len(optimizer.state_names())) * vector, (partials + (workers > 1)) * vector)
+    constants = sum(_item_bytes(entry["dtype"]) * math.prod(entry["shape"]) for entry in spec["program"]["constants"])
+    return Need(2 * (1 + len(optimizer.state_names())) * vector, (partials + (workers > 1)) * vector, constants)
+
+
+def _item_bytes(dtype: str) -> int:
+    return int(dtype.lstrip("abcdefghijklmnopqrstuvwxyz") or "8") // 8  # "bool" takes one too
 
 
 def allowed(conf: Conf) -> Allowed:
@@ -151,11 +157,12 @@ def check(need: Need, found: list[Limit], worker: int, rows: int = 0, row_bytes:
     """Whether what training needs still fits beside what there is by now, the rows so far among it. Where the worker
     joins a gang that has formed before, its host has the state already."""
     for limit in found:
-        state = 0 if joins and not limit.own else need.state
-        if limit.left() < state + need.sums:
+        state, constants = (0, 0) if joins and not limit.own else (need.state, need.constants)
+        if limit.left() < (needed := state + constants + need.sums):
+            frozen = f", {_mb(constants)} for frozen weights and constants" if constants else ""
             raise UserError(
-                f"worker {worker} has too little memory: training needs {_mb(state + need.sums)} ({_mb(state)} for "
-                f"weights and optimizer state, twice, and {_mb(need.sums)} for sums of gradients) beside {rows} rows "
+                f"worker {worker} has too little memory: training needs {_mb(needed)} ({_mb(state)} for weights and "
+                f"optimizer state, twice{frozen}, and {_mb(need.sums)} for sums of gradients) beside {rows} rows "
                 f"so far ({_mb(row_bytes)}), and {_mb(limit.left())} are left of {_mb(limit.bytes)}, the limit of "
                 f"{limit.what}; raise {limit.setting}, or use more executors or a smaller model"
             )
