@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/descriptors.h"
 #include "bindings/bindings.h"
 #include "collective/all_reduce.h"
 #include "collective/shard_sum.h"
@@ -56,6 +57,10 @@ std::unique_ptr<Group> form_group(const nb::dict& roster, Listeners& listeners) 
 
 void bind_group(nb::module_& m) {
   const auto release = nb::call_guard<nb::gil_scoped_release>();
+  m.def(
+      "need_descriptors",
+      [](size_t ranks) { need_descriptors(descriptors_of(ranks), cat("the peers of ", ranks, " workers")); }, "ranks"_a,
+      "Raises the limit of open files as far as a worker among so many needs it, or says that it cannot.");
   nb::class_<Listeners>(m, "Listeners", "Listening ends for a worker's peers; handed to train().")
       .def(
           "__init__",

@@ -11,8 +11,11 @@
 namespace stoker::data {
 namespace {
 
-/// floor(a * b / c) without overflow.
+/// floor((a * b + plus) / c) without overflow. All ranks ask it of all shards in each step, and a division of 128 bits
+/// takes several times as long.
 int64_t muldiv(int64_t a, int64_t b, int64_t c, int64_t plus = 0) {
+  int64_t product = 0;
+  if (!__builtin_mul_overflow(a, b, &product) && !__builtin_add_overflow(product, plus, &product)) return product / c;
   return static_cast<int64_t>((static_cast<__int128>(a) * b + plus) / c);
 }
 
@@ -50,12 +53,6 @@ int64_t Plan::rows(int64_t step) const {
   int64_t sum = 0;
   for (int s = 0; s < shards(); ++s) sum += rows(step, s).size();
   return sum;
-}
-
-std::vector<bool> Plan::present(int64_t step) const {
-  std::vector<bool> here(counts_.size());
-  for (int s = 0; s < shards(); ++s) here[s] = rows(step, s).size() > 0;
-  return here;
 }
 
 namespace {

@@ -25,8 +25,6 @@ class Plan {
   Rows rows(int64_t step, int shard) const;
   /// Rows of all shards in this step.
   int64_t rows(int64_t step) const;
-  /// Which shards have rows in this step.
-  std::vector<bool> present(int64_t step) const;
 
  private:
   int64_t cut(int64_t turn, int shard) const;

@@ -35,6 +35,21 @@ TEST(Inference, OutputsInOrderForAnyNumberOfRows) {
   }
 }
 
+TEST(Inference, AProgramThatWritesIntoItsWeightsIsRefusedAndTheyStay) {
+  for (const bool through_a_view : {false, true}) {
+    Writer w;
+    const int x = w.input("x", "feature", {3});
+    const int weight = w.parameter("weight", {2, 3});
+    const int place = through_a_view ? w.node("aten.view.default", {slot(weight), {6}}) : weight;
+    w.node("aten.add_.Tensor", {slot(place), 1});
+    const int y = w.node("aten.linear.default", {slot(x), slot(weight)});
+    const auto weights = to_safetensors({{"weight", at::ones({2, 3})}});
+    const Inference inference(w.output(y).infer().dump(), weights);
+    EXPECT_TRUE(has(user_error([&] { inference.run({at::ones({2, 3})}); }), "which must stay as it is"));
+    EXPECT_EQ(weights, to_safetensors({{"weight", at::ones({2, 3})}}));
+  }
+}
+
 TEST(Inference, WeightsThatLieCrookedAreCopied) {
   const auto file = to_safetensors(kTensors);
   Bytes crooked(file.size() + 1);

@@ -112,8 +112,12 @@ std::vector<size_t> written_arguments(const c10::FunctionSchema& schema) {
 
 /// Several processes may share it, and it is mapped read-only.
 void check_may_write(const IValue& value) {
-  if (value.isTensor() && is_view_of_file(value.toTensor()))
-    fail_user("it writes into a weight or constant of the program, which must stay as it is");
+  const auto check = [](const at::Tensor& tensor) {
+    if (is_view_of_file(tensor))
+      fail_user("it writes into a weight or constant of the program, which must stay as it is");
+  };
+  if (value.isTensor()) check(value.toTensor());
+  if (value.isTensorList()) std::ranges::for_each(value.toTensorVector(), check);
 }
 
 Call zeroed(Call call) {

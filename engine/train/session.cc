@@ -190,11 +190,12 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
 bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
   const auto steps = static_cast<uint64_t>(plan.steps());
   const auto step = static_cast<int64_t>(done % steps);
-  auto present = plan.present(step);
+  std::vector<bool> present(owners.size());
   int64_t rows = 0;
   for (size_t shard = 0; shard < present.size(); ++shard) {
-    present[shard] = present[shard] && owners[shard] >= 0;
-    if (present[shard]) rows += plan.rows(step, static_cast<int>(shard)).size();
+    const int64_t size = owners[shard] >= 0 ? plan.rows(step, static_cast<int>(shard)).size() : 0;
+    present[shard] = size > 0;
+    rows += size;
   }
   const StepSpec what{.epoch = done / steps,
                       .step = done % steps,

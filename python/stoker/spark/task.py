@@ -80,6 +80,7 @@ def run(job: Job, batches: Iterator[Any]) -> None:
 
 def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
     partition = partition_of(job)
+    engine.core().need_descriptors(max(job.workers, job.most))
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
     spec, held = json.loads(job.spec), held_shards(partition, job.workers, job.most, job.shards)
