@@ -19,7 +19,6 @@ import time
 import warnings
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 from unittest import mock
 
 import torch
@@ -27,6 +26,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import report
 import sides
+from stoker.events import Admitted, Event, Metrics
 from stoker.ml import fitting
 from tasks import ROOT, TASKS, Task
 
@@ -48,12 +48,12 @@ class Reaper:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._reap, daemon=True)
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        if kind == "admitted":
-            self.pids[data["rank"]] = data["pid"]
-        if kind != "metrics" or (self.signs and time.monotonic() < self.signs[-1][0] + APART):
+    def event(self, event: Event) -> None:
+        if isinstance(event, Admitted):
+            self.pids[event.rank] = event.pid
+        if not isinstance(event, Metrics) or (self.signs and time.monotonic() < self.signs[-1][0] + APART):
             return
-        self.signs.append((time.monotonic(), data["step"]))
+        self.signs.append((time.monotonic(), event.step))
         if self.every and len(self.signs) == 1:
             self._thread.start()
 

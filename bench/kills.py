@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import report
 import sides
+from stoker.events import Admitted, Event, Metrics, Started
 from stoker.ml import fitting
 from tasks import TASKS, Task
 
@@ -41,17 +42,17 @@ class Assassin:
         self.killed = self.again = self.step = 0.0
         self.started = False
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         now = time.monotonic()
-        if kind == "admitted":
-            self.pids[data["rank"]] = data["pid"]
-        if kind == "started":
+        if isinstance(event, Admitted):
+            self.pids[event.rank] = event.pid
+        if isinstance(event, Started):
             self.started = self.killed > 0
-        if kind == "metrics" and not self.killed and data["epoch"] == 2:
+        if isinstance(event, Metrics) and not self.killed and event.epoch == 2:
             time.sleep(self.delay)
             os.kill(self.pids[self.rank], signal.SIGKILL)
-            self.killed, self.step = time.monotonic(), data["step"]
-        elif kind == "metrics" and self.started and not self.again:
+            self.killed, self.step = time.monotonic(), event.step
+        elif isinstance(event, Metrics) and self.started and not self.again:
             self.again = now
 
     def close(self) -> None:
@@ -120,17 +121,17 @@ class HolderAssassin:
         while not self.mark.with_suffix(".taken").exists():
             time.sleep(0.02)
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         now = time.monotonic()
-        if kind == "admitted":
-            self.pids[data["rank"]] = data["pid"]
-        elif kind == "started":
+        if isinstance(event, Admitted):
+            self.pids[event.rank] = event.pid
+        elif isinstance(event, Started):
             self.mark.touch()
-            self._grown, self._anew = now if data["late"] else 0.0, True
-        elif kind == "metrics" and self._killed and self._anew:
+            self._grown, self._anew = now if event.late else 0.0, True
+        elif isinstance(event, Metrics) and self._killed and self._anew:
             self.waits.append(now - self._killed)
             self._killed = 0.0
-        elif kind == "metrics" and self._grown and now > self._grown + SETTLED and not self._killed:
+        elif isinstance(event, Metrics) and self._grown and now > self._grown + SETTLED and not self._killed:
             self._killed, self._grown, self._anew = time.monotonic(), 0.0, False
             os.kill(self.pids[1], signal.SIGKILL)
 

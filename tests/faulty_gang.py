@@ -14,16 +14,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from local_gang import LocalFit, deal, job_of
 from stoker import program
 from stoker.engine import core
+from stoker.events import Event, parse
 from stoker.spark import task as spark_task
 from stoker.spark.address import ANYWHERE, Peers
 from stoker.spark.memory_need import NOTHING_KNOWN, Allowed
+
+E = TypeVar("E", bound=Event)
 
 
 @dataclass
@@ -44,21 +47,21 @@ class Attempt:
 class Outcome:
     weights: dict[str, np.ndarray]
     history: dict[str, Any]
-    events: list[tuple[str, dict[str, Any]]]
+    events: list[Event]
     pids: list[list[int]]  # of all attempts, by partition
 
-    def told(self, kind: str) -> list[dict[str, Any]]:
-        return [data for name, data in self.events if name == kind]
+    def told(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 @dataclass
 class FaultyGang:
-    """Runs a fit; `on_event(gang, kind, data)` and `on_tick(gang)` may kill and stop its members."""
+    """Runs a fit; `on_event(gang, event)` and `on_tick(gang)` may kill and stop its members."""
 
     fit: LocalFit
     workers: int
     most: int = 0  # workers, late ones included; they are begun by start()
-    on_event: Callable[[FaultyGang, str, dict[str, Any]], None] = lambda *_: None
+    on_event: Callable[[FaultyGang, Event], None] = lambda *_: None
     on_tick: Callable[[FaultyGang], None] = lambda _: None
     environment: Callable[[int, int], dict[str, str]] = lambda partition, number: {}
     options: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class FaultyGang:
         self.job = replace(job, host=self.host, allowed=self.allowed, peers=self.peers, encrypt=encrypt)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["faulty_gang"])  # a newcomer is there at once, as Spark's workers are
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[Event] = []
         self.attempts: list[list[Attempt]] = [[] for _ in range(max(self.workers, self.most))]
         self.next_attempt = 1
         try:
@@ -106,9 +109,9 @@ class FaultyGang:
     def follow(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         until = time.monotonic() + self.timeout
         while time.monotonic() < until:
-            for kind, data in self.coordinator.poll(0.01):
-                self.events.append((kind, json.loads(data)))
-                self.on_event(self, kind, self.events[-1][1])
+            for told in self.coordinator.poll(0.01):
+                self.events.append(parse(*told))
+                self.on_event(self, self.events[-1])
             self.on_tick(self)
             if (failure := self.coordinator.failure()) is not None:
                 raise RuntimeError(f"{failure[0]}: {failure[1]}")

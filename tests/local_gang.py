@@ -17,11 +17,10 @@ import pyarrow as pa
 
 from stoker import program
 from stoker.engine import core
+from stoker.events import Observer, parse
 from stoker.program import Compiled
 from stoker.spark import task as spark_task
 from stoker.spark.columns import SHARD, held_shards
-
-Observer = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass
@@ -42,7 +41,7 @@ class LocalFit:
 
 
 def run(fit: LocalFit, workers: int, environments: list[dict[str, str]] | None = None, order_seed: int = 0,
-        timeout: float = 120, observe: Observer = lambda kind, data: None,
+        timeout: float = 120, observe: Observer = lambda event: None,
         settled: Callable[[], bool] = lambda: True,
         **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     """Trains with `workers` processes; (weights and buffers, history). `environments`: variables of each process.
@@ -82,8 +81,8 @@ def wait(coordinator: Any, timeout: float, observe: Observer,
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         done = coordinator.done()
-        for kind, data in coordinator.poll(0.1):
-            observe(kind, json.loads(data))
+        for told in coordinator.poll(0.1):
+            observe(parse(*told))
         if (failure := coordinator.failure()) is not None:
             raise RuntimeError(f"{failure[0]}: {failure[1]}")
         if done and settled():

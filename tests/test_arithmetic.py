@@ -7,6 +7,7 @@ import pytest
 from faulty_gang import FaultyGang
 from stoker.engine import core
 from stoker.errors import UserError
+from stoker.events import Failed, Inexact, Log
 from stoker.spark import arithmetic
 from test_exact import make_fit
 
@@ -33,12 +34,12 @@ def test_a_worker_with_other_bits_is_refused_by_name_and_another_takes_its_place
     came = FaultyGang(
         fit, 3, environment=lambda *attempt: BENT if attempt == (1, 0) else {}, options=at_this_level()
     ).run()
-    (refused,) = came.told("failed")
-    assert (refused["rank"], refused["how"]) == (1, "refused")
-    assert re.search(r"worker 1 \(host 127.0.0.1, pid \d+\) on .+ computes other bits than the fit's", refused["text"])
-    assert "those of 2 of 3 workers, such as worker 0" in refused["text"]
+    (refused,) = came.told(Failed)
+    assert (refused.rank, refused.how) == (1, "refused")
+    assert re.search(r"worker 1 \(host 127.0.0.1, pid \d+\) on .+ computes other bits than the fit's", refused.text)
+    assert "those of 2 of 3 workers, such as worker 0" in refused.text
     assert came.history["digest"] == reference
-    assert came.told("inexact") == []
+    assert came.told(Inexact) == []
 
 
 def test_a_fit_for_which_no_other_machine_comes_ends_and_says_what_to_do(fit):
@@ -51,9 +52,9 @@ def test_a_fit_for_which_no_other_machine_comes_ends_and_says_what_to_do(fit):
 def test_where_other_bits_are_let_in_the_fit_goes_on_and_is_marked(fit, reference):
     options = {**at_this_level(), "allow_other_bits": True}
     came = FaultyGang(fit, 3, environment=lambda place, _: BENT if place == 1 else {}, options=options).run()
-    (told,) = came.told("inexact")
-    assert "worker 1 (host 127.0.0.1" in told["text"]
-    assert came.told("failed") == []
+    (told,) = came.told(Inexact)
+    assert "worker 1 (host 127.0.0.1" in told.text
+    assert came.told(Failed) == []
     assert came.history["digest"] != reference
 
 
@@ -65,8 +66,8 @@ def test_where_a_lower_level_makes_all_alike_they_begin_again_there(fit):
     came = FaultyGang(fit, 2, environment=lambda place, _: bent if place == 1 else {}).run()
     lower = FaultyGang(fit, 1, environment=lambda *_: {"STOKER_MAX_ISA": core().isa_name(level - 1)}).run()
     assert (came.history["isa"], came.history["digest"]) == (level - 1, lower.history["digest"])
-    assert [data["how"] for data in came.told("failed")] == ["refused", "refused"]
-    assert any("all workers begin again at instruction-set level" in data["text"] for data in came.told("log"))
+    assert [event.how for event in came.told(Failed)] == ["refused", "refused"]
+    assert any("all workers begin again at instruction-set level" in event.text for event in came.told(Log))
 
 
 def test_a_model_that_does_not_take_the_canned_batch_trains():

@@ -14,6 +14,7 @@ from stoker.checkpoint.newest import Search, search
 from stoker.checkpoint.storage import FsspecStorage, LocalStorage, check_writable, open_storage
 from stoker.engine import core
 from stoker.errors import UserError, WorldError
+from stoker.events import CheckpointPart
 
 STATE = np.arange(200, dtype=np.uint8).tobytes()
 
@@ -38,9 +39,9 @@ class Place:
 
     def told(self, step, part, of, data, **more):
         head = core().check_part(data)
-        return {"step": step, "part": part, "of": of, "size": len(data), "stall": 0.1, "seconds": 0.2,
-                "begin": head["begin"], "bytes": head["bytes"], "digest": head["digest"],
-                "state": {"sections": [["weights", len(STATE)]]}, **more}  # fmt: skip
+        return CheckpointPart(step=step, part=part, of=of, size=len(data), stall=0.1, seconds=0.2,
+                              begin=head["begin"], bytes=head["bytes"], digest=head["digest"],
+                              state={"sections": [["weights", len(STATE)]]}, **more)  # fmt: skip
 
     def find(self):
         return search(self.storage, self.said.append)

@@ -18,6 +18,7 @@ from local_gang import LocalFit, run
 from stoker.checkpoint.course import Course, Wish
 from stoker.checkpoint.manifest import folder_name
 from stoker.errors import UserError
+from stoker.events import CheckpointPart
 from stoker.schedule import as_schedule, complete
 from test_exact import assert_same, make_fit
 
@@ -43,9 +44,9 @@ class Checkpointed:
         self.last = course = self.course(fit)
         fit = replace(fit, more={**fit.more, "checkpoint": course.spec()})
 
-        def observe(kind, data):
-            if kind == "checkpoint":
-                course.event(data)
+        def observe(event):
+            if isinstance(event, CheckpointPart):
+                course.event(event)
                 if kill_after is not None and max(self.steps(), default=0) >= kill_after:
                     raise Killed
 

@@ -5,6 +5,7 @@ import pytest
 from faults.gang import HEARTBEAT, outcome, undisturbed
 from faults.models import SHARDS, local_fit
 from faulty_gang import FaultyGang
+from stoker.events import Failed, GivenUp, Ingested, Metrics, Started
 
 EPOCHS = {"mlp": 200, "cnn": 60}  # seconds, so that late workers come in time
 
@@ -20,16 +21,16 @@ def references(fits):
 
 
 class Late:
-    """Starts the late workers when the gang trains. `act(gang, kind, data)` sees all that happens after that."""
+    """Starts the late workers when the gang trains. `act(gang, event)` sees all that happens after that."""
 
-    def __init__(self, act=lambda gang, kind, data: None):
+    def __init__(self, act=lambda gang, event: None):
         self.act = act
 
-    def __call__(self, gang, kind, data):
-        if kind == "started" and data["generation"] == 1:
+    def __call__(self, gang, event):
+        if isinstance(event, Started) and event.generation == 1:
             for place in range(gang.workers, gang.most):
                 gang.start(place)
-        self.act(gang, kind, data)
+        self.act(gang, event)
 
 
 class Kill:
@@ -38,17 +39,17 @@ class Kill:
     def __init__(self, rank, when):
         self.rank, self.when, self.pids = rank, when, []
 
-    def __call__(self, gang, kind, data):
-        if not self.pids and self.when(kind, data):
+    def __call__(self, gang, event):
+        if not self.pids and self.when(event):
             self.pids.append(gang.newest(self.rank).pid)
             gang.kill(self.rank)
 
 
-def taken_in(kind, data):
-    return kind == "started" and data["late"]
+def taken_in(event):
+    return isinstance(event, Started) and event.late
 
 
-def grow(fit, workers, most, act=lambda gang, kind, data: None, **options):
+def grow(fit, workers, most, act=lambda gang, event: None, **options):
     gang = FaultyGang(fit, workers, most, on_event=Late(act), options={**HEARTBEAT, **options})
     return gang.run()
 
@@ -62,21 +63,21 @@ def test_late_workers_are_taken_in_without_a_step_done_twice(model, workers, mos
     came, alone = outcome(grown.history), references[model]
     assert (came["digest"], came["losses"]) == (alone["digest"], alone["losses"])
     assert tcp or came["micro_batches"] == alone["micro_batches"]  # with TCP each rank is a host with its own ledger
-    sizes = [data["workers"] for data in grown.told("started")]
+    sizes = [event.workers for event in grown.told(Started)]
     assert (sizes[0], sizes[-1], grown.history["workers"]) == (workers, most, most)
     assert sizes == sorted(set(sizes)), "each generation is larger"
-    commits = [data["commit"] for data in grown.told("started")]
+    commits = [event.commit for event in grown.told(Started)]
     assert commits == sorted(set(commits)), "training went on between them"
-    assert grown.told("failed") == []
+    assert grown.told(Failed) == []
 
 
 def test_one_that_dies_as_it_is_taken_in_costs_a_step_at_most(fits, references):
-    kill = Kill(1, lambda kind, data: kind == "ingested" and data["rank"] == 1)
+    kill = Kill(1, lambda event: isinstance(event, Ingested) and event.rank == 1)
     grown = grow(fits["mlp"], 1, 2, kill)
     came = outcome(grown.history)
     assert (came["digest"], came["losses"]) == (references["mlp"]["digest"], references["mlp"]["losses"])
     assert came["micro_batches"] <= references["mlp"]["micro_batches"] + SHARDS
-    assert [data["pid"] for data in grown.told("failed")] == kill.pids
+    assert [event.pid for event in grown.told(Failed)] == kill.pids
 
 
 def test_the_gang_goes_on_at_once_without_a_late_worker_that_died(fits, references):
@@ -84,7 +85,7 @@ def test_the_gang_goes_on_at_once_without_a_late_worker_that_died(fits, referenc
     came = outcome(grown.history)
     assert came["digest"] == references["cnn"]["digest"]
     assert came["micro_batches"] <= references["cnn"]["micro_batches"] + SHARDS
-    sizes = [data["workers"] for data in grown.told("started")]
+    sizes = [event.workers for event in grown.told(Started)]
     assert sizes[:3] == [1, 2, 1], "nobody waited for the newcomer"
     assert sizes[-1] == 2, "which was taken in again"
 
@@ -105,21 +106,21 @@ def test_a_lost_workers_rows_may_be_done_without_and_come_again(fits):
     """onWorkerLost="continue": epochs are smaller from the loss on, and whole again when somebody brings the rows."""
     killed, again = [], []
 
-    def act(gang, kind, data):
-        if kind == "metrics" and data["epoch"] == 20 and not killed:
-            killed.append(data["epoch"])
+    def act(gang, event):
+        if isinstance(event, Metrics) and event.epoch == 20 and not killed:
+            killed.append(event.epoch)
             gang.kill(1)
-        if kind == "metrics" and killed and data["epoch"] >= 50 and not again:
-            again.append(data["epoch"])
+        if isinstance(event, Metrics) and killed and event.epoch >= 50 and not again:
+            again.append(event.epoch)
             gang.start(1)
 
     lossy = {**HEARTBEAT, "worker_timeout": 0.3, "allow_lost_rows": True}
     came = FaultyGang(fits["mlp"], 2, on_event=act, options=lossy, restarts=False).run()
-    (told,) = came.told("given_up")
-    assert told["text"].endswith(
+    (told,) = came.told(GivenUp)
+    assert told.text.endswith(
         "within 0.3 s (workerTimeout): training goes on without its rows (onWorkerLost='continue')"
     )
-    assert [data["workers"] for data in came.told("started")] == [2, 1, 2]
+    assert [event.workers for event in came.told(Started)] == [2, 1, 2]
     rows = rows_of_epochs(came)
     assert len(rows) == EPOCHS["mlp"]
     assert (rows[10], rows[-1]) == (600, 600)

@@ -10,6 +10,7 @@ from torch import nn
 from faulty_gang import FaultyGang
 from local_gang import LocalFit, batch
 from stoker.checkpoint.course import Course, Wish
+from stoker.events import Failed
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 
@@ -49,6 +50,6 @@ def test_long_phases_are_no_standstill(fit, monkeypatch):
     parts = np.array_split(np.arange(ROWS), 80)
     monkeypatch.setattr("faulty_gang.deal", lambda *_, **__: [batch(fit, p, np.zeros(ROWS, int), False) for p in parts])
     outcome = FaultyGang(fit, 1, options=LIMIT).run()
-    hows = [lost["how"] for lost in outcome.told("failed")]  # on a busy machine heartbeats may come too late
+    hows = [lost.how for lost in outcome.told(Failed)]  # on a busy machine heartbeats may come too late
     assert "stuck" not in hows
     assert [epoch["rows"] for epoch in outcome.history["epochs"]] == [ROWS] * EPOCHS

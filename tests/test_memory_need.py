@@ -11,6 +11,7 @@ from faults.models import local_fit
 from faulty_gang import FaultyGang
 from stoker.engine import core
 from stoker.errors import UserError
+from stoker.events import Failed
 from stoker.spark import memory_need as memory
 from stoker.spark.memory_need import Allowed, Limit, Need
 
@@ -90,6 +91,7 @@ def test_limits_of_both_kinds_of_cgroups_are_found(tmp_path):
 def test_a_limit_of_the_address_space_and_of_the_container_are_found():
     code = """import json, resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 from stoker.spark import memory_need as memory
+from stoker.events import Failed
 print(json.dumps([vars(limit) for limit in memory.limits(memory.Allowed(5 << 30))]))"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     space, container = [limit for limit in json.loads(out) if "container's" not in limit["what"]]
@@ -138,5 +140,5 @@ def test_two_kills_at_the_same_row_end_the_fit_with_the_setting_to_raise():
                       environment=lambda place, _: faults if place == 1 else {})  # fmt: skip
     with pytest.raises(RuntimeError, match=r"user: two attempts in a row were killed after about .* raise thisSetting"):
         gang.run()
-    how = [data["how"] for kind, data in gang.events if kind == "failed"]
+    how = [event.how for event in gang.events if isinstance(event, Failed)]
     assert how[:2] == ["vanished"] * 2  # the end itself may be told as a third

@@ -13,6 +13,7 @@ from faults.models import SHARDS, local_fit
 from faults.points import POINTS
 from faults.schedule import Order, Schedule, draw
 from faulty_gang import FaultyGang
+from stoker.events import Failed, Halted, Log, Metrics, Started
 
 EPOCHS, STEPS = 12, 12 * 13
 SOON = 3.0  # seconds after heartbeatTimeout
@@ -59,45 +60,45 @@ def test_frames_that_are_lost_or_spoilt_change_nothing(fits, references):
     for order in Order(0, "drop", 50, "peer"), Order(0, "corrupt", 50, "payload"):
         killer = judge(scheduled("points", 2, order, model="mlp", tcp=True), fits, references)
         assert deaths_of(killer) == 0
-        assert len(killer.told("started")) == 2
-    told = killer.told("started")[1]["text"]
+        assert len(killer.told(Started)) == 2
+    told = killer.told(Started)[1].text
     assert re.search(r"a frame of rank 0 .* is not what was sent, it was spoilt or forged: step \d+, kind", told)
 
 
 def pause_of(killer):
     """Seconds without a word of progress around the one loss that there was."""
-    stopped = max(when for when, kind, data in killer.events if kind == "metrics" and when < killer.when("failed")[0])
-    again = next(when for when, kind, _ in killer.events if kind == "metrics" and when > killer.when("started")[-1])
+    stopped = max(at for at, event in killer.events if isinstance(event, Metrics) and at < killer.when(Failed)[0])
+    again = next(at for at, event in killer.events if isinstance(event, Metrics) and at > killer.when(Started)[-1])
     return again - stopped
 
 
 def test_one_that_freezes_for_good_costs_its_timeout_and_little_more(fits, references):
     killer = judge(scheduled("stopped", 3, Order(1, "stop", 60)), fits, references)
     assert pause_of(killer) < HEARTBEAT["heartbeat_timeout"] + SOON
-    assert killer.told("failed")[0]["how"] == "silent"
+    assert killer.told(Failed)[0].how == "silent"
 
 
 @pytest.mark.parametrize(("point", "tcp"), [("forward", False), ("slice", False), ("exchange", True)])
 def test_a_thread_that_hangs_in_a_living_process_costs_the_timeout_and_little_more(point, tcp, fits, references):
     killer = judge(scheduled("points", 3, Order(1, "hang", 60, point), tcp=tcp), fits, references)
     assert pause_of(killer) < HEARTBEAT["heartbeat_timeout"] + SOON
-    (lost,) = killer.told("failed")
-    assert (lost["rank"], lost["how"]) == (1, "stuck")
-    assert lost["text"] == "its process lives, but its training thread got nothing done for 2 s"
+    (lost,) = killer.told(Failed)
+    assert (lost.rank, lost.how) == (1, "stuck")
+    assert lost.text == "its process lives, but its training thread got nothing done for 2 s"
 
 
 def test_a_thread_that_hangs_while_rows_are_read_is_replaced(fits, references):
     killer = judge(scheduled("points", 2, Order(0, "hang", 2, "ingest"), model="mlp"), fits, references)
-    assert [lost["how"] for lost in killer.told("failed")] == ["stuck"]
+    assert [lost.how for lost in killer.told(Failed)] == ["stuck"]
 
 
 def test_an_operator_that_takes_longer_than_the_timeout_is_given_twice_the_time(fits, references):
     """It costs two deaths, and not one for each attempt."""
     slow = [Order(1, "slow:3300", 60, "forward", attempt=attempt) for attempt in range(4)]
     killer = judge(scheduled("points", 2, *slow, model="mlp"), fits, references)
-    assert [lost["how"] for lost in killer.told("failed")] == ["stuck", "stuck"]
+    assert [lost.how for lost in killer.told(Failed)] == ["stuck", "stuck"]
     assert len(killer.hits) == 3
-    assert any(log["text"].endswith("from now on silence counts after 4 s") for log in killer.told("log"))
+    assert any(log.text.endswith("from now on silence counts after 4 s") for log in killer.told(Log))
 
 
 def test_a_frozen_one_that_wakes_in_time_is_no_death(fits, references):
@@ -120,9 +121,9 @@ def test_an_engine_that_starts_again_instead_of_recovering_is_found_out(fits, re
 def test_survivors_that_are_replaced_are_found_out(fits, references):
     ended = []
 
-    def end_survivors(gang, kind, data):
-        if kind == "failed" and not ended:
-            ended.extend(place for place in range(3) if place != data["rank"])
+    def end_survivors(gang, event):
+        if isinstance(event, Failed) and not ended:
+            ended.extend(place for place in range(3) if place != event.rank)
             for place in ended:
                 gang.kill(place)
 
@@ -137,23 +138,23 @@ def test_a_death_by_an_error_of_the_machine_is_told(fits):
     """What the driver is told of a death: who, where and at which step."""
     killed = []
 
-    def kill(gang, kind, data):
-        if kind == "metrics" and data["step"] >= 60 and not killed:
+    def kill(gang, event):
+        if isinstance(event, Metrics) and event.step >= 60 and not killed:
             killed.append(gang.newest(1).pid)
             gang.kill(1)
 
     outcome = FaultyGang(fits["mlp"], 2, on_event=kill, options=HEARTBEAT).run()
-    (lost,) = outcome.told("failed")
-    assert (lost["rank"], lost["pid"], lost["how"]) == (1, killed[0], "vanished")
-    assert lost["step"] >= 0
-    assert "pid " + str(killed[0]) in outcome.told("halted")[0]["text"]
+    (lost,) = outcome.told(Failed)
+    assert (lost.rank, lost.pid, lost.how) == (1, killed[0], "vanished")
+    assert lost.step >= 0
+    assert "pid " + str(killed[0]) in outcome.told(Halted)[0].text
 
 
 def test_rows_that_are_others_at_a_replay_end_the_fit(fits):
     fit = fits["mlp"]
 
-    def change(gang, kind, data):
-        if kind == "metrics" and data["step"] == 65 and data["rank"] == 0:
+    def change(gang, event):
+        if isinstance(event, Metrics) and event.step == 65 and event.rank == 0:
             fit_values["features"][0] += 1
             gang.kill(0)
 

@@ -7,6 +7,7 @@ import pytest
 from faults.gang import outcome, undisturbed
 from faults.models import local_fit
 from faults.restarts import EPOCHS, Restarts, Round, complaints, draw, train
+from stoker.events import Failed, Started
 
 WITH_FAULTS = [seed for seed in range(50) if draw(seed).faults][:2]
 
@@ -48,29 +49,29 @@ def test_a_sender_that_dies_or_freezes_gives_the_next_one_its_turn(how, fits, re
     act = Restarts([Round(60, (0,), 2)])
     came = train(fits["mlp"], 3, act, faults={1: f"state-chunk@1={how}"})
     assert complaints(came, act.reached, reference("mlp")) == []
-    assert [lost["rank"] for lost in came.told("failed") if lost["how"] in ("vanished", "silent")] == [0, 1]
+    assert [lost.rank for lost in came.told(Failed) if lost.how in ("vanished", "silent")] == [0, 1]
 
 
 def test_where_the_only_sender_dies_the_fit_begins_again_to_the_same_bits(fits, reference):
     act = Restarts([Round(60, (0,), 1)])
     came = train(fits["mlp"], 2, act, faults={1: "state-chunk@1=die"})
-    assert [data["commit"] for data in came.told("started")] == [0, 0]
+    assert [event.commit for event in came.told(Started)] == [0, 0]
     assert outcome(came.history)["digest"] == reference("mlp")["digest"]
 
 
 def test_of_a_gang_that_has_grown_the_late_worker_has_the_state_too():
     act = Restarts([])
 
-    def grow(gang, kind, data):
-        if kind == "started" and data["generation"] == 1:
+    def grow(gang, event):
+        if isinstance(event, Started) and event.generation == 1:
             gang.start(1)
-        if kind == "started" and data["late"] and not act.reached:
-            act.rounds = [Round(data["commit"] + 20, (0,), 1)]
-        act(gang, kind, data)
+        if isinstance(event, Started) and event.late and not act.reached:
+            act.rounds = [Round(event.commit + 20, (0,), 1)]
+        act(gang, event)
 
     fit = local_fit("mlp", rows=600, batch=48, epochs=80)
     came = train(fit, 1, grow, most=2)
-    first, grown, again = [data["commit"] for data in came.told("started")][:3]
+    first, grown, again = [event.commit for event in came.told(Started)][:3]
     assert first == 0
     assert again - 1 >= act.reached[0] - 1 > grown
     assert outcome(came.history)["digest"] == undisturbed(fit, 2)["digest"]

@@ -9,6 +9,7 @@ from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassifier, UserError
+from stoker.events import Started
 from stoker.ml import fitting
 from stoker.spark import slots
 from stoker.spark.supervise import LATE, Rules, Situation, next_move
@@ -53,8 +54,8 @@ class FreesASlot:
         while not (folder / "free.waits").exists():
             time.sleep(0.02)
 
-    def event(self, kind, data):
-        if kind == "started":
+    def event(self, event):
+        if isinstance(event, Started):
             self.mark.touch()
 
     def close(self):

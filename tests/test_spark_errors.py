@@ -15,6 +15,7 @@ from torch import nn
 from conftest import blobs, table
 from stoker import StokerClassifier, StokerError, StokerRegressor, UserError, WorldError
 from stoker.errors import CompileError
+from stoker.events import Admitted, Metrics
 
 SOON = 3.0  # seconds: 2 s is what is promised, the rest is for busy machines
 
@@ -132,10 +133,10 @@ class Watched:
     def __init__(self, act):
         self.pids, self.act, self.acted_at = [], act, None
 
-    def event(self, kind, data):
-        if kind == "admitted":
-            self.pids.append(data["pid"])
-        if kind == "metrics" and self.acted_at is None:
+    def event(self, event):
+        if isinstance(event, Admitted):
+            self.pids.append(event.pid)
+        if isinstance(event, Metrics) and self.acted_at is None:
             self.acted_at = time.monotonic()
             self.act(self)
 

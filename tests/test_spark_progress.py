@@ -2,9 +2,10 @@
 
 import io
 
+from stoker.events import Admitted, Ingested, Ingesting, Metrics, Reading, ResultCame, Slots, Started, Waiting
 from stoker.history import History
 from stoker.ml.fitting import Phases
-from stoker.progress import Bar, Lines, Silent, describe, make_progress
+from stoker.observe.progress import Bar, Lines, Silent, describe, make_progress
 
 EPOCHS = [
     {"epoch": 1, "loss": 0.51234, "accuracy": 0.9, "rows_per_s": 123456.0, "seconds": 0.5, "bound_by": "compute"},
@@ -12,15 +13,9 @@ EPOCHS = [
 ]
 
 
-def metrics(epoch, step, rank=0):
-    return {
-        "rank": rank,
-        "epoch": epoch,
-        "step_of_epoch": step,
-        "steps_of_epoch": 10,
-        "loss": 0.5,
-        "rows_per_s": 1000.0,
-    }
+def metrics(epoch, step, rank=0, **more):
+    where = {"step": 10 * (epoch - 1) + step, "step_of_epoch": step, "steps_of_epoch": 10, "epochs": 2}
+    return Metrics(rank=rank, epoch=epoch, **where, **{"loss": 0.5, "rows_per_s": 1000.0, **more})
 
 
 def test_nothing_is_shown_when_not_wanted():
@@ -33,8 +28,8 @@ def test_lines_come_at_the_end_of_each_epoch():
     lines = Lines(2, out)
     for epoch in (1, 2):
         for step in range(1, 11):
-            lines.event("metrics", metrics(epoch, step))
-            lines.event("metrics", metrics(epoch, step, rank=1))
+            lines.event(metrics(epoch, step))
+            lines.event(metrics(epoch, step, rank=1))
     assert out.getvalue().splitlines() == [
         f"stoker: epoch {epoch}/2, step 10/10: loss 0.5000, 1,000 rows/s" for epoch in (1, 2)
     ]
@@ -43,19 +38,18 @@ def test_lines_come_at_the_end_of_each_epoch():
 def test_the_bar_counts_steps_over_all_epochs():
     out = io.StringIO()
     bar = Bar(2, file=out, ascii=True, mininterval=0)
-    bar.event("ingesting", {"rank": 0, "rows": 1000})
-    bar.event("ingesting", {"rank": 1, "rows": 500})
-    bar.event("metrics", metrics(2, 5))
+    bar.event(Ingesting(0, 1000))
+    bar.event(Ingesting(1, 500))
+    bar.event(metrics(2, 5))
     bar.close()
     assert "reading rows: 1,500" in out.getvalue()
     assert "15/20" in out.getvalue() and "epoch 2/2" in out.getvalue() and "loss 0.5000" in out.getvalue()
 
 
 def test_waiting_for_workers_is_told_in_lines_and_beside_the_bar():
-    waiting = {"come": 3, "workers": 8, "slots": 12}
     for made in (Lines(2, lines := io.StringIO()), Bar(2, file=(bar := io.StringIO()), ascii=True)):
-        made.event("waiting", waiting)
-        made.event("waiting", {**waiting, "slots": None})
+        made.event(Waiting(3, 8, 12))
+        made.event(Waiting(3, 8, None))
         made.close()
     told = ["stoker: 3 of 8 workers have come (slots of the session: 12)", "stoker: 3 of 8 workers have come"]
     assert lines.getvalue().splitlines() == told
@@ -65,13 +59,13 @@ def test_waiting_for_workers_is_told_in_lines_and_beside_the_bar():
 def test_many_more_slots_than_workers_are_worth_a_line():
     lines = Lines(2, out := io.StringIO())
     for slots, workers in ((200, 1), (4, 2), (None, 1)):
-        lines.event("slots", {"slots": slots, "workers": workers})
+        lines.event(Slots(workers, slots))
     assert out.getvalue() == "stoker: this session has 200 slots, numWorkers is 1\n"
 
 
 def test_what_is_not_known_is_not_shown():
-    assert describe({}) == ""
-    assert describe({"loss": 1.0, "accuracy": 0.5}) == "loss 1.0000, accuracy 0.5000"
+    assert describe(metrics(1, 1, loss=None, rows_per_s=0.0)) == ""
+    assert describe(metrics(1, 1, loss=1.0, accuracy=0.5, rows_per_s=0.0)) == "loss 1.0000, accuracy 0.5000"
 
 
 def test_history_is_a_list_of_epochs_that_prints_as_a_table():
@@ -92,9 +86,10 @@ def test_phases_sum_to_the_whole_and_do_not_go_back():
 
     start = time.perf_counter()
     phases = Phases("compile")
-    for event in ("slots", "reading", "admitted", "ingested", "started", "metrics", "result", "admitted"):
+    came, began = Admitted(0, "a", 7, 1), Started(1, 1, 0, 1, 100, 0, 2, "all rows are in")
+    for event in (Slots(1, 4), Reading(), came, Ingested(0, 100, 1), began, metrics(1, 1), ResultCame(0, 9, "d"), came):
         time.sleep(0.002)
-        phases.after(event)
+        phases.event(event)
     phases.enter("done")
     assert list(phases.seconds) == ["compile", "start", "ingest", "train", "finish"]
     assert abs(sum(phases.seconds.values()) - (time.perf_counter() - start)) < 0.01

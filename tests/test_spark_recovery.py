@@ -14,6 +14,7 @@ from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassifier, UserError, WorldError
+from stoker.events import Admitted, Metrics, Restart
 from stoker.ml import fitting
 
 EPOCHS = 40
@@ -22,15 +23,15 @@ EPOCHS = 40
 class Watch:
     """Stands in for the progress line. Calls `act` with each event."""
 
-    def __init__(self, act=lambda watch, kind, data: None):
+    def __init__(self, act=lambda watch, event: None):
         self.act, self.pids, self.kills, self.texts = act, {}, 0, []
 
-    def event(self, kind, data):
-        if kind == "admitted":
-            self.pids[data["rank"]] = data["pid"]
-        if kind == "restart":
-            self.texts.append(data["text"])
-        self.act(self, kind, data)
+    def event(self, event):
+        if isinstance(event, Admitted):
+            self.pids[event.rank] = event.pid
+        if isinstance(event, Restart):
+            self.texts.append(event.text)
+        self.act(self, event)
 
     def kill(self, rank):
         self.kills += 1
@@ -47,7 +48,7 @@ def df(spark):
 
 @pytest.fixture
 def watched(monkeypatch):
-    def watch(act=lambda watch, kind, data: None):
+    def watch(act=lambda watch, event: None):
         found = Watch(act)
         monkeypatch.setattr(fitting, "make_progress", lambda *_: found)
         return found
@@ -72,11 +73,11 @@ def undisturbed(df):
 
 
 def at_epoch(epoch, rank=1, times=1):
-    def act(watch, kind, data):
+    def act(watch, event):
         if (
-            kind == "metrics"
-            and data["epoch"] >= epoch + 5 * watch.kills
-            and data["rank"] == rank
+            isinstance(event, Metrics)
+            and event.epoch >= epoch + 5 * watch.kills
+            and event.rank == rank
             and watch.kills < times
         ):
             watch.kill(rank)
@@ -109,11 +110,11 @@ def test_a_job_that_fails_elsewhere_sends_the_state_of_a_living_worker_home_firs
 def test_a_job_of_which_no_state_is_left_goes_on_from_the_newest_checkpoint(df, watched, undisturbed, tmp_path):
     killed, begun = [], []
 
-    def act(watch, kind, data):
-        if kind == "metrics" and watch.texts:
-            begun.append(data["step"])
-        elif kind == "metrics" and data["epoch"] >= 15 and not watch.kills:
-            killed.append(data["step"] + 63)  # the others may be that far
+    def act(watch, event):
+        if isinstance(event, Metrics) and watch.texts:
+            begun.append(event.step)
+        elif isinstance(event, Metrics) and event.epoch >= 15 and not watch.kills:
+            killed.append(event.step + 63)  # the others may be that far
             watch.kill(0)
             watch.kill(1)
 
@@ -129,7 +130,7 @@ def test_a_job_of_which_no_state_is_left_goes_on_from_the_newest_checkpoint(df, 
 
 
 def test_restarts_that_are_used_up_tell_the_last_error_of_each_try(df, watched):
-    watched(lambda watch, kind, data: kind == "metrics" and watch.kill(0))
+    watched(lambda watch, event: isinstance(event, Metrics) and watch.kill(0))
     with pytest.raises(WorldError) as caught:
         estimator(maxRestarts=1).fit(df)
     text = str(caught.value)
@@ -140,8 +141,8 @@ def test_restarts_that_are_used_up_tell_the_last_error_of_each_try(df, watched):
 def test_a_job_that_was_cancelled_is_not_started_again(spark, df, watched):
     cancelled = []
 
-    def act(watch, kind, data):
-        if kind == "metrics" and not cancelled:
+    def act(watch, event):
+        if isinstance(event, Metrics) and not cancelled:
             cancelled.append(time.monotonic())
             threading.Thread(target=spark.sparkContext.cancelAllJobs).start()
 

@@ -65,6 +65,13 @@ def test_a_fit_sees_whether_others_want_slots(capacity):
         assert not queue.shared()
 
 
+def test_a_fit_knows_beforehand_whether_it_will_wait_and_for_whom():
+    queue = SlotQueue()
+    assert queue.in_the_way(2, 4) == 0
+    with queue.lease(3, 4):
+        assert (queue.in_the_way(1, 4), queue.in_the_way(2, 4)) == (0, 3)
+
+
 def run_all(queue, wanted, capacity):
     """Starts fits one after the other; returns how many slots were taken at most, and who got in in which order."""
     lock, order, taken, most = threading.Lock(), [], [0], [0]

@@ -7,6 +7,7 @@ from torch import nn
 
 from faulty_gang import FaultyGang
 from local_gang import LocalFit, run
+from stoker.events import Started
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 
@@ -66,8 +67,8 @@ def test_a_step_whose_rows_are_all_lost_leaves_the_running_statistics():
     net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
     fit = fit_of(net, nn.CrossEntropyLoss(), x, rng.integers(0, 3, ROWS), "int64", batch_size=2, epochs=3000)
 
-    def kill_one(gang, kind, data):
-        if kind == "started" and gang.restarts:
+    def kill_one(gang, event):
+        if isinstance(event, Started) and gang.restarts:
             gang.restarts = False
             gang.kill(1)
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +14,12 @@ from faulty_gang import FaultyGang
 from local_gang import LocalFit, run
 from stoker import StokerClassifier
 from stoker.errors import UserError
+from stoker.events import Failed
 from stoker.frontend.torch import compile as compile_module
 from stoker.history import History
 from stoker.ml.checks import check_params
-from stoker.ml.rows_told import RowsTold, warn_of_skew
+from stoker.ml.rows_told import warn_of_skew
+from stoker.observe.story import Story
 from stoker.program import TensorSpec
 from stoker.spark import memory
 from stoker.spark.columns import Placement
@@ -29,25 +30,15 @@ def on_disk(budget, encrypt=False):
     return {"store": {"memory": budget, "neighbours": 1, "overhead": None, "encrypt": encrypt}}
 
 
-class DiskWatch:
-    """Which workers told of rows on disk."""
-
-    def __init__(self):
-        self.told = RowsTold(SimpleNamespace(event=lambda kind, data: None))
-
-    def __call__(self, kind, data):
-        self.told.event(kind, data)
-
-
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_rows_on_disk_change_no_bit(workers):
     """Of 79 kB of rows a worker has 80 kB, 20 kB or next to nothing in memory."""
     wanted = run(make_fit("cnn"), 1)
     for budget, encrypt in ((80_000 // workers, False), (20_000 // workers, True), (1, False)):
-        watch = DiskWatch()
-        spilled = run(make_fit("cnn", **on_disk(budget, encrypt)), workers, order_seed=budget, observe=watch)
+        story = Story([])
+        spilled = run(make_fit("cnn", **on_disk(budget, encrypt)), workers, order_seed=budget, observe=story.event)
         assert_same(wanted, spilled)
-        assert watch.told.disk()["rows"] == 300 * (64 * 4 + 8)  # all workers had rows on disk
+        assert story.info()["disk"]["rows"] == 300 * (64 * 4 + 8)  # all workers had rows on disk
 
 
 @pytest.fixture
@@ -64,9 +55,9 @@ def tiny_disk(tmp_path):
 def test_a_full_disk_says_what_is_missing_and_where(tiny_disk):
     said = []
 
-    def observe(kind, data):
-        if kind == "failed":
-            said.append(data["text"])
+    def observe(event):
+        if isinstance(event, Failed):
+            said.append(event.text)
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

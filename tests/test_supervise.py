@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from stoker.events import Admitted, Failed, GivenUp, Started, Waiting
 from stoker.spark import launch
 from stoker.spark.job import cause_of
 from stoker.spark.supervise import GRACE, LATE, SETTLE, Rules, Situation, may_grow, next_move
 
-LOST = {"rank": 1, "host": "a", "pid": 7, "how": "vanished", "step": 12, "text": "the connection closed"}
+LOST = Failed(1, "a", 7, 1, how="vanished", step=12, text="the connection closed")
+STARTED = Started(1, 2, 0, 4, 100, 0, 2, "all rows are in")
 FAILED = RuntimeError("Job aborted due to stage failure\n  at somewhere")
 
 
@@ -39,17 +42,17 @@ def test_a_last_checkpoint_that_hangs_is_not_awaited_for_ever(monkeypatch):
 
 def situation(*events, workers=2, **more):
     s = Situation(workers=workers, **more)
-    for at, (kind, data) in enumerate(events):
-        s.after(kind, data, float(at))
+    for at, event in enumerate(events):
+        s.after(event, float(at))
     return s
 
 
 def admitted(rank):
-    return ("admitted", {"rank": rank})
+    return Admitted(rank, "a", 7, 1)
 
 
 def lost(**more):
-    return ("failed", {**LOST, **more})
+    return replace(LOST, **more)
 
 
 def test_nothing_is_done_while_spark_starts_a_lost_worker_again():
@@ -98,7 +101,7 @@ def test_what_somebody_has_cancelled_stays_so(text):
 def test_restarts_wait_longer_each_time_and_come_to_an_end():
     s, delays = situation(), []
     for _ in range(3):
-        s.after(*lost(), now=0.0)
+        s.after(lost(), now=0.0)
         s.ended_at, s.error = 0.0, FAILED
         move = next_move(1.0, s, Rules(max_restarts=3, backoff=0.5))
         assert move.kind == "restart"
@@ -108,7 +111,7 @@ def test_restarts_wait_longer_each_time_and_come_to_an_end():
     assert delays == [0.0, 0.5, 1.0]
     assert len(s.causes) == 3
     assert next_move(2.0, s, Rules()).kind == "wait"
-    s.after(*lost(), now=0.0)
+    s.after(lost(), now=0.0)
     s.ended_at, s.error = 0.0, FAILED
     assert next_move(1.0, s, Rules(max_restarts=3)).kind == "give up"
 
@@ -130,14 +133,11 @@ def test_a_job_that_ends_early_with_living_workers_is_waited_for():
     assert next_move(100.0, situation(ended_at=10.0), Rules()).kind == "give up"
 
 
-STARTED = ("started", {})
-
-
 def test_a_place_that_the_coordinator_gives_up_is_no_reason_to_start_again():
     rules = Rules(worker_timeout=60, go_on=True)
     s = situation(admitted(0), admitted(1), STARTED, lost())
     assert next_move(100.0, s, rules).kind == "wait"
-    s.after("given_up", {"rank": 1, "text": ""}, 100.0)
+    s.after(GivenUp(1, ""), 100.0)
     assert s.missing == {}
     alone = situation(admitted(0), admitted(1), STARTED, lost(), lost(rank=0))
     assert next_move(100.0, alone, rules).kind == "restart", "nobody is left to go on"
@@ -168,13 +168,13 @@ def test_who_has_come_is_told_every_half_minute_until_all_have(monkeypatch):
     now, told = 0.0, []
     monkeypatch.setattr(launch.time, "monotonic", lambda: now)
     awaited = Situation(workers=3, living={0})
-    watch = SimpleNamespace(_situation=awaited, _said_at=0.0, _slots=4, _observe=lambda *event: told.append(event))
+    watch = SimpleNamespace(_situation=awaited, _said_at=0.0, _slots=4, _observe=told.append)
     for now in (29.0, 30.0, 31.0, 61.0):  # noqa: B007
         launch.Supervisor._say_who_has_come(watch)
     awaited.living = {0, 1, 2}
     now = 100.0
     launch.Supervisor._say_who_has_come(watch)
-    assert told == [("waiting", {"come": 1, "workers": 3, "slots": 4})] * 2
+    assert told == [Waiting(1, 3, 4)] * 2
 
 
 MISSING = """[PYTHON_EXCEPTION] An exception was thrown from the Python worker. Please see the stack trace below.

@@ -13,6 +13,7 @@ import pytest
 
 from faulty_gang import NAMESPACE, FaultyGang
 from local_gang import LocalFit
+from stoker.events import Event, Failed, Metrics
 from test_exact import make_fit, without_times
 
 RANK = Path(__file__).with_name("two_hosts_rank.py")
@@ -109,8 +110,8 @@ class KillAt:
     def __init__(self, *kills: tuple[int, int]) -> None:
         self.left = list(kills)
 
-    def __call__(self, gang: FaultyGang, kind: str, data: dict) -> None:
-        while kind == "metrics" and self.left and data["epoch"] >= self.left[0][1]:
+    def __call__(self, gang: FaultyGang, event: Event) -> None:
+        while isinstance(event, Metrics) and self.left and event.epoch >= self.left[0][1]:
             gang.kill(self.left.pop(0)[0])
 
 
@@ -120,7 +121,7 @@ def killed(hosts: list[tuple[str, str]], fit: LocalFit, kills: Sequence[tuple[in
     gang = FaultyGang(fit, 4, on_event=KillAt(*kills), environment=lambda partition, _: places[partition],
                       namespace=hosts[0][0], host=hosts[0][1])  # fmt: skip
     outcome = gang.run()
-    assert len(outcome.told("failed")) == len(kills)
+    assert len(outcome.told(Failed)) == len(kills)
     assert outcome.history["epochs"][-1]["bytes_sent"] > 0
     return without_times(outcome.history)
 

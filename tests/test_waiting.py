@@ -7,6 +7,7 @@ from faults.gang import carry_out, undisturbed
 from faults.models import SHARDS
 from faults.schedule import Order, Schedule
 from local_gang import run
+from stoker.events import Failed, Started
 from test_checkpoints import Checkpointed
 from test_exact import assert_same, make_fit
 
@@ -34,8 +35,8 @@ def test_a_newcomer_that_takes_long_to_get_the_weights_is_waited_for(fit, refere
     orders = Order(1, "kill", 30), Order(1, f"busy:{waits.LONG}", 1, "fetch", attempt=1)
     killer, came = carry_out(Schedule(0, "waits", "cnn", 2, waits.STEPS, orders=orders), fit, **waits.PATIENCE)
     assert came["digest"] == reference["digest"]
-    assert [data["rank"] for data in killer.told("failed")] == [1]
-    assert len(killer.told("started")) == 2
+    assert [event.rank for event in killer.told(Failed)] == [1]
+    assert len(killer.told(Started)) == 2
     assert came["micro_batches"] <= reference["micro_batches"] + SHARDS
 
 
@@ -65,4 +66,4 @@ def test_a_worker_that_works_on_after_a_halt_is_not_taken_for_dead(fit, referenc
     orders = Order(0, f"busy:{waits.LONG}", 40, "forward"), Order(1, "die", 40, "partials")
     killer, came = carry_out(Schedule(0, "waits", "cnn", 2, waits.STEPS, orders=orders), fit, **waits.PATIENCE)
     assert came["digest"] == reference["digest"]
-    assert [data["rank"] for data in killer.told("failed")] == [1]
+    assert [event.rank for event in killer.told(Failed)] == [1]

@@ -12,6 +12,7 @@ from torch import nn
 from faults.gang import HEARTBEAT
 from faults.models import local_fit
 from faulty_gang import FaultyGang
+from stoker.events import Metrics
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 
@@ -35,8 +36,8 @@ def test_one_rank_of_a_host_fetches_and_who_replaces_it_does_not(log):
     fit = local_fit("cnn", rows=300, batch=48, epochs=6)
     assert fit.compiled.train["constants"] == []
 
-    def kill(gang, kind, data):
-        if kind == "metrics" and data["step"] >= 7 and len(gang.attempts[0]) == 1:
+    def kill(gang, event):
+        if isinstance(event, Metrics) and event.step >= 7 and len(gang.attempts[0]) == 1:
             gang.kill(0)
 
     outcome = FaultyGang(fit, 3, on_event=kill, options=HEARTBEAT, environment=told(log)).run()
@@ -82,8 +83,8 @@ def test_a_host_has_constants_once_and_nobody_can_write_them(frozen, log):
     fit, wanted = frozen
     seen = set()
 
-    def look(gang, kind, data):
-        if kind == "metrics":
+    def look(gang, event):
+        if isinstance(event, Metrics):
             seen.update(
                 (gang.newest(rank).pid, *each) for rank in range(3) for each in constants_of(gang.newest(rank).pid)
             )
@@ -122,8 +123,8 @@ def test_constants_whose_fetcher_dies_come_from_who_is_left(frozen, log, force_t
 def test_who_comes_later_takes_constants_from_another_host(frozen, log):
     fit, wanted = frozen
 
-    def kill(gang, kind, data):
-        if kind == "metrics" and data["step"] >= 4 and len(gang.attempts[1]) == 1:
+    def kill(gang, event):
+        if isinstance(event, Metrics) and event.step >= 4 and len(gang.attempts[1]) == 1:
             gang.kill(1)
 
     environment = {"STOKER_FAULTS": PIECES, "STOKER_FAULTS_LOG": str(log)}

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults import account, report
 from faults.killer import Killer
 from faults.schedule import Schedule, draw
+from stoker.events import Restart
 
 OUT = Path(__file__).parents[2] / "build/faults.jsonl"
 
@@ -90,7 +91,7 @@ def record_of(schedule: Schedule, killer: Killer, result: dict[str, Any] | Excep
         wrong = account.complaints(killer, result, reference, SHARDS)
     return {"seed": schedule.seed, "kind": schedule.kind, "model": schedule.model, "workers": schedule.workers,
             "steps": schedule.steps, "orders": len(schedule.orders), "hits": [asdict(hit) for hit in killer.hits],
-            "deaths": account.deaths_of(killer), "restarts": len(killer.told("restart")),
+            "deaths": account.deaths_of(killer), "restarts": len(killer.told(Restart)),
             "seconds": round(seconds, 2), "wrong": wrong}  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faults.killer import Killer
+from stoker.events import Failed, Metrics, Started
 
 
 def complaints(killer: Killer, history: dict[str, Any], reference: dict[str, Any], shards: int) -> list[str]:
@@ -19,13 +20,13 @@ def _other_bits(history: dict[str, Any], reference: dict[str, Any]) -> list[str]
 
 
 def deaths_of(killer: Killer) -> int:
-    return len(killer.told("failed"))
+    return len(killer.told(Failed))
 
 
 def _too_much_work(killer: Killer, history: dict[str, Any], reference: dict[str, Any], shards: int) -> list[str]:
     """Each time the gang breaks no more than the step at hand is done again. What breaks it is a death, or a frame
     that was lost or spoilt. Counted twice: by the state itself, and by the workers, who forget nothing."""
-    breaks = max(deaths_of(killer), len(killer.told("started")) - 1)
+    breaks = max(deaths_of(killer), len(killer.told(Started)) - 1)
     limit = reference["micro_batches"] + breaks * shards
     done = max(history["micro_batches"], sum(killer.ledger.values()))
     return [f"{done} micro-batches where {limit} were enough"] if done > limit else []
@@ -43,8 +44,8 @@ def _lost_commits(killer: Killer) -> list[str]:
     """Nobody trains a step anew that he has told of before: that would be another start, not a recovery."""
     found: list[str] = []
     newest: dict[int, int] = {}
-    for data in killer.told("metrics"):
-        rank, step = data["rank"], data["step"]
+    for event in killer.told(Metrics):
+        rank, step = event.rank, event.step
         if step < newest.get(rank, 0):
             found.append(f"worker {rank} went back from step {newest[rank]} to step {step}")
         newest[rank] = max(step, newest.get(rank, 0))

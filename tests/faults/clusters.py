@@ -35,6 +35,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent.parent), os.environ.
 
 from conftest import blobs, table  # noqa: E402
 from faults import two_hosts  # noqa: E402
+from stoker.events import Admitted, Event, Metrics  # noqa: E402
 
 ROWS, BATCH, EPOCHS, SHARDS = 2000, 32, 100, 6
 
@@ -59,12 +60,12 @@ class Fit:
     step: int = 0
     hit: dict[str, Any] | None = None
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        if kind == "admitted":
-            self.pids[data["rank"]] = data["pid"]
-        elif kind == "metrics":
-            self.step = data["step"]
-            if self.hit is None and data["epoch"] >= self.epoch:
+    def event(self, event: Event) -> None:
+        if isinstance(event, Admitted):
+            self.pids[event.rank] = event.pid
+        elif isinstance(event, Metrics):
+            self.step = event.step
+            if self.hit is None and event.epoch >= self.epoch:
                 self.strike()
 
     def strike(self) -> None:

@@ -12,8 +12,9 @@ from faults.killer import Killer
 from faults.schedule import Schedule
 from faulty_gang import FaultyGang
 from local_gang import LocalFit
+from stoker.events import Event
 
-OnEvent = Callable[[FaultyGang, str, dict[str, Any]], None]
+OnEvent = Callable[[FaultyGang, Event], None]
 HEARTBEAT = {"heartbeat": 0.1, "heartbeat_timeout": 2.0}
 
 
@@ -34,7 +35,7 @@ def carry_out(schedule: Schedule, fit: LocalFit, skip: str = "", then: OnEvent =
         log = Path(folder) / "log"
         killer = Killer(schedule, log)
         gang = FaultyGang(
-            fit, schedule.workers, on_event=lambda *event: (killer.event(*event[1:]), then(*event)),
+            fit, schedule.workers, on_event=lambda gang, event: (killer.event(event), then(gang, event)),
             environment=lambda place, attempt: variables(schedule, log, place, attempt, skip),
             options={**HEARTBEAT, "force_tcp": schedule.tcp, **options}, timeout=60,
         )  # fmt: skip

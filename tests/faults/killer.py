@@ -9,11 +9,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from faults.points import BY_NAME
 from faults.schedule import Order, Schedule
+from stoker.events import Admitted, Event, Failed, Metrics
 
+E = TypeVar("E", bound=Event)
 LOOK_EVERY = 0.02  # seconds between looks at the log
 
 
@@ -33,7 +35,7 @@ class Killer:
     schedule: Schedule
     log: Path
     pids: dict[int, list[int]] = field(default_factory=dict)  # of all attempts, by place
-    events: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[float, Event]] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
     ledger: dict[int, int] = field(default_factory=dict)  # micro-batches that each pid has told of
     step: int = 0  # last one heard of
@@ -47,16 +49,16 @@ class Killer:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        self.events.append((time.monotonic(), kind, data))
-        if kind == "admitted":
-            self.pids.setdefault(data["rank"], []).append(data["pid"])
-        if kind == "failed":
-            self._lost.add(data["pid"])
-        if kind == "metrics":
-            self.step = max(self.step, data["step"])
-            self.ledger[self.pids[data["rank"]][-1]] = data["micro_batches"]
-        for order in [order for order in self._open if self._is_due(order, kind)]:
+    def event(self, event: Event) -> None:
+        self.events.append((time.monotonic(), event))
+        if isinstance(event, Admitted):
+            self.pids.setdefault(event.rank, []).append(event.pid)
+        if isinstance(event, Failed):
+            self._lost.add(event.pid)
+        if isinstance(event, Metrics):
+            self.step = max(self.step, event.step)
+            self.ledger[self.pids[event.rank][-1]] = event.micro_batches
+        for order in [order for order in self._open if self._is_due(order, event)]:
             self._open.remove(order)
             self._carry_out(order)
 
@@ -65,15 +67,15 @@ class Killer:
         self._watcher.join()
         self._read_log()
 
-    def told(self, kind: str) -> list[dict[str, Any]]:
-        return [data for _, name, data in self.events if name == kind]
+    def told(self, kind: type[E]) -> list[E]:
+        return [event for _, event in self.events if isinstance(event, kind)]
 
-    def when(self, kind: str) -> list[float]:
-        return [when for when, name, _ in self.events if name == kind]
+    def when(self, kind: type[Event]) -> list[float]:
+        return [when for when, event in self.events if isinstance(event, kind)]
 
-    def _is_due(self, order: Order, kind: str) -> bool:
+    def _is_due(self, order: Order, event: Event) -> bool:
         alive = order.place in self.pids and self.pids[order.place][-1] not in self._lost
-        return kind == order.after and alive and (kind != "metrics" or self.step >= order.at)
+        return event.name == order.after and alive and (not isinstance(event, Metrics) or self.step >= order.at)
 
     def _carry_out(self, order: Order) -> None:
         pid = self.pids[order.place][-1]

@@ -27,9 +27,9 @@ from faults.gang import HEARTBEAT, outcome, undisturbed
 from faults.models import SHARDS, local_fit
 from faulty_gang import NAMESPACE, FaultyGang, Outcome
 from local_gang import LocalFit
+from stoker.events import Admitted, Event, Failed, Metrics, Started
 
 EPOCHS, STEPS = 12, 12 * 13
-SENT_AWAY = ("replaced", "dismissed")
 Places = list[tuple[str, str]]  # (namespace, address): the driver's, the workers'
 
 
@@ -51,14 +51,14 @@ class Restarts:
     reached: list[int] = field(default_factory=list)  # that step, before each restart
     _waits: Round | None = None
 
-    def __call__(self, gang: FaultyGang, kind: str, data: dict[str, Any]) -> None:
-        if kind == "metrics":
-            self.step = max(self.step, data["step"])
-        if kind == "metrics" and self._waits is None and self.rounds and self.step >= self.rounds[0].step:
+    def __call__(self, gang: FaultyGang, event: Event) -> None:
+        if isinstance(event, Metrics):
+            self.step = max(self.step, event.step)
+        if isinstance(event, Metrics) and self._waits is None and self.rounds and self.step >= self.rounds[0].step:
             self._waits = self.rounds.pop(0)
             for victim in self._waits.victims:
                 gang.kill(victim)
-        if kind == "failed" and data["how"] not in SENT_AWAY and self._waits is not None:
+        if isinstance(event, Failed) and not event.on_purpose and self._waits is not None:
             workers, self._waits = self._waits.workers, None
             self.reached.append(self.step)
             gang.begin_again(workers)
@@ -82,7 +82,7 @@ def complaints(came: Outcome, reached: list[int], reference: dict[str, Any]) -> 
     """What was broken; none: the undisturbed model, and each restart cost no more than the step at hand."""
     told = outcome(came.history)
     wrong = [f"other {name} than without deaths" for name in ("digest", "losses") if told[name] != reference[name]]
-    begun = [data["commit"] - 1 for data in came.told("started")][1:]  # steps that were done
+    begun = [event.commit - 1 for event in came.told(Started)][1:]  # steps that were done
     if len(begun) != len(reached):
         return [*wrong, f"{len(reached)} restarts, and {len(begun)} generations after the first"]
     wrong += [f"went on from step {done}, though {step} had been told of"
@@ -97,11 +97,11 @@ def run_by_workers(came: Outcome) -> int:
     """Micro-batches that processes have told of; they forget nothing."""
     ran: dict[int, int] = {}
     pids: dict[int, int] = {}  # of the newest process of each place
-    for kind, data in came.events:
-        if kind == "admitted":
-            pids[data["rank"]] = data["pid"]
-        if kind == "metrics":
-            ran[pids[data["rank"]]] = data["micro_batches"]
+    for event in came.events:
+        if isinstance(event, Admitted):
+            pids[event.rank] = event.pid
+        if isinstance(event, Metrics):
+            ran[pids[event.rank]] = event.micro_batches
     return sum(ran.values())
 
 

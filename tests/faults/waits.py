@@ -23,6 +23,7 @@ from faults.points import BY_NAME, POINTS, Point
 from faults.schedule import Order, Schedule
 from local_gang import LocalFit
 from stoker.checkpoint.course import Course, Wish
+from stoker.events import Started
 
 EPOCHS, STEPS = 6, 6 * 13
 PATIENCE = {"heartbeat": 0.1, "heartbeat_timeout": 1.0}
@@ -60,8 +61,8 @@ class Case:
             yield "the point was not passed"
         if (deaths := deaths_of(killer)) != self.deaths:
             yield f"{deaths} deaths: {killer.told('failed')}"
-        if (formed := len(killer.told("started"))) != 1 + self.deaths:
-            yield f"{formed} generations: {[data['text'] for data in killer.told('started')]}"
+        if (formed := len(killer.told(Started))) != 1 + self.deaths:
+            yield f"{formed} generations: {[event.text for event in killer.told(Started)]}"
 
 
 def with_checkpoints(fit: LocalFit, folder: str) -> LocalFit:

@@ -13,6 +13,7 @@ from stoker.checkpoint.keeper import Keeper
 from stoker.checkpoint.newest import Whole, search
 from stoker.checkpoint.storage import check_writable, is_local, open_storage
 from stoker.errors import UserError
+from stoker.events import CheckpointPart
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class Course:
         self.begin = search(self._storage, self._warn).newest
         return self.spec()
 
-    def event(self, data: dict[str, Any]) -> None:
-        self._keeper.event(data)
+    def event(self, part: CheckpointPart) -> None:
+        self._keeper.event(part)
 
     @property
     def inexact(self) -> list[str]:

@@ -10,8 +10,9 @@ from stoker.checkpoint import manifest
 from stoker.checkpoint.newest import Search
 from stoker.checkpoint.storage import Storage
 from stoker.errors import WorldError
+from stoker.events import CheckpointPart
 
-Parts = dict[int, dict[str, Any]]
+Parts = dict[int, CheckpointPart]
 
 
 class Keeper:
@@ -25,14 +26,13 @@ class Keeper:
         self.records: list[dict[str, Any]] = []  # for the history
         self.inexact: list[str] = []  # why the state is not that of an undisturbed fit, if so
 
-    def event(self, data: dict[str, Any]) -> None:
-        """A part is there, or failed: see engine/train/checkpoints.h."""
-        step, of = data["step"], data["of"]
-        parts = self._under_way.setdefault((step, of), {})
-        parts[data["part"]] = data
-        if len(parts) == of:
-            self._forget_until(step)
-            self._take(step, [parts[i] for i in range(of)])
+    def event(self, part: CheckpointPart) -> None:
+        """A part is there, or failed."""
+        parts = self._under_way.setdefault((part.step, part.of), {})
+        parts[part.part] = part
+        if len(parts) == part.of:
+            self._forget_until(part.step)
+            self._take(part.step, [parts[i] for i in range(part.of)])
 
     def settled(self) -> bool:
         """Whether no part is awaited."""
@@ -48,8 +48,8 @@ class Keeper:
         """Older ones whose writers died will never be whole."""
         self._under_way = {key: parts for key, parts in self._under_way.items() if key[0] > step}
 
-    def _take(self, step: int, parts: list[dict[str, Any]]) -> None:
-        if errors := [p["error"] for p in parts if p.get("error")]:
+    def _take(self, step: int, parts: list[CheckpointPart]) -> None:
+        if errors := [p.error for p in parts if p.error]:
             return self._failed(step, errors[0])
         try:
             self._write_manifest(step, parts)
@@ -63,25 +63,24 @@ class Keeper:
         except WorldError as error:
             self._warn(f"an old checkpoint stays: {error}")
 
-    def _write_manifest(self, step: int, parts: list[dict[str, Any]]) -> None:
-        listed = [{"name": f"part-{p['part']}-of-{p['of']}", **{k: p[k] for k in ("begin", "bytes", "digest")}}
-                  for p in parts]  # fmt: skip
-        whole = {"step": step, "parts": listed, **parts[0]["state"], **self._about, "inexact": self.inexact}
+    def _write_manifest(self, step: int, parts: list[CheckpointPart]) -> None:
+        listed = [{"name": p.file, "begin": p.begin, "bytes": p.bytes, "digest": p.digest} for p in parts]
+        whole = {"step": step, "parts": listed, **parts[0].state, **self._about, "inexact": self.inexact}
         self._storage.put(f"{manifest.folder_name(step)}/{manifest.NAME}", [manifest.encode(whole)])
 
-    def _check_sizes(self, step: int, parts: list[dict[str, Any]]) -> None:
+    def _check_sizes(self, step: int, parts: list[CheckpointPart]) -> None:
         """That driver and workers mean the same place, and nothing was lost on the way."""
         folder = manifest.folder_name(step)
         manifest.decode(self._storage.get(f"{folder}/{manifest.NAME}"))
         for p in parts:
-            name = f"{folder}/part-{p['part']}-of-{p['of']}"
-            if (size := self._storage.size(name)) != p["size"]:
-                raise WorldError(f"{name} has {size} bytes and should have {p['size']}")
+            name = f"{folder}/{p.file}"
+            if (size := self._storage.size(name)) != p.size:
+                raise WorldError(f"{name} has {size} bytes and should have {p.size}")
 
-    def _record(self, step: int, parts: list[dict[str, Any]]) -> None:
+    def _record(self, step: int, parts: list[CheckpointPart]) -> None:
         self.records.append({
-            "step": step, "bytes": sum(p["bytes"] for p in parts), "parts": len(parts),
-            "stall": max(p["stall"] for p in parts), "seconds": max(p["seconds"] for p in parts),
+            "step": step, "bytes": sum(p.bytes for p in parts), "parts": len(parts),
+            "stall": max(p.stall for p in parts), "seconds": max(p.seconds for p in parts),
         })  # fmt: skip
 
     def _failed(self, step: int, why: str) -> None:

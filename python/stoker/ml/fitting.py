@@ -14,23 +14,26 @@ from pyspark.sql import DataFrame, SparkSession
 from stoker import engine, program
 from stoker.checkpoint.course import Course, Wish
 from stoker.errors import UserError
+from stoker.events import Admitted, Event, Reading, ResultCame, Slots, Started
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
-from stoker.ml.rows_told import RowsTold, warn_of_skew
+from stoker.ml.rows_told import warn_of_skew, warn_of_skipped
+from stoker.observe import Sinks
+from stoker.observe.progress import Progress, make_progress
+from stoker.observe.story import Story
 from stoker.program import Compiled
-from stoker.progress import Progress, make_progress
 from stoker.spark import columns, launch, memory, scan, slots
 from stoker.spark.columns import Placement, Source
 from stoker.spark.no_numbers import with_place
 
 ONE_ROW = "batchSize=1: a step takes two rows at least, so this fit is that of batchSize=2"
-# "reading": Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
-_PHASE_AFTER = {"slots": "start", "reading": "ingest", "admitted": "ingest", "started": "train", "result": "finish"}
+# Reading: Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
+_PHASE_AFTER = {Slots: "start", Reading: "ingest", Admitted: "ingest", Started: "train", ResultCame: "finish"}
 
 
 class Phases:
-    """Seconds by phase; each second belongs to exactly one."""
+    """Seconds by phase; each second belongs to exactly one. A sink of events."""
 
     def __init__(self, first: str) -> None:
         self.seconds: dict[str, float] = {}
@@ -41,9 +44,9 @@ class Phases:
         self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
         self._name, self._since = name, now
 
-    def after(self, event: str) -> None:
-        """The phase that an event of the coordinator begins, if it does. Phases do not go back."""
-        name = _PHASE_AFTER.get(event)
+    def event(self, event: Event) -> None:
+        """Enters the phase that it begins, if it does. Phases do not go back."""
+        name = _PHASE_AFTER.get(type(event))
         if name is not None and name != self._name and name not in self.seconds:
             self.enter(name)
 
@@ -78,14 +81,15 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        rules, how.assign == "partition", options, course)  # fmt: skip
     phases.enter("queue")
-    progress = RowsTold(make_progress(value("verbose"), value("epochs")))
+    story = Story([] if course is None else course.inexact)
     rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession, how.shards)
     try:
-        result = _run(rows, gang, progress, phases)
+        result = _run(rows, gang, Sinks(phases, story), make_progress(value("verbose"), value("epochs")))
     except UserError as error:
         raise with_place(error, df, ordered) from error
     phases.enter("finish")
-    result.history.update(skipped=progress.skipped(), ingest=told, disk=progress.disk())
+    result.history.update(story.info(), ingest=told)
+    warn_of_skipped(result.history["skipped"])
     warn_of_skew(result.history["shard_rows"], how)
     if course is not None:
         result.history.update(course.history())
@@ -150,13 +154,10 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
     }
 
 
-def _run(rows: launch.Rows, gang: launch.Gang, progress: Progress, phases: Phases) -> launch.Result:
-    def observe(kind: str, data: dict[str, Any]) -> None:
-        phases.after(kind)
-        progress.event(kind, data)
-
+def _run(rows: launch.Rows, gang: launch.Gang, sinks: Sinks, progress: Progress) -> launch.Result:
+    sinks.add(progress)
     try:
-        return launch.run_gang(rows, gang, observe)
+        return launch.run_gang(rows, gang, sinks.event)
     finally:
         progress.close()
 

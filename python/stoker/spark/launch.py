@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,10 +17,24 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
 from stoker.checkpoint.course import Course
+from stoker.events import (
+    Admitted,
+    CheckpointPart,
+    Observer,
+    Queued,
+    Reading,
+    Rescue,
+    RescueJob,
+    Restart,
+    Shrink,
+    Slots,
+    Waiting,
+    parse,
+)
 from stoker.spark import address, arithmetic, memory_need, slots
 from stoker.spark.columns import late_shards
 from stoker.spark.job import SparkJob
-from stoker.spark.supervise import GRACE, SENT_AWAY, Move, Rules, Situation, may_grow, next_move
+from stoker.spark.supervise import GRACE, Move, Rules, Situation, may_grow, next_move
 from stoker.spark.task import Job, make_task
 
 SAY_EVERY = 30.0  # seconds between words of how many workers have come
@@ -50,7 +63,7 @@ class Gang:
 @dataclass(frozen=True)
 class Result:
     weights: bytes  # safetensors
-    history: dict[str, Any]
+    history: dict[str, Any]  # the workers' part of it
 
 
 @dataclass(frozen=True)
@@ -61,10 +74,6 @@ class Rows:
     whole: Callable[[int], DataFrame]  # for so many workers: one partition each
     part: Callable[[int, int], DataFrame] | None = None  # of so many workers, one worker's rows, in one partition
     late: Callable[[int, int], DataFrame] | None = None  # so many workers become so many: a partition for each late one
-
-
-Observer = Callable[[str, dict[str, Any]], None]
-"""Called with each event's kind and particulars, in order."""
 
 
 def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
@@ -78,8 +87,10 @@ def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     more = {"allow_other_bits": arithmetic.may_differ(conf), "lowest_isa": _lowest_level(gang), **gang.options}
     gang = replace(gang, options=more)
     queue = slots.queue_of(conf)
+    if capacity is not None and (taken := queue.in_the_way(gang.workers, capacity)):
+        observe(Queued(gang.workers, capacity, taken))
     with queue.lease(gang.workers, capacity):
-        observe("slots", {"slots": capacity, "workers": gang.workers})
+        observe(Slots(gang.workers, capacity))
         return _run(rows, gang, ways, capacity, queue.shared, memory_need.allowed(conf), observe)
 
 
@@ -114,7 +125,7 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
             raise
         finally:
             supervisor.end()
-        return Result(weights, {**json.loads(history), **supervisor.story()})
+        return Result(weights, json.loads(history))
     finally:
         coordinator.close()
 
@@ -168,12 +179,8 @@ class Supervisor:
         self._coordinator, self._rows, self._gang, self._task, self._observe = coordinator, rows, gang, task, observe
         self._situation = Situation(workers=task.workers)
         self._admitted = 0
-        self._deaths: list[dict[str, Any]] = []
-        self._rescues = 0
-        self._inexact: list[str] = [] if gang.checkpoints is None else gang.checkpoints.inexact
         self._jobs = [self._start()]
         self._growth: SparkJob | None = None  # whose tasks are late workers
-        self._grown: list[dict[str, Any]] = []
 
     def run(self) -> None:
         while not self._coordinator.done():
@@ -218,21 +225,16 @@ class Supervisor:
         if self._growth is not None:  # its tasks have returned as those of the others have, or never began
             self._growth.end(0.1)
 
-    def story(self) -> dict[str, Any]:
-        """What the history tells of deaths."""
-        return {"deaths": self._deaths, "rescues": self._rescues, "restarts": self._situation.causes,
-                "growth": self._grown, "inexact": self._inexact}  # fmt: skip
-
     def _start(self) -> SparkJob:
         if not self._gang.exact_partitions:
-            self._observe("reading", {})
+            self._observe(Reading())
         rows, task = self._rows.whole(self._task.workers), make_task(self._task)
         return SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect())
 
     def _rescue(self, partition: int) -> None:
         if self._rows.part is None:
             return
-        self._rescues += 1
+        self._observe(RescueJob(partition))
         rows = self._rows.part(self._task.workers, partition)
         task = make_task(replace(self._task, first=partition))
         self._jobs.append(SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect()))
@@ -256,7 +258,7 @@ class Supervisor:
             self._said_at = now
         elif now - self._said_at >= SAY_EVERY:
             self._said_at = now
-            self._observe("waiting", {"come": len(s.living), "workers": s.workers, "slots": self._slots})
+            self._observe(Waiting(len(s.living), s.workers, self._slots))
 
     def _look_at_jobs(self) -> None:
         main = self._jobs[0]  # a rescue that fails leaves its place empty, nothing else
@@ -270,17 +272,19 @@ class Supervisor:
         if move.kind == "restart":
             self._situation.restarted(move.reason)
             # where the partitions are the shards there is one number of workers only
-            self._begin_again(move, self._task.workers if self._gang.exact_partitions else move.workers)
+            workers = self._task.workers if self._gang.exact_partitions else move.workers
+            self._observe(Restart(move.reason, workers))
+            self._begin_again(workers, move.delay)
         if move.kind == "shrink":
-            self._begin_again(move, move.workers)
+            self._observe(Shrink(move.reason, move.workers))
+            self._begin_again(move.workers, move.delay)
 
-    def _begin_again(self, move: Move, workers: int) -> None:
-        self._observe(move.kind, {"text": move.reason})
+    def _begin_again(self, workers: int, delay: float) -> None:
         # first of all: who has the state sends it home, before Spark ends it
         number = self._coordinator.restart(workers, "the Spark job is started again")
         for job in [*self._jobs, *filter(None, [self._growth])]:
             job.cancel()
-        time.sleep(move.delay)
+        time.sleep(delay)
         self.end()
         self._drain(0)
         self._situation.begin_again(workers)
@@ -310,24 +314,16 @@ class Supervisor:
         return error
 
     def _drain(self, timeout: float) -> None:
-        for kind, text in self._coordinator.poll(timeout):
-            data = json.loads(text) if text else {}
-            self._situation.after(kind, data, time.monotonic())
-            self._admitted += kind == "admitted"
-            if kind == "failed" and data["how"] not in SENT_AWAY:
-                self._deaths.append(data)
-            if kind == "started" and data["late"]:
-                self._grown.append({"workers": data["workers"], "step": data["commit"] - 1})
-            if kind in ("inexact", "given_up"):
-                self._inexact.append(data["text"])
-            if kind == "given_up":
-                warnings.warn(data["text"], stacklevel=2)
-            if kind == "rescue":
-                for partition in data["partitions"]:
+        for name, text in self._coordinator.poll(timeout):
+            event = parse(name, text)
+            self._situation.after(event, time.monotonic())
+            self._admitted += isinstance(event, Admitted)
+            if isinstance(event, Rescue):
+                for partition in event.partitions:
                     self._rescue(partition)
-            if kind == "checkpoint":
-                self._gang.checkpoints.event(data)
-            self._observe(kind, data)
+            if isinstance(event, CheckpointPart):
+                self._gang.checkpoints.event(event)
+            self._observe(event)
 
 
 def _reason(error: BaseException) -> str:

@@ -115,6 +115,11 @@ class SlotQueue:
         finally:
             self._count(-1)
 
+    def in_the_way(self, wanted: int, capacity: int) -> int:
+        """Slots that others hold, if a lease would have to be waited for now."""
+        with self._changed:
+            return self._taken if self._waiting or self._taken + wanted > capacity else 0
+
     def shared(self) -> bool:
         """Whether more than one fit holds slots here or waits for them."""
         with self._changed:

@@ -10,13 +10,12 @@ While fewer train than wished, a job of its own offers Spark the places of *late
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from stoker.events import Admitted, Event, Failed, Finished, GivenUp, OfWorker, Started
 from stoker.spark.job import cause_of, was_cancelled
 
 SETTLE = 0.2  # seconds, where the cause is known to be a lost worker
 LATE = 5.0  # seconds without another worker after which a gang that may be smaller begins
-SENT_AWAY = ("replaced", "dismissed")  # workers that were lost on purpose
 GRACE = 1.0  # seconds that a result or a cause may take longer than the Spark job that it belongs to
 
 
@@ -46,30 +45,30 @@ class Situation:
     causes: list[str] = field(default_factory=list)  # why each job was given up
     last_loss: str = ""
 
-    def after(self, event: str, data: dict[str, Any], now: float) -> None:
+    def after(self, event: Event, now: float) -> None:
         """Takes in what the coordinator tells."""
-        rank = data.get("rank")
-        if rank is not None and rank >= self.workers:  # a late one: nobody waits for it
-            return
-        if event == "admitted":
-            self.living.add(rank)
-            self.came_at = now
-            self.missing.pop(rank, None)
-        elif event == "failed" and data["how"] in SENT_AWAY:
-            self.living.discard(rank)
-        elif event == "failed":
-            self.living.discard(rank)
-            self.missing.setdefault(rank, now)
-            self.losses += 1
-            verb = "failed" if data["how"] == "failed" else "was lost"
-            who = f"worker {rank} (host {data['host']}, pid {data['pid']})"
-            self.last_loss = f"{who} {verb} {_when(data)}: {data['text']}"
-        elif event == "given_up":
-            self.missing.pop(rank, None)
-        elif event == "finished":
-            self.living.discard(rank)
-        elif event == "started":
-            self.started = True
+        match event:
+            case OfWorker() | GivenUp() | Finished() if event.rank >= self.workers:
+                pass  # a late one: nobody waits for it
+            case Admitted():
+                self.living.add(event.rank)
+                self.came_at = now
+                self.missing.pop(event.rank, None)
+            case Failed():
+                self.living.discard(event.rank)
+                if not event.on_purpose:
+                    self._lose(event, now)
+            case GivenUp():
+                self.missing.pop(event.rank, None)
+            case Finished():
+                self.living.discard(event.rank)
+            case Started():
+                self.started = True
+
+    def _lose(self, lost: Failed, now: float) -> None:
+        self.missing.setdefault(lost.rank, now)
+        self.losses += 1
+        self.last_loss = str(lost)
 
     def begin_again(self, workers: int) -> None:
         """Another job takes the place of those that there are."""
@@ -134,7 +133,3 @@ def _why_hopeless(now: float, s: Situation, rules: Rules) -> str | None:
     if late and not (rules.go_on and s.started and s.living):  # the coordinator gives the place up
         return f"{s.last_loss}; no other attempt took its place within {rules.worker_timeout:g} s (workerTimeout)"
     return None
-
-
-def _when(data: dict[str, Any]) -> str:
-    return "before the first step" if data["step"] < 0 else f"at step {data['step']}"

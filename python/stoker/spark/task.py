@@ -96,7 +96,7 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
 
 
 def rows_told(store: Any) -> dict[str, Any]:
-    """What python/stoker/ml/rows_told.py hears of."""
+    """The particulars of events.RowsTold."""
     told = {"skipped": store.skipped()} if store.skipped() else {}
     return {**told, "disk": {"rows": store.bytes(), "taken": store.disk_bytes()}} if store.disk_bytes() else told
 

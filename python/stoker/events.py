@@ -1,0 +1,322 @@
+"""What happens in a fit, in order: what the coordinator tells (engine/gang/coordinator.h), and what the driver does.
+
+`parse` is the only place that knows the coordinator's JSON. Everybody else takes these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar
+
+from stoker.errors import BugError
+
+SENT_AWAY = ("replaced", "dismissed")  # workers that were lost on purpose
+
+
+@dataclass(frozen=True)
+class Event:
+    name: ClassVar[str] = ""
+
+
+Observer = Callable[[Event], None]
+"""Told of each event, in order, by one thread."""
+
+
+# --- of the driver ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Queued(Event):
+    """Other fits of the session hold the slots that this one waits for."""
+
+    name = "queued"
+    workers: int
+    slots: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Slots(Event):
+    """The fit has its slots."""
+
+    name = "slots"
+    workers: int
+    slots: int | None  # of the session, if known
+
+
+@dataclass(frozen=True)
+class Reading(Event):
+    """Spark begins to bring rows."""
+
+    name = "reading"
+
+
+@dataclass(frozen=True)
+class Waiting(Event):
+    """Workers are awaited still."""
+
+    name = "waiting"
+    come: int
+    workers: int
+    slots: int | None
+
+
+@dataclass(frozen=True)
+class Restart(Event):
+    """The Spark job is started again, for everybody."""
+
+    name = "restart"
+    text: str
+    workers: int  # of the next job
+
+
+@dataclass(frozen=True)
+class Shrink(Event):
+    """The Spark job is started again for the workers that have come: no more of them do."""
+
+    name = "shrink"
+    text: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class RescueJob(Event):
+    """A Spark job begins for the rows of a place whose worker Spark does not start again."""
+
+    name = "rescue_job"
+    rank: int
+
+
+# --- of the coordinator -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OfWorker(Event):
+    """One attempt of a worker's task."""
+
+    rank: int  # its place among the tasks
+    host: str
+    pid: int
+    attempt: int
+
+    @property
+    def who(self) -> str:
+        return f"worker {self.rank} (host {self.host}, pid {self.pid})"
+
+
+@dataclass(frozen=True)
+class Admitted(OfWorker):
+    name = "admitted"
+    attempt_number: int = 0  # 0: Spark has not tried before
+    torch: str = ""
+    isa: int = 0
+
+
+@dataclass(frozen=True)
+class Ingesting(Event):
+    name = "ingesting"
+    rank: int
+    rows: int  # so far
+
+
+@dataclass(frozen=True)
+class Ingested(Event):
+    """All rows of a worker are there."""
+
+    name = "ingested"
+    rank: int
+    rows: int
+    shards: int
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """A generation has formed, and trains."""
+
+    name = "started"
+    generation: int
+    workers: int
+    late: int  # of the workers: those beyond the number that the job began with
+    shards: int
+    rows: int
+    commit: int  # that it begins with; 0: none, training begins
+    isa: int
+    text: str
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return max(self.commit - 1, 0)
+
+
+@dataclass(frozen=True)
+class Halted(Event):
+    """A generation is over."""
+
+    name = "halted"
+    generation: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Metrics(Event):
+    """What a rank says of the epoch under way."""
+
+    name = "metrics"
+    rank: int
+    step: int  # committed ones of all epochs
+    epoch: int  # from 1
+    step_of_epoch: int
+    steps_of_epoch: int
+    epochs: int
+    micro_batches: int = 0  # that its process has run
+    loss: float | None = None  # None: not a number
+    accuracy: float | None = None
+    steps: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    rows_per_s: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    bytes_sent: int = 0
+    bound_by: str = ""
+    skipped_steps: int = 0  # of the epoch
+
+
+@dataclass(frozen=True)
+class RowsTold(Event):
+    """What became of a worker's rows. One that comes again tells again."""
+
+    name = "rows"
+    rank: int
+    skipped: dict[str, int] = field(default_factory=dict)  # left out, by reason
+    disk: dict[str, int] = field(default_factory=dict)  # bytes of rows, and taken on disk, where they are there
+
+
+@dataclass(frozen=True)
+class CheckpointPart(Event):
+    """A part is there, or failed: engine/train/checkpoints.h."""
+
+    name = "checkpoint"
+    step: int
+    part: int
+    of: int
+    begin: int  # of its bytes in the whole
+    bytes: int
+    size: int  # of its file
+    digest: str
+    stall: float  # seconds that training stood still
+    seconds: float
+    rank: int = -1
+    state: dict[str, Any] = field(default_factory=dict)  # what the manifest says of it; of the first part
+    error: str = ""
+
+    @property
+    def file(self) -> str:
+        return f"part-{self.part}-of-{self.of}"
+
+
+@dataclass(frozen=True)
+class ResultCame(Event):
+    name = "result"
+    rank: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """A worker has ended as it should."""
+
+    name = "finished"
+    rank: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Failed(OfWorker):
+    """A worker was lost."""
+
+    name = "failed"
+    how: str  # "failed", "vanished", "silent", "stuck", "refused"; on purpose: SENT_AWAY
+    text: str
+    step: int = -1  # the last one that it told of; -1: none
+    kind: str = ""  # of its error: "user", "world", "aborted" or "bug"
+
+    @property
+    def on_purpose(self) -> bool:
+        return self.how in SENT_AWAY
+
+    def __str__(self) -> str:
+        verb = {"failed": "failed", "refused": "was refused"}.get(self.how, "was lost")
+        when = "before the first step" if self.step < 0 else f"at step {self.step}"
+        return f"{self.who} {verb} {when}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Rescue(Event):
+    """Spark does not start these places' workers again."""
+
+    name = "rescue"
+    partitions: list[int]
+
+
+@dataclass(frozen=True)
+class Inexact(Event):
+    """The model will not be that of an undisturbed fit."""
+
+    name = "inexact"
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True)
+class GivenUp(Event):
+    """Training goes on without a worker's rows."""
+
+    name = "given_up"
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Log(Event):
+    """Something else that a person may want to know, or should ("warning")."""
+
+    name = "log"
+    text: str
+    warning: bool = False
+    rank: int | None = None
+    host: str = ""
+    pid: int = 0
+    attempt: int = 0
+
+
+_TOLD = (Admitted, Ingesting, Ingested, Started, Halted, Metrics, CheckpointPart, ResultCame, Finished,
+         Failed, Rescue, Inexact, GivenUp, Log)  # fmt: skip
+_BY_NAME: dict[str, type[Event]] = {cls.name: cls for cls in _TOLD}
+
+
+def parse(name: str, text: str) -> Event:
+    """What the coordinator tells. Particulars that are not known here are left out."""
+    told = json.loads(text)
+    cls = class_of(name, told)
+    try:
+        return cls(**{key: value for key, value in told.items() if key in keys_of(cls)})
+    except TypeError as error:
+        raise BugError(f"the coordinator told '{name}' without all its particulars: {error}") from error
+
+
+def class_of(name: str, told: dict[str, Any]) -> type[Event]:
+    if name == "metrics" and "step" not in told:  # of rows, before training
+        return RowsTold
+    if name not in _BY_NAME:
+        raise BugError(f"the coordinator told something of an unknown kind: '{name}'")
+    return _BY_NAME[name]
+
+
+@cache
+def keys_of(cls: type[Event]) -> frozenset[str]:
+    return frozenset(f.name for f in fields(cls))
