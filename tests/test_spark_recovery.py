@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -85,13 +86,17 @@ def at_epoch(epoch, rank=1, times=1):
     return act
 
 
-def test_a_killed_worker_comes_back_with_another_job(df, watched, undisturbed):
+def test_a_killed_worker_comes_back_with_another_job(df, watched, undisturbed, caplog):
     watch = watched(at_epoch(15))
     model = estimator().fit(df)
     assert told(model) == undisturbed
     info = model.history.info
     assert watch.kills == len(info["deaths"]) == len(info["restarts"]) == 1
     assert f"pid {info['deaths'][0]['pid']}" in info["restarts"][0]
+    lost, again, on = [record.getMessage() for record in caplog.records if record.name == "stoker"]
+    assert re.match(rf"worker 1 \(host 127.0.0.1, pid {info['deaths'][0]['pid']}\) was lost at step \d+: ", lost)
+    assert again.startswith(f"the Spark job is started again with 2 workers: {lost}; ")
+    assert on == "training goes on with 2 workers: every place is filled again"
     steps = model.history.info["micro_batches"]
     assert steps <= EPOCHS * 63 * 4 + 2 * 4  # goes on from the newest commit: no step twice but the one that was cut
 

@@ -14,10 +14,13 @@ from typing import Any, ClassVar
 from stoker.errors import BugError
 
 SENT_AWAY = ("replaced", "dismissed")  # workers that were lost on purpose
+_VERBS = {"failed": "failed", "refused": "was refused", **dict.fromkeys(SENT_AWAY, "was sent away")}  # else lost
 
 
 @dataclass(frozen=True)
 class Event:
+    """As a string: a line for people, of those that are worth one."""
+
     name: ClassVar[str] = ""
 
 
@@ -37,6 +40,9 @@ class Queued(Event):
     slots: int
     taken: int
 
+    def __str__(self) -> str:
+        return f"waiting for slots: other fits hold {self.taken} of the session's {self.slots}"
+
 
 @dataclass(frozen=True)
 class Slots(Event):
@@ -45,6 +51,10 @@ class Slots(Event):
     name = "slots"
     workers: int
     slots: int | None  # of the session, if known
+
+    def __str__(self) -> str:
+        known = "" if self.slots is None else f" (slots of the session: {self.slots})"
+        return f"Spark is asked for {_workers(self.workers)}{known}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,10 @@ class Waiting(Event):
     workers: int
     slots: int | None
 
+    def __str__(self) -> str:
+        slots = "" if self.slots is None else f" (slots of the session: {self.slots})"
+        return f"{self.come} of {self.workers} workers have come{slots}"
+
 
 @dataclass(frozen=True)
 class Restart(Event):
@@ -71,6 +85,9 @@ class Restart(Event):
     name = "restart"
     text: str
     workers: int  # of the next job
+
+    def __str__(self) -> str:
+        return f"the Spark job is started again with {_workers(self.workers)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,9 @@ class Shrink(Event):
     text: str
     workers: int
 
+    def __str__(self) -> str:
+        return f"the Spark job is started again with {_workers(self.workers)}: {self.text}"
+
 
 @dataclass(frozen=True)
 class RescueJob(Event):
@@ -88,6 +108,10 @@ class RescueJob(Event):
 
     name = "rescue_job"
     rank: int
+    lost: str = ""  # how
+
+    def __str__(self) -> str:
+        return f"{self.lost}; Spark starts nobody there: a rescue begins, a Spark job for its rows alone"
 
 
 # --- of the coordinator -----------------------------------------------------------------------------------------------
@@ -114,6 +138,10 @@ class Admitted(OfWorker):
     torch: str = ""
     isa: int = 0
 
+    def __str__(self) -> str:
+        again = f", in attempt {self.attempt_number + 1} of its task" if self.attempt_number else ""
+        return f"{self.who} has come{again}"
+
 
 @dataclass(frozen=True)
 class Ingesting(Event):
@@ -131,6 +159,9 @@ class Ingested(Event):
     rows: int
     shards: int
 
+    def __str__(self) -> str:
+        return f"worker {self.rank} has read {self.rows:,} rows"
+
 
 @dataclass(frozen=True)
 class Started(Event):
@@ -142,7 +173,7 @@ class Started(Event):
     late: int  # of the workers: those beyond the number that the job began with
     shards: int
     rows: int
-    commit: int  # that it begins with; 0: none, training begins
+    commit: int  # that it begins with; 0: none, or that of memory that the driver holds for the workers
     isa: int
     text: str
 
@@ -150,6 +181,12 @@ class Started(Event):
     def step(self) -> int:
         """Steps that are done."""
         return max(self.commit - 1, 0)
+
+    def __str__(self) -> str:
+        if self.generation == 1:
+            return f"training begins with {_workers(self.workers)}: {self.rows:,} rows in {self.shards} shards"
+        after = f" after step {self.step}" if self.commit else ""
+        return f"training goes on{after} with {_workers(self.workers)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +196,9 @@ class Halted(Event):
     name = "halted"
     generation: int
     text: str
+
+    def __str__(self) -> str:
+        return f"training stops: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -225,6 +265,9 @@ class ResultCame(Event):
     bytes: int
     digest: str
 
+    def __str__(self) -> str:
+        return f"the model is here: {self.bytes:,} bytes"
+
 
 @dataclass(frozen=True)
 class Finished(Event):
@@ -233,6 +276,9 @@ class Finished(Event):
     name = "finished"
     rank: int
     step: int
+
+    def __str__(self) -> str:
+        return f"worker {self.rank} has ended"
 
 
 @dataclass(frozen=True)
@@ -250,7 +296,7 @@ class Failed(OfWorker):
         return self.how in SENT_AWAY
 
     def __str__(self) -> str:
-        verb = {"failed": "failed", "refused": "was refused"}.get(self.how, "was lost")
+        verb = _VERBS.get(self.how, "was lost")
         when = "before the first step" if self.step < 0 else f"at step {self.step}"
         return f"{self.who} {verb} {when}: {self.text}"
 
@@ -271,6 +317,9 @@ class Inexact(Event):
     rank: int
     text: str
 
+    def __str__(self) -> str:
+        return f"the model will not be that of an undisturbed fit: {self.text}"
+
 
 @dataclass(frozen=True)
 class GivenUp(Event):
@@ -279,6 +328,9 @@ class GivenUp(Event):
     name = "given_up"
     rank: int
     text: str
+
+    def __str__(self) -> str:
+        return f"the model will not be that of an undisturbed fit: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -292,6 +344,13 @@ class Log(Event):
     host: str = ""
     pid: int = 0
     attempt: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 _TOLD = (Admitted, Ingesting, Ingested, Started, Halted, Metrics, CheckpointPart, ResultCame, Finished,

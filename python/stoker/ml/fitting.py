@@ -14,12 +14,13 @@ from pyspark.sql import DataFrame, SparkSession
 from stoker import engine, program
 from stoker.checkpoint.course import Course, Wish
 from stoker.errors import UserError
-from stoker.events import Admitted, Event, Reading, ResultCame, Slots, Started
+from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
 from stoker.history import History
 from stoker.ml.checks import shards_of
 from stoker.ml.compiling import Prepared
 from stoker.ml.rows_told import warn_of_skew, warn_of_skipped
 from stoker.observe import Sinks
+from stoker.observe.log import LogSink
 from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
 from stoker.program import Compiled
@@ -68,7 +69,8 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     how = Placement(value("numWorkers"), shards_of(value), value("assign"), value("idCol"))
     ordered = prepared.sources(sources)
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
-    course = course_of(value, spec, prepared.compiled)
+    sinks = Sinks(phases, LogSink())
+    course = course_of(value, spec, prepared.compiled, sinks)
     if course is not None:
         spec["checkpoint"] = course.spec()
     found, told = scan.look(df, ordered, how, value("directScan"))
@@ -81,10 +83,10 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
                        value("startTimeout"), value("heartbeatTimeout"), engine.torch_version(),
                        rules, how.assign == "partition", options, course)  # fmt: skip
     phases.enter("queue")
-    story = Story([] if course is None else course.inexact)
+    sinks.add(story := Story([] if course is None else course.inexact))
     rows = piped_rows(df, ordered, how) if found is None else no_rows(df.sparkSession, how.shards)
     try:
-        result = _run(rows, gang, Sinks(phases, story), make_progress(value("verbose"), value("epochs")))
+        result = _run(rows, gang, sinks, make_progress(value("verbose"), value("epochs")))
     except UserError as error:
         raise with_place(error, df, ordered) from error
     phases.enter("finish")
@@ -96,12 +98,16 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     return _fitted(prepared.compiled, result, phases)
 
 
-def course_of(value: Callable[[str], Any], spec: dict[str, Any], compiled: Compiled) -> Course | None:
+def course_of(value: Callable[[str], Any], spec: dict[str, Any], compiled: Compiled, sinks: Sinks) -> Course | None:
     """The checkpoints that the parameters ask for."""
     if value("checkpointDir") is None:
         return None
     wish = Wish(value("checkpointDir"), value("checkpointInterval"), value("checkpointUnit"), value("checkpointKeep"))
-    return Course(wish, spec, compiled.weights, engine.torch_version(), lambda text: warnings.warn(text, stacklevel=2))
+
+    def warn(text: str) -> None:
+        sinks.event(Log(text, warning=True))
+
+    return Course(wish, spec, compiled.weights, engine.torch_version(), warn)
 
 
 def no_rows(session: SparkSession, shards: int) -> launch.Rows:

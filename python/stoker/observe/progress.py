@@ -39,11 +39,8 @@ def describe(metrics: Metrics) -> str:
 def said(event: Event) -> str | None:
     """A line for a person about an event that is one."""
     match event:
-        case Queued():
-            return f"waiting for slots: other fits hold {event.taken} of the session's {event.slots}"
-        case Waiting():
-            slots = "" if event.slots is None else f" (slots of the session: {event.slots})"
-            return f"{event.come} of {event.workers} workers have come{slots}"
+        case Queued() | Waiting():
+            return str(event)
         case Slots() if (event.slots or 0) >= MANY * event.workers:
             return f"this session has {event.slots} slots, numWorkers is {event.workers}"
     return None

@@ -234,7 +234,7 @@ class Supervisor:
     def _rescue(self, partition: int) -> None:
         if self._rows.part is None:
             return
-        self._observe(RescueJob(partition))
+        self._observe(RescueJob(partition, self._situation.lost.get(partition, "")))
         rows = self._rows.part(self._task.workers, partition)
         task = make_task(replace(self._task, first=partition))
         self._jobs.append(SparkJob(self._rows.session, lambda: rows.mapInArrow(task, "extra int").collect()))

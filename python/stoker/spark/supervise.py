@@ -44,6 +44,7 @@ class Situation:
     restarts: int = 0
     causes: list[str] = field(default_factory=list)  # why each job was given up
     last_loss: str = ""
+    lost: dict[int, str] = field(default_factory=dict)  # the last one of each place
 
     def after(self, event: Event, now: float) -> None:
         """Takes in what the coordinator tells."""
@@ -68,7 +69,7 @@ class Situation:
     def _lose(self, lost: Failed, now: float) -> None:
         self.missing.setdefault(lost.rank, now)
         self.losses += 1
-        self.last_loss = str(lost)
+        self.lost[lost.rank] = self.last_loss = str(lost)
 
     def begin_again(self, workers: int) -> None:
         """Another job takes the place of those that there are."""
