@@ -33,7 +33,8 @@ from stoker.inputs import Array, Hashed, Image, Numeric
 from stoker.ml import declared
 from stoker.ml.fitting import no_rows
 from stoker.spark import columns, scan
-from stoker.spark.columns import Placement, Source, owned_shards
+from stoker.spark.columns import Source
+from stoker.spark.placement import Placement, owned_shards
 from tasks import mnist_data
 
 ROWS = 2_000_000

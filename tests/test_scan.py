@@ -23,7 +23,8 @@ from stoker.inputs import Category, DateParts, Hashed, Numeric, Padded, Present
 from stoker.ml import declared
 from stoker.ml.fitting import no_rows
 from stoker.spark import columns, parquet, scan
-from stoker.spark.columns import Placement, Source, owned_shards
+from stoker.spark.columns import Source
+from stoker.spark.placement import Placement, owned_shards
 
 ROWS = 900
 TWO = Placement(2, 2)

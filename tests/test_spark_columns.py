@@ -8,8 +8,9 @@ from pyspark.sql import functions as F
 
 from conftest import blobs, table
 from stoker.errors import UserError
-from stoker.spark import columns, compat
-from stoker.spark.columns import Placement, Source
+from stoker.spark import columns, compat, placement
+from stoker.spark.columns import Source
+from stoker.spark.placement import Placement
 
 X = Source("x", ("features",), "featuresCol", shape=(4,))
 
@@ -136,7 +137,7 @@ def test_a_row_has_the_same_shard_whatever_the_number_of_workers(df, workers):
     rows = placed(df, workers, 12)
     assert {r.id: r["__shard"] for r in rows} == twelve
     for r in rows:
-        assert r.p == columns.owner_of(r["__shard"], workers, 12)
+        assert r.p == placement.owner_of(r["__shard"], workers, 12)
 
 
 def test_owners_have_contiguous_blocks_as_the_engine_cuts_them():
@@ -144,7 +145,7 @@ def test_owners_have_contiguous_blocks_as_the_engine_cuts_them():
         for shards in range(workers, 20):
             for rank in range(workers):
                 block = range(rank * shards // workers, (rank + 1) * shards // workers)
-                assert all(columns.owner_of(s, workers, shards) == rank for s in block)
+                assert all(placement.owner_of(s, workers, shards) == rank for s in block)
 
 
 @pytest.mark.parametrize("most", range(1, 9))
@@ -152,14 +153,14 @@ def test_late_workers_hold_what_leaves_nobody_more_than_a_fair_share(most):
     for workers in range(1, most):
         for shards in range(most, 20):
             fair = -(-shards // most)
-            late = columns.late_shards(workers, most, shards)
+            late = placement.late_shards(workers, most, shards)
             taken = [shard for held in late for shard in held]
             assert len(late) <= most - workers
             assert all(late)
             assert len(set(taken)) == len(taken)
             assert max(map(len, late), default=0) <= fair
             for worker in range(workers):
-                owned = columns.owned_shards(worker, workers, shards)
+                owned = placement.owned_shards(worker, workers, shards)
                 assert 0 < len(set(owned) - set(taken)) <= fair
                 assert all(len(held) < len(owned) for held in late if set(held) & set(owned))
 
@@ -167,7 +168,7 @@ def test_late_workers_hold_what_leaves_nobody_more_than_a_fair_share(most):
 def test_late_workers_get_the_rows_of_the_shards_that_they_hold(df):
     shard_of = {r.id: r["__shard"] for r in placed(df, 5, 12)}
     late = with_partitions(columns.place_late(df, [X, ID], Placement(2, 12), 5))
-    held = columns.late_shards(2, 5, 12)
+    held = placement.late_shards(2, 5, 12)
     assert {r.id: r.p for r in late} == {i: p for i, s in shard_of.items() for p, mine in enumerate(held) if s in mine}
     assert all(shard_of[r.id] == r["__shard"] for r in late)
 

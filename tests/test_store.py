@@ -22,7 +22,7 @@ from stoker.ml.rows_told import warn_of_skew
 from stoker.observe.story import Story
 from stoker.program import TensorSpec
 from stoker.spark import memory
-from stoker.spark.columns import Placement
+from stoker.spark.placement import Placement
 from test_exact import assert_same, make_fit
 
 

@@ -25,6 +25,11 @@ class TensorSpec:
     shape: tuple[int, ...] = ()
 
 
+def is_lookup(dtype: str) -> bool:
+    """Whether a tensor holds whole numbers: values are checked to be whole, never cut."""
+    return not dtype.startswith("float")
+
+
 @dataclass
 class Compiled:
     """What the front end hands over.

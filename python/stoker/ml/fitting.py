@@ -25,8 +25,9 @@ from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
 from stoker.program import Compiled
 from stoker.spark import columns, launch, memory, scan, slots
-from stoker.spark.columns import Placement, Source
+from stoker.spark.columns import Source
 from stoker.spark.no_numbers import with_place
+from stoker.spark.placement import Placement, late_shards
 
 ONE_ROW = "batchSize=1: a step takes two rows at least, so this fit is that of batchSize=2"
 # Reading: Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
@@ -117,7 +118,7 @@ def no_rows(session: SparkSession, shards: int) -> launch.Rows:
         return session.range(0, count, 1, count)
 
     def late(workers: int, most: int) -> DataFrame:
-        return tasks(len(columns.late_shards(workers, most, shards)))
+        return tasks(len(late_shards(workers, most, shards)))
 
     return launch.Rows(session, tasks, lambda workers, partition: tasks(1), late)
 

@@ -16,7 +16,7 @@ from stoker.errors import UserError
 from stoker.inputs import has_declared
 from stoker.ml import declared
 from stoker.ml.names import check_known
-from stoker.program import TensorSpec
+from stoker.program import TensorSpec, is_lookup
 from stoker.spark import columns
 from stoker.spark.columns import Source
 
@@ -30,7 +30,7 @@ def spec_of(source: Source) -> TensorSpec:
 
 def typed(source: Source, dtype: str) -> Source:
     """Integers are checked to be whole, rather than cut."""
-    rules = {**source.rules, "integral": True} if columns.is_lookup(dtype) else source.rules
+    rules = {**source.rules, "integral": True} if is_lookup(dtype) else source.rules
     return replace(source, dtype=dtype, rules=rules)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 
-from stoker.spark.columns import Placement
+from stoker.spark.placement import Placement
 
 MOST_SKEW = 1.5
 _FEW = 100  # rows of a mean shard; below that chance makes shards unequal

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from pyspark.sql import SparkSession
 
-from stoker.spark.columns import text_literal
+from stoker.spark.sql import text_literal
 
 _DAY = 86_400
 _PART = 300

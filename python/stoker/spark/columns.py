@@ -24,7 +24,10 @@ from pyspark.sql.types import (
 )
 
 from stoker.errors import UserError
+from stoker.program import is_lookup
 from stoker.spark import compat
+from stoker.spark.placement import Placement, late_shards
+from stoker.spark.sql import text_literal
 
 SHARD = "__shard"
 _SQL_TYPE = {"float32": "float", "float64": "double"}
@@ -215,11 +218,6 @@ def expression(df: DataFrame, source: Source) -> Column:
     return F.array(value.cast(to)) if is_packed(source, kinds) else value.cast(to)
 
 
-def is_lookup(dtype: str) -> bool:
-    """Whether a tensor holds whole numbers: values are checked to be whole, never cut."""
-    return not dtype.startswith("float")
-
-
 def crossing_type(source: Source, kinds: Sequence[DataType]) -> str:
     """The SQL type in which the source's numbers travel, `kinds` being those of its columns. For floats it is the one
     that is stored; for whole numbers one that keeps every value, and the engine checks that they are whole."""
@@ -255,11 +253,6 @@ def _cast(name: str, kind: DataType, source: Source, to: str) -> str:
     return f"if({fits}, {cast}, cast(raise_error(concat({text_literal(told)}, {name})) as double))"
 
 
-def text_literal(value: str) -> str:
-    """A text in SQL."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def is_packed(source: Source, kinds: Sequence[DataType]) -> bool:
     """Whether scalar columns become one array."""
     lone = bool(source.shape) and not source.rules.get("integral")
@@ -285,42 +278,6 @@ def width_of_first_row(df: DataFrame, source: Source) -> int:
     if first is None:
         raise UserError(f"the DataFrame has no rows with a value in '{source.shown}'")
     return int(first["n"])
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which row goes to which shard, and which shard to which task."""
-
-    workers: int
-    shards: int
-    assign: str = "hash"
-    id_column: str | None = None
-
-
-def owner_of(shard: int, workers: int, shards: int) -> int:
-    """The worker that owns a shard: worker r has shards r*S//W to (r+1)*S//W."""
-    return ((shard + 1) * workers - 1) // shards
-
-
-def owned_shards(worker: int, workers: int, shards: int) -> list[int]:
-    return list(range(worker * shards // workers, (worker + 1) * shards // workers))
-
-
-def late_shards(workers: int, most: int, shards: int) -> list[list[int]]:
-    """What each late worker holds, so that `workers` become up to `most`: the shards that the first ones own beyond a
-    fair share of all, dealt evenly. Nobody owns more than a fair share once all have come; who would own nothing is
-    left out."""
-    fair = -(-shards // most)
-    beyond = [shard for worker in range(workers) for shard in owned_shards(worker, workers, shards)[fair:]]
-    late = min(most - workers, len(beyond))
-    return [beyond[i * len(beyond) // late : (i + 1) * len(beyond) // late] for i in range(late)]
-
-
-def held_shards(worker: int, workers: int, most: int, shards: int) -> list[int]:
-    """Whose rows a worker reads, late or not."""
-    if worker < workers:
-        return owned_shards(worker, workers, shards)
-    return late_shards(workers, most, shards)[worker - workers]
 
 
 def place(df: DataFrame, sources: Sequence[Source], how: Placement) -> DataFrame:

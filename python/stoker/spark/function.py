@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.errors import UserError
+from stoker.program import is_lookup
 from stoker.spark.clock import Clock
-from stoker.spark.columns import is_lookup
 from stoker.spark.infer import Scorer
 
 VECTOR_FIELDS = ["type", "size", "indices", "values"]

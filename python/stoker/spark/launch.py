@@ -32,8 +32,8 @@ from stoker.events import (
     parse,
 )
 from stoker.spark import address, arithmetic, memory_need, slots
-from stoker.spark.columns import late_shards
 from stoker.spark.job import SparkJob
+from stoker.spark.placement import late_shards
 from stoker.spark.supervise import GRACE, Move, Rules, Situation, may_grow, next_move
 from stoker.spark.task import Job, make_task
 

@@ -18,7 +18,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from stoker.spark import columns, parquet, plan, slots
-from stoker.spark.columns import Placement, Source
+from stoker.spark.columns import Source
+from stoker.spark.placement import Placement
 from stoker.spark.plan import Refused
 
 MAX_WORKERS = 4  # each reads all rows, so the work that is saved goes down with every worker

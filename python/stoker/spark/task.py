@@ -18,8 +18,8 @@ from typing import Any
 
 from stoker.spark import memory_need
 from stoker.spark.address import ANYWHERE, Peers
-from stoker.spark.columns import held_shards
 from stoker.spark.ingest import ingest
+from stoker.spark.placement import held_shards
 
 
 @dataclass(frozen=True)
