@@ -7,7 +7,17 @@ _COLUMNS = ("epoch", "loss", "accuracy", "rows_per_s", "seconds", "bound_by")
 
 
 class History(list):
-    """One dict per epoch; `info` holds what concerns the whole fit, `phases` the driver's seconds by phase."""
+    """One dict per epoch; `info` holds what concerns the whole fit, `phases` the driver's seconds by phase. All keys:
+    docs/history.md.
+
+    >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}], {"digest": "0a1b"})
+    >>> history[-1]["loss"], history.info["digest"]
+    (0.25, '0a1b')
+    >>> history.to_pandas()
+       epoch  loss
+    0      1  0.50
+    1      2  0.25
+    """
 
     def __init__(self, epochs: list[dict[str, Any]] = (), info: dict[str, Any] | None = None) -> None:
         super().__init__(epochs)
@@ -28,6 +38,12 @@ class History(list):
         """Rows of the largest shard over those of the mean one."""
         rows = self.info.get("shard_rows") or [1]
         return max(rows) * len(rows) / max(1, sum(rows))
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with a row per epoch; seconds by phase have columns of their own: phases.gather, ..."""
+        import pandas as pd
+
+        return pd.json_normalize(list(self))
 
     @classmethod
     def from_json(cls, text: str) -> "History":
