@@ -7,9 +7,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <span>
 #include <tuple>
 
+#include "base/hash.h"
 #include "base/level.h"
 #include "bindings/bindings.h"
 #include "bindings/bytes.h"
@@ -142,10 +145,20 @@ std::pair<std::string, std::string> admission(WorkerLink& self) {
   return {name(admission.verdict), std::move(admission.reason)};
 }
 
-void ingested(WorkerLink& self, const Shards& shards) {
-  std::vector<gang::ShardCount> counts;
-  for (const auto& [shard, rows, high, low] : shards) counts.push_back({shard, rows, {high, low}});
-  self.ingested(counts);
+/// Shards from `training` on are the rows that each of the first `training` holds out; 0: there are none.
+void ingested(WorkerLink& self, const Shards& shards, int training) {
+  std::map<int, gang::ShardCount> counts;
+  for (const auto& [shard, rows, high, low] : shards) {
+    const Hash128 digest{high, low};
+    auto& count = counts[training > 0 ? shard % training : shard];
+    const bool held = training > 0 && shard >= training;
+    count.shard = held ? shard - training : shard;
+    (held ? count.held : count.rows) += rows;
+    if (!held || rows > 0) count.digest += held ? hash128(std::as_bytes(std::span(&digest, 1)), 1) : digest;
+  }
+  std::vector<gang::ShardCount> told;
+  for (const auto& [shard, count] : counts) told.push_back(count);
+  self.ingested(told);
 }
 
 void send_result(WorkerLink& self, const nb::bytes& weights, const std::string& history) {
@@ -221,7 +234,7 @@ void bind_link(nb::module_& m) {
           "isa", [](WorkerLink& self) { return self.admission().isa; }, released(),
           "Instruction-set level that the gang runs at already; -1: not known yet.")
       .def("ingesting", &WorkerLink::ingesting, "rows"_a, released())
-      .def("ingested", ingested, "shards"_a, released())
+      .def("ingested", ingested, "shards"_a, "training"_a = 0, released())
       .def(
           "start", [](WorkerLink& self) { return self.start(); }, released())
       .def("progress", &WorkerLink::progress, "step"_a)

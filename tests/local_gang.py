@@ -33,11 +33,14 @@ class LocalFit:
     shards: int = 1
     more: dict[str, Any] = field(default_factory=dict)  # fields of the TrainSpec
     shard_of: np.ndarray | None = None  # of each row; else they are dealt in turn
+    held: np.ndarray | None = None  # whether a row is held out for validation
 
     def spec(self) -> str:
         spec = {"program": self.compiled.train, "optimizer": self.optimizer, "columns": self.columns,
                 "on_bad_row": "error", "batch_size": 32, "epochs": 2, "seed": 7, "shuffle": True,
                 "shards": self.shards, "threads": 1, **self.more}  # fmt: skip
+        if self.compiled.evaluation is not None:
+            spec["evaluation"] = {"program": self.compiled.evaluation}
         return json.dumps(spec)
 
 
@@ -98,7 +101,9 @@ def deal(fit: LocalFit, rank: int, workers: int, order_seed: int, most: int = 0)
     shard = np.arange(count) % fit.shards if fit.shard_of is None else fit.shard_of
     mine = held_shards(rank, workers, most, fit.shards)
     rows = np.random.default_rng((order_seed, rank)).permutation(np.flatnonzero(np.isin(shard, mine)))
-    return [batch(fit, part, shard, len(mine) > 1) for part in np.array_split(rows, max(1, len(rows) // 37))]
+    stored = shard if fit.held is None else shard + fit.shards * fit.held
+    marked = len(mine) > 1 or fit.held is not None
+    return [batch(fit, part, stored, marked) for part in np.array_split(rows, max(1, len(rows) // 37))]
 
 
 def batch(fit: LocalFit, rows: np.ndarray, shard: np.ndarray, marked: bool) -> pa.RecordBatch:

@@ -32,7 +32,8 @@ def histories(spark, tmp_path_factory):
 
     def fit(epochs):
         torch.manual_seed(0)
-        asked = {"optimizer": "sgd", "learningRate": 1e38, "onNaN": "skip", "batchSize": 50, "epochs": epochs}
+        asked = {"optimizer": "sgd", "learningRate": 1e38, "onNaN": "skip", "batchSize": 50, "epochs": epochs,
+                 "validationFraction": 0.2}  # fmt: skip
         return StokerClassifier(model=nn.Linear(4, 3), checkpointDir=where, verbose=0, **asked).fit(df).history
 
     return [fit(1), fit(2)]

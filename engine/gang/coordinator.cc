@@ -314,7 +314,7 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
 void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
   const auto changed = on_ingested(gang, member, std::move(message.shards));
   int64_t rows = 0;
-  for (const ShardCount& shard : *member.shards) rows += shard.rows;
+  for (const ShardCount& shard : *member.shards) rows += shard.rows + shard.held;
   event("ingested", {{"rank", member.hello.partition}, {"rows", rows}, {"shards", member.shards->size()}});
   if (changed && !options.allow_changed_rows) end(*changed);
   if (changed) event("inexact", {{"rank", member.hello.partition}, {"text", changed->what()}});

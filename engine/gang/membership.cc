@@ -271,6 +271,8 @@ Start form(const Gang& gang, const CoordinatorOptions& options) {
   start.owners = std::move(dealt.owners);
   const bool any = std::ranges::any_of(
       start.shards, [&](const ShardCount& shard) { return shard.rows > 0 && start.owners[shard.shard] >= 0; });
+  const bool held = std::ranges::any_of(start.shards, [](const ShardCount& shard) { return shard.held > 0; });
+  if (!any && held) fail_user("all rows are held out for validation, and none are left to train on");
   if (!any) fail_user("the DataFrame has no rows");
   start.isa = gang.isa >= 0 ? gang.isa : usable(*lowest(hellos_of(gang)));
   start.roster.generation = gang.generation + 1;

@@ -16,6 +16,7 @@ void put(Encoder& out, const std::vector<ShardCount>& shards) {
   for (const ShardCount& shard : shards) {
     out.put(int32_t{shard.shard}).put(int64_t{shard.rows});
     put(out, shard.digest);
+    out.put(int64_t{shard.held});
   }
 }
 
@@ -26,6 +27,7 @@ std::vector<ShardCount> get_shards(Decoder& in) {
     shard.shard = in.get<int32_t>();
     shard.rows = in.get<int64_t>();
     shard.digest = get_hash(in);
+    shard.held = in.get<int64_t>();
   }
   return shards;
 }

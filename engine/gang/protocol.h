@@ -110,8 +110,9 @@ struct Ingesting {
 /// Rows of one shard, after ingest.
 struct ShardCount {
   int shard = 0;
-  int64_t rows = 0;
-  Hash128 digest;
+  int64_t rows = 0;  // to train on
+  Hash128 digest;    // of these and those held out
+  int64_t held = 0;  // rows held out for validation
 };
 
 /// All shards of one worker, after ingest.

@@ -212,7 +212,7 @@ void check_slots(const Program& program) {
     }
   }
   for (const auto& x : program.outputs) check.read(x.slot, "output " + x.name);
-  if (!program.train) return;
+  if (!program.has_loss) return;
   check.read(program.loss.numerator, "the loss");
   if (program.loss.denominator != -1) check.read(program.loss.denominator, "the loss");
   if (!program.metric) return;
@@ -237,7 +237,9 @@ Program parse_program(const std::string& text) {
   check_header(json);
   const Reader at(json, "the program");
   Program program;
-  program.train = pick<bool>(at, "kind", {{"train", true}, {"infer", false}});
+  const auto kind = pick<std::string>(at, "kind", {{"train", "train"}, {"infer", "infer"}, {"eval", "eval"}});
+  program.train = kind == "train";
+  program.has_loss = kind != "infer";
   program.torch = at.get<std::string>("torch");
   program.inputs = at.list("inputs", read_input);
   program.parameters = at.list("parameters", read_parameter);
@@ -252,7 +254,7 @@ Program parse_program(const std::string& text) {
   });
   program.coupled = json.contains("coupled");
   if (json.contains("widest")) program.widest = at.get<int64_t>("widest");
-  if (program.train) {
+  if (program.has_loss) {
     program.loss = read_loss(at.object("loss"));
     program.metric = read_metric(at);
   }

@@ -69,7 +69,8 @@ struct Metric {
 };
 
 struct Program {
-  bool train = false;
+  bool train = false;     // else it is run without gradients
+  bool has_loss = false;  // kinds "train" and "eval"
   std::string torch;
   std::vector<Input> inputs;
   std::vector<Parameter> parameters;

@@ -184,7 +184,7 @@ Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialis
 void Plan::find_last_uses(const Program& program) {
   std::vector<bool> needed(slots_, false);
   for (const auto& output : program.outputs) needed[output.slot] = true;
-  if (program.train) {
+  if (program.has_loss) {
     needed[program.loss.numerator] = true;
     if (program.loss.denominator != -1) needed[program.loss.denominator] = true;
   }

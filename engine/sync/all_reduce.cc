@@ -16,6 +16,7 @@ using collective::Phase;
 using optim::Extent;
 using optim::overlap;
 
+constexpr int64_t kNoVector = 16;               // floats, the fewest that there may be
 constexpr int kScalars = 5;                     // of a shard: those of Scalars, and whether its owner wants to pause
 constexpr int64_t kChunk = 16 * optim::kBlock;  // floats summed and updated together while they are in cache
 
@@ -34,6 +35,9 @@ AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const 
     : group_(group), arena_(arena), optimizer_(optimizer), state_(state), options_(options) {
   const int64_t floats = arena.floats() + state.layout().buffer_floats;
   sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners});
+  if (options.numbers > 0)  // and whether its owner wants to pause
+    numbers_ =
+        collective::make_shard_sum(group, {options.shards, kNoVector, kNoVector, options.numbers + 1, options.owners});
 }
 
 void AllReduce::begin(const std::vector<bool>& present, bool pause, int64_t kept_before, int64_t epoch,
@@ -74,6 +78,26 @@ Scalars AllReduce::exchange() {
   const auto t = sum_->totals();
   pausing_ = t[4] > 0;
   return totals_ = {t[0], t[1], t[2], t[3]};
+}
+
+std::vector<double> AllReduce::add_up(const std::vector<bool>& present, bool pause,
+                                      const std::map<int, std::vector<double>>& numbers) {
+  made_ = false;
+  next_ = state_.committed() + 1;
+  if (group_.local_rank() == 0) state_.suppose_finite(next_);
+  numbers_->begin(next_, present);
+  for (const auto& [shard, values] : numbers) {
+    std::fill_n(numbers_->next(), kNoVector, 0.0F);
+    std::ranges::copy(values, numbers_->scalars(shard).begin());
+    numbers_->scalars(shard).back() = pause ? 1 : 0;
+    numbers_->put(shard);
+  }
+  fault::point("partials", step());
+  numbers_->exchange();
+  auto totals = numbers_->totals();
+  pausing_ = totals.back() > 0;
+  totals.pop_back();
+  return totals;
 }
 
 float AllReduce::gradient_scale(bool mean) const {

@@ -5,6 +5,7 @@
 // make() or keep(), commit(): partials stand -> totals -> (norms, when clipping) -> my slice of the new state -> all
 // slices stand -> flip. One object per rank, used by one thread.
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct AllReduceOptions {
   double clip_value = 0;         // 0: off. After clip_norm where both are on
   bool in_place = false;         // benches: over the old state, so that nobody may die
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: collective::even_owners()
+  int numbers = 0;               // of a shard, that add_up() takes; 0: it is not called
 };
 
 struct StepTimes {
@@ -57,6 +59,10 @@ class AllReduce {
   bool make(bool mean, StepTimes& times);
   /// Instead of make(), or of what it made: the new state is the old one. All ranks do.
   void keep(StepTimes& times);
+  /// Instead of begin() to make(): a step that leaves the state as it is and adds up numbers, given for each owned
+  /// shard that is present. Gives the totals, the same on every rank; keep() and commit() come next.
+  std::vector<double> add_up(const std::vector<bool>& present, bool pause,
+                             const std::map<int, std::vector<double>>& numbers);
   /// Makes the new state current.
   void commit();
 
@@ -81,7 +87,8 @@ class AllReduce {
   HostState& state_;
   AllReduceOptions options_;
   std::unique_ptr<collective::ShardSum> sum_;
-  uint64_t next_ = 0;  // the commit that this step makes
+  std::unique_ptr<collective::ShardSum> numbers_;  // of add_up()
+  uint64_t next_ = 0;                              // the commit that this step makes
   bool pause_ = false;
   optim::Moment moment_ = 1;
   bool made_ = false;  // in this step

@@ -18,7 +18,8 @@ int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buf
 
 }  // namespace
 
-/// Where things lie: head, both sets, finished epochs, norms; in a set: floats, counts, running totals.
+/// Where things lie: head, both sets, finished epochs, their evaluations, norms; in a set: floats, counts, running
+/// totals.
 struct HostState::Offsets {
   explicit Offsets(const StateLayout& l)
       : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
@@ -26,10 +27,11 @@ struct HostState::Offsets {
         set(round_up(running + sizeof(EpochTotals), kLine)),
         sets(round_up(sizeof(Head), kLine)),
         finished(sets + 2 * set),
-        norms(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
+        evaluated(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
+        norms(evaluated + round_up(l.epochs * l.evaluation * sizeof(double), kLine)),
         end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
   size_t counts, running, set;  // within a set, and its size
-  size_t sets, finished, norms, end;
+  size_t sets, finished, evaluated, norms, end;
 };
 
 Scalars& Scalars::operator+=(const Scalars& other) {
@@ -88,10 +90,20 @@ std::span<EpochTotals> HostState::finished() const {
   return {reinterpret_cast<EpochTotals*>(base_ + Offsets(layout_).finished), static_cast<size_t>(layout_.epochs)};
 }
 
+std::span<double> HostState::evaluated(uint64_t epoch) const {
+  return evaluations(epoch + 1).last(static_cast<size_t>(layout_.evaluation));
+}
+
+std::span<double> HostState::evaluations(uint64_t epochs) const {
+  auto* all = reinterpret_cast<double*>(base_ + Offsets(layout_).evaluated);
+  return {all, static_cast<size_t>(layout_.evaluation) * epochs};
+}
+
 double* HostState::norms() const { return reinterpret_cast<double*>(base_ + Offsets(layout_).norms); }
 
 std::vector<std::span<std::byte>> HostState::pieces(int set) const {
-  return {{set_base(set), Offsets(layout_).set}, std::as_writable_bytes(finished())};
+  const Offsets at(layout_);
+  return {{set_base(set), at.set}, {base_ + at.finished, at.norms - at.finished}};
 }
 
 Hash128 HostState::digest(int set) const {

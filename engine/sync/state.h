@@ -41,7 +41,8 @@ struct StateLayout {
   int state_buffers = 0;      // arena-shaped buffers of optimizer state
   int64_t counts = 0;         // int64 buffers, one number each or several
   int64_t epochs = 0;
-  int64_t sums = 0;  // doubles of the optimizer's sums over tensors
+  int64_t sums = 0;        // doubles of the optimizer's sums over tensors
+  int64_t evaluation = 0;  // doubles that an evaluation, one an epoch, commits
 };
 
 class HostState {
@@ -68,6 +69,10 @@ class HostState {
   EpochTotals& running(int set) const;
   /// Totals of each epoch; entries of epochs that are not over mean nothing.
   std::span<EpochTotals> finished() const;
+  /// What the evaluation of one epoch came to, or those of the first `epochs`; of epochs that are not over it means
+  /// nothing.
+  std::span<double> evaluated(uint64_t epoch) const;
+  std::span<double> evaluations(uint64_t epochs) const;
   /// Scratch of the step: one double for each block of the weights.
   double* norms() const;
   /// Scratch of the step: optim::Optimizer::sums().
@@ -98,7 +103,8 @@ class HostState {
   const shm::Segment& memory() const { return memory_; }
   /// Takes the memory out; the state must not be used any more.
   shm::Segment release() { return std::move(memory_); }
-  /// All bytes of a set, and those of the finished epochs: what another host needs to have the set's commit.
+  /// All bytes of a set, and those of the finished epochs and evaluations: what another host needs to have the set's
+  /// commit.
   std::vector<std::span<std::byte>> pieces(int set) const;
 
   /// Digest of the committed weights, float buffers, optimizer state and counters, or of those of a set.

@@ -51,6 +51,7 @@ std::vector<Section> sections(const sync::HostState& state, const std::vector<st
   out.push_back({"counts", bytes_of(state.counts(set), layout.counts)});
   out.push_back({"running", bytes_of(&state.running(set), 1)});
   out.push_back({"finished", std::as_writable_bytes(state.finished().first(epochs_over))});
+  if (layout.evaluation > 0) out.push_back({"evaluated", std::as_writable_bytes(state.evaluations(epochs_over))});
   return out;
 }
 

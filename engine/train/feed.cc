@@ -15,8 +15,9 @@ constexpr uint64_t kDraws = 0x64726177;  // tells this stream from the epoch's o
 
 }  // namespace
 
-Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle)
-    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle) {
+Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
+           bool augments)
+    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle), augments_(augments) {
   if (!store.on_disk()) return;
   ahead_ = std::make_unique<data::ReadAhead>(store, plan.steps(), static_cast<int>(owned_.size()),
                                              [this](int64_t step, int slot) { return rows(step, owned_[slot]); });
@@ -78,7 +79,7 @@ std::vector<at::Tensor> Feed::gather(int64_t step, int shard) try {
   const auto from = stored(step, shard);
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
-    batch.push_back(data::gather_batch(store_, c, from, &draws));
+    batch.push_back(data::gather_batch(store_, c, from, augments_ ? &draws : nullptr));
   pulse::beat();
   return batch;
 } catch (...) {

@@ -18,8 +18,10 @@ namespace stoker::train {
 
 class Feed {
  public:
-  /// `store` must be sealed and outlive the feed; `owned` ascending.
-  Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle);
+  /// `store` must be sealed and outlive the feed; `owned` ascending. `augments`: pictures are cropped and flipped by
+  /// chance, as their columns say.
+  Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
+       bool augments = true);
 
   void begin_epoch(uint64_t epoch);
   /// From any thread: whoever waits for rows from disk, or wants more of them, ends with Error(aborted), now and later.
@@ -35,6 +37,7 @@ class Feed {
   std::vector<int> owned_;
   uint64_t seed_;
   bool shuffle_;
+  bool augments_;
   uint64_t epoch_ = 0;
   std::span<const uint32_t> rows(int64_t step, int shard) const;
   data::RowsAt stored(int64_t step, int shard);

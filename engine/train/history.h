@@ -20,11 +20,21 @@ struct PhaseTimes {
   double update = 0;   // sums and optimizer
 };
 
+/// What the evaluation after an epoch came to.
+struct Evaluated {
+  bool there = false;
+  double loss = 0;
+};
+/// The numbers that are committed of one.
+inline constexpr int kEvaluationNumbers = 2;  // the loss's numerator and denominator
+Evaluated evaluated(std::span<const double> numbers);
+
 struct EpochRecord {
   int64_t epoch = 0;  // from 1
   sync::EpochTotals totals;
   PhaseTimes phases;        // zero where this rank was not there
   uint64_t bytes_sent = 0;  // likewise
+  Evaluated evaluated = {};
 
   /// Mean loss: over the denominator, or over steps where the loss is a plain sum.
   double loss(bool mean) const;
@@ -40,12 +50,14 @@ class History {
  public:
   explicit History(bool mean) : mean_(mean) {}
   /// Epochs that ended before this rank came.
-  void catch_up(std::span<const sync::EpochTotals> finished);
+  void catch_up(std::span<const sync::EpochTotals> finished, std::span<const double> evaluations = {});
   /// Begins an epoch, or goes on with it where `so_far` has steps.
   void begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent);
   /// Seconds since the epoch began, those of its part before this rank came included.
   double seconds() const { return before_ + watch_.elapsed(); }
   void end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent);
+  /// Of the epoch under way.
+  void evaluate(const Evaluated& evaluated) { current_.evaluated = evaluated; }
   PhaseTimes& phases() { return current_.phases; }
   /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones.
   std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs,

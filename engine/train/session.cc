@@ -25,6 +25,21 @@ std::vector<int64_t> counts_of(const gang::Start& start) {
   return counts;
 }
 
+/// Of the store's shards: those to train on, which give none here, and the rows that each of them holds out.
+std::vector<int64_t> held_counts(const gang::Start& start) {
+  std::vector<int64_t> counts(start.shards.size());
+  for (const auto& shard : start.shards) counts.push_back(shard.held);
+  return counts;
+}
+
+std::vector<bool> present_held(const gang::Start& start) {
+  std::vector<bool> present;
+  for (const auto& shard : start.shards) present.push_back(shard.held > 0 && start.owners[shard.shard] >= 0);
+  if (std::ranges::none_of(present, std::identity()))
+    fail_user("no row is held out for validation: look at validationIndicatorCol, or raise validationFraction");
+  return present;
+}
+
 }  // namespace
 
 bool Session::live(const gang::Start& start) try {
@@ -158,38 +173,43 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   const data::Plan plan(counts_of(start), spec_.batch_size);
   Feed feed(store_, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
-  const auto steps = static_cast<uint64_t>(plan.steps());
+  const Timetable table = timetable(plan);
+  if (table.evaluates) present_held(start);
+  const uint64_t commits = table.commits();
   const sync::HostState& state = trainer_->state();
-  if (checkpoints_) checkpoints_->enter(group, start, state, steps);
+  if (checkpoints_) checkpoints_->enter(group, start, state, commits);
   bool begun = false;  // an epoch, in this generation
   bool told = false;   // that it goes on
-  while (state.committed() - 1 < steps * spec_.epochs) {
+  while (state.committed() - 1 < commits * spec_.epochs) {
     const uint64_t done = state.committed() - 1;
-    if (!begun || done % steps == 0) {
-      history_->catch_up(state.finished().first(done / steps));
+    if (!begun || table.step(done) == 0) {
+      catch_up(table.epoch(done));
       const auto& running = state.running(state.current());
-      history_->begin_epoch(done % steps == 0 ? sync::EpochTotals() : running, group.bytes_sent());
-      feed.begin_epoch(done / steps);
+      history_->begin_epoch(table.step(done) == 0 ? sync::EpochTotals() : running, group.bytes_sent());
+      feed.begin_epoch(table.epoch(done));
       begun = true;
     }
-    if (checkpoints_) checkpoints_->before_step(done + 2, done + 1 == steps * spec_.epochs);
-    const bool pause = run_step(feed, plan, start.owners, done);
+    if (checkpoints_) checkpoints_->before_step(done + 2, done + 1 == commits * spec_.epochs);
+    const bool pause = table.at_evaluation(done) ? run_evaluation(start, group.rank(), table.epoch(done), stop)
+                                                 : run_step(feed, plan, start.owners, done);
+    fault::point("flipped", static_cast<int64_t>(done) + 1);
+    link_.progress(static_cast<int64_t>(done) + 1);
     if (checkpoints_) checkpoints_->after_step(state);
-    const bool epoch_ends = (done + 1) % steps == 0;
+    const bool epoch_ends = table.step(done + 1) == 0;
     report(plan, group, epoch_ends || !std::exchange(told, true));
     if (epoch_ends) end_epoch(group);
-    if (pause && done + 1 < steps * spec_.epochs) {  // all of them do, so none waits for a rank that has left
+    if (pause && done + 1 < commits * spec_.epochs) {  // all of them do, so none waits for a rank that has left
       link_.paused();
       link_.await_home();  // in vain: the generation ends
     }
   }
-  history_->catch_up(state.finished());
+  catch_up(spec_.epochs);
   if (checkpoints_) checkpoints_->finish();
 }
 
 bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
-  const auto steps = static_cast<uint64_t>(plan.steps());
-  const auto step = static_cast<int64_t>(done % steps);
+  const Timetable table = timetable(plan);
+  const auto step = static_cast<int64_t>(table.step(done));
   std::vector<bool> present(owners.size());
   int64_t rows = 0;
   for (size_t shard = 0; shard < present.size(); ++shard) {
@@ -197,20 +217,41 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
     present[shard] = size > 0;
     rows += size;
   }
-  const StepSpec what{.epoch = done / steps,
-                      .step = done % steps,
+  const StepSpec what{.epoch = table.epoch(done),
+                      .step = table.step(done),
                       .present = std::move(present),
                       .rows = rows,
-                      .last = (done + 1) % steps == 0,
+                      .last = table.step(done) + 1 == table.steps,
                       .steps = plan.steps(),
                       .pause = link_.pause_asked(),
                       .seconds = history_->seconds()};
-  const bool pause = trainer_->step(
+  return trainer_->step(
       what, [&](int shard) { return feed.micro_batch(step, shard); }, [&] { feed.prefetch(step + 1); },
       history_->phases());
-  fault::point("flipped", static_cast<int64_t>(done) + 1);
-  link_.progress(static_cast<int64_t>(done) + 1);
+}
+
+bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop) {
+  const int shards = static_cast<int>(start.shards.size());
+  const data::Plan plan(held_counts(start), spec_.batch_size);
+  std::vector<int> held;
+  for (const int shard : collective::shards_of(start.owners, rank)) held.push_back(shards + shard);
+  Feed feed(store_, plan, std::move(held), spec_.seed, false, false);
+  const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
+  feed.begin_epoch(0);
+  const StepSpec what{
+      .epoch = epoch, .present = present_held(start), .pause = link_.pause_asked(), .seconds = history_->seconds()};
+  const auto inputs = [&](int64_t step, int shard) {
+    const bool any = plan.rows(step, shards + shard).size() > 0;
+    return any ? feed.micro_batch(step, shards + shard) : std::vector<at::Tensor>();
+  };
+  const bool pause = trainer_->evaluate(what, plan.steps(), inputs, history_->phases());
+  history_->evaluate(evaluated(trainer_->state().evaluated(epoch)));
   return pause;
+}
+
+void Session::catch_up(uint64_t epochs) {
+  const sync::HostState& state = trainer_->state();
+  history_->catch_up(state.finished().first(epochs), state.evaluations(epochs));
 }
 
 void Session::end_epoch(collective::Group& group) {

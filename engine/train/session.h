@@ -13,6 +13,7 @@
 #include "train/feed.h"
 #include "train/history.h"
 #include "train/spec.h"
+#include "train/timetable.h"
 #include "train/trainer.h"
 
 namespace stoker::train {
@@ -43,6 +44,12 @@ class Session {
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
   bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
+  Timetable timetable(const data::Plan& plan) const {
+    return {static_cast<uint64_t>(plan.steps()), !spec_.evaluation.empty()};
+  }
+  /// Over the rows that are held out.
+  bool run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop);
+  void catch_up(uint64_t epochs);
   void end_epoch(collective::Group& group);
   void report(const data::Plan& plan, const collective::Group& group, bool now);
   std::string history_json(const gang::Start& start) const;

@@ -35,6 +35,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.clip_norm = in.value("clip_norm", 0.0);
   spec.clip_value = in.value("clip_value", 0.0);
   spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
+  if (in.contains("evaluation")) spec.evaluation = in.at("evaluation").at("program").dump();
   if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"));
   return spec;
 } catch (const json::exception& e) {

@@ -28,6 +28,7 @@ struct TrainSpec {
   double clip_value = 0;                     // "clip_value": 0 is off
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
+  std::string evaluation;                    // "evaluation": the program of kind "eval"; empty: none is made
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/pieces.h"
+#include "base/pulse.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
 
@@ -25,9 +26,14 @@ void for_each_count(const program::Program& program, Body body) {
 }
 
 sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
-                            const optim::Optimizer& optimizer, int64_t epochs) {
-  return {arena.floats(), buffers.floats(), optimizer.state_buffers(), program::count_numbers(program),
-          epochs,         optimizer.sums()};
+                            const optim::Optimizer& optimizer, const TrainSpec& spec) {
+  return {arena.floats(),
+          buffers.floats(),
+          optimizer.state_buffers(),
+          program::count_numbers(program),
+          spec.epochs,
+          optimizer.sums(),
+          spec.evaluation.empty() ? 0 : kEvaluationNumbers};
 }
 
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
@@ -62,10 +68,12 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants)
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
-      layout_(layout_of(program_, arena_, buffers_, *optimizer_, spec.epochs)) {
+      layout_(layout_of(program_, arena_, buffers_, *optimizer_, spec)) {
   const Bytes none = program::write_safetensors({});
   const program::SafeTensors given(constants.empty() ? ByteView(none) : constants, "the constants");
   step_ = program::make_step(program_, arena_, given);
+  if (!spec.evaluation.empty())
+    evaluation_ = std::make_unique<program::Evaluation>(spec.evaluation, program_, arena_, buffers_, given);
 }
 
 Trainer::~Trainer() = default;
@@ -81,7 +89,8 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
   disturbed_ = false;
   for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
-  const sync::AllReduceOptions options{spec_.shards, spec_.clip_norm, spec_.clip_value, spec_.in_place, owners};
+  const sync::AllReduceOptions options{spec_.shards,   spec_.clip_norm, spec_.clip_value,
+                                       spec_.in_place, owners,          static_cast<int>(layout_.evaluation)};
   reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
 }
 
@@ -178,9 +187,10 @@ bool Trainer::goes_on(bool finite, const StepSpec& spec, const sync::Scalars& to
             "; look at the learning rate and the data, or set onNaN=\"skip\" to leave such steps out");
 }
 
-/// Steps so far that left the state as it was.
+/// Commits so far that left the state as it was.
 int64_t Trainer::kept_before(const StepSpec& spec) const {
   int64_t kept = spec.step == 0 ? 0 : state_->running(state_->current()).kept;
+  if (evaluation_) kept += static_cast<int64_t>(spec.epoch);
   for (const auto& epoch : state_->finished().first(spec.epoch)) kept += epoch.kept;
   return kept;
 }
@@ -231,13 +241,63 @@ bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Ten
   return reduce_->pausing();
 }
 
+/// In one order of additions, whoever does it.
+std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times) {
+  const int set = state_->current();
+  const program::StateSet state{model_weights(set), state_->buffers(set), state_->counts(set)};
+  std::vector<double> numbers(layout_.evaluation);
+  for (int64_t step = 0; step < steps; ++step) {
+    Stopwatch watch;
+    const auto batch = inputs(step, shard);
+    times.gather += watch.restart();
+    if (batch.empty()) continue;
+    fault::point("evaluate", static_cast<int64_t>(state_->committed()));
+    const auto s = evaluation_->run(state, batch);
+    numbers[0] += s.numerator;
+    numbers[1] += s.denominator;
+    pulse::beat();
+    times.compute += watch.restart();
+  }
+  return numbers;
+}
+
+bool Trainer::evaluate(const StepSpec& spec, int64_t steps, const Batches& inputs, PhaseTimes& times) {
+  std::map<int, std::vector<double>> numbers;
+  for (const int shard : owned_)
+    if (spec.present[shard]) numbers[shard] = evaluate_shard(shard, steps, inputs, times);
+  Stopwatch watch;
+  auto totals = reduce_->add_up(spec.present, spec.pause, numbers);
+  if (!mean_loss()) totals[1] = static_cast<double>(steps);
+  write_evaluation(spec, totals);
+  sync::StepTimes step_times;
+  reduce_->keep(step_times);
+  reduce_->commit();
+  times.sync += watch.elapsed();
+  return reduce_->pausing();
+}
+
+/// Beside the old state, like all of a step.
+void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& totals) {
+  if (group_->local_rank() != 0) return;
+  sync::EpochTotals epoch = state_->running(state_->current());
+  epoch.seconds = spec.seconds;
+  state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
+  state_->finished()[spec.epoch] = epoch;
+  std::ranges::copy(totals, state_->evaluated(spec.epoch).begin());
+}
+
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
+
+/// Those that the model gets.
+float* Trainer::model_weights(int set) const {
+  const bool average = spec_.optimizer.average.on;  // the optimizer's last state
+  return average ? state_->optimizer(set, layout_.state_buffers - 1) : state_->weights(set);
+}
 
 Bytes Trainer::weights() const {
   const int set = state_->current();
   std::vector<program::NamedTensor> tensors;
-  const bool average = spec_.optimizer.average.on;  // the optimizer's last state
-  list_arena(arena_, average ? state_->optimizer(set, layout_.state_buffers - 1) : state_->weights(set), tensors);
+  list_arena(arena_, model_weights(set), tensors);
   list_arena(buffers_, state_->buffers(set), tensors);
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
     const std::span numbers(state_->counts(set) + at, program::elements(b.shape));

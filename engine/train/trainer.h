@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 #include "collective/group.h"
 #include "optim/arena.h"
 #include "optim/optimizer.h"
+#include "program/evaluation.h"
 #include "program/format.h"
 #include "program/step.h"
 #include "sync/all_reduce.h"
@@ -72,6 +74,12 @@ class Trainer {
   bool step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
             const std::function<void()>& meanwhile, PhaseTimes& times);
 
+  /// Instead of step(), after the last one of an epoch: runs the evaluation program over the micro-batches of the owned
+  /// shards, `steps` of them, and commits the state as it is with what the evaluation came to. A micro-batch without
+  /// tensors has no rows. REQUIRES: the spec has an evaluation.
+  using Batches = std::function<std::vector<at::Tensor>(int64_t step, int shard)>;
+  bool evaluate(const StepSpec& spec, int64_t steps, const Batches& inputs, PhaseTimes& times);
+
   bool mean_loss() const;
   std::vector<std::string> optimizer_names() const { return optimizer_->state_names(); }
   /// Committed weights and buffers by name, as safetensors.
@@ -84,8 +92,11 @@ class Trainer {
 
  private:
   void count_run();
+  float* model_weights(int set) const;
   void begin(const Load& load);
   int64_t kept_before(const StepSpec& spec) const;
+  std::vector<double> evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times);
+  void write_evaluation(const StepSpec& spec, const std::vector<double>& totals);
   void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
   bool make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times);
   void run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
@@ -103,8 +114,9 @@ class Trainer {
   std::unique_ptr<optim::Optimizer> optimizer_;
   sync::StateLayout layout_;
   std::unique_ptr<program::Step> step_;
-  std::unique_ptr<sync::HostState> state_;  // none before the first join() or adopt()
-  bool disturbed_ = false;                  // it came by adopt(), and who may write into it is not known
+  std::unique_ptr<program::Evaluation> evaluation_;  // none where the spec has none
+  std::unique_ptr<sync::HostState> state_;           // none before the first join() or adopt()
+  bool disturbed_ = false;                           // it came by adopt(), and who may write into it is not known
 
   collective::Group* group_ = nullptr;  // between join() and leave()
   std::vector<int> owned_;              // shards, ascending

@@ -215,6 +215,7 @@ class Metrics(Event):
     micro_batches: int = 0  # that its process has run
     loss: float | None = None  # None: not a number
     accuracy: float | None = None
+    val_loss: float | None = None  # with the last word of an epoch
     steps: int = 0
     rows: int = 0
     seconds: float = 0.0

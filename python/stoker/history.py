@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-_COLUMNS = ("epoch", "loss", "accuracy", "rows_per_s", "seconds", "bound_by")
+_COLUMNS = ("epoch", "loss", "val_loss", "accuracy", "rows_per_s", "seconds", "bound_by")
 
 
 class History(list):

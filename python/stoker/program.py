@@ -13,6 +13,7 @@ import numpy as np
 
 FORMAT = "stoker-program"
 VERSION = 1
+EVALUATION = "eval.json"  # not in every saved model
 FILES = ("train.json", "infer.json", "weights.safetensors")
 
 
@@ -43,12 +44,15 @@ class Compiled:
     weights: dict[str, np.ndarray]
     output_shapes: dict[str, tuple[int, ...]]
     notes: list[str] = field(default_factory=list)
+    evaluation: dict | None = None  # the loss in evaluation mode, where it was asked for
 
     def to_files(self) -> dict[str, bytes]:
         train = dict(self.train, notes=self.notes)
+        evaluation = {EVALUATION: _to_json(self.evaluation)} if self.evaluation is not None else {}
         return {
             "train.json": _to_json(train),
             "infer.json": _to_json(self.infer),
+            **evaluation,
             "weights.safetensors": save_weights(self.weights),
         }
 
@@ -59,10 +63,11 @@ class Compiled:
             raise ValueError(f"this is not a saved Stoker model: {', '.join(missing)} is missing")
         train = load_program(files["train.json"], "train.json", "train")
         infer = load_program(files["infer.json"], "infer.json", "infer")
+        evaluation = load_program(files[EVALUATION], EVALUATION, "eval") if EVALUATION in files else None
         weights = load_weights(files["weights.safetensors"])
-        _check_weights([train, infer], weights)
+        _check_weights([train, infer, *([evaluation] if evaluation else [])], weights)
         shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
-        return cls(train, infer, weights, shapes, list(train.pop("notes", [])))
+        return cls(train, infer, weights, shapes, list(train.pop("notes", [])), evaluation)
 
 
 def load_program(data: bytes, name: str, kind: str) -> dict:
@@ -115,11 +120,15 @@ def _code(dtype: np.dtype) -> str:
 def weights_to_train(compiled: Compiled) -> dict[str, bytes]:
     """What workers need, as safetensors: 'initial', which the training changes, and 'constants', if there are any."""
 
-    def those(*kinds: str) -> dict[str, np.ndarray]:
-        return {entry["name"]: compiled.weights[entry["name"]] for kind in kinds for entry in compiled.train[kind]}
+    def those(program: dict | None, *kinds: str) -> dict[str, np.ndarray]:
+        return {
+            entry["name"]: compiled.weights[entry["name"]] for kind in kinds for entry in (program or {}).get(kind, [])
+        }
 
-    constants = those("constants")
-    return {"initial": save_weights(those("parameters", "buffers")),
+    initial = those(compiled.train, "parameters", "buffers")
+    read = those(compiled.evaluation, "parameters", "buffers", "constants")
+    constants = those(compiled.train, "constants") | {name: read[name] for name in read.keys() - initial.keys()}
+    return {"initial": save_weights(initial),
             "constants": save_aligned(constants) if constants else b""}  # fmt: skip
 
 

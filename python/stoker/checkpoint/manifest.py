@@ -22,6 +22,7 @@ _FOLDER = re.compile(r"step-\d{12}")
 # What must be the same for the same bits, in the user's words.
 _WORDS = {
     "program": "the model or its loss",
+    "evaluation": "whether rows are held out for validation",
     "constants": "a frozen weight or constant of the model",
     "groups": "which parameters are in which group of the optimizer",
     "shards": "numShards",
@@ -31,7 +32,7 @@ _WORDS = {
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }
-_UNSPEAKABLE = ("program", "constants", "groups")
+_UNSPEAKABLE = ("program", "evaluation", "constants", "groups")
 
 
 def folder_name(step: int) -> str:
@@ -66,7 +67,9 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
     same = ("optimizer", "shards", "batch_size", "seed", "shuffle", "threads", "clip_norm", "clip_value")
+    evaluation = {"evaluation": program_digest(spec["evaluation"]["program"])} if "evaluation" in spec else {}
     return {
+        **evaluation,
         "program": program_digest(spec["program"]),
         "constants": weights_digest(constants),
         "groups": _digest(spec.get("groups", [])),

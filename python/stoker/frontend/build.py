@@ -63,13 +63,21 @@ class Graph:
     def results(self) -> list[fx.Node]:
         return list(next(iter(reversed(self.module.graph.nodes))).args[0])
 
-    def train_program(self, inputs, label_specs, weighted: bool, metric: str | None) -> dict:
+    def eval_program(self, inputs, label_specs, weighted: bool, metric: str | None) -> dict:
+        """The loss of a graph that changes nothing."""
+        written = buffers.rules(self.module, self._named_nodes(), self.means)
+        buffers.forget_statistics(self.module)
+        program = self.train_program(inputs, label_specs, weighted, metric, keeps_state=False)
+        self._refuse_changing_answers([entry["name"] for entry in program["buffers"] if entry["name"] in written])
+        return {**program, "kind": "eval"}
+
+    def train_program(self, inputs, label_specs, weighted: bool, metric: str | None, keeps_state: bool = True) -> dict:
         trace, results = self.trace, self.results()
         compared = [None if part is None else results[part] for part in trace.metric or ()]
         wanted = [results[0], *(part for part in compared if part is not None)]
         if trace.denominator is not None:
             wanted.append(results[trace.denominator])
-        emitter = Emitter(self.module.graph, wanted)
+        emitter = Emitter(self.module.graph, wanted, keeps_state=keeps_state)
         roles = ["feature"] * len(inputs) + ["label"] * len(label_specs) + ["weight"] * weighted
         program = self._program(emitter, row_specs(inputs, label_specs, weighted), roles)
         found = [(name, results[index]) for name, index in trace.outputs]

@@ -263,7 +263,7 @@ def _first_leaf(outputs) -> Tensor:
 
 
 def _check_numerator(numerator: Tensor, name: str) -> None:
-    if not numerator.requires_grad:
+    if torch.is_grad_enabled() and not numerator.requires_grad:
         raise CompileError(f"{name} does not depend on any trainable parameter of the model")
     if numerator.dtype != torch.float32:
         kind = str(numerator.dtype).removeprefix("torch.")

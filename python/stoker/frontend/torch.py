@@ -34,12 +34,14 @@ def compile(
     weighted: bool = False,
     loss_reduction: str | None = None,
     metric: str | None = None,
+    evaluated: bool = False,
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
     `loss` is a torch loss, a functional loss, or a callable of (outputs, labels), where labels is a tensor, or a dict
     by name if there are several. `loss_reduction` says what a callable gives: the 'mean' over rows (default), the 'sum'
-    (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row.
+    (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row. `evaluated`: there
+    is also a program that gives the loss in evaluation mode.
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -54,23 +56,33 @@ def compile(
     trained = Trace()
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
     stage.stands_for(module, loss)
+    examples = [_example(spec) for spec in build.row_specs(inputs, labels, weighted)]
     with untouched(module, model):
-        export(stage, trained, [_example(spec) for spec in build.row_specs(inputs, labels, weighted)])
+        export(stage, trained, examples)
     refuse_memory(model, trained.changed, {spec.name: _example(spec) for spec in inputs})
     train_graph = build.Graph(trained, model, own_loss, "train")
     simplify(train_graph.module, gradients=True)
     train = train_graph.train_program(inputs, labels, weighted, metric)
 
     shared = same_in_both_modes(model) and objective.form is not None and train_graph.outputs_need_only(len(inputs))
-    infer_graph = train_graph if shared else _infer_graph(model, inputs)
-    infer, dropped = infer_graph.infer_program(inputs)
-    weights = build.gather_weights(model, [train_graph, infer_graph], [train, infer])
+    graphs, programs = [train_graph], [train]
+    if evaluated:
+        eval_stage = EvalStage(model, own_loss, objective, inputs, labels, weighted, metric, Trace())
+        eval_stage.stands_for(module, loss)
+        with untouched(module, model):
+            module.eval()
+            graphs.append(train_graph if shared else _eval_graph(eval_stage, examples))
+        programs.append(graphs[-1].eval_program(inputs, labels, weighted, metric))
+    graphs.append(train_graph if shared else _infer_graph(model, inputs))
+    infer, dropped = graphs[-1].infer_program(inputs)
+    weights = build.gather_weights(model, graphs, [*programs, infer])
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
     coupled = _mark_coupled(infer, weights)
     statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
     notes = coupled or _notes(train, weights, statistics)
     foreign = model.notes() if isinstance(model, Foreign) else []
-    return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes + foreign)
+    return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes + foreign,
+                    programs[1] if evaluated else None)  # fmt: skip
 
 
 class TrainStage(Stage):
@@ -82,18 +94,31 @@ class TrainStage(Stage):
         self.trace = [trace]  # in a list: nn.Module would look into it
 
     def run(self, *tensors):
+        with self.guard():
+            results, numerator = self._computed(*tensors)
+        self.trace[0].trained = self.names_of(trained_by(numerator))
+        return results
+
+    def _computed(self, *tensors):
         objective, features, labels, weighted, metric = self.plan
         trace = self.trace[0]
         self.watch(trace, tensors[0])
         named = dict(zip(labels, tensors[len(features) :], strict=False))
         weight = tensors[-1] if weighted else None
-        with self.guard(), watched(self.model, self.loss, trace.changed):
+        with watched(self.model, self.loss, trace.changed):
             outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
             terms = objective(self.loss, outputs, as_given(named), weight)
             if isinstance(self.model, Foreign):
                 terms = with_added(terms, self.model.added_loss(), tensors[0].shape[0])
-        trace.trained = self.names_of(trained_by(terms.numerator))
-        return _results(trace, terms, outputs, named, weight, metric)
+        return _results(trace, terms, outputs, named, weight, metric), terms.numerator
+
+
+class EvalStage(TrainStage):
+    """The same without gradients, of a model in evaluation mode."""
+
+    def run(self, *tensors):
+        with self.guard(), torch.no_grad():
+            return self._computed(*tensors)[0]
 
 
 class InferStage(Stage):
@@ -135,6 +160,15 @@ def _infer_graph(model: nn.Module, inputs: list[TensorSpec]) -> build.Graph:
     model.eval()
     export(InferStage(model, inputs, trace), trace, [_example(spec) for spec in inputs])
     graph = build.Graph(trace, model, None, "infer")
+    simplify(graph.module, gradients=False)
+    return graph
+
+
+def _eval_graph(stage: EvalStage, examples: list[torch.Tensor]) -> build.Graph:
+    (trace,) = stage.trace
+    stage.eval()
+    export(stage, trace, examples)
+    graph = build.Graph(trace, stage.model, stage.loss, "eval")
     simplify(graph.module, gradients=False)
     return graph
 

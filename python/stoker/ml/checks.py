@@ -43,12 +43,30 @@ def check_params(value: Callable[[str], Any]) -> None:
     if value("batchSize") < shards_of(value):
         raise UserError(f"batchSize ({value('batchSize')}) is smaller than the number of shards ({shards_of(value)})")
     _check_gang(value)
+    _check_validation(value)
 
 
 def _check_patience(value: Callable[[str], Any]) -> None:
     if not value("heartbeatTimeout") >= SHORTEST_SILENCE:
         raise UserError(f"heartbeatTimeout must be at least {SHORTEST_SILENCE} s, not {value('heartbeatTimeout'):g}: "
                         f"the silence of a busy moment would count as a death")  # fmt: skip
+
+
+def validates(value: Callable[[str], Any]) -> bool:
+    return bool(value("validationIndicatorCol")) or value("validationFraction") is not None
+
+
+def _check_validation(value: Callable[[str], Any]) -> None:
+    mark, fraction = value("validationIndicatorCol"), value("validationFraction")
+    if mark and fraction is not None:
+        raise UserError(f"validationIndicatorCol ('{mark}') and validationFraction ({fraction:g}) both say which rows "
+                        "are held out: set one of them only")  # fmt: skip
+    if fraction is not None and not 0 < fraction < 1:
+        raise UserError(f"validationFraction must lie between 0 and 1, not {fraction:g}; leave it out to hold no rows "
+                        "out")  # fmt: skip
+    if validates(value) and shards_of(value) > MOST_SHARDS // 2:
+        raise UserError(f"numShards ({shards_of(value)}) must not be larger than {MOST_SHARDS // 2} where rows are "
+                        "held out for validation")  # fmt: skip
 
 
 def shards_of(value: Callable[[str], Any]) -> int:

@@ -119,11 +119,12 @@ def _zeros(source: Source, dtype: str | None = None) -> Any:
 
 
 def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequence[Source], *, weighted: bool,
-                  reduction: str | None, metric: str | None) -> Compiled:  # fmt: skip
+                  reduction: str | None, metric: str | None, evaluated: bool = False) -> Compiled:  # fmt: skip
     from stoker.frontend import torch as frontend
 
     return frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
-                            weighted=weighted, loss_reduction=reduction, metric=metric)  # fmt: skip
+                            weighted=weighted, loss_reduction=reduction, metric=metric,
+                            evaluated=evaluated)  # fmt: skip
 
 
 def as_torch(model: Any) -> Any:

@@ -13,7 +13,7 @@ from stoker import optimizer
 from stoker.errors import UserError
 from stoker.ml import compiling, layout, learning, persist
 from stoker.ml.added import added_columns, known_columns
-from stoker.ml.checks import check_built, check_compiled, check_model, check_params
+from stoker.ml.checks import check_built, check_compiled, check_model, check_params, validates
 from stoker.ml.compiling import Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
@@ -57,6 +57,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         columns.check_absent(df, known_columns(self))
         if self.value("idCol"):
             columns.check_key(df, self.value("idCol"), "idCol")
+        if self.value("validationIndicatorCol"):
+            columns.check_mark(df, self.value("validationIndicatorCol"), "validationIndicatorCol")
         return self._learnt(df)._fit_learnt(df, phases)
 
     def _module(self) -> Any:
@@ -184,7 +186,8 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
         if loss is None:
             loss, reduction = compiling.default_class_loss(kind, size)
         compiled = compiling.compile_model(module, loss, inputs, labels, weighted=weighted, reduction=reduction,
-                                           metric=compiling.class_metric(kind, size))  # fmt: skip
+                                           metric=compiling.class_metric(kind, size),
+                                           evaluated=validates(self.value))  # fmt: skip
         return Prepared(compiled, kind, rules)
 
 
@@ -202,7 +205,8 @@ class StokerRegressor(_StokerEstimator):
 
         loss = self.value("loss") if self.value("loss") is not None else MSELoss()
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
-                                           reduction=self.value("lossReduction"), metric=None)  # fmt: skip
+                                           reduction=self.value("lossReduction"), metric=None,
+                                           evaluated=validates(self.value))  # fmt: skip
         return Prepared(compiled)
 
 
@@ -224,7 +228,8 @@ class StokerEstimator(_StokerEstimator, NamedTensors):
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         loss = self._loss()
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
-                                           reduction=self.value("lossReduction"), metric=None)  # fmt: skip
+                                           reduction=self.value("lossReduction"), metric=None,
+                                           evaluated=validates(self.value))  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 

@@ -16,7 +16,7 @@ from stoker.checkpoint.course import Course, Wish
 from stoker.errors import UserError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
 from stoker.history import History
-from stoker.ml.checks import shards_of
+from stoker.ml.checks import shards_of, validates
 from stoker.ml.compiling import Prepared
 from stoker.ml.rows_told import warn_of_skew, warn_of_skipped
 from stoker.observe import Sinks
@@ -27,7 +27,7 @@ from stoker.program import Compiled
 from stoker.spark import columns, launch, memory, scan, slots
 from stoker.spark.columns import Source
 from stoker.spark.no_numbers import with_place
-from stoker.spark.placement import Placement, late_shards
+from stoker.spark.placement import Held, Placement, late_shards
 
 ONE_ROW = "batchSize=1: a step takes two rows at least, so this fit is that of batchSize=2"
 # Reading: Spark shuffles the rows before a task of ours begins; else reading begins with the first task.
@@ -67,7 +67,7 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     notes = [ONE_ROW] if value("batchSize") == 1 else []
     for note in [*prepared.compiled.notes, *notes]:
         warnings.warn(note, stacklevel=4)
-    how = Placement(value("numWorkers"), shards_of(value), value("assign"), value("idCol"))
+    how = Placement(value("numWorkers"), shards_of(value), value("assign"), value("idCol"), held_of(value))
     ordered = prepared.sources(sources)
     spec = train_spec(value, prepared.compiled, ordered, optimizer, df.sparkSession)
     sinks = Sinks(phases, LogSink())
@@ -97,6 +97,12 @@ def fit(estimator: Any, df: DataFrame, prepared: Prepared, sources: Sequence[Sou
     if course is not None:
         result.history.update(course.history())
     return _fitted(prepared.compiled, result, phases)
+
+
+def held_of(value: Callable[[str], Any]) -> Held | None:
+    if not validates(value):
+        return None
+    return Held(value("validationIndicatorCol") or "", value("validationFraction") or 0.0)
 
 
 def course_of(value: Callable[[str], Any], spec: dict[str, Any], compiled: Compiled, sinks: Sinks) -> Course | None:
@@ -142,7 +148,9 @@ def piped_rows(df: DataFrame, sources: Sequence[Source], how: Placement) -> laun
 def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequence[Source], optimizer: dict[str, Any],
                spark: SparkSession) -> dict[str, Any]:  # fmt: skip
     """What engine/train/spec.h reads. `value` gives a parameter's value."""
+    evaluation = {"evaluation": {"program": compiled.evaluation}} if validates(value) else {}
     return {
+        **evaluation,
         "program": compiled.train,
         "optimizer": optimizer["options"],
         "groups": [optimizer["groups"].get(entry["name"], 0) for entry in compiled.train["parameters"]],

@@ -17,6 +17,7 @@ from pyspark.ml.param.shared import (
     HasProbabilityCol,
     HasRawPredictionCol,
     HasSeed,
+    HasValidationIndicatorCol,
     HasWeightCol,
 )
 
@@ -204,6 +205,14 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                    TypeConverters.toString)  # fmt: skip
 
 
+class ValidationParams(HasValidationIndicatorCol, KeywordParams):
+    """Rows that are not trained on, on which each epoch is evaluated."""
+
+    validationFraction = _param("validationFraction", "share of the rows, by their hash, that are held out for "
+                                "validation: always the same ones (default: none are)",
+                                TypeConverters.toFloat)  # fmt: skip
+
+
 class GangParams(KeywordParams):
     numWorkers = _param("numWorkers", "Spark tasks that train together", TypeConverters.toInt)
     minWorkers = _param("minWorkers", "with how many workers a fit may begin when no more of them can be had; for a "
@@ -259,7 +268,7 @@ class NamedTensors(KeywordParams):
                         "single one, else the outputs' names)", TypeConverters.toListString)  # fmt: skip
 
 
-class EstimatorParams(DataParams, ModuleParams, TrainParams, GangParams, CheckpointParams):
+class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, GangParams, CheckpointParams):
     def _set_defaults(self) -> None:
         self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error",

@@ -22,6 +22,7 @@ from stoker import inputs
 from stoker.errors import UserError
 from stoker.history import History
 from stoker.ml import places
+from stoker.ml.checks import validates
 from stoker.ml.compiling import Prepared
 from stoker.ml.params import RENAMED
 from stoker.ml.places import condition
@@ -129,6 +130,8 @@ def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: 
     if weighted != any(entry["role"] == "weight" for entry in inputs):
         was = "without" if weighted else "with"
         raise UserError(f"this estimator was loaded; it was compiled {was} weightCol. To change that, set model again")
+    if validates(estimator.value) and estimator._saved.compiled.evaluation is None:
+        raise UserError("this estimator was loaded; it was compiled without validation. To validate, set model again")
 
 
 def write_files(spark: SparkSession, path: str, files: Mapping[str, bytes]) -> None:

@@ -31,6 +31,8 @@ def describe(metrics: Metrics) -> str:
         parts.append(f"loss {metrics.loss:.4f}")
     if metrics.accuracy is not None:
         parts.append(f"accuracy {metrics.accuracy:.4f}")
+    if metrics.val_loss is not None:
+        parts.append(f"val_loss {metrics.val_loss:.4f}")
     if metrics.rows_per_s:
         parts.append(f"{metrics.rows_per_s:,.0f} rows/s")
     return ", ".join(parts)

@@ -26,10 +26,12 @@ from pyspark.sql.types import (
 from stoker.errors import UserError
 from stoker.program import is_lookup
 from stoker.spark import compat
-from stoker.spark.placement import Placement, late_shards
+from stoker.spark.placement import Held, Placement, late_shards
 from stoker.spark.sql import text_literal
 
 SHARD = "__shard"
+_HELD = "held out"  # tells this hash of a row from the one of its shard
+_PARTS = 1_000_000
 _SQL_TYPE = {"float32": "float", "float64": "double"}
 _WHOLE_DOUBLES = 1 << 53  # whole numbers up to here are doubles
 _FAR = 300_000_000_000_000_000  # microseconds of some 9,500 years; times beyond are refused, whatever the zone
@@ -280,18 +282,25 @@ def width_of_first_row(df: DataFrame, source: Source) -> int:
     return int(first["n"])
 
 
+def check_mark(df: DataFrame, name: str, param: str) -> None:
+    kind = type_of(df, name, param)
+    if not isinstance(kind, BooleanType):
+        raise UserError(f"{param}: column '{name}' has type {kind.simpleString()}; it must be boolean, true for rows "
+                        f"to validate on: cast('boolean') makes it one")  # fmt: skip
+
+
 def place(df: DataFrame, sources: Sequence[Source], how: Placement) -> DataFrame:
     """The columns that travel for the sources, in one partition per worker, with SHARD where a worker owns
     several shards."""
     named = travelling(df, sources)
     values = [value.alias(name) for name, value in named.items()]
     if how.assign == "partition":
-        return df.select(*values)
+        return df.select(*values) if how.held is None else _marked(df, named, how)[0]
     if how.shards == 1:
-        return df.select(*values).repartition(1)
+        return (df.select(*values) if how.held is None else _marked(df, named, how)[0]).repartition(1)
     marked, owner = _marked(df, named, how)
     placed = compat.place_by_id(marked, how.workers, owner)
-    return placed.drop(SHARD) if how.shards == how.workers else placed
+    return placed.drop(SHARD) if how.shards == how.workers and how.held is None else placed
 
 
 def place_part(df: DataFrame, sources: Sequence[Source], how: Placement, worker: int) -> DataFrame:
@@ -300,32 +309,49 @@ def place_part(df: DataFrame, sources: Sequence[Source], how: Placement, worker:
         return place(df, sources, how)
     marked, owner = _marked(df, travelling(df, sources), how)
     placed = marked.where(owner == worker).repartition(1)
-    return placed.drop(SHARD) if how.shards == how.workers else placed
+    return placed.drop(SHARD) if how.shards == how.workers and how.held is None else placed
 
 
 def place_late(df: DataFrame, sources: Sequence[Source], how: Placement, most: int) -> DataFrame:
     """What the late workers hold, in one partition each."""
     late = late_shards(how.workers, most, how.shards)
+    shard = F.pmod(F.col(SHARD), F.lit(how.shards))
     holders = [next((i for i, shards in enumerate(late) if shard in shards), -1) for shard in range(how.shards)]
     marked, _ = _marked(df, travelling(df, sources), how)
-    holder = F.element_at(F.array(*[F.lit(i) for i in holders]), F.col(SHARD) + 1)
+    holder = F.element_at(F.array(*[F.lit(i) for i in holders]), shard + 1)
     return compat.place_by_id(marked.where(holder >= 0), len(late), holder)
 
 
 def _marked(df: DataFrame, named: dict[str, Column], how: Placement) -> tuple[DataFrame, Column]:
     """The travelling columns with SHARD, and the number of the worker that owns it."""
     values = [value.alias(name) for name, value in named.items()]
-    if how.id_column:
-        marked = df.select(*values, _shard([column(df, how.id_column)], how.shards))
+    keys = [column(df, how.id_column)] if how.id_column else list(named.values())
+    if how.id_column or how.held:
+        marked = df.select(*values, _shard(df, keys, how))
     else:
-        marked = df.select(*values).select("*", _shard([F.col(_quoted(name)) for name in named], how.shards))
+        marked = df.select(*values).select("*", _shard(df, [F.col(_quoted(name)) for name in named], how))
+    shard = F.col(SHARD) if how.held is None else F.pmod(F.col(SHARD), F.lit(how.shards))
     if how.shards == how.workers:
-        return marked, F.col(SHARD)
-    return marked, F.floor(((F.col(SHARD) + 1) * how.workers - 1) / how.shards).cast("int")
+        return marked, shard
+    return marked, F.floor(((shard + 1) * how.workers - 1) / how.shards).cast("int")
 
 
-def _shard(keys: Sequence[Column], shards: int) -> Column:
-    return F.pmod(F.xxhash64(*keys), F.lit(shards)).cast("int").alias(SHARD)
+def _shard(df: DataFrame, keys: Sequence[Column], how: Placement) -> Column:
+    """Rows that are held out are of shards of their own, as many numbers after those of the rest."""
+    own = F.spark_partition_id() if how.assign == "partition" else F.pmod(F.xxhash64(*keys), F.lit(how.shards))
+    if how.held is None:
+        return own.cast("int").alias(SHARD)
+    return (own + F.when(_held(df, keys, how.held), how.shards).otherwise(0)).cast("int").alias(SHARD)
+
+
+def _held(df: DataFrame, keys: Sequence[Column], held: Held) -> Column:
+    """Whether a row is held out, from its keys: always the same rows, whatever the number of shards is."""
+    if not held.column:
+        return F.pmod(F.xxhash64(F.xxhash64(*keys), F.lit(_HELD)), F.lit(_PARTS)) < round(held.fraction * _PARTS)
+    mark = column(df, held.column)
+    told = F.raise_error(F.lit(f"validationIndicatorCol: column '{held.column}' has a null: each row needs true "
+                               "(held out for validation) or false"))  # fmt: skip
+    return F.when(mark.isNull(), told.cast("boolean")).otherwise(mark)
 
 
 def _same(df: DataFrame, known: str, wanted: str) -> bool:

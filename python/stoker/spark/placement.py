@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Held:
+    """Which rows are held out for validation: those that a boolean column marks, or a share of all by their hash."""
+
+    column: str = ""
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
 class Placement:
     """Which row goes to which shard, and which shard to which task."""
 
@@ -13,6 +21,7 @@ class Placement:
     shards: int
     assign: str = "hash"
     id_column: str | None = None
+    held: Held | None = None
 
 
 def owner_of(shard: int, workers: int, shards: int) -> int:
@@ -39,3 +48,8 @@ def held_shards(worker: int, workers: int, most: int, shards: int) -> list[int]:
     if worker < workers:
         return owned_shards(worker, workers, shards)
     return late_shards(workers, most, shards)[worker - workers]
+
+
+def stored_shards(shards: list[int], of: int, validates: bool) -> list[int]:
+    """Those that the rows of some shards, of so many, are stored as: rows that are held out have their own."""
+    return [*shards, *[of + shard for shard in shards]] if validates else shards

@@ -94,6 +94,8 @@ def find(df: DataFrame, sources: Sequence[Source], how: Placement) -> Scan:
 
 
 def _check_session(df: DataFrame, how: Placement) -> None:
+    if how.held is not None:
+        raise Refused("rows are held out for validation")
     if how.assign != "hash":
         raise Refused(f"assign is '{how.assign}'")
     if how.workers > MAX_WORKERS:

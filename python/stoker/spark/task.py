@@ -19,7 +19,7 @@ from typing import Any
 from stoker.spark import memory_need
 from stoker.spark.address import ANYWHERE, Peers
 from stoker.spark.ingest import ingest
-from stoker.spark.placement import held_shards
+from stoker.spark.placement import held_shards, stored_shards
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,11 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
     spec, held = json.loads(job.spec), held_shards(partition, job.workers, job.most, job.shards)
+    validates = "evaluation" in spec
+    held = stored_shards(held, job.shards, validates)
     check = memory_check(job, spec, engine.core(), partition, joins=isa >= 0)
     store = ingest(engine.core(), link, spec, held, partition, from_spark(batches, link), check)
-    link.ingested(store.shard_rows())
+    link.ingested(store.shard_rows(), job.shards if validates else 0)
     start = link.start()
     if partition < job.workers and (told := rows_told(store)):  # a late worker's rows are others' too
         link.metrics(json.dumps(told))

@@ -1,0 +1,50 @@
+#pragma once
+// Runs an evaluation program ("eval"): the loss as it is in evaluation mode, without gradients. One object belongs to
+// one thread.
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "optim/arena.h"
+#include "program/format.h"
+#include "program/plan.h"
+#include "program/safetensors.h"
+#include "program/step.h"
+
+namespace stoker::program {
+
+/// A set of training state, laid out as Step::bind() has it.
+struct StateSet {
+  float* weights;
+  float* buffers;
+  int64_t* counts;
+};
+
+class Evaluation {
+ public:
+  /// What the program reads by name is a part of the state that `training` and its arenas describe, or else one of the
+  /// constants, whose bytes outlive this object. Throws Error(user) where it is neither.
+  Evaluation(const std::string& program, const Program& training, const optim::Arena& weights,
+             const optim::Arena& buffers, const SafeTensors& constants);
+
+  /// The loss of some rows with the weights of `set`.
+  StepScalars run(const StateSet& set, const std::vector<at::Tensor>& inputs);
+  const Program& program() const { return program_; }
+
+ private:
+  enum class Place { weights, buffers, counts };
+  struct Part {
+    int slot;
+    Place place;
+    int64_t at;
+    std::vector<int64_t> shape;
+  };
+
+  const Program program_;
+  const Plan plan_;
+  std::vector<Part> parts_;  // of the state, that the program reads
+  Slots fixed_;              // constants in their slots
+};
+
+}  // namespace stoker::program
