@@ -34,13 +34,14 @@ class LocalFit:
     more: dict[str, Any] = field(default_factory=dict)  # fields of the TrainSpec
     shard_of: np.ndarray | None = None  # of each row; else they are dealt in turn
     held: np.ndarray | None = None  # whether a row is held out for validation
+    evaluation: dict[str, Any] = field(default_factory=dict)  # more fields of the TrainSpec's evaluation
 
     def spec(self) -> str:
         spec = {"program": self.compiled.train, "optimizer": self.optimizer, "columns": self.columns,
                 "on_bad_row": "error", "batch_size": 32, "epochs": 2, "seed": 7, "shuffle": True,
                 "shards": self.shards, "threads": 1, **self.more}  # fmt: skip
         if self.compiled.evaluation is not None:
-            spec["evaluation"] = {"program": self.compiled.evaluation}
+            spec["evaluation"] = {"program": self.compiled.evaluation, **self.evaluation}
         return json.dumps(spec)
 
 

@@ -27,16 +27,17 @@ def rows_of(title):
 
 @pytest.fixture(scope="module")
 def histories(spark, tmp_path_factory):
-    """Of a fit all of whose steps are skipped from the second on, and of the one that goes on with it."""
+    """Of a fit all of whose steps are skipped from the second on, of the one that goes on with it, and of one that its
+    score ends."""
     df, where = table(spark, *blobs(100)), str(tmp_path_factory.mktemp("checkpoints"))
 
     def fit(epochs):
         torch.manual_seed(0)
-        asked = {"optimizer": "sgd", "learningRate": 1e38, "onNaN": "skip", "batchSize": 50, "epochs": epochs,
-                 "validationFraction": 0.2}  # fmt: skip
+        asked = {"optimizer": "sgd", "learningRate": 1e38, "onNaN": "skip", "batchSize": 50, "epochs": epochs}
         return StokerClassifier(model=nn.Linear(4, 3), checkpointDir=where, verbose=0, **asked).fit(df).history
 
-    return [fit(1), fit(2)]
+    stopping = {"validationFraction": 0.2, "earlyStopping": {"patience": 1, "minDelta": 1e9}}
+    return [fit(1), fit(2), StokerClassifier(model=nn.Linear(4, 3), epochs=3, verbose=0, **stopping).fit(df).history]
 
 
 def test_the_page_lists_every_key_of_an_epoch_and_no_other(histories):

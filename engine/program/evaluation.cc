@@ -51,7 +51,7 @@ Evaluation::Evaluation(const std::string& program, const Program& training, cons
   for (const auto& c : program_.constants) find(c.name, c.slot, c.dtype, c.shape);
 }
 
-StepScalars Evaluation::run(const StateSet& set, const std::vector<at::Tensor>& inputs) {
+StepScalars Evaluation::run(const StateSet& set, const std::vector<at::Tensor>& inputs, const Compare& compare) {
   const at::NoGradGuard no_gradients;
   const at::DisableRecordFunctionGuard no_profiler;
   Slots slots = fixed_;
@@ -65,6 +65,10 @@ StepScalars Evaluation::run(const StateSet& set, const std::vector<at::Tensor>& 
   }
   fill_inputs(program_, inputs, slots);
   plan_.run(slots, RandomKey{});
+  if (const auto& m = program_.metric) {
+    const auto* weight = m->weight == -1 ? nullptr : &slots[m->weight].toTensor();
+    compare(slots[m->output].toTensor(), slots[m->label].toTensor(), weight);
+  }
   return loss_scalars(program_, slots, inputs.empty() ? 0 : inputs.front().size(0));
 }
 

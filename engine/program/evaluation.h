@@ -3,6 +3,7 @@
 // one thread.
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,10 @@ class Evaluation {
   Evaluation(const std::string& program, const Program& training, const optim::Arena& weights,
              const optim::Arena& buffers, const SafeTensors& constants);
 
-  /// The loss of some rows with the weights of `set`.
-  StepScalars run(const StateSet& set, const std::vector<at::Tensor>& inputs);
+  /// What metrics compare: output, label, and the weights of labels or rows, or null.
+  using Compare = std::function<void(const at::Tensor&, const at::Tensor&, const at::Tensor*)>;
+  /// The loss of some rows with the weights of `set`. `compare` is called where the program has a metric.
+  StepScalars run(const StateSet& set, const std::vector<at::Tensor>& inputs, const Compare& compare);
   const Program& program() const { return program_; }
 
  private:

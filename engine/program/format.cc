@@ -154,8 +154,11 @@ Loss read_loss(const Reader& at) {
 std::optional<Metric> read_metric(const Reader& program) {
   if (program.at("metric").is_null()) return std::nullopt;
   const auto at = program.object("metric");
-  const auto kind = pick<MetricKind>(
-      at, "kind", {{"argmax", MetricKind::argmax}, {"sign", MetricKind::sign}, {"half", MetricKind::half}});
+  const auto kind = pick<MetricKind>(at, "kind",
+                                     {{"argmax", MetricKind::argmax},
+                                      {"sign", MetricKind::sign},
+                                      {"half", MetricKind::half},
+                                      {"values", MetricKind::values}});
   const int weight = at.at("weight").is_null() ? -1 : at.get<int>("weight");
   return Metric{kind, at.get<int>("output"), at.get<int>("label"), weight};
 }

@@ -60,7 +60,7 @@ struct Loss {
   double per_row = 0;  // where denominator is -1
 };
 
-enum class MetricKind { argmax, sign, half };
+enum class MetricKind { argmax, sign, half, values };  // values: of evaluation programs, nothing is right or wrong
 struct Metric {
   MetricKind kind = MetricKind::argmax;
   int output = 0;

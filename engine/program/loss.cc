@@ -22,7 +22,7 @@ StepScalars loss_scalars(const Program& program, const Slots& slots, int64_t row
   out.numerator = single_number(slots[loss.numerator]);
   out.denominator =
       loss.denominator == -1 ? static_cast<double>(rows) * loss.per_row : single_number(slots[loss.denominator]);
-  if (const auto& m = program.metric) {
+  if (const auto& m = program.metric; m && m->kind != MetricKind::values) {
     const auto* weight = m->weight == -1 ? nullptr : &slots[m->weight].toTensor();
     const auto sums = measure(m->kind, slots[m->output].toTensor(), slots[m->label].toTensor(), weight);
     out.correct = sums.correct;

@@ -18,20 +18,23 @@ int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buf
 
 }  // namespace
 
-/// Where things lie: head, both sets, finished epochs, their evaluations, norms; in a set: floats, counts, running
-/// totals.
+/// Where things lie: head, both sets, finished epochs, their evaluations, what is set aside, norms; in a set: floats,
+/// counts, running totals, what is set aside.
 struct HostState::Offsets {
   explicit Offsets(const StateLayout& l)
       : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
         running(counts + round_up(l.counts * sizeof(int64_t), kLine)),
-        set(round_up(running + sizeof(EpochTotals), kLine)),
+        aside(running + sizeof(EpochTotals)),
+        set(round_up(aside + (l.best ? sizeof(int64_t) : 0), kLine)),
         sets(round_up(sizeof(Head), kLine)),
         finished(sets + 2 * set),
         evaluated(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
-        norms(evaluated + round_up(l.epochs * l.evaluation * sizeof(double), kLine)),
+        best(evaluated + round_up(l.epochs * l.evaluation * sizeof(double), kLine)),
+        best_counts(best + (l.best ? round_up((l.floats + l.buffer_floats) * sizeof(float), kLine) : 0)),
+        norms(best_counts + (l.best ? round_up(l.counts * sizeof(int64_t), kLine) : 0)),
         end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
-  size_t counts, running, set;  // within a set, and its size
-  size_t sets, finished, evaluated, norms, end;
+  size_t counts, running, aside, set;  // within a set, and its size
+  size_t sets, finished, evaluated, best, best_counts, norms, end;
 };
 
 Scalars& Scalars::operator+=(const Scalars& other) {
@@ -99,6 +102,12 @@ std::span<double> HostState::evaluations(uint64_t epochs) const {
   return {all, static_cast<size_t>(layout_.evaluation) * epochs};
 }
 
+float* HostState::best() const { return reinterpret_cast<float*>(base_ + Offsets(layout_).best); }
+
+int64_t* HostState::best_counts() const { return reinterpret_cast<int64_t*>(base_ + Offsets(layout_).best_counts); }
+
+int64_t& HostState::aside(int set) const { return *reinterpret_cast<int64_t*>(set_base(set) + Offsets(layout_).aside); }
+
 double* HostState::norms() const { return reinterpret_cast<double*>(base_ + Offsets(layout_).norms); }
 
 std::vector<std::span<std::byte>> HostState::pieces(int set) const {
@@ -109,6 +118,9 @@ std::vector<std::span<std::byte>> HostState::pieces(int set) const {
 Hash128 HostState::digest(int set) const {
   Hash128 sum = hash128(std::as_bytes(std::span(weights(set), floats_of_set(layout_))));
   sum += hash128(std::as_bytes(std::span(counts(set), layout_.counts)), 1);
+  if (!layout_.best || aside(set) == 0) return sum;
+  sum += hash128(std::as_bytes(std::span(best(), vector_)), 2);
+  sum += hash128(std::as_bytes(std::span(best_counts(), layout_.counts)), 3);
   return sum;
 }
 

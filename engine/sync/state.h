@@ -43,6 +43,7 @@ struct StateLayout {
   int64_t epochs = 0;
   int64_t sums = 0;        // doubles of the optimizer's sums over tensors
   int64_t evaluation = 0;  // doubles that an evaluation, one an epoch, commits
+  bool best = false;       // whether the best weights are kept aside
 };
 
 class HostState {
@@ -73,6 +74,13 @@ class HostState {
   /// nothing.
   std::span<double> evaluated(uint64_t epoch) const;
   std::span<double> evaluations(uint64_t epochs) const;
+  /// The weights that were the best, followed by their float buffers, and their counts. What they are belongs to
+  /// aside().
+  float* best() const;
+  int64_t* best_counts() const;
+  /// Of a set: 1 + the epoch whose weights are set aside; 0: none are, or the set's own are the best and the next step
+  /// sets them aside. REQUIRES: the layout has them.
+  int64_t& aside(int set) const;
   /// Scratch of the step: one double for each block of the weights.
   double* norms() const;
   /// Scratch of the step: optim::Optimizer::sums().
@@ -103,11 +111,12 @@ class HostState {
   const shm::Segment& memory() const { return memory_; }
   /// Takes the memory out; the state must not be used any more.
   shm::Segment release() { return std::move(memory_); }
-  /// All bytes of a set, and those of the finished epochs and evaluations: what another host needs to have the set's
-  /// commit.
+  /// All bytes of a set, of the finished epochs and evaluations, and of what is set aside: what another host needs to
+  /// have the set's commit.
   std::vector<std::span<std::byte>> pieces(int set) const;
 
-  /// Digest of the committed weights, float buffers, optimizer state and counters, or of those of a set.
+  /// Digest of the committed weights, float buffers, optimizer state and counters, or of those of a set; and of what it
+  /// has set aside.
   Hash128 digest() const { return digest(current()); }
   Hash128 digest(int set) const;
 

@@ -52,6 +52,10 @@ std::vector<Section> sections(const sync::HostState& state, const std::vector<st
   out.push_back({"running", bytes_of(&state.running(set), 1)});
   out.push_back({"finished", std::as_writable_bytes(state.finished().first(epochs_over))});
   if (layout.evaluation > 0) out.push_back({"evaluated", std::as_writable_bytes(state.evaluations(epochs_over))});
+  if (!layout.best) return out;
+  out.push_back({"aside", bytes_of(&state.aside(set), 1)});
+  out.push_back({"best", bytes_of(state.best(), layout.floats + layout.buffer_floats)});
+  out.push_back({"best_counts", bytes_of(state.best_counts(), layout.counts)});
   return out;
 }
 

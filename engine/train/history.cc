@@ -41,20 +41,13 @@ json EpochRecord::to_json(bool mean) const {
       {"bound_by", bound(phases)}};
   if (totals.kept > 0) out["skipped_steps"] = totals.kept;
   if (totals.sums.counted > 0) out["accuracy"] = totals.sums.correct / totals.sums.counted;
-  if (evaluated.there) out["val_loss"] = evaluated.loss;
+  if (evaluated.is_object()) out.update(evaluated);
   return out;
 }
 
-Evaluated evaluated(std::span<const double> numbers) {
-  if (numbers.empty()) return {};
-  return {true, numbers[1] > 0 ? numbers[0] / numbers[1] : 0};
-}
-
-void History::catch_up(std::span<const sync::EpochTotals> finished, std::span<const double> evaluations) {
-  const size_t numbers = finished.empty() ? 0 : evaluations.size() / finished.size();
+void History::catch_up(std::span<const sync::EpochTotals> finished, const Evaluated& evaluated) {
   for (size_t e = epochs_.size(); e < finished.size(); ++e)
-    epochs_.push_back(
-        {static_cast<int64_t>(e) + 1, finished[e], {}, 0, evaluated(evaluations.subspan(e * numbers, numbers))});
+    epochs_.push_back({static_cast<int64_t>(e) + 1, finished[e], {}, 0, evaluated ? evaluated(e) : json()});
 }
 
 void History::begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent) {

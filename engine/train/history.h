@@ -2,7 +2,8 @@
 // What a fit tells of itself: per epoch, from the totals of committed steps. Loss and accuracy are the same bits on
 // every rank and for every number of workers; times are this rank's.
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,21 +21,12 @@ struct PhaseTimes {
   double update = 0;   // sums and optimizer
 };
 
-/// What the evaluation after an epoch came to.
-struct Evaluated {
-  bool there = false;
-  double loss = 0;
-};
-/// The numbers that are committed of one.
-inline constexpr int kEvaluationNumbers = 2;  // the loss's numerator and denominator
-Evaluated evaluated(std::span<const double> numbers);
-
 struct EpochRecord {
   int64_t epoch = 0;  // from 1
   sync::EpochTotals totals;
-  PhaseTimes phases;        // zero where this rank was not there
-  uint64_t bytes_sent = 0;  // likewise
-  Evaluated evaluated = {};
+  PhaseTimes phases;              // zero where this rank was not there
+  uint64_t bytes_sent = 0;        // likewise
+  nlohmann::json evaluated = {};  // what the evaluation after it came to, by name
 
   /// Mean loss: over the denominator, or over steps where the loss is a plain sum.
   double loss(bool mean) const;
@@ -49,15 +41,18 @@ double report_every(int rank, int ranks);
 class History {
  public:
   explicit History(bool mean) : mean_(mean) {}
-  /// Epochs that ended before this rank came.
-  void catch_up(std::span<const sync::EpochTotals> finished, std::span<const double> evaluations = {});
+  /// Epochs that ended before this rank came; `evaluated` gives what the evaluation after each came to, by name.
+  using Evaluated = std::function<nlohmann::json(uint64_t epoch)>;
+  void catch_up(std::span<const sync::EpochTotals> finished, const Evaluated& evaluated = {});
   /// Begins an epoch, or goes on with it where `so_far` has steps.
   void begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent);
   /// Seconds since the epoch began, those of its part before this rank came included.
   double seconds() const { return before_ + watch_.elapsed(); }
   void end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent);
   /// Of the epoch under way.
-  void evaluate(const Evaluated& evaluated) { current_.evaluated = evaluated; }
+  void evaluate(nlohmann::json evaluated) { current_.evaluated = std::move(evaluated); }
+  /// That are over.
+  uint64_t epochs() const { return epochs_.size(); }
   PhaseTimes& phases() { return current_.phases; }
   /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones.
   std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs,

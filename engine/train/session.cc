@@ -180,7 +180,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   if (checkpoints_) checkpoints_->enter(group, start, state, commits);
   bool begun = false;  // an epoch, in this generation
   bool told = false;   // that it goes on
-  while (state.committed() - 1 < commits * spec_.epochs) {
+  while (!is_over(table, state.committed() - 1)) {
     const uint64_t done = state.committed() - 1;
     if (!begun || table.step(done) == 0) {
       catch_up(table.epoch(done));
@@ -189,7 +189,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
       feed.begin_epoch(table.epoch(done));
       begun = true;
     }
-    if (checkpoints_) checkpoints_->before_step(done + 2, done + 1 == commits * spec_.epochs);
+    if (checkpoints_) checkpoints_->before_step(done + 2, may_end(table, done));
     const bool pause = table.at_evaluation(done) ? run_evaluation(start, group.rank(), table.epoch(done), stop)
                                                  : run_step(feed, plan, start.owners, done);
     fault::point("flipped", static_cast<int64_t>(done) + 1);
@@ -198,13 +198,24 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
     const bool epoch_ends = table.step(done + 1) == 0;
     report(plan, group, epoch_ends || !std::exchange(told, true));
     if (epoch_ends) end_epoch(group);
-    if (pause && done + 1 < commits * spec_.epochs) {  // all of them do, so none waits for a rank that has left
+    if (pause && !is_over(table, done + 1)) {  // all of them do, so none waits for a rank that has left
       link_.paused();
       link_.await_home();  // in vain: the generation ends
     }
   }
-  catch_up(spec_.epochs);
+  catch_up(table.epoch(state.committed() - 1));
   if (checkpoints_) checkpoints_->finish();
+}
+
+bool Session::is_over(const Timetable& table, uint64_t done) const {
+  if (done == table.commits() * spec_.epochs) return true;
+  const uint64_t epochs = table.epoch(done);
+  return table.evaluates && epochs > 0 && table.step(done) == 0 && trainer_->verdict(epochs).stop;
+}
+
+bool Session::may_end(const Timetable& table, uint64_t done) const {
+  if (done + 1 == table.commits() * spec_.epochs) return true;
+  return table.at_evaluation(done) && trainer_->verdict(table.epoch(done)).close;
 }
 
 bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
@@ -245,13 +256,17 @@ bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch,
     return any ? feed.micro_batch(step, shards + shard) : std::vector<at::Tensor>();
   };
   const bool pause = trainer_->evaluate(what, plan.steps(), inputs, history_->phases());
-  history_->evaluate(evaluated(trainer_->state().evaluated(epoch)));
+  history_->evaluate(trainer_->evaluator()->told(trainer_->state().evaluated(epoch)));
   return pause;
 }
 
 void Session::catch_up(uint64_t epochs) {
   const sync::HostState& state = trainer_->state();
-  history_->catch_up(state.finished().first(epochs), state.evaluations(epochs));
+  const auto* evaluator = trainer_->evaluator();
+  const auto told = [&](uint64_t epoch) {
+    return evaluator ? evaluator->told(state.evaluated(epoch)) : nlohmann::json();
+  };
+  history_->catch_up(state.finished().first(epochs), told);
 }
 
 void Session::end_epoch(collective::Group& group) {
@@ -281,6 +296,10 @@ std::string Session::history_json(const gang::Start& start) const {
                         {"generations", start.roster.generation},
                         {"micro_batches", trainer_->state().runs()}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
+  if (!trainer_->evaluator()) return out.dump();
+  const Verdict verdict = trainer_->verdict(history_->epochs());
+  if (verdict.best >= 0) out["best_epoch"] = verdict.best + 1;
+  if (verdict.stop) out["stopped"] = verdict.reason;
   return out.dump();
 }
 

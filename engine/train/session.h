@@ -45,8 +45,12 @@ class Session {
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
   bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
   Timetable timetable(const data::Plan& plan) const {
-    return {static_cast<uint64_t>(plan.steps()), !spec_.evaluation.empty()};
+    return {static_cast<uint64_t>(plan.steps()), spec_.evaluation.has_value()};
   }
+  /// Whether the fit ends after so many commits: its epochs are over, or its rules end it.
+  bool is_over(const Timetable& table, uint64_t done) const;
+  /// Whether the next commit may be the last.
+  bool may_end(const Timetable& table, uint64_t done) const;
   /// Over the rows that are held out.
   bool run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop);
   void catch_up(uint64_t epochs);

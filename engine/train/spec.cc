@@ -17,6 +17,17 @@ OnNaN parse_on_nan(const std::string& name) {
   fail_user("onNaN must be 'error', 'continue' or 'skip', not '", name, "'");
 }
 
+EvaluationSpec parse_evaluation(const json& in) {
+  EvaluationSpec spec{.program = in.at("program").dump()};
+  if (in.contains("metrics")) spec.metrics = parse_metrics(in.at("metrics"));
+  spec.rules.monitor = in.value("monitor", spec.rules.monitor);
+  spec.rules.larger_is_better = in.value("larger", false);
+  spec.rules.min_delta = in.value("min_delta", 0.0);
+  spec.rules.patience = in.value("patience", int64_t{-1});
+  spec.restore_best = in.value("restore_best", false);
+  return spec;
+}
+
 }  // namespace
 
 TrainSpec parse_spec(const std::string& text) try {
@@ -35,7 +46,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.clip_norm = in.value("clip_norm", 0.0);
   spec.clip_value = in.value("clip_value", 0.0);
   spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
-  if (in.contains("evaluation")) spec.evaluation = in.at("evaluation").at("program").dump();
+  if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
   if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"));
   return spec;
 } catch (const json::exception& e) {

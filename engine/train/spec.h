@@ -8,8 +8,18 @@
 #include "data/column_store.h"
 #include "optim/optimizer.h"
 #include "train/checkpoint_spec.h"
+#include "train/metrics.h"
+#include "train/policy.h"
 
 namespace stoker::train {
+
+/// What is computed of the rows that are held out, after each epoch.
+struct EvaluationSpec {
+  std::string program;        // "program": of kind "eval", as JSON text
+  MetricsSpec metrics;        // "metrics"; may be left out
+  StopRules rules;            // "monitor", "larger", "min_delta", "patience"; may be left out
+  bool restore_best = false;  // "restore_best": the model gets the weights of the best evaluation
+};
 
 enum class OnNaN { error, proceed, skip };
 
@@ -28,7 +38,7 @@ struct TrainSpec {
   double clip_value = 0;                     // "clip_value": 0 is off
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
-  std::string evaluation;                    // "evaluation": the program of kind "eval"; empty: none is made
+  std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
 };
 

@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/pieces.h"
 #include "base/pulse.h"
+#include "collective/topology.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
 
@@ -33,7 +34,8 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
           program::count_numbers(program),
           spec.epochs,
           optimizer.sums(),
-          spec.evaluation.empty() ? 0 : kEvaluationNumbers};
+          spec.evaluation ? Evaluator::numbers(*spec.evaluation) : 0,
+          spec.evaluation && spec.evaluation->restore_best};
 }
 
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
@@ -72,8 +74,7 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants)
   const Bytes none = program::write_safetensors({});
   const program::SafeTensors given(constants.empty() ? ByteView(none) : constants, "the constants");
   step_ = program::make_step(program_, arena_, given);
-  if (!spec.evaluation.empty())
-    evaluation_ = std::make_unique<program::Evaluation>(spec.evaluation, program_, arena_, buffers_, given);
+  if (spec.evaluation) evaluator_ = std::make_unique<Evaluator>(*spec.evaluation, program_, arena_, buffers_, given);
 }
 
 Trainer::~Trainer() = default;
@@ -190,7 +191,7 @@ bool Trainer::goes_on(bool finite, const StepSpec& spec, const sync::Scalars& to
 /// Commits so far that left the state as it was.
 int64_t Trainer::kept_before(const StepSpec& spec) const {
   int64_t kept = spec.step == 0 ? 0 : state_->running(state_->current()).kept;
-  if (evaluation_) kept += static_cast<int64_t>(spec.epoch);
+  if (evaluator_) kept += static_cast<int64_t>(spec.epoch);
   for (const auto& epoch : state_->finished().first(spec.epoch)) kept += epoch.kept;
   return kept;
 }
@@ -208,6 +209,7 @@ void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals, bo
   epoch.seconds = spec.seconds;
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   if (spec.last) state_->finished()[spec.epoch] = epoch;
+  if (layout_.best) state_->aside(sync::HostState::set_of(state_->committed() + 1)) = aside_;
 }
 
 /// The new state, unless the old one is to stay.
@@ -220,6 +222,7 @@ bool Trainer::make(const StepSpec& spec, const sync::Scalars& totals, sync::Step
 bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
                    const std::function<void()>& meanwhile, PhaseTimes& times) {
   Stopwatch watch;
+  set_aside(spec);
   reduce_->begin(spec.present, spec.pause, kept_before(spec), static_cast<int64_t>(spec.epoch), spec.steps);
   std::vector<int> shards;
   std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
@@ -241,6 +244,25 @@ bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Ten
   return reduce_->pausing();
 }
 
+/// The first step after the best evaluation so far does it, before anything is committed: the best before are not
+/// wanted any more, by what is committed already, and who repeats the step writes the same.
+void Trainer::set_aside(const StepSpec& spec) {
+  if (!layout_.best) return;
+  const int set = state_->current();
+  aside_ = state_->aside(set);
+  const auto last = static_cast<int64_t>(spec.epoch) - 1;
+  if (spec.step > 0 || aside_ > 0 || last < 0 || verdict(spec.epoch).best != last) return;
+  aside_ = last + 1;
+  const auto ranks = static_cast<int>(group_->local_ranks().size());
+  const auto mine = collective::slice_of(layout_.floats, optim::kBlock, group_->local_rank(), ranks);
+  const float* weights = model_weights(set);
+  std::copy(weights + mine.begin, weights + mine.end, state_->best() + mine.begin);
+  fault::point("aside", static_cast<int64_t>(state_->committed()));
+  if (group_->local_rank() != 0) return;
+  std::copy_n(state_->buffers(set), layout_.buffer_floats, state_->best() + layout_.floats);
+  std::copy_n(state_->counts(set), layout_.counts, state_->best_counts());
+}
+
 /// In one order of additions, whoever does it.
 std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times) {
   const int set = state_->current();
@@ -252,9 +274,7 @@ std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batc
     times.gather += watch.restart();
     if (batch.empty()) continue;
     fault::point("evaluate", static_cast<int64_t>(state_->committed()));
-    const auto s = evaluation_->run(state, batch);
-    numbers[0] += s.numerator;
-    numbers[1] += s.denominator;
+    evaluator_->add(state, batch, numbers);
     pulse::beat();
     times.compute += watch.restart();
   }
@@ -284,6 +304,9 @@ void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& 
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   state_->finished()[spec.epoch] = epoch;
   std::ranges::copy(totals, state_->evaluated(spec.epoch).begin());
+  if (!layout_.best) return;
+  const bool best = verdict(spec.epoch + 1).best == static_cast<int64_t>(spec.epoch);
+  state_->aside(sync::HostState::set_of(state_->committed() + 1)) = best ? 0 : state_->aside(state_->current());
 }
 
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
@@ -297,10 +320,12 @@ float* Trainer::model_weights(int set) const {
 Bytes Trainer::weights() const {
   const int set = state_->current();
   std::vector<program::NamedTensor> tensors;
-  list_arena(arena_, model_weights(set), tensors);
-  list_arena(buffers_, state_->buffers(set), tensors);
+  const bool best = layout_.best && state_->aside(set) > 0;
+  list_arena(arena_, best ? state_->best() : model_weights(set), tensors);
+  list_arena(buffers_, best ? state_->best() + layout_.floats : state_->buffers(set), tensors);
+  const int64_t* counts = best ? state_->best_counts() : state_->counts(set);
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-    const std::span numbers(state_->counts(set) + at, program::elements(b.shape));
+    const std::span numbers(counts + at, program::elements(b.shape));
     tensors.push_back({b.name, "int64", b.shape, std::as_bytes(numbers)});
   });
   return program::write_safetensors(std::move(tensors));

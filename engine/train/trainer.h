@@ -15,12 +15,12 @@
 #include "collective/group.h"
 #include "optim/arena.h"
 #include "optim/optimizer.h"
-#include "program/evaluation.h"
 #include "program/format.h"
 #include "program/step.h"
 #include "sync/all_reduce.h"
 #include "sync/rejoin.h"
 #include "train/arithmetic.h"
+#include "train/evaluator.h"
 #include "train/fingerprint.h"
 #include "train/history.h"
 #include "train/spec.h"
@@ -80,9 +80,14 @@ class Trainer {
   using Batches = std::function<std::vector<at::Tensor>(int64_t step, int shard)>;
   bool evaluate(const StepSpec& spec, int64_t steps, const Batches& inputs, PhaseTimes& times);
 
+  /// What the first `epochs` evaluations say of the fit. REQUIRES: the spec has an evaluation.
+  Verdict verdict(uint64_t epochs) const { return evaluator_->judge(state_->evaluations(epochs)); }
+  /// Null where the spec has no evaluation.
+  const Evaluator* evaluator() const { return evaluator_.get(); }
+
   bool mean_loss() const;
   std::vector<std::string> optimizer_names() const { return optimizer_->state_names(); }
-  /// Committed weights and buffers by name, as safetensors.
+  /// Committed weights and buffers by name, as safetensors: those that were set aside, where the best are wanted.
   Bytes weights() const;
   /// REQUIRES: has_state().
   const sync::HostState& state() const { return *state_; }
@@ -96,6 +101,7 @@ class Trainer {
   void begin(const Load& load);
   int64_t kept_before(const StepSpec& spec) const;
   std::vector<double> evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times);
+  void set_aside(const StepSpec& spec);
   void write_evaluation(const StepSpec& spec, const std::vector<double>& totals);
   void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
   bool make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times);
@@ -114,14 +120,15 @@ class Trainer {
   std::unique_ptr<optim::Optimizer> optimizer_;
   sync::StateLayout layout_;
   std::unique_ptr<program::Step> step_;
-  std::unique_ptr<program::Evaluation> evaluation_;  // none where the spec has none
-  std::unique_ptr<sync::HostState> state_;           // none before the first join() or adopt()
-  bool disturbed_ = false;                           // it came by adopt(), and who may write into it is not known
+  std::unique_ptr<Evaluator> evaluator_;    // none where the spec has no evaluation
+  std::unique_ptr<sync::HostState> state_;  // none before the first join() or adopt()
+  bool disturbed_ = false;                  // it came by adopt(), and who may write into it is not known
 
   collective::Group* group_ = nullptr;  // between join() and leave()
   std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::AllReduce> reduce_;
   int64_t runs_ = 0;
+  int64_t aside_ = 0;  // that of the set that a step makes
 };
 
 }  // namespace stoker::train

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-_COLUMNS = ("epoch", "loss", "val_loss", "accuracy", "rows_per_s", "seconds", "bound_by")
+_COLUMNS = ("epoch", "loss", "accuracy", "rows_per_s", "seconds", "bound_by")
 
 
 class History(list):
@@ -54,13 +54,19 @@ class History(list):
         return json.dumps({"epochs": list(self), **self.info})
 
     def __repr__(self) -> str:
-        shown = [name for name in _COLUMNS if any(name in epoch for epoch in self)]
+        scores = {name: None for epoch in self for name, value in epoch.items() if _is_score(name, value)}
+        columns = [*_COLUMNS[:2], *scores, *_COLUMNS[2:]]
+        shown = [name for name in columns if any(name in epoch for epoch in self)]
         rows = [shown] + [[_cell(epoch.get(name)) for name in shown] for epoch in self]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
         if len(self.info.get("shard_rows", ())) > 1:
             lines.append(f"largest shard / mean: {self.skew:.2f}")
         return "\n".join(lines)
+
+
+def _is_score(name: str, value: Any) -> bool:
+    return name.startswith("val_") and not isinstance(value, list)
 
 
 def _cell(value: Any) -> str:

@@ -53,4 +53,8 @@ POINTS = [
 ]
 BEFORE_RESTARTS = [Point("state-chunk", "a part of the state is handed in, driver elsewhere", workers=2)]
 OF_LAYERED = [Point("measures", "norms of the own slice's tensors are written: LARS, LAMB", steps=True)]
-BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED]}
+OF_EVALUATION = [
+    Point("evaluate", "a micro-batch of rows that are held out begins", steps=True),
+    Point("aside", "the best weights are set aside, nothing is committed", steps=True),
+]
+BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION]}

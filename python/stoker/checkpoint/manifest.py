@@ -22,7 +22,11 @@ _FOLDER = re.compile(r"step-\d{12}")
 # What must be the same for the same bits, in the user's words.
 _WORDS = {
     "program": "the model or its loss",
-    "evaluation": "whether rows are held out for validation",
+    "evaluation.program": "whether rows are held out for validation, or what is computed of them,",
+    "evaluation.metrics": "evalMetrics",
+    "evaluation.restore_best": "restoreBest",
+    "evaluation.monitor": "earlyStopping's monitor",
+    "evaluation.min_delta": "earlyStopping's minDelta",
     "constants": "a frozen weight or constant of the model",
     "groups": "which parameters are in which group of the optimizer",
     "shards": "numShards",
@@ -32,7 +36,7 @@ _WORDS = {
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }
-_UNSPEAKABLE = ("program", "evaluation", "constants", "groups")
+_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups")
 
 
 def folder_name(step: int) -> str:
@@ -67,7 +71,7 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
     same = ("optimizer", "shards", "batch_size", "seed", "shuffle", "threads", "clip_norm", "clip_value")
-    evaluation = {"evaluation": program_digest(spec["evaluation"]["program"])} if "evaluation" in spec else {}
+    evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,
         "program": program_digest(spec["program"]),
@@ -76,6 +80,13 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
         "torch": torch_version,
         **{name: spec[name] for name in same if name in spec},
     }
+
+
+def _evaluation(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which epoch is the best, and what is kept of each. When the fit ends may change."""
+    metrics = told.get("metrics", {}).get("names", [])
+    same = {name: told[name] for name in ("monitor", "larger", "min_delta", "restore_best") if name in told}
+    return {"program": program_digest(told["program"]), "metrics": metrics, **same}
 
 
 def program_digest(program: Mapping[str, Any]) -> str:

@@ -193,7 +193,7 @@ def compared(metric: str, outputs, label_tensors: dict, weight, terms: Terms) ->
             label = label.argmax(1)
         output = output.movedim(1, -1) if output.dim() > 2 else output
         label = label.reshape([-1, *output.shape[1:-1]]) if label.dim() != output.dim() - 1 else label
-    else:
+    else:  # "sign", "half", "values"
         label = labels.like_output("the metric", output, label)[1]
     counts = terms.counts
     if weight is not None:

@@ -35,13 +35,14 @@ def compile(
     loss_reduction: str | None = None,
     metric: str | None = None,
     evaluated: bool = False,
+    measured: str | None = None,
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
     `loss` is a torch loss, a functional loss, or a callable of (outputs, labels), where labels is a tensor, or a dict
     by name if there are several. `loss_reduction` says what a callable gives: the 'mean' over rows (default), the 'sum'
     (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row. `evaluated`: there
-    is also a program that gives the loss in evaluation mode.
+    is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does).
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -67,12 +68,14 @@ def compile(
     shared = same_in_both_modes(model) and objective.form is not None and train_graph.outputs_need_only(len(inputs))
     graphs, programs = [train_graph], [train]
     if evaluated:
-        eval_stage = EvalStage(model, own_loss, objective, inputs, labels, weighted, metric, Trace())
+        measured = measured or metric
+        eval_stage = EvalStage(model, own_loss, objective, inputs, labels, weighted, measured, Trace())
         eval_stage.stands_for(module, loss)
         with untouched(module, model):
             module.eval()
-            graphs.append(train_graph if shared else _eval_graph(eval_stage, examples))
-        programs.append(graphs[-1].eval_program(inputs, labels, weighted, metric))
+            same = shared and measured == metric
+            graphs.append(train_graph if same else _eval_graph(eval_stage, examples))
+        programs.append(graphs[-1].eval_program(inputs, labels, weighted, measured))
     graphs.append(train_graph if shared else _infer_graph(model, inputs))
     infer, dropped = graphs[-1].infer_program(inputs)
     weights = build.gather_weights(model, graphs, [*programs, infer])

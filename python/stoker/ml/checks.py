@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from stoker import evaluation
 from stoker.errors import UserError
 from stoker.spark import memory
 from stoker.spark.outputs import KINDS
@@ -67,6 +68,12 @@ def _check_validation(value: Callable[[str], Any]) -> None:
     if validates(value) and shards_of(value) > MOST_SHARDS // 2:
         raise UserError(f"numShards ({shards_of(value)}) must not be larger than {MOST_SHARDS // 2} where rows are "
                         "held out for validation")  # fmt: skip
+    for name in ("earlyStopping", "restoreBest"):
+        if value(name) and not validates(value):
+            raise UserError(f"{name} follows a score of rows that are held out, and none are: set validationFraction "
+                            "or validationIndicatorCol")  # fmt: skip
+    if validates(value):
+        evaluation.rules(value("earlyStopping"), value("evalMetrics") or [], value("restoreBest"))
 
 
 def shards_of(value: Callable[[str], Any]) -> int:

@@ -118,13 +118,46 @@ def _zeros(source: Source, dtype: str | None = None) -> Any:
     return torch.zeros((2, *source.shape), dtype=getattr(torch, dtype or source.dtype))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What metrics compare with the labels."""
+
+    kind: str  # of the program's metric
+    outputs: str  # "logits", "probabilities", "logProbabilities" of classes, or "values"
+    width: int  # of the output, for one label
+
+
+def measured_by(loss: Any, shapes: Sequence[tuple[int, ...]], labels: Sequence[Source]) -> Measured | None:
+    """Of a model of any loss; None where it is not known what its labels are to its outputs."""
+    from torch import nn
+
+    from stoker.frontend.losses import as_module
+
+    if len(shapes) != 1 or len(labels) != 1:
+        return None
+    (shape,), (label,) = shapes, labels
+    if wants_classes(loss) and label.dtype == "int64" and shape:
+        kind = "logProbabilities" if isinstance(as_module(loss), nn.NLLLoss) else "logits"
+        return Measured("argmax", kind, shape[0])
+    if math.prod(shape) == math.prod(label.shape):
+        return Measured("values", "values", math.prod(shape))
+    return None
+
+
 def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequence[Source], *, weighted: bool,
-                  reduction: str | None, metric: str | None, evaluated: bool = False) -> Compiled:  # fmt: skip
+                  reduction: str | None, metric: str | None, evaluated: bool = False,
+                  measured: Measured | None = None) -> Compiled:  # fmt: skip
+    """`evaluated`: there is an evaluation program, which measures what `measured` says."""
     from stoker.frontend import torch as frontend
 
-    return frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
-                            weighted=weighted, loss_reduction=reduction, metric=metric,
-                            evaluated=evaluated)  # fmt: skip
+    kind = measured.kind if measured else None
+    compiled = frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
+                                weighted=weighted, loss_reduction=reduction, metric=metric,
+                                evaluated=evaluated, measured=kind)  # fmt: skip
+    if compiled.evaluation is not None and measured is not None:
+        told = {"outputs": measured.outputs, "width": measured.width}
+        compiled = replace(compiled, evaluation={**compiled.evaluation, "measured": told})
+    return compiled
 
 
 def as_torch(model: Any) -> Any:

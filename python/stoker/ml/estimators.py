@@ -14,7 +14,7 @@ from stoker.errors import UserError
 from stoker.ml import compiling, layout, learning, persist
 from stoker.ml.added import added_columns, known_columns
 from stoker.ml.checks import check_built, check_compiled, check_model, check_params, validates
-from stoker.ml.compiling import Prepared, Probe
+from stoker.ml.compiling import Measured, Prepared, Probe
 from stoker.ml.fitting import Fitted, Phases, fit
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
 from stoker.ml.names import check_names, input_names
@@ -154,6 +154,11 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         return persist.StokerReader(cls)
 
 
+def evaluated(estimator: Any) -> bool:
+    """Whether there is to be an evaluation program."""
+    return validates(estimator.value) or estimator.isSet("evalMetrics")
+
+
 def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
     """The same with another learning rate in every group, if one is given."""
     if rate is None:
@@ -173,7 +178,7 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._setDefault(outputKind="auto")
+        self._setDefault(outputKind="auto", evalMetrics=["accuracy"])
 
     def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
         return [layout.class_label(self, df)]
@@ -185,9 +190,10 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
         rules = compiling.class_rules(loss, max(size, 2))
         if loss is None:
             loss, reduction = compiling.default_class_loss(kind, size)
+        metric = compiling.class_metric(kind, size)
         compiled = compiling.compile_model(module, loss, inputs, labels, weighted=weighted, reduction=reduction,
-                                           metric=compiling.class_metric(kind, size),
-                                           evaluated=validates(self.value))  # fmt: skip
+                                           metric=metric, evaluated=evaluated(self),
+                                           measured=Measured(metric, kind, size))  # fmt: skip
         return Prepared(compiled, kind, rules)
 
 
@@ -206,7 +212,8 @@ class StokerRegressor(_StokerEstimator):
         loss = self.value("loss") if self.value("loss") is not None else MSELoss()
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
-                                           evaluated=validates(self.value))  # fmt: skip
+                                           evaluated=evaluated(self),
+                                           measured=compiling.measured_by(loss, probe.shapes, labels))  # fmt: skip
         return Prepared(compiled)
 
 
@@ -229,7 +236,8 @@ class StokerEstimator(_StokerEstimator, NamedTensors):
         loss = self._loss()
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
-                                           evaluated=validates(self.value))  # fmt: skip
+                                           evaluated=evaluated(self),
+                                           measured=compiling.measured_by(loss, probe.shapes, labels))  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 

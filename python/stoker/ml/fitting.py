@@ -11,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from stoker import engine, program
+from stoker import engine, evaluation, program
 from stoker.checkpoint.course import Course, Wish
 from stoker.errors import UserError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
@@ -145,12 +145,24 @@ def piped_rows(df: DataFrame, sources: Sequence[Source], how: Placement) -> laun
     return launch.Rows(df.sparkSession, whole, part if by_hash else None, late if by_hash else None)
 
 
+def evaluation_spec(value: Callable[[str], Any], program: dict[str, Any]) -> dict[str, Any]:
+    names, measured = value("evalMetrics") or [], program.get("measured")
+    rules = evaluation.rules(value("earlyStopping"), names, value("restoreBest"))
+    if names and measured is None:
+        raise UserError("evalMetrics: metrics compare one label with one output, of as many values or of its classes; "
+                        "this model's are not: leave evalMetrics out")  # fmt: skip
+    if measured is None:
+        return {"program": program, **rules}
+    evaluation.check_fit(names, measured["outputs"], measured["width"])
+    return {"program": program, "metrics": {"names": names, **measured}, **rules}
+
+
 def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequence[Source], optimizer: dict[str, Any],
                spark: SparkSession) -> dict[str, Any]:  # fmt: skip
     """What engine/train/spec.h reads. `value` gives a parameter's value."""
-    evaluation = {"evaluation": {"program": compiled.evaluation}} if validates(value) else {}
+    evaluated = {"evaluation": evaluation_spec(value, compiled.evaluation)} if validates(value) else {}
     return {
-        **evaluation,
+        **evaluated,
         "program": compiled.train,
         "optimizer": optimizer["options"],
         "groups": [optimizer["groups"].get(entry["name"], 0) for entry in compiled.train["parameters"]],

@@ -23,6 +23,7 @@ from pyspark.ml.param.shared import (
 
 from stoker.averaging import as_average
 from stoker.errors import did_you_mean, now_called
+from stoker.evaluation import as_metrics, as_stopping
 from stoker.inputs import as_inputs
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
@@ -211,6 +212,13 @@ class ValidationParams(HasValidationIndicatorCol, KeywordParams):
     validationFraction = _param("validationFraction", "share of the rows, by their hash, that are held out for "
                                 "validation: always the same ones (default: none are)",
                                 TypeConverters.toFloat)  # fmt: skip
+    evalMetrics = _param("evalMetrics", "what is told of these rows beside the loss: names of metrics "
+                         "(docs/validation.md)", as_metrics)  # fmt: skip
+    earlyStopping = _param("earlyStopping", "when the fit ends before its epochs are over: a dict such as {'monitor': "
+                           "'val_loss', 'patience': 3, 'minDelta': 0.0, 'mode': 'auto'} (default: never)",
+                           as_stopping)  # fmt: skip
+    restoreBest = _param("restoreBest", "whether the model gets the weights of the epoch with the best score, and not "
+                         "the last ones", TypeConverters.toBoolean)  # fmt: skip
 
 
 class GangParams(KeywordParams):
@@ -272,6 +280,7 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, G
     def _set_defaults(self) -> None:
         self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error",
+                         restoreBest=False,
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
                          onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

@@ -32,7 +32,9 @@ _UNITS = {"": 20, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 class Need:
     """Bytes of one worker beside its rows."""
 
-    state: int = 0  # weights and optimizer state, each twice: the step's start and what it makes. Once on a host
+    # Weights and optimizer state, each twice: the step's start and what it makes; where they are wanted, the best
+    # weights. Once on a host.
+    state: int = 0
     sums: int = 0  # partial sums of gradients, or the initial weights that go before them
     constants: int = 0  # of the program, such as frozen layers. Once on a host
 
@@ -66,7 +68,8 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
     partials = core.slots_needed(rank, workers, shards)
     constants = sum(_item_bytes(entry["dtype"]) * math.prod(entry["shape"]) for entry in spec["program"]["constants"])
-    return Need(2 * (1 + len(optimizer.state_names())) * vector, (partials + (workers > 1)) * vector, constants)
+    vectors = 2 * (1 + len(optimizer.state_names())) + spec.get("evaluation", {}).get("restore_best", False)
+    return Need(vectors * vector, (partials + (workers > 1)) * vector, constants)
 
 
 def _item_bytes(dtype: str) -> int:

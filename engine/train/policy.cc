@@ -1,0 +1,37 @@
+#include "train/policy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace stoker::train {
+
+namespace {
+
+bool is_better(double score, double best, const StopRules& rules) {
+  return rules.larger_is_better ? score > best + rules.min_delta : score < best - rules.min_delta;
+}
+
+}  // namespace
+
+Verdict judge(std::span<const double> scores, const StopRules& rules) {
+  Verdict verdict;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (std::isnan(scores[i])) continue;
+    if (verdict.best < 0 || is_better(scores[i], scores[verdict.best], rules)) verdict.best = static_cast<int64_t>(i);
+  }
+  if (rules.patience < 0) return verdict;
+  const int64_t waited = static_cast<int64_t>(scores.size()) - 1 - verdict.best;
+  const int64_t limit = std::max<int64_t>(rules.patience, 1);
+  verdict.stop = !scores.empty() && waited >= limit;
+  verdict.close = waited + 1 >= limit;
+  if (!verdict.stop) return verdict;
+  verdict.reason = verdict.best < 0
+                       ? cat(rules.monitor, " was no number in ", scores.size(), " epochs")
+                       : cat(rules.monitor, " was not better than the ", scores[verdict.best], " of epoch ",
+                             verdict.best + 1, " for ", waited, waited == 1 ? " epoch" : " epochs");
+  return verdict;
+}
+
+}  // namespace stoker::train
