@@ -4,10 +4,14 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <nlohmann/json.hpp>
+
 #include "bindings/bytes.h"
 #include "bindings/python_storage.h"
 #include "bindings/torch_bindings.h"
+#include "program/safetensors.h"
 #include "train/bench.h"
+#include "train/evaluator.h"
 #include "train/loop.h"
 
 namespace nb = nanobind;
@@ -25,9 +29,39 @@ void train_worker(gang::WorkerLink& link, collective::Listeners& listeners, cons
   train::train(link, listeners, store, start, train::parse_spec(spec), checkpoints);
 }
 
+/// An evaluation of rows anywhere, with weights that stay.
+class FixedEvaluation {
+ public:
+  FixedEvaluation(const std::string& spec, const nb::bytes& weights)
+      : weights_(view(weights).begin(), view(weights).end()),
+        evaluator_(train::parse_evaluation(nlohmann::json::parse(spec)), {}, none_, none_,
+                   program::SafeTensors(weights_, "the weights")),
+        numbers_(train::Evaluator::numbers(train::parse_evaluation(nlohmann::json::parse(spec)))) {}
+
+  /// The numbers of some rows, which add up.
+  std::vector<double> run(const std::vector<Array>& inputs) {
+    const auto tensors = to_tensors(inputs);
+    const nb::gil_scoped_release released;
+    std::vector<double> numbers(numbers_);
+    evaluator_.add({}, tensors, numbers);
+    return numbers;
+  }
+  std::string told(const std::vector<double>& numbers) const { return evaluator_.told(numbers).dump(); }
+
+ private:
+  const Bytes weights_;
+  const optim::Arena none_{std::vector<optim::ParameterSpec>()};
+  train::Evaluator evaluator_;
+  int64_t numbers_;
+};
+
 }  // namespace
 
 void bind_train(nb::module_& m) {
+  nb::class_<FixedEvaluation>(m, "Evaluation", "See engine/train/evaluator.h.")
+      .def(nb::init<const std::string&, const nb::bytes&>(), "spec"_a, "weights"_a)
+      .def("run", &FixedEvaluation::run, "inputs"_a)
+      .def("told", &FixedEvaluation::told, "numbers"_a);
   m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a, "storage"_a = nb::none(),
         "Runs the whole training of one worker with the GIL released; see engine/train/loop.h. `storage` keeps "
         "checkpoints where the spec names no folder.");

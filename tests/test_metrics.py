@@ -146,3 +146,26 @@ def test_metrics_that_do_not_fit_are_told_before_a_job(made, metrics, text, two_
     net = nn.Linear(4, 1 if made is StokerRegressor else 3)
     with pytest.raises(UserError, match=text):
         made(model=net, evalMetrics=metrics, validationFraction=0.2, verbose=0, **loss).fit(two_classes)
+
+
+def test_a_model_evaluates_other_rows_as_its_fit_did(two_classes, tmp_path):
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 2))
+    asked = ["accuracy", "log_loss", "f1", "confusion_matrix"]
+    model = StokerClassifier(model=net, weightCol="w", validationIndicatorCol="held", evalMetrics=asked, epochs=2,
+                             numWorkers=2, verbose=0).fit(two_classes)  # fmt: skip
+    model.write().save(str(tmp_path / "model"))
+    held, last = two_classes.where("held").repartition(3), model.history[-1]
+    for one in model, type(model).load(str(tmp_path / "model")):
+        found = one.evaluate(held, weightCol="w")
+        assert set(found) == {"loss", *asked}
+        for name, value in found.items():
+            np.testing.assert_allclose(value, last[f"val_{name}"], rtol=1e-6, err_msg=name)
+    assert set(model.evaluate(held, ["recall"], weightCol="w")) == {"loss", "recall"}
+    with pytest.raises(UserError, match="weightCol is missing: this model's loss is weighted"):
+        model.evaluate(held)
+    with pytest.raises(UserError, match="evaluate: the DataFrame has no rows"):
+        model.evaluate(held.where("false"), weightCol="w")
+    without = StokerClassifier(model=nn.Linear(4, 2), verbose=0).fit(two_classes)
+    with pytest.raises(UserError, match="was fit without rows held out for validation, so it cannot be evaluated"):
+        without.evaluate(held)

@@ -17,6 +17,8 @@ OnNaN parse_on_nan(const std::string& name) {
   fail_user("onNaN must be 'error', 'continue' or 'skip', not '", name, "'");
 }
 
+}  // namespace
+
 EvaluationSpec parse_evaluation(const json& in) {
   EvaluationSpec spec{.program = in.at("program").dump()};
   if (in.contains("metrics")) spec.metrics = parse_metrics(in.at("metrics"));
@@ -27,8 +29,6 @@ EvaluationSpec parse_evaluation(const json& in) {
   spec.restore_best = in.value("restore_best", false);
   return spec;
 }
-
-}  // namespace
 
 TrainSpec parse_spec(const std::string& text) try {
   const json in = json::parse(text);

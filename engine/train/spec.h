@@ -42,6 +42,9 @@ struct TrainSpec {
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
 };
 
+/// "evaluation" of a TrainSpec.
+EvaluationSpec parse_evaluation(const nlohmann::json& in);
+
 /// Throws Error(user) on a missing field or one of another type.
 TrainSpec parse_spec(const std::string& json);
 

@@ -77,6 +77,18 @@ def check_fit(names: Sequence[str], outputs: str, width: int) -> None:
                             f"{name}_micro or {name}_weighted")  # fmt: skip
 
 
+def of_program(program: Settings, names: Sequence[str]) -> Settings:
+    """The program and its metrics, as the engine reads them."""
+    measured = program.get("measured")
+    if names and measured is None:
+        raise UserError("evalMetrics: metrics compare one label with one output, of as many values or of its classes; "
+                        "this model's are not: leave evalMetrics out")  # fmt: skip
+    if measured is None:
+        return {"program": program}
+    check_fit(names, measured["outputs"], measured["width"])
+    return {"program": program, "metrics": {"names": list(names), **measured}}
+
+
 def monitor_of(stopping: Mapping[str, Any] | None, metrics: Sequence[str]) -> str:
     """The score that is watched. UserError where no evaluation has it."""
     name = "val_loss" if stopping is None else stopping["monitor"]

@@ -146,15 +146,9 @@ def piped_rows(df: DataFrame, sources: Sequence[Source], how: Placement) -> laun
 
 
 def evaluation_spec(value: Callable[[str], Any], program: dict[str, Any]) -> dict[str, Any]:
-    names, measured = value("evalMetrics") or [], program.get("measured")
+    names = value("evalMetrics") or []
     rules = evaluation.rules(value("earlyStopping"), names, value("restoreBest"))
-    if names and measured is None:
-        raise UserError("evalMetrics: metrics compare one label with one output, of as many values or of its classes; "
-                        "this model's are not: leave evalMetrics out")  # fmt: skip
-    if measured is None:
-        return {"program": program, **rules}
-    evaluation.check_fit(names, measured["outputs"], measured["width"])
-    return {"program": program, "metrics": {"names": names, **measured}, **rules}
+    return {**evaluation.of_program(program, names), **rules}
 
 
 def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequence[Source], optimizer: dict[str, Any],

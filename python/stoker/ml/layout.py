@@ -112,6 +112,22 @@ def labels_of_program(params: Any, df: DataFrame | None, entries: list[Mapping[s
     return found
 
 
+def sources_of_evaluation(params: Any, df: DataFrame, entries: list[Mapping[str, Any]],
+                          weight: str | None) -> list[Source]:  # fmt: skip
+    """In the order of an evaluation program's inputs."""
+    weighted = any(entry["role"] == "weight" for entry in entries)
+    if weighted != bool(weight):
+        raise UserError("weightCol is missing: this model's loss is weighted" if weighted
+                        else "weightCol: this model was fit without it")  # fmt: skip
+    found = features_of_program(params, df, [entry for entry in entries if entry["role"] == "feature"])
+    found += labels_of_program(params, df, [entry for entry in entries if entry["role"] == "label"])
+    if weight:
+        columns.check_scalar(df, weight, "weightCol")
+        found.append(Source("weight", (weight,), "weightCol", rules=WEIGHT_RULES, role="weight"))
+    by_name = {(source.role, source.name): source for source in found}
+    return [by_name[entry["role"], entry["name"]] for entry in entries]
+
+
 def class_label(params: Any, df: DataFrame | None) -> Source:
     """The label of a classifier: one whole number."""
     source = Source("label", (params.getLabelCol(),), "labelCol", "int64", rules={**LABEL_RULES, "integral": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, StructField, StructType
 
-from stoker import program
+from stoker import evaluation, program
 from stoker.errors import UserError
+from stoker.evaluation import as_metrics
 from stoker.history import History
 from stoker.ml import layout, persist
 from stoker.ml.added import added_columns, columns_of_outputs
@@ -25,6 +27,7 @@ from stoker.ml.names import check_names
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.program import Compiled
 from stoker.spark import columns, compat, grouping
+from stoker.spark.evaluate import evaluated
 from stoker.spark.infer import Batches, Groups, Scorer
 from stoker.spark.outputs import Classification, Outputs, Values
 from stoker.spark.weights import Carried, carried, send
@@ -87,6 +90,26 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
             return grouping.append_outputs(df, scoring, inputs, schema, group)
         scoring = Batches(self._scorer(df.sparkSession), specs, tuple(inputs))
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
+
+    def evaluate(self, df: DataFrame, metrics: Sequence[str] | None = None,
+                 weightCol: str | None = None) -> dict[str, Any]:  # fmt: skip
+        """The loss and metrics (default: those of the fit's evaluations) of any rows with labels, by name: what
+        docs/validation.md says of rows that are held out. Needs a fit with such rows, or with evalMetrics set."""
+        columns.check_dataframe(df, "evaluate")
+        columns.check_ends(df, "evaluate")
+        program_ = self._compiled.evaluation
+        if program_ is None:
+            raise UserError("this model was fit without rows held out for validation, so it cannot be evaluated: set "
+                            "evalMetrics on the estimator, or validationFraction")  # fmt: skip
+        names = as_metrics(self._metrics_of_fit() if metrics is None else metrics)
+        sources = layout.sources_of_evaluation(self, df, program_["inputs"], weightCol)
+        found = evaluation.of_program(program_, names)
+        return evaluated(df, json.dumps(found), [source.spec() for source in sources], columns.travelling(df, sources),
+                         program.save_weights(self._compiled.weights))  # fmt: skip
+
+    def _metrics_of_fit(self) -> list[str]:
+        told = self._history[-1] if self._history else {}
+        return [name.removeprefix("val_") for name in told if name.startswith("val_") and name != "val_loss"]
 
     def _scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
         """What runs in the workers of a session: rows in chunks, or all that come at once together."""
