@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from stoker import pieces
@@ -21,13 +21,14 @@ from stoker.errors import UserError, did_you_mean, now_called
 from stoker.plain import plain
 
 NULLS = ("error", "fill", "mask")
+FEW, FEW_LETTERS = 4, 40  # of what is longer so much is shown
 PARTS = {"year": 0, "month": 12, "day": 31, "weekday": 7, "yearday": 366, "hour": 24, "minute": 60, "second": 60}
 RENAMED = {"standardise": "standardize"}
 COUNTED_FROM_ONE = ("month", "day", "yearday")
 CLOCK_PARTS = ("hour", "minute", "second")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Declared:
     """What all declarations share. Immutable."""
 
@@ -61,6 +62,21 @@ class Declared:
     def __str__(self) -> str:
         return f"{type(self).__name__}({self.column!r})"
 
+    def __repr__(self) -> str:
+        """With what differs from the defaults; short, however large a vocabulary."""
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("column", "of")}
+        defaults = {one.name: one.default for one in fields(self)}
+        shown = [f"{name}={_short(value)}" for name, value in given.items() if value != defaults[name]]
+        return f"{type(self).__name__}({', '.join([repr(getattr(self, 'of', None) or self.column), *shown])})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (str, bytes)) and len(value) > FEW_LETTERS:
+        return f"{value[:FEW_LETTERS]!r}... ({len(value):,} in all)"
+    if isinstance(value, tuple) and len(value) > FEW:
+        return f"({', '.join(_short(one) for one in value[:FEW])}, ... {len(value):,} in all)"
+    return repr(value)
+
 
 def _what_else(name: str, known: Sequence[str]) -> str:
     if RENAMED.get(name) in known:
@@ -68,7 +84,7 @@ def _what_else(name: str, known: Sequence[str]) -> str:
     return did_you_mean(name, known) or f". It has: {', '.join(known)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Numeric(Declared):
     """A number, boolean or decimal. NaN counts as null.
 
@@ -90,7 +106,7 @@ class Numeric(Declared):
             raise UserError(f"{self}: mean and scale come together, and scale is not 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Category(Declared):
     """A string, whole number or boolean by its number in a vocabulary: 1, 2, ...; 0 for values that are not in it.
 
@@ -122,7 +138,7 @@ class Category(Declared):
         return len(self.vocabulary) + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hashed(Declared):
     """A string or whole number by a hash of its content: 1 to buckets - 1; 0 for nulls where they are filled."""
 
@@ -138,7 +154,7 @@ class Hashed(Declared):
         return self.buckets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DateParts(Declared):
     """Parts of a date or timestamp as numbers: year, month (1-12), day, weekday (Monday is 0), yearday (1-366), hour,
     minute, second. cyclic: each as a sine and a cosine. zone: whose clock is read (default: the session's at fit)."""
@@ -157,7 +173,7 @@ class DateParts(Declared):
             raise UserError(f"{self}: the year is not cyclic; declare it apart")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Array(Declared):
     """Arrays, nested arrays, vectors or bytes of a fixed shape (default: the first row's).
 
@@ -181,7 +197,7 @@ class Array(Declared):
             raise UserError(f"{self}: stored is 'uint8' or left out, not {self.stored!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Image(Declared):
     """JPEG, PNG or WebP files in a binary column, or Spark's image struct, as float planes [channels, height, width].
 
@@ -236,7 +252,7 @@ class Image(Declared):
         return (self.channels, *(self.crop or self.size))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text(Declared):
     """A text as the numbers of its tokens, cut or padded to `length`. A null that is filled is an empty text.
 
@@ -254,7 +270,7 @@ class Text(Declared):
     maxSize: int | None = None
     pad: int = 0
     nulls: str = "error"
-    pieces: str | bytes | os.PathLike[str] | None = field(default=None, repr=False)
+    pieces: str | bytes | os.PathLike[str] | None = None
     bos: bool = False
     eos: bool = False
 
@@ -300,7 +316,7 @@ class Text(Declared):
         return 257 if self.tokenizer == "byte" else len(self.vocabulary) + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Padded(Declared):
     """Arrays of any length, cut or padded to `length`. `of` says what the elements are: a Numeric, Category or Hashed
     of the same column. A null array counts as an empty one unless its nulls are an error."""
@@ -325,7 +341,7 @@ class Padded(Declared):
         return self.of.nulls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Present(Declared):
     """1 where a declaration's column has a value, 0 where it is null or padded: a mask, of the same shape for an Array,
     Padded or Text, else one number a row."""

@@ -25,6 +25,7 @@ from stoker.ml import layout, persist
 from stoker.ml.added import added_columns, columns_of_outputs
 from stoker.ml.names import check_names
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
+from stoker.ml.summary import Summary, parameters_of, summary_of
 from stoker.program import Compiled
 from stoker.spark import columns, compat, grouping
 from stoker.spark.evaluate import evaluated
@@ -67,6 +68,16 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def output_kind(self) -> str | None:
         """What a classifier's module gives, as it was compiled: 'logits', 'probabilities' or 'logProbabilities'."""
         return self._output_kind
+
+    def summary(self) -> Summary:
+        """Layers, their parameters and shapes, sizes; prints as a table."""
+        return summary_of(self._compiled, f"{type(self).__name__} ({self.uid})")
+
+    def __repr__(self) -> str:
+        sizes = {"numClasses": getattr(self, "numClasses", None), "numFeatures": self.numFeatures,
+                 "parameters": parameters_of(self._compiled)}  # fmt: skip
+        told = ", ".join(f"{name}={size}" for name, size in sizes.items() if size is not None)
+        return f"{type(self).__name__}: uid={self.uid}, {told}"
 
     @property
     def numFeatures(self) -> int:
