@@ -276,3 +276,8 @@ def test_sources_come_in_the_order_of_the_program_s_inputs():
     assert [s.columns for s in ordered] == [("x",), ("y",), ("w",)]
     assert [s.name for s in ordered] == [entry["name"] for entry in prepared.compiled.train["inputs"]]
     assert ordered[1].rules["classes"] == 3
+
+
+def test_setters_and_getters_say_what_the_parameter_is():
+    assert StokerClassifier.setBatchSize.__doc__ == "Sets batchSize: rows of one step over all workers."
+    assert StokerClassifier.getBatchSize.__doc__.endswith("or its default: rows of one step over all workers.")

@@ -39,27 +39,27 @@ def with_accessors(cls: C) -> C:
     for name in names:
         title = name[0].upper() + name[1:]
         if not hasattr(cls, f"set{title}"):
-            setattr(cls, f"set{title}", _setter(name))
+            setattr(cls, f"set{title}", _setter(name, getattr(cls, name).doc))
         if not hasattr(cls, f"get{title}"):
-            setattr(cls, f"get{title}", _getter(name))
+            setattr(cls, f"get{title}", _getter(name, getattr(cls, name).doc))
     keyword = inspect.Parameter.KEYWORD_ONLY
     cls.__signature__ = inspect.Signature([inspect.Parameter(name, keyword, default=None) for name in names])
     return cls
 
 
-def _setter(name: str) -> Callable:
+def _setter(name: str, doc: str) -> Callable:
     def set_param(self: Params, value: Any) -> Params:
         return self._set(**{name: value})
 
-    set_param.__doc__ = f"Sets {name}."
+    set_param.__doc__ = f"Sets {name}: {doc}."
     return set_param
 
 
-def _getter(name: str) -> Callable:
+def _getter(name: str, doc: str) -> Callable:
     def get_param(self: Params) -> Any:
         return self.getOrDefault(name)
 
-    get_param.__doc__ = f"The value of {name}, or its default."
+    get_param.__doc__ = f"The value of {name}, or its default: {doc}."
     return get_param
 
 
