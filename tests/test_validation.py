@@ -176,6 +176,15 @@ def test_wrong_settings_are_told_before_a_job(params, text, marked):
         classifier(**params).fit(marked)
 
 
+def test_held_rows_that_weigh_nothing_give_no_score_and_no_best_epoch(marked):
+    rows = marked.selectExpr("features", "label", "held", "if(held, 0.0, 1.0) as worth")
+    settings = {"validationIndicatorCol": "held", "weightCol": "worth", "epochs": 3}
+    stopping = {"earlyStopping": {"monitor": "val_loss", "patience": 2}, "restoreBest": True}
+    history = classifier(**settings, **stopping).fit(rows).history
+    assert [epoch["val_loss"] for epoch in history] == [None, None]
+    assert history.info["stopped"] == "val_loss was no number in 2 epochs" and "best_epoch" not in history.info
+
+
 def test_an_indicator_that_is_null_is_told(marked):
     rows = marked.selectExpr("features", "label", "if(label = 1, null, held) as held")
     with pytest.raises(Exception, match="validationIndicatorCol: column 'held' has a null: each row needs true"):

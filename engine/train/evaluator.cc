@@ -1,5 +1,7 @@
 #include "train/evaluator.h"
 
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace stoker::train {
@@ -9,7 +11,10 @@ namespace {
 constexpr int64_t kLossNumbers = 2;
 constexpr std::string_view kBefore = "val_";
 
-double loss_of(std::span<const double> numbers) { return numbers[1] > 0 ? numbers[0] / numbers[1] : 0; }
+/// No number where nothing counts, as where all weights are 0: it would be the best of all losses.
+double loss_of(std::span<const double> numbers) {
+  return numbers[1] > 0 ? numbers[0] / numbers[1] : std::numeric_limits<double>::quiet_NaN();
+}
 
 }  // namespace
 
@@ -36,7 +41,7 @@ nlohmann::json Evaluator::told(std::span<const double> numbers) const {
 }
 
 double Evaluator::score(std::span<const double> numbers) const {
-  if (rules_.monitor == "val_loss") return loss_of(numbers);
+  if (const double loss = loss_of(numbers); std::isnan(loss) || rules_.monitor == "val_loss") return loss;
   return metrics_.value(rules_.monitor.substr(kBefore.size()), numbers.subspan(kLossNumbers));
 }
 
