@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark.ml import Estimator
@@ -159,6 +160,11 @@ def evaluated(estimator: Any) -> bool:
     return validates(estimator.value) or estimator.isSet("evalMetrics")
 
 
+def measured(estimator: Any, loss: Any, probe: Probe, labels: Sequence[Source]) -> Measured | None:
+    """What it measures. The model is run only where there is one: what is wrong with the rows is told first."""
+    return compiling.measured_by(loss, probe.shapes, labels) if evaluated(estimator) else None
+
+
 def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
     """The same with another learning rate in every group, if one is given."""
     if rate is None:
@@ -213,7 +219,7 @@ class StokerRegressor(_StokerEstimator):
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self),
-                                           measured=compiling.measured_by(loss, probe.shapes, labels))  # fmt: skip
+                                           measured=measured(self, loss, probe, labels))  # fmt: skip
         return Prepared(compiled)
 
 
@@ -237,7 +243,7 @@ class StokerEstimator(_StokerEstimator, NamedTensors):
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self),
-                                           measured=compiling.measured_by(loss, probe.shapes, labels))  # fmt: skip
+                                           measured=measured(self, loss, probe, labels))  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 

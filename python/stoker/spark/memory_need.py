@@ -67,7 +67,8 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     vector = _FLOAT * sum(math.prod(parameter["shape"]) for parameter in spec["program"]["parameters"])
     optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
     partials = core.slots_needed(rank, workers, shards)
-    constants = sum(_item_bytes(entry["dtype"]) * math.prod(entry["shape"]) for entry in spec["program"]["constants"])
+    frozen = spec["program"].get("constants", [])
+    constants = sum(_item_bytes(entry["dtype"]) * math.prod(entry["shape"]) for entry in frozen)
     vectors = 2 * (1 + len(optimizer.state_names())) + spec.get("evaluation", {}).get("restore_best", False)
     return Need(vectors * vector, (partials + (workers > 1)) * vector, constants)
 
