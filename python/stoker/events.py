@@ -79,11 +79,10 @@ class Waiting(Event):
 
 
 @dataclass(frozen=True)
-class Restart(Event):
-    """The Spark job is started again, for everybody."""
+class JobAgain(Event):
+    """Another Spark job takes the place of those that there are."""
 
-    name = "restart"
-    text: str
+    text: str  # why
     workers: int  # of the next job
 
     def __str__(self) -> str:
@@ -91,15 +90,17 @@ class Restart(Event):
 
 
 @dataclass(frozen=True)
-class Shrink(Event):
+class Restart(JobAgain):
+    """The Spark job is started again, for everybody."""
+
+    name = "restart"
+
+
+@dataclass(frozen=True)
+class Shrink(JobAgain):
     """The Spark job is started again for the workers that have come: no more of them do."""
 
     name = "shrink"
-    text: str
-    workers: int
-
-    def __str__(self) -> str:
-        return f"the Spark job is started again with {_workers(self.workers)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -311,27 +312,28 @@ class Rescue(Event):
 
 
 @dataclass(frozen=True)
-class Inexact(Event):
+class Disturbed(Event):
     """The model will not be that of an undisturbed fit."""
 
-    name = "inexact"
     rank: int
-    text: str
+    text: str  # why
 
     def __str__(self) -> str:
         return f"the model will not be that of an undisturbed fit: {self.text}"
 
 
 @dataclass(frozen=True)
-class GivenUp(Event):
+class Inexact(Disturbed):
+    """A worker has other rows than before, or computes otherwise than the rest."""
+
+    name = "inexact"
+
+
+@dataclass(frozen=True)
+class GivenUp(Disturbed):
     """Training goes on without a worker's rows."""
 
     name = "given_up"
-    rank: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"the model will not be that of an undisturbed fit: {self.text}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from stoker.events import Event, Failed, GivenUp, Inexact, RescueJob, Restart, RowsTold, Started
+from stoker.events import Disturbed, Event, Failed, RescueJob, Restart, RowsTold, Started
 
 
 class Story:
@@ -29,7 +29,7 @@ class Story:
                 self._restarts.append(event.text)
             case Started() if event.late:
                 self._growth.append({"workers": event.workers, "step": event.step})
-            case Inexact() | GivenUp():
+            case Disturbed():
                 self._inexact.append(event.text)
             case RowsTold():
                 self._rows[event.rank] = event

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stoker.errors import UserError
 
 Conf = Callable[[str], "str | None"]
@@ -68,13 +70,9 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
     partials = core.slots_needed(rank, workers, shards)
     frozen = spec["program"].get("constants", [])
-    constants = sum(_item_bytes(entry["dtype"]) * math.prod(entry["shape"]) for entry in frozen)
+    constants = sum(np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"]) for entry in frozen)
     vectors = 2 * (1 + len(optimizer.state_names())) + spec.get("evaluation", {}).get("restore_best", False)
     return Need(vectors * vector, (partials + (workers > 1)) * vector, constants)
-
-
-def _item_bytes(dtype: str) -> int:
-    return int(dtype.lstrip("abcdefghijklmnopqrstuvwxyz") or "8") // 8  # "bool" takes one too
 
 
 def allowed(conf: Conf) -> Allowed:
