@@ -27,7 +27,7 @@ from pyspark.sql import DataFrame, SparkSession
 import report
 import sides
 from stoker.events import Admitted, Event, Metrics
-from stoker.ml import fitting
+from stoker.fit import run as fitting
 from tasks import ROOT, TASKS, Task
 
 WORKERS = 3

@@ -29,9 +29,8 @@ import report
 import sides
 import spill
 from stoker.engine import core
-from stoker.inputs import Array, Hashed, Image, Numeric
-from stoker.ml import declared
-from stoker.ml.fitting import no_rows
+from stoker.fit.run import no_rows
+from stoker.inputs import Array, Hashed, Image, Numeric, fields
 from stoker.spark import columns, scan
 from stoker.spark.columns import Source
 from stoker.spark.placement import Placement, owned_shards
@@ -64,10 +63,10 @@ class Case:
         if self.dtypes == ("array",):
             return [Source("features", ("c0",), "featuresCol", "float32", (WIDTH,))]
         if self.dtypes == ("pixels",):
-            return [declared.source("features", Array("c0", PIXELS, stored="uint8", unit=1 / 255), df)]
+            return [fields.source("features", Array("c0", PIXELS, stored="uint8", unit=1 / 255), df)]
         items = [Hashed(name, 1000) if dtype == "string" else Numeric(name, lossy=True)
                  for name, dtype in zip(self.names, self.dtypes)]  # fmt: skip
-        return [declared.source("features", items, df)]
+        return [fields.source("features", items, df)]
 
 
 CASES = {
@@ -214,7 +213,7 @@ def by_engine(spec: str, batch: pa.RecordBatch) -> None:
 
 def measure_jpeg(repeats: int) -> None:
     files = photographs()
-    source = declared.source("x", Image("file", SIZE), None)
+    source = fields.source("x", Image("file", SIZE), None)
     batch = pa.RecordBatch.from_arrays([pa.array(files, pa.binary())], [source.sent[0].name])
     jobs = {
         "ours": partial(by_engine, json.dumps([source.spec()]), batch),

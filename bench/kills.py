@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 import report
 import sides
 from stoker.events import Admitted, Event, Metrics, Started
-from stoker.ml import fitting
+from stoker.fit import run as fitting
 from tasks import TASKS, Task
 
 SOON, SOON_95 = 2.0, 4.0  # seconds

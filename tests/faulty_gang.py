@@ -24,7 +24,7 @@ from stoker.engine import core
 from stoker.events import Event, parse
 from stoker.spark import task as spark_task
 from stoker.spark.address import ANYWHERE, Peers
-from stoker.spark.memory_need import NOTHING_KNOWN, Allowed
+from stoker.spark.limits.memory_need import NOTHING_KNOWN, Allowed
 
 E = TypeVar("E", bound=Event)
 

@@ -20,7 +20,7 @@ from stoker.errors import UserError
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 from stoker.schedule import as_schedule, complete
-from stoker.spark import memory_need
+from stoker.spark.limits import memory_need
 from test_checkpoints import Checkpointed
 from test_exact import assert_same, make_fit
 

@@ -25,10 +25,10 @@ from stoker.inputs import (
     Padded,
     Present,
     as_inputs,
+    fields,
     from_json,
     to_json,
 )
-from stoker.ml import declared
 from stoker.spark.columns import Sent
 from stoker.spark.infer import Reader
 
@@ -38,7 +38,7 @@ WORDS = ["", "a", "bb", "ä", "long word", "x" * 40]
 
 
 def spec_of(name, entry, dtype=None):
-    return declared.source(name, entry, None, dtype).spec()
+    return fields.source(name, entry, None, dtype).spec()
 
 
 def sent_batch(entry, rows, types):

@@ -15,8 +15,7 @@ import stoker
 from stoker import StokerClassificationModel, StokerClassifier, StokerRegressor
 from stoker.engine import core
 from stoker.errors import UserError
-from stoker.inputs import Array, Category, DateParts, Hashed, Numeric, Padded, Present, learn, sizes, width
-from stoker.ml import learning
+from stoker.inputs import Array, Category, DateParts, Hashed, Numeric, Padded, Present, learn, learning, sizes, width
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +131,7 @@ def test_the_same_bits_for_any_number_of_workers_and_any_order(df, model):
 
 def test_transform_sees_what_training_saw(df, model):
     """The tensors of both, byte for byte."""
-    from stoker.ml import layout
+    from stoker.fit import layout
     from stoker.spark import columns
 
     sources = layout.features_of_program(model, df, model._compiled.infer["inputs"])
@@ -178,9 +177,9 @@ def test_clocks_are_read_in_the_zone_of_the_fit(spark):
 
 
 def tensor_of(rows, learnt):
-    from stoker.ml import declared
+    from stoker.inputs import fields
 
-    source = declared.source("x", learnt["x"], rows)
+    source = fields.source("x", learnt["x"], rows)
     table = rows.select(*[sent.expression(rows).alias(sent.name) for sent in source.sent]).toArrow()
     return core().TensorReader(json.dumps([source.spec()]), 0).read(table.combine_chunks().to_batches()[0])[0]
 

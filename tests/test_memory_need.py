@@ -12,8 +12,8 @@ from faulty_gang import FaultyGang
 from stoker.engine import core
 from stoker.errors import UserError
 from stoker.events import Failed
-from stoker.spark import memory_need as memory
-from stoker.spark.memory_need import Allowed, Limit, Need
+from stoker.spark.limits import memory_need as memory
+from stoker.spark.limits.memory_need import Allowed, Limit, Need
 
 MB = 1 << 20
 
@@ -90,7 +90,7 @@ def test_limits_of_both_kinds_of_cgroups_are_found(tmp_path):
 
 def test_a_limit_of_the_address_space_and_of_the_container_are_found():
     code = """import json, resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-from stoker.spark import memory_need as memory
+from stoker.spark.limits import memory_need as memory
 from stoker.events import Failed
 print(json.dumps([vars(limit) for limit in memory.limits(memory.Allowed(5 << 30))]))"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoker.engine import core
-from stoker.ml.moments import Moments, _added, _OfPartition, _parsed, _told
+from stoker.inputs.moments import Moments, _added, _OfPartition, _parsed, _told
 
 EDGES = [0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 0.1, 1.0, 1e9, 1e9 + 0.1, 2.0**53, 1.7976931348623157e308]
 ANY = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(EDGES)

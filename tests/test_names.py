@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from stoker import StokerClassifier, StokerEstimator, UserError
+from stoker.fit.compiling import Probe
 from stoker.frontend import structure
 from stoker.inputs import Array, Numeric
-from stoker.ml.compiling import Probe
 from stoker.ml.dtypes import dtype_of
 from stoker.program import ProgramModule
 from stoker.spark.columns import Source

@@ -19,9 +19,8 @@ from torch import nn
 
 from stoker import StokerClassifier
 from stoker.errors import WorldError
-from stoker.inputs import Category, DateParts, Hashed, Numeric, Padded, Present
-from stoker.ml import declared
-from stoker.ml.fitting import no_rows
+from stoker.fit.run import no_rows
+from stoker.inputs import Category, DateParts, Hashed, Numeric, Padded, Present, fields
 from stoker.spark import columns, parquet, scan
 from stoker.spark.columns import Source
 from stoker.spark.placement import Placement, owned_shards
@@ -140,7 +139,7 @@ def test_so_they_are_for_any_number_of_workers_and_shards(df, how):
 
 
 def declared_inputs(df, *items):
-    return [declared.source("features", list(items), df), label()]
+    return [fields.source("features", list(items), df), label()]
 
 
 def test_declared_inputs_are_those_of_the_pipe(df):

@@ -10,8 +10,8 @@ from torch import nn
 from conftest import blobs, table
 from stoker import StokerClassifier, UserError
 from stoker.events import Started
-from stoker.ml import fitting
-from stoker.spark import slots
+from stoker.fit import run as fitting
+from stoker.spark.limits import slots
 from stoker.spark.supervise import LATE, Rules, Situation, next_move
 
 

@@ -148,7 +148,7 @@ def endless(df, monkeypatch, act, error, match=None):
     """Runs a fit that would take for ever and is not started again, lets `act` end it, and returns the seconds until it
     raised."""
     watched = Watched(act)
-    monkeypatch.setattr("stoker.ml.fitting.make_progress", lambda *_: watched)
+    monkeypatch.setattr("stoker.fit.run.make_progress", lambda *_: watched)
     with pytest.raises(error, match=match) as told:
         classifier(epochs=1_000_000, maxRestarts=0).fit(df)
     return time.monotonic() - watched.acted_at, str(told.value), watched

@@ -10,10 +10,10 @@ from torch import nn
 
 import stoker
 from stoker import StokerClassifier, StokerEstimator, StokerRegressor, UserError
+from stoker.fit.checks import check_params
+from stoker.fit.compiling import Probe
+from stoker.fit.layout import features, starts_with_embedding, weight
 from stoker.inputs import Category, Numeric
-from stoker.ml.checks import check_params
-from stoker.ml.compiling import Probe
-from stoker.ml.layout import features, starts_with_embedding, weight
 
 
 def net(*sizes):

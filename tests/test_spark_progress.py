@@ -3,8 +3,8 @@
 import io
 
 from stoker.events import Admitted, Ingested, Ingesting, Metrics, Reading, ResultCame, Slots, Started, Waiting
+from stoker.fit.run import Phases
 from stoker.history import History
-from stoker.ml.fitting import Phases
 from stoker.observe.progress import Bar, Lines, Silent, describe, make_progress
 
 EPOCHS = [

@@ -16,7 +16,7 @@ from torch import nn
 from conftest import blobs, table
 from stoker import StokerClassifier, UserError, WorldError
 from stoker.events import Admitted, Metrics, Restart
-from stoker.ml import fitting
+from stoker.fit import run as fitting
 
 EPOCHS = 40
 

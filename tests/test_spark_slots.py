@@ -6,7 +6,7 @@ import time
 import pytest
 
 from stoker.errors import UserError
-from stoker.spark.slots import SlotQueue, check_enough, conf_of, machine_cores, max_slots
+from stoker.spark.limits.slots import SlotQueue, check_enough, conf_of, machine_cores, max_slots
 
 
 def conf(**settings):

@@ -15,13 +15,13 @@ from local_gang import LocalFit, run
 from stoker import StokerClassifier
 from stoker.errors import UserError
 from stoker.events import Failed
+from stoker.fit.checks import check_params
+from stoker.fit.rows_told import warn_of_skew
 from stoker.frontend.torch import compile as compile_module
 from stoker.history import History
-from stoker.ml.checks import check_params
-from stoker.ml.rows_told import warn_of_skew
 from stoker.observe.story import Story
 from stoker.program import TensorSpec
-from stoker.spark import memory
+from stoker.spark.limits import memory
 from stoker.spark.placement import Placement
 from test_exact import assert_same, make_fit
 

@@ -22,7 +22,7 @@ std::shared_ptr<const Tokenizer> byte_tokenizer();
 
 /// Words by a vocabulary. A word is a run of ASCII letters, digits, '_' and everything beyond ASCII; any other
 /// character that is no ASCII whitespace is a word by itself. `lower` lowers ASCII letters first.
-/// python/stoker/ml/learning.py has the same rule for Spark, which learns the vocabulary.
+/// python/stoker/inputs/learning.py has the same rule for Spark, which learns the vocabulary.
 std::shared_ptr<const Tokenizer> word_tokenizer(std::shared_ptr<const Vocabulary> words, bool lower);
 
 }  // namespace stoker::data

@@ -86,7 +86,7 @@ _one_model = threading.Lock()  # torch's random numbers are the process's
 
 def watch(fit: Fit | None) -> None:
     """Makes `fit` the progress of this thread's next fit."""
-    from stoker.ml import fitting
+    from stoker.fit import run as fitting
 
     _local.fit = fit
     fitting.make_progress = lambda *_: _local.fit or Fit(0, EPOCHS + 1, lambda pid: pid)

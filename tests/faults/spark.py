@@ -17,7 +17,7 @@ from faults.killer import Killer
 from faults.models import SHAPES, SHARDS, draw_rows, network
 from faults.schedule import Schedule
 from stoker import StokerClassifier
-from stoker.ml import fitting
+from stoker.fit import run as fitting
 from stoker.spark import launch
 from stoker.spark.task import Job, context, make_task, partition_of
 

@@ -12,13 +12,15 @@ from pyspark.sql import DataFrame
 
 from stoker import optimizer
 from stoker.errors import UserError
-from stoker.ml import compiling, layout, learning, persist
+from stoker.fit import compiling, layout
+from stoker.fit.checks import check_built, check_compiled, check_model, check_params, validates
+from stoker.fit.compiling import Measured, Prepared, Probe
+from stoker.fit.names import check_names, input_names
+from stoker.fit.run import Fitted, Phases, fit
+from stoker.inputs import learning
+from stoker.ml import persist
 from stoker.ml.added import added_columns, known_columns
-from stoker.ml.checks import check_built, check_compiled, check_model, check_params, validates
-from stoker.ml.compiling import Measured, Prepared, Probe
-from stoker.ml.fitting import Fitted, Phases, fit
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
-from stoker.ml.names import check_names, input_names
 from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, with_accessors
 from stoker.spark import columns
 from stoker.spark.columns import Source

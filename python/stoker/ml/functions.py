@@ -10,9 +10,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import DataType, StructField, StructType
 
 from stoker.errors import UserError
-from stoker.ml import layout
+from stoker.fit import layout
+from stoker.fit.names import check_names
 from stoker.ml.models import _StokerModel, output_schema
-from stoker.ml.names import check_names
 from stoker.spark import clock, compat, grouping
 from stoker.spark.clock import Clock
 from stoker.spark.columns import Source

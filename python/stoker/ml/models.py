@@ -20,10 +20,11 @@ from pyspark.sql.types import DoubleType, StructField, StructType
 from stoker import evaluation, program
 from stoker.errors import UserError
 from stoker.evaluation import as_metrics
+from stoker.fit import layout
+from stoker.fit.names import check_names
 from stoker.history import History
-from stoker.ml import layout, persist
+from stoker.ml import persist
 from stoker.ml.added import added_columns, columns_of_outputs
-from stoker.ml.names import check_names
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.ml.summary import Summary, parameters_of, summary_of
 from stoker.program import Compiled

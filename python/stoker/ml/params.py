@@ -24,7 +24,7 @@ from pyspark.ml.param.shared import (
 from stoker.averaging import as_average
 from stoker.errors import did_you_mean, now_called
 from stoker.evaluation import as_metrics, as_stopping
-from stoker.inputs import as_inputs
+from stoker.inputs.declarations import as_inputs
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
 from stoker.schedule import as_schedule

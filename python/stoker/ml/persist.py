@@ -18,12 +18,12 @@ from typing import Any
 from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
-from stoker import inputs
 from stoker.errors import UserError
+from stoker.fit.checks import validates
+from stoker.fit.compiling import Prepared
 from stoker.history import History
+from stoker.inputs import declarations
 from stoker.ml import places
-from stoker.ml.checks import validates
-from stoker.ml.compiling import Prepared
 from stoker.ml.params import RENAMED
 from stoker.ml.places import condition
 from stoker.program import Compiled
@@ -93,7 +93,7 @@ class StokerReader(MLReader):
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, _of_today(metadata, instance))
         if INPUTS in files:
-            instance._set(inputs=inputs.from_json(json.loads(files[INPUTS])))
+            instance._set(inputs=declarations.from_json(json.loads(files[INPUTS])))
         if getattr(instance, "_saved", None) is not None:
             instance._compiled_in = {name: instance.value(name) for name in _COMPILED_IN}
         return instance
@@ -115,7 +115,7 @@ class StokerReader(MLReader):
 def _declared_inputs(instance: Any) -> dict[str, bytes]:
     """Declarations with all that they learnt; a vocabulary is too long for a line of metadata."""
     told = instance.value("inputs")
-    return {INPUTS: json.dumps(inputs.to_json(told)).encode()} if inputs.has_declared(told) else {}
+    return {INPUTS: json.dumps(declarations.to_json(told)).encode()} if declarations.has_declared(told) else {}
 
 
 def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: bool) -> None:
@@ -217,7 +217,7 @@ def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:
     for name in _NOT_JSON:
         if name in kept and not isinstance(kept[name], str):
             del kept[name]
-    if inputs.has_declared(kept.get("inputs")):
+    if declarations.has_declared(kept.get("inputs")):
         del kept["inputs"]  # see _declared_inputs
     for name, value in kept.items():
         _check_json(name, value)

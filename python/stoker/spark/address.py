@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from stoker.errors import UserError, WorldError
-from stoker.spark import slots
+from stoker.spark.limits import slots
 
 DRIVER_HOST, DRIVER_BIND, DRIVER_PORT = (f"spark.stoker.driver.{key}" for key in ("host", "bindAddress", "port"))
 PEER_HOST, PEER_BIND, PEER_PORTS = (f"spark.stoker.peer.{key}" for key in ("host", "bindAddress", "ports"))

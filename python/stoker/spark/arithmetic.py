@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stoker.errors import UserError
-from stoker.spark import slots
+from stoker.spark.limits import slots
 
 ARITHMETIC = "spark.stoker.arithmetic"
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from stoker.spark import memory
+from stoker.spark.limits import memory
 
 SAY_EVERY = 0.5  # seconds between reports of the rows read so far
 SAY_AGAIN = 1.05  # times the rows that were told last: who is killed twice at the same row has told the same number

@@ -31,8 +31,9 @@ from stoker.events import (
     Waiting,
     parse,
 )
-from stoker.spark import address, arithmetic, memory_need, slots
+from stoker.spark import address, arithmetic
 from stoker.spark.job import SparkJob
+from stoker.spark.limits import memory_need, slots
 from stoker.spark.placement import late_shards
 from stoker.spark.supervise import GRACE, Move, Rules, Situation, may_grow, next_move
 from stoker.spark.task import Job, make_task

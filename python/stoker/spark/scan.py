@@ -17,8 +17,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from stoker.spark import columns, parquet, plan, slots
+from stoker.spark import columns, parquet, plan
 from stoker.spark.columns import Source
+from stoker.spark.limits import slots
 from stoker.spark.placement import Placement
 from stoker.spark.plan import Refused
 

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from stoker.spark import memory_need
 from stoker.spark.address import ANYWHERE, Peers
 from stoker.spark.ingest import ingest
+from stoker.spark.limits import memory_need
 from stoker.spark.placement import held_shards, stored_shards
 
 

@@ -12,8 +12,8 @@ from itertools import islice, product
 from typing import Any
 
 from stoker.errors import UserError
-from stoker.ml.declared import largest
-from stoker.ml.layout import spec_of, typed
+from stoker.fit.layout import spec_of, typed
+from stoker.inputs.fields import largest
 from stoker.program import Compiled
 from stoker.spark.columns import Source
 

@@ -15,17 +15,18 @@ from stoker import engine, evaluation, program
 from stoker.checkpoint.course import Course, Wish
 from stoker.errors import UserError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
+from stoker.fit.checks import shards_of, validates
+from stoker.fit.compiling import Prepared
+from stoker.fit.rows_told import warn_of_skew, warn_of_skipped
 from stoker.history import History
-from stoker.ml.checks import shards_of, validates
-from stoker.ml.compiling import Prepared
-from stoker.ml.rows_told import warn_of_skew, warn_of_skipped
 from stoker.observe import Sinks
 from stoker.observe.log import LogSink
 from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
 from stoker.program import Compiled
-from stoker.spark import columns, launch, memory, scan, slots
+from stoker.spark import columns, launch, scan
 from stoker.spark.columns import Source
+from stoker.spark.limits import memory, slots
 from stoker.spark.no_numbers import with_place
 from stoker.spark.placement import Held, Placement, late_shards
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stoker import evaluation
 from stoker.errors import UserError
-from stoker.spark import memory
+from stoker.spark.limits import memory
 from stoker.spark.outputs import KINDS
 
 _POSITIVE = ("batchSize", "epochs", "numWorkers", "minWorkers", "numShards", "threads", "checkpointInterval",
@@ -121,7 +121,7 @@ def check_model(model: Any) -> None:
 
 def check_built(module: Any) -> None:
     """What the user's function has built."""
-    from stoker.ml import compiling
+    from stoker.fit import compiling
 
     if not compiling.is_model(module):
         raise UserError(f"model is a function that gave a {type(module).__name__}; it must give the torch.nn.Module to "

@@ -13,9 +13,9 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from stoker.errors import UserError
-from stoker.inputs import has_declared
-from stoker.ml import declared
-from stoker.ml.names import check_known
+from stoker.fit.names import check_known
+from stoker.inputs import fields
+from stoker.inputs.declarations import has_declared
 from stoker.program import TensorSpec, is_lookup
 from stoker.spark import columns
 from stoker.spark.columns import Source
@@ -47,7 +47,7 @@ def feature_columns(params: Any) -> dict[str, Source]:
 def declared_features(params: Any, df: DataFrame | None) -> dict[str, Source]:
     """Inputs that are declared, and complete (stoker.inputs.learn)."""
     types = params.value("inputTypes") or {}
-    return {name: declared.source(name, entry, df, types.get(name))
+    return {name: fields.source(name, entry, df, types.get(name))
             for name, entry in (params.value("inputs") or {}).items() if has_declared({name: entry})}  # fmt: skip
 
 

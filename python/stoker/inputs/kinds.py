@@ -20,7 +20,7 @@ from pyspark.sql.types import (
 )
 
 from stoker.errors import UserError
-from stoker.inputs import (
+from stoker.inputs.declarations import (
     CLOCK_PARTS,
     Array,
     Category,

@@ -1,12 +1,4 @@
-"""How columns become the model's inputs: a small vocabulary of declarations for the estimators' parameter `inputs`.
-
-    inputs={"numbers": [Numeric("distance", standardize=True), Numeric("temp", nulls="mask")],
-            "codes": [Category("carrier"), Hashed("tailnum", 1000)]}
-
-Each name is an argument of the model's forward. A list is packed into one tensor [rows, values], a declaration alone
-keeps its own shape. docs/inputs.md tells it all. What is learnt from the rows (vocabularies, means) is filled into the
-declarations: a declaration that has everything is complete, and `learn` completes.
-"""
+"""The declarations of columns, as they are given and kept (stoker/inputs/__init__.py)."""
 
 from __future__ import annotations
 
@@ -16,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from stoker import pieces
 from stoker.errors import UserError, did_you_mean, now_called
+from stoker.inputs import pieces
 from stoker.plain import plain
 
 NULLS = ("error", "fill", "mask")
@@ -365,7 +357,7 @@ Inputs = Mapping[str, Item | Sequence[Item]]
 def learn(df: Any, inputs: Any) -> dict[str, Any]:
     """The inputs with everything that `df` tells filled in: vocabularies, means, shapes. A pass over the rows
     for vocabularies, one for statistics."""
-    from stoker.ml.learning import complete
+    from stoker.inputs.learning import complete
     from stoker.spark import columns
 
     columns.check_dataframe(df, "learn")
@@ -390,9 +382,9 @@ def _sizes(item: Any) -> list[int]:
 
 def width(entry: Any) -> int:
     """Values of a row of complete declarations, masks among them."""
-    from stoker.ml import declared
+    from stoker.inputs import fields
 
-    return math.prod(declared.source("it", entry, None).shape)
+    return math.prod(fields.source("it", entry, None).shape)
 
 
 def as_inputs(value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
-from stoker.inputs import has_declared
+from stoker.inputs.declarations import has_declared
 
 _ONE_OF = (("featuresCol", "featuresCols"), ("featuresCol", "inputs"), ("featuresCols", "inputs"),
            ("labelCol", "labelCols"))  # fmt: skip

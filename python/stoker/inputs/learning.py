@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, BooleanType, StringType
 
 from stoker.errors import UserError
-from stoker.inputs import Array, Category, Declared, Numeric, Padded, Present, Text, has_declared, items_of
-from stoker.ml import declared, kinds, moments
-from stoker.ml.moments import Moments
+from stoker.inputs import fields, kinds, moments
+from stoker.inputs.declarations import Array, Category, Declared, Numeric, Padded, Present, Text, has_declared, items_of
+from stoker.inputs.moments import Moments
 from stoker.spark import columns
 
 LIMIT = 100_000  # values of a vocabulary that nobody limited
@@ -38,7 +38,7 @@ def _resolved(df: DataFrame, name: str, entry: Any) -> Any:
     named = _mapped(entry, lambda i: i if isinstance(i, Declared) else kinds.default_of(df, i, where))
     for item in items_of(named):
         kinds.check_type(df, item, where)
-    return _mapped(named, lambda i: _with_shape(df, declared.with_zone(i, zone), where))
+    return _mapped(named, lambda i: _with_shape(df, fields.with_zone(i, zone), where))
 
 
 def _is_plain(df: DataFrame, column: str, where: str) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, DataType, TimestampType
 
-from stoker import pieces
 from stoker.errors import UserError
-from stoker.inputs import (
+from stoker.inputs import pieces
+from stoker.inputs.declarations import (
     COUNTED_FROM_ONE,
     PARTS,
     Array,
@@ -28,7 +28,7 @@ from stoker.inputs import (
     Text,
     items_of,
 )
-from stoker.ml.kinds import check_type, default_of
+from stoker.inputs.kinds import check_type, default_of
 from stoker.spark import columns
 from stoker.spark.columns import Sent, Source
 

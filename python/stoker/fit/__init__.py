@@ -1,0 +1,1 @@
+"""One fit: from the checked parameters to the trained weights."""

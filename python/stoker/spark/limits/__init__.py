@@ -1,0 +1,1 @@
+"""How much a session may take: tasks at once, memory of a worker."""
