@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform clean
+.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -65,6 +65,9 @@ bench-recovery: modules ## what readiness for deaths costs, and coming back from
 
 bench-ingest: modules ## from Parquet files to the engine's store against draining mapInArrow into nothing; JPEG files to pixels against Pillow
 	@$(VENV_PYTHON) bench/ingest.py $(BENCH)
+
+bench-strategies: modules ## how far local steps come against all-reduce, and what they send
+	@$(VENV_PYTHON) bench/strategies.py $(BENCH)
 
 bench-transform: modules ## model.transform against an iterator pandas UDF of the same torch module
 	@$(VENV_PYTHON) bench/transform.py $(BENCH)

@@ -13,11 +13,11 @@ GroupedOptimizer::GroupedOptimizer(const OptimizerOptions& options, const Arena&
 }
 
 void GroupedOptimizer::update(Extent range, const Moment& at, const UpdateBuffers& buffers) const {
-  STOKER_CHECK(at.step >= 1);
+  STOKER_CHECK(at.age() >= 1);
   const Streams streams = streams_of(buffers);
   for (size_t g = 0; g < extents_.size(); ++g) {
     const Extent part = overlap(range, extents_[g]);
-    if (part.size() > 0) update_group(now(static_cast<int>(g), at), part, at.step, buffers.gradient_scale, streams);
+    if (part.size() > 0) update_group(now(static_cast<int>(g), at), part, at.age(), buffers.gradient_scale, streams);
   }
   clear_padding(range, streams);
 }

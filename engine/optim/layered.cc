@@ -53,7 +53,7 @@ class Layered : public GroupedOptimizer {
       float block[kBlock] = {};
       std::copy(buffers.weights_in + part.begin, buffers.weights_in + part.end, block);
       kernels_.block_norms(block, 1, 1, sums + 2 * i);
-      const double square = change(group, part, at.step, buffers.gradient_scale, streams, block);
+      const double square = change(group, part, at.age(), buffers.gradient_scale, streams, block);
       sums[2 * i + 1] = square;
     });
   }
@@ -79,7 +79,7 @@ class Layered : public GroupedOptimizer {
       const int parameter = pieces_[i].parameter;
       GroupOptions group = now(group_of_[parameter], at);
       if (buffers.factors) group.lr *= buffers.factors[parameter];
-      update_group(group, part, at.step, buffers.gradient_scale, streams);
+      update_group(group, part, at.age(), buffers.gradient_scale, streams);
     });
     clear_padding(range, streams);
   }

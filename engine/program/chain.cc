@@ -23,7 +23,10 @@ class Chain final : public Step {
  public:
   Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constants, const DenseKernels& kernels);
 
-  void bind(int set, float* weights, float* buffers, int64_t* counts) override { weights_[set] = weights; }
+  void bind(int set, float* weights, float* buffers, int64_t* counts) override {
+    if (static_cast<size_t>(set) >= weights_.size()) weights_.resize(set + 1);
+    weights_[set] = weights;
+  }
   StepScalars run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
                   const RandomKey& key) override {
     return run_together(set, {{inputs, key}}, {{0}, {gradient}}).front();
@@ -43,7 +46,7 @@ class Chain final : public Step {
   DenseLayers layers_;
   const Plan plan_;  // of the head
   std::vector<IValue> constants_;
-  const float* weights_[2] = {};
+  std::vector<const float*> weights_;  // by set
   Slots slots_;
 };
 

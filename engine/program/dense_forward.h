@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "program/dense.h"
-#include "program/float_rows.h"
+#include "base/float_rows.h"
 
 namespace stoker::program {
 

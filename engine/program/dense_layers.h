@@ -6,7 +6,7 @@
 
 #include "optim/arena.h"
 #include "program/dense.h"
-#include "program/float_rows.h"
+#include "base/float_rows.h"
 #include "program/step.h"
 #include "program/trunk.h"
 

@@ -44,7 +44,7 @@ class Executor final : public Step {
   Landing landing_;
   const Plan plan_;
   std::vector<IValue> constants_;
-  Set sets_[2];
+  std::vector<Set> sets_;
   std::vector<int64_t> counts_;  // this run's own
   Slots slots_;
 };
@@ -67,6 +67,7 @@ Executor::Executor(const Program& program, const optim::Arena& arena, const Safe
 }
 
 void Executor::bind(int set, float* weights, float* buffers, int64_t* counts) {
+  if (static_cast<size_t>(set) >= sets_.size()) sets_.resize(set + 1);
   sets_[set] = {.buffers = buffers, .counts = counts};
   for (size_t i = 0; i < program_.parameters.size(); ++i) sets_[set].leaves.emplace_back(landing_.leaf(i, weights));
 }

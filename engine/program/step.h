@@ -47,7 +47,7 @@ class Step {
 
   /// Tells where a set of weights (and float buffers) lies. `weights` is an arena (see optim/arena.h) of float32,
   /// `buffers` the float buffers in the program's buffer order, each 64-byte aligned, `counts` the int64 ones.
-  /// The memory must outlive the step. Sets are numbered 0 and 1.
+  /// The memory must outlive the step, or the set be bound anew. Sets are numbered from 0 on.
   virtual void bind(int set, float* weights, float* buffers, int64_t* counts) = 0;
 
   /// Forward and backward over one micro-batch with the weights of `set`.

@@ -5,8 +5,8 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/pulse.h"
 #include "optim/finite.h"
+#include "sync/chunks.h"
 
 namespace stoker::sync {
 
@@ -16,43 +16,43 @@ using collective::Phase;
 using optim::Extent;
 using optim::overlap;
 
-constexpr int64_t kNoVector = 16;               // floats, the fewest that there may be
-constexpr int kScalars = 5;                     // of a shard: those of Scalars, and whether its owner wants to pause
-constexpr int64_t kChunk = 16 * optim::kBlock;  // floats summed and updated together while they are in cache
-
-template <typename Body>
-void in_chunks(Extent range, Body body) {
-  for (int64_t at = range.begin; at < range.end; at += kChunk) {
-    body(Extent{at, std::min(at + kChunk, range.end)});
-    pulse::beat();
-  }
-}
-
+constexpr int64_t kNoVector = 16;  // floats, the fewest that there may be
+constexpr int kScalars = 5;        // of a shard: those of Scalars, and whether its owner wants to pause
 }  // namespace
 
 AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer,
                      HostState& state, const AllReduceOptions& options)
     : group_(group), arena_(arena), optimizer_(optimizer), state_(state), options_(options) {
-  const int64_t floats = arena.floats() + state.layout().buffer_floats;
+  STOKER_CHECK(state.layout().state_buffers == optimizer.state_buffers() + options.carried);
+  const int64_t floats = arena.floats() * (1 + options.carried) + state.layout().buffer_floats;
   sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners});
   if (options.numbers > 0)  // and whether its owner wants to pause
     numbers_ =
         collective::make_shard_sum(group, {options.shards, kNoVector, kNoVector, options.numbers + 1, options.owners});
 }
 
-void AllReduce::begin(const std::vector<bool>& present, bool pause, int64_t kept_before, int64_t epoch,
-                      int64_t steps_of_epoch) {
-  pause_ = pause;
+void AllReduce::begin(const Round& round) {
+  round_ = round;
   made_ = false;
   next_ = state_.committed() + 1;
-  moment_ = {step() - kept_before, epoch, steps_of_epoch};
   if (group_.local_rank() == 0) state_.suppose_finite(next_);
-  sum_->begin(next_, present);
+  sum_->begin(next_, round_.present);
+}
+
+void AllReduce::run(const Part& part, const Run& run) {
+  float* gradient = partial();
+  float* buffers = gradient + arena_.floats();
+  const int64_t floats = state_.layout().buffer_floats;
+  std::fill_n(buffers, floats, 0.0F);
+  const Scalars scalars = run(old_set(), gradient, buffers);
+  const auto share = static_cast<float>(part.share);
+  for (int64_t i = 0; i < floats; ++i) buffers[i] *= share;
+  put(part.shard, scalars);
 }
 
 void AllReduce::put_scalars(int shard, const Scalars& s) {
   const auto out = sum_->scalars(shard);
-  const double values[kScalars] = {s.numerator, s.denominator, s.correct, s.counted, pause_ ? 1.0 : 0.0};
+  const double values[kScalars] = {s.numerator, s.denominator, s.correct, s.counted, round_.pause ? 1.0 : 0.0};
   std::copy(std::begin(values), std::end(values), out.begin());
 }
 
@@ -100,8 +100,8 @@ std::vector<double> AllReduce::add_up(const std::vector<bool>& present, bool pau
   return totals;
 }
 
-float AllReduce::gradient_scale(bool mean) const {
-  if (!mean) return 1;
+float AllReduce::gradient_scale() const {
+  if (!options_.mean) return 1;
   return totals_.denominator > 0 ? static_cast<float>(1 / totals_.denominator) : 0;
 }
 
@@ -123,13 +123,6 @@ float AllReduce::clip(float scale, StepTimes& times) {
   return optim::clip_factor(std::sqrt(squares), options_.clip_norm);
 }
 
-const float* AllReduce::clamped(Extent range, const float* sum, float scale) {
-  const float limit = static_cast<float>(options_.clip_value);
-  clamp_.resize(kChunk);
-  for (int64_t i = range.begin; i < range.end; ++i) clamp_[i - range.begin] = std::clamp(sum[i] * scale, -limit, limit);
-  return clamp_.data() - range.begin;
-}
-
 /// What the optimizer sees of a part of the arena.
 optim::UpdateBuffers AllReduce::buffers(Extent range, float scale) {
   const int from = old_set(), to = new_set();
@@ -137,7 +130,7 @@ optim::UpdateBuffers AllReduce::buffers(Extent range, float scale) {
   b.gradient = sum_->sum({range.begin, range.end});
   b.gradient_scale = scale;
   if (options_.clip_value > 0) {
-    b.gradient = clamped(range, b.gradient, scale);
+    b.gradient = clamped(range, b.gradient, scale, options_.clip_value, clamp_);
     b.gradient_scale = 1;
   }
   b.weights_in = state_.weights(from);
@@ -156,7 +149,7 @@ void AllReduce::measure(float scale, StepTimes& times) {
   Stopwatch watch;
   const auto slice = sum_->slice();
   in_chunks(overlap({slice.begin, slice.end}, {0, arena_.floats()}),
-            [&](Extent e) { optimizer_.measure(e, moment_, buffers(e, scale), state_.sums()); });
+            [&](Extent e) { optimizer_.measure(e, round_.at, buffers(e, scale), state_.sums()); });
   times.update += watch.restart();
   fault::point("measures", step());
   group_.arrive(Phase::measures, next_);
@@ -165,21 +158,38 @@ void AllReduce::measure(float scale, StepTimes& times) {
   factors_ = optimizer_.factors(state_.sums());
 }
 
+void AllReduce::update(Extent range, const optim::UpdateBuffers& buffers) {
+  optimizer_.update(range, round_.at, buffers);
+}
+
+/// Sums that are the new values, from that many floats of the sum on.
+bool AllReduce::carry(Extent range, float* to) {
+  bool finite = true;
+  in_chunks(range, [&](Extent e) {
+    const float* sum = sum_->sum({e.begin, e.end});
+    std::copy(sum + e.begin, sum + e.end, to + (e.begin - range.begin));
+    finite &= optim::all_finite(sum + e.begin, e.size());
+  });
+  return finite;
+}
+
 /// Whether all that it wrote is finite, looked at while it is in cache.
-bool AllReduce::update(Extent range, float scale) {
-  const int64_t weights = arena_.floats();
+bool AllReduce::write(Extent range, float scale) {
+  const int64_t weights = arena_.floats(), floats = weights + state_.layout().buffer_floats;
   float* fresh = state_.weights(new_set());
   bool finite = true;
   in_chunks(overlap(range, {0, weights}), [&](Extent e) {
-    optimizer_.update(e, moment_, buffers(e, scale));
+    update(e, buffers(e, scale));
     finite &= optim::all_finite(fresh + e.begin, e.size());
     fault::point("slice", step());
   });
-  in_chunks(overlap(range, {weights, weights + state_.layout().buffer_floats}), [&](Extent e) {
-    const float* sum = sum_->sum({e.begin, e.end});
-    std::copy(sum + e.begin, sum + e.end, fresh + e.begin);
-    finite &= optim::all_finite(fresh + e.begin, e.size());
-  });
+  const Extent own = overlap(range, {weights, floats});
+  finite &= carry(own, fresh + own.begin);
+  for (int k = 0; k < options_.carried; ++k) {
+    const int64_t begin = floats + k * weights;
+    const Extent part = overlap(range, {begin, begin + weights});
+    finite &= carry(part, state_.optimizer(new_set(), optimizer_.state_buffers() + k) + (part.begin - begin));
+  }
   return finite;
 }
 
@@ -188,9 +198,10 @@ void AllReduce::keep_floats(Extent range) {
   const auto copy = [&](Extent part, const float* from, float* to) {
     in_chunks(part, [&](Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
   };
-  copy(range, state_.weights(old_set()), state_.weights(new_set()));
+  copy(overlap(range, {0, arena_.floats() + state_.layout().buffer_floats}), state_.weights(old_set()),
+       state_.weights(new_set()));
   const Extent weights = overlap(range, {0, arena_.floats()});
-  for (int k = 0; k < optimizer_.state_buffers(); ++k)
+  for (int k = 0; k < state_.layout().state_buffers; ++k)
     copy(weights, state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
 }
 
@@ -210,14 +221,14 @@ void AllReduce::stand(Phase phase, StepTimes& times) {
   times.wait += watch.elapsed();
 }
 
-bool AllReduce::make(bool mean, StepTimes& times) {
-  float scale = gradient_scale(mean);
+bool AllReduce::make(StepTimes& times) {
+  float scale = gradient_scale();
   if (options_.clip_norm > 0) scale *= clip(scale, times);
   measure(scale, times);
   Stopwatch watch;
   const auto slice = sum_->slice();
-  if (!update({slice.begin, slice.end}, scale)) state_.find_infinite(next_);
-  write_counts(1);
+  if (!write({slice.begin, slice.end}, scale)) state_.find_infinite(next_);
+  write_counts(round_.steps);
   times.update += watch.elapsed();
   stand(Phase::slices, times);
   made_ = true;

@@ -54,7 +54,7 @@ End run_rank(collective::Group& group, const Case& c) {
   HostState& state = *shared;
   std::vector<int> owners;
   for (int s = 0; s < c.shards; ++s) owners.push_back(owner_of(c, s));
-  AllReduce reduce(group, arena, *optimizer, state, {c.shards, c.clip_norm, c.clip_value, false, owners});
+  AllReduce reduce(group, arena, *optimizer, state, {c.shards, true, c.clip_norm, c.clip_value, false, owners});
   group.arrive(collective::Phase::slices, 1);
   group.await(collective::Phase::slices, 1);
   state.flip(1);
@@ -62,7 +62,7 @@ End run_rank(collective::Group& group, const Case& c) {
   for (int step = 0; step < 5; ++step) {
     std::vector<bool> present(c.shards, true);
     if (step % 2 && c.shards > 1) present[step % c.shards] = false;
-    reduce.begin(present);
+    reduce.begin({present, false, static_cast<int64_t>(state.committed())});
     for (int s = 0; s < c.shards; ++s) {
       if (owner_of(c, s) != group.rank() || !present[s]) continue;
       float* out = reduce.partial();
@@ -72,7 +72,7 @@ End run_rank(collective::Group& group, const Case& c) {
     }
     end.totals.push_back(reduce.exchange());
     StepTimes times;
-    reduce.make(true, times);
+    reduce.make(times);
     reduce.commit();
   }
   end.digest = state.digest();
@@ -121,7 +121,7 @@ TEST(AllReduce, APauseThatOneRankIsAskedForIsSeenByAllInTheSameStep) {
       std::vector<bool> seen;
       for (int step = 0; step < 4; ++step) {
         const std::vector<bool> present = {true, step != 1, true};  // rank 1 is asked before a step without its shard
-        reduce.begin(present, step >= 1 && group.rank() == 1);
+        reduce.begin({present, step >= 1 && group.rank() == 1, step + 1});
         if (present[group.rank()]) {
           fill(reduce.partial(), arena, shared->committed(), group.rank());
           reduce.put(group.rank(), {1, 1, 0, 0});
@@ -129,7 +129,7 @@ TEST(AllReduce, APauseThatOneRankIsAskedForIsSeenByAllInTheSameStep) {
         reduce.exchange();
         seen.push_back(reduce.pausing());
         StepTimes times;
-        reduce.make(true, times);
+        reduce.make(times);
         reduce.commit();
       }
       EXPECT_EQ(seen, (std::vector<bool>{false, false, true, true})) << "rank " << group.rank();
@@ -152,7 +152,8 @@ std::vector<Hash128> run_steps(const std::vector<Kind>& kinds, int ranks, bool t
     shared->flip(1);
     int64_t kept = 0;
     for (const Kind kind : kinds) {
-      reduce.begin(std::vector<bool>(4, kind != Kind::empty), false, kept);
+      reduce.begin(
+          {std::vector<bool>(4, kind != Kind::empty), false, static_cast<int64_t>(shared->committed()) - kept});
       for (int s = 0; s < 4 && kind != Kind::empty; ++s) {
         if (collective::owner_of(s, ranks, 4) != group.rank()) continue;
         float* out = reduce.partial();
@@ -165,7 +166,7 @@ std::vector<Hash128> run_steps(const std::vector<Kind>& kinds, int ranks, bool t
       reduce.publish();
       reduce.exchange();
       StepTimes times;
-      const bool finite = kind != Kind::empty && reduce.make(true, times);
+      const bool finite = kind != Kind::empty && reduce.make(times);
       EXPECT_EQ(finite, kind == Kind::sound) << "rank " << group.rank();
       if (!finite) reduce.keep(times);
       kept += !finite;
@@ -212,7 +213,7 @@ TEST(AllReduce, StateIsNotTouchedBeforeTheFlip) {
     group.arrive(collective::Phase::slices, 1);
     state.flip(1);
     const auto before = state.digest();
-    reduce.begin({true});
+    reduce.begin({{true}});
     fill(reduce.partial(), arena, 1, 0);
     reduce.put(0, {1, 1, 0, 0});
     reduce.exchange();

@@ -30,10 +30,11 @@ ResumeSpec parse_resume(const json& in) {
 
 }  // namespace
 
-CheckpointSpec parse_checkpoint(const json& in) {
+CheckpointSpec parse_checkpoint(const json& in, int64_t steps) {
   CheckpointSpec spec;
   spec.folder = in.at("folder");
   spec.interval = {in.at("every"), checkpoint::parse_unit(in.at("unit"))};
+  if (spec.interval.unit == checkpoint::Unit::steps) spec.interval.every = (spec.interval.every + steps - 1) / steps;
   if (in.contains("resume")) spec.resume = parse_resume(in.at("resume"));
   return spec;
 }

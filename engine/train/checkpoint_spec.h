@@ -25,12 +25,12 @@ struct ResumeSpec {
 
 struct CheckpointSpec {
   std::string folder;                // "folder": absolute, for the engine itself; empty: the storage is Python's
-  checkpoint::Interval interval;     // "every", "unit"
+  checkpoint::Interval interval;     // "every", "unit"; in commits
   std::optional<ResumeSpec> resume;  // "resume"
 };
 
-/// Throws json::exception on a missing field or one of another type.
-CheckpointSpec parse_checkpoint(const nlohmann::json& json);
+/// `steps`: of a commit. Throws json::exception on a missing field or one of another type.
+CheckpointSpec parse_checkpoint(const nlohmann::json& json, int64_t steps);
 
 /// Throws Error(user) where the gang that has formed cannot go on with the same bits: other rows, or an instruction-set
 /// level that it has not.

@@ -220,25 +220,30 @@ bool Session::may_end(const Timetable& table, uint64_t done) const {
 
 bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
   const Timetable table = timetable(plan);
-  const auto step = static_cast<int64_t>(table.step(done));
+  const auto first = static_cast<int64_t>(table.step(done)), count = static_cast<int64_t>(table.next_steps(done));
+  const auto rows_of = [&](int64_t step, int shard) { return owners[shard] >= 0 ? plan.rows(step, shard).size() : 0; };
   std::vector<bool> present(owners.size());
   int64_t rows = 0;
-  for (size_t shard = 0; shard < present.size(); ++shard) {
-    const int64_t size = owners[shard] >= 0 ? plan.rows(step, static_cast<int>(shard)).size() : 0;
-    present[shard] = size > 0;
-    rows += size;
+  for (int shard = 0; shard < static_cast<int>(present.size()); ++shard) {
+    int64_t of_shard = 0;
+    for (int64_t step = first; step < first + count; ++step) of_shard += rows_of(step, shard);
+    present[shard] = of_shard > 0;
+    rows += of_shard;
   }
   const StepSpec what{.epoch = table.epoch(done),
                       .step = table.step(done),
                       .present = std::move(present),
                       .rows = rows,
-                      .last = table.step(done) + 1 == table.steps,
+                      .last = first + count == plan.steps(),
                       .steps = plan.steps(),
                       .pause = link_.pause_asked(),
-                      .seconds = history_->seconds()};
+                      .seconds = history_->seconds(),
+                      .count = count};
+  const auto inputs = [&](int64_t step, int shard) {
+    return rows_of(step, shard) > 0 ? feed.micro_batch(step, shard) : std::vector<at::Tensor>();
+  };
   return trainer_->step(
-      what, [&](int shard) { return feed.micro_batch(step, shard); }, [&] { feed.prefetch(step + 1); },
-      history_->phases());
+      what, inputs, [&] { feed.prefetch(first + count); }, history_->phases());
 }
 
 bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop) {

@@ -45,7 +45,8 @@ class Session {
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
   bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
   Timetable timetable(const data::Plan& plan) const {
-    return {static_cast<uint64_t>(plan.steps()), spec_.evaluation.has_value()};
+    return {static_cast<uint64_t>(plan.steps()), spec_.evaluation.has_value(),
+            static_cast<uint64_t>(spec_.strategy.steps())};
   }
   /// Whether the fit ends after so many commits: its epochs are over, or its rules end it.
   bool is_over(const Timetable& table, uint64_t done) const;

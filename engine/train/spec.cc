@@ -17,6 +17,30 @@ OnNaN parse_on_nan(const std::string& name) {
   fail_user("onNaN must be 'error', 'continue' or 'skip', not '", name, "'");
 }
 
+sync::InnerState parse_inner_state(const std::string& name) {
+  if (name == "average") return sync::InnerState::average;
+  if (name == "reset") return sync::InnerState::reset;
+  fail_user("innerState must be 'average' or 'reset', not '", name, "'");
+}
+
+/// One for the whole arena, whatever its groups.
+optim::OptimizerOptions parse_outer(const json& in, size_t groups) {
+  auto outer = optim::parse_optimizer(in.dump());
+  outer.groups.resize(groups, outer.groups.front());
+  return outer;
+}
+
+StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
+  StrategySpec spec{.every = in.at("every")};
+  if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
+  if (fit.optimizer.average.on) fail_user("an average of the weights does not go with local steps");
+  spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
+  spec.outer = parse_outer(in.at("outer"), fit.optimizer.groups.size());
+  const auto& group = spec.outer.groups.front();
+  spec.local.plain = spec.outer.name == "sgd" && group.lr == 1 && group.momentum == 0;
+  return spec;
+}
+
 }  // namespace
 
 EvaluationSpec parse_evaluation(const json& in) {
@@ -46,8 +70,9 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.clip_norm = in.value("clip_norm", 0.0);
   spec.clip_value = in.value("clip_value", 0.0);
   spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
+  if (in.contains("strategy")) spec.strategy = parse_strategy(in.at("strategy"), spec);
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
-  if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"));
+  if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"), spec.strategy.steps());
   return spec;
 } catch (const json::exception& e) {
   fail_user("the training spec is not what this version writes: ", e.what());

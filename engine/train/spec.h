@@ -7,6 +7,7 @@
 
 #include "data/column_store.h"
 #include "optim/optimizer.h"
+#include "sync/local_steps.h"
 #include "train/checkpoint_spec.h"
 #include "train/metrics.h"
 #include "train/policy.h"
@@ -19,6 +20,15 @@ struct EvaluationSpec {
   MetricsSpec metrics;        // "metrics"; may be left out
   StopRules rules;            // "monitor", "larger", "min_delta", "patience"; may be left out
   bool restore_best = false;  // "restore_best": the model gets the weights of the best evaluation
+};
+
+/// How shards come to a common state: see sync/strategy.h.
+struct StrategySpec {
+  int64_t every = 0;              // "every": local steps of a commit; 0: all-reduce, after each step
+  sync::LocalOptions local;       // "inner_state": "average" or "reset"
+  optim::OptimizerOptions outer;  // "outer": of local steps; see optim::parse_optimizer
+  bool is_local() const { return every > 0; }
+  int64_t steps() const { return is_local() ? every : 1; }
 };
 
 enum class OnNaN { error, proceed, skip };
@@ -36,6 +46,7 @@ struct TrainSpec {
   int threads = 1;                           // "threads": intra-op threads of every worker
   double clip_norm = 0;                      // "clip_norm": 0 is off
   double clip_value = 0;                     // "clip_value": 0 is off
+  StrategySpec strategy;                     // "strategy"; may be left out
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
   std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made

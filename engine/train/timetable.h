@@ -1,6 +1,8 @@
 #pragma once
-// Which commit makes what: an epoch is its steps and, where the fit evaluates, one commit more, of what the evaluation
-// came to. A pure function of the number of commits since the initial state.
+// Which commit makes what: an epoch is its steps, so many to a commit and the last ones fewer, and, where the fit
+// evaluates, one commit more, of what the evaluation came to. A pure function of the number of commits since the
+// initial state.
+#include <algorithm>
 #include <cstdint>
 
 namespace stoker::train {
@@ -8,12 +10,17 @@ namespace stoker::train {
 struct Timetable {
   uint64_t steps = 1;  // of an epoch
   bool evaluates = false;
+  uint64_t every = 1;  // steps of a commit
 
+  uint64_t rounds() const { return (steps + every - 1) / every; }
   /// Of an epoch.
-  uint64_t commits() const { return steps + (evaluates ? 1 : 0); }
+  uint64_t commits() const { return rounds() + (evaluates ? 1 : 0); }
   uint64_t epoch(uint64_t done) const { return done / commits(); }
-  uint64_t step(uint64_t done) const { return done % commits(); }
-  bool at_evaluation(uint64_t done) const { return step(done) == steps; }
+  /// The first step that is not done, of its epoch.
+  uint64_t step(uint64_t done) const { return std::min(done % commits() * every, steps); }
+  /// That the next commit makes.
+  uint64_t next_steps(uint64_t done) const { return std::min(every, steps - step(done)); }
+  bool at_evaluation(uint64_t done) const { return done % commits() == rounds(); }
 };
 
 }  // namespace stoker::train

@@ -10,6 +10,8 @@
 #include "collective/topology.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
+#include "sync/all_reduce.h"
+#include "sync/local_steps.h"
 
 namespace stoker::train {
 
@@ -27,13 +29,15 @@ void for_each_count(const program::Program& program, Body body) {
 }
 
 sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
-                            const optim::Optimizer& optimizer, const TrainSpec& spec) {
+                            const optim::Optimizer& optimizer, const optim::Optimizer* outer, const TrainSpec& spec) {
+  const int state = outer ? outer->state_buffers() + sync::carried_buffers(spec.strategy.local, optimizer)
+                          : optimizer.state_buffers();
   return {arena.floats(),
           buffers.floats(),
-          optimizer.state_buffers(),
+          state,
           program::count_numbers(program),
           spec.epochs,
-          optimizer.sums(),
+          outer ? 0 : optimizer.sums(),
           spec.evaluation ? Evaluator::numbers(*spec.evaluation) : 0,
           spec.evaluation && spec.evaluation->restore_best};
 }
@@ -70,7 +74,9 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants)
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
-      layout_(layout_of(program_, arena_, buffers_, *optimizer_, spec)) {
+      outer_(spec.strategy.is_local() ? optim::make_optimizer(spec.strategy.outer, arena_, optim::best_isa())
+                                      : nullptr),
+      layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec)) {
   const Bytes none = program::write_safetensors({});
   const program::SafeTensors given(constants.empty() ? ByteView(none) : constants, "the constants");
   step_ = program::make_step(program_, arena_, given);
@@ -88,15 +94,32 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
   owned_ = collective::shards_of(owners, group.rank());
   state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !disturbed_});
   disturbed_ = false;
-  for (int set : {0, 1}) step_->bind(set, state_->weights(set), state_->buffers(set), state_->counts(set));
   if (state_->committed() == 0) begin(load);
-  const sync::AllReduceOptions options{spec_.shards,   spec_.clip_norm, spec_.clip_value,
-                                       spec_.in_place, owners,          static_cast<int>(layout_.evaluation)};
-  reduce_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
+  const sync::AllReduceOptions options{spec_.shards,
+                                       mean_loss(),
+                                       spec_.clip_norm,
+                                       spec_.clip_value,
+                                       spec_.in_place,
+                                       owners,
+                                       static_cast<int>(layout_.evaluation)};
+  if (outer_)
+    strategy_ =
+        std::make_unique<sync::LocalSteps>(group, arena_, *optimizer_, *outer_, *state_, options, spec_.strategy.local);
+  else
+    strategy_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
+  bind();
+}
+
+void Trainer::bind() const {
+  std::vector<sync::WeightSet> sets;
+  for (int set : {0, 1}) sets.push_back({state_->weights(set), state_->buffers(set), state_->counts(set)});
+  for (const auto& own : strategy_->sets()) sets.push_back(own);
+  for (int i = 0; i < static_cast<int>(sets.size()); ++i)
+    step_->bind(i, sets[i].weights, sets[i].buffers, sets[i].counts);
 }
 
 void Trainer::leave() {
-  reduce_.reset();
+  strategy_.reset();
   group_ = nullptr;
 }
 
@@ -132,41 +155,43 @@ void Trainer::count_run() {
   fault::point("forward", static_cast<int64_t>(state_->committed()));
 }
 
-void Trainer::run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {
-  float* gradient = reduce_->partial();
-  float* buffers = gradient + arena_.floats();
-  std::fill_n(buffers, buffers_.floats(), 0.0f);
-  const int set = state_->current();
-  count_run();
-  const program::RandomKey key{spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)};
-  const auto s = step_->run(set, inputs, gradient, buffers, key);
-  bend(gradient);
-  const float share = static_cast<float>(static_cast<double>(inputs.at(0).size(0)) / spec.rows);
-  for (int64_t i = 0; i < buffers_.floats(); ++i) buffers[i] *= share;
-  reduce_->put(shard, {s.numerator, s.denominator, s.correct, s.counted});
+void Trainer::run_part(const sync::Part& part, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {
+  const program::RandomKey key{spec_.seed, spec.epoch, spec.step + part.step, static_cast<uint64_t>(part.shard)};
+  strategy_->run(part, [&](int set, float* gradient, float* buffers) -> sync::Scalars {
+    count_run();
+    const auto s = step_->run(set, inputs, gradient, buffers, key);
+    bend(gradient);
+    return {s.numerator, s.denominator, s.correct, s.counted};
+  });
 }
 
-void Trainer::run_apart(const std::vector<int>& shards, const StepSpec& spec,
-                        const std::function<std::vector<at::Tensor>(int)>& inputs, PhaseTimes& times) {
+void Trainer::run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
   Stopwatch watch;
-  for (const int shard : shards) {
-    const auto batch = inputs(shard);
-    times.gather += watch.restart();
-    run_shard(shard, spec, batch);
-    times.compute += watch.restart();
+  for (int64_t i = 0; i < spec.count; ++i) {
+    for (const int shard : owned_) {
+      if (!spec.present[shard]) continue;
+      const auto batch = inputs(static_cast<int64_t>(spec.step) + i, shard);
+      times.gather += watch.restart();
+      if (batch.empty()) continue;
+      const double share = static_cast<double>(batch.front().size(0)) / static_cast<double>(spec.rows);
+      run_part({shard, i, share}, spec, batch);
+      times.compute += watch.restart();
+    }
   }
 }
 
-void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
-                           const std::function<std::vector<at::Tensor>(int)>& inputs, PhaseTimes& times) {
+void Trainer::run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
   Stopwatch watch;
+  std::vector<int> shards;
+  std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
   std::vector<program::MicroBatch> batches;
   for (const int shard : shards) {
-    batches.push_back({inputs(shard), {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
+    batches.push_back({inputs(static_cast<int64_t>(spec.step), shard),
+                       {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
     count_run();
   }
   times.gather += watch.restart();
-  const auto fold = reduce_->own_fold();
+  const auto fold = strategy_->own_fold();
   program::GradientStack gradients{{}, fold.partials};
   for (const auto& step : fold.steps) gradients.merges.push_back(step.merges);
   const int set = state_->current();
@@ -174,7 +199,7 @@ void Trainer::run_together(const std::vector<int>& shards, const StepSpec& spec,
   for (const auto& s : step_->run_together(set, batches, gradients))
     scalars.push_back({s.numerator, s.denominator, s.correct, s.counted});
   bend(fold.partials.front());
-  reduce_->put_all(shards, scalars);
+  strategy_->put_all(shards, scalars);
   times.compute += watch.restart();
 }
 
@@ -184,24 +209,25 @@ bool Trainer::goes_on(bool finite, const StepSpec& spec, const sync::Scalars& to
   if (spec_.on_nan == OnNaN::skip) return false;
   const bool loss = !std::isfinite(totals.numerator);
   fail_user(loss ? cat("the loss became ", totals.numerator) : "the gradient or a new weight is not finite",
-            " in epoch ", spec.epoch + 1, ", step ", spec.step + 1,
+            " in epoch ", spec.epoch + 1,
+            spec.count > 1 ? cat(", one of the steps to ", spec.step + spec.count) : cat(", step ", spec.step + 1),
             "; look at the learning rate and the data, or set onNaN=\"skip\" to leave such steps out");
 }
 
-/// Commits so far that left the state as it was.
-int64_t Trainer::kept_before(const StepSpec& spec) const {
-  int64_t kept = spec.step == 0 ? 0 : state_->running(state_->current()).kept;
-  if (evaluator_) kept += static_cast<int64_t>(spec.epoch);
-  for (const auto& epoch : state_->finished().first(spec.epoch)) kept += epoch.kept;
-  return kept;
+/// Steps so far that changed the state.
+int64_t Trainer::updates_before(const StepSpec& spec) const {
+  const auto updates = [](const sync::EpochTotals& epoch) { return epoch.steps - epoch.kept; };
+  int64_t sum = spec.step == 0 ? 0 : updates(state_->running(state_->current()));
+  for (const auto& epoch : state_->finished().first(spec.epoch)) sum += updates(epoch);
+  return sum;
 }
 
 /// Beside the old ones, like all of the step.
 void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept) {
   if (group_->local_rank() != 0) return;
   sync::EpochTotals epoch = spec.step == 0 ? sync::EpochTotals() : state_->running(state_->current());
-  epoch.steps += 1;
-  epoch.kept += kept;
+  epoch.steps += spec.count;
+  epoch.kept += kept ? spec.count : 0;
   if (!kept) {
     epoch.sums += totals;
     epoch.rows += spec.rows;
@@ -216,32 +242,34 @@ void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals, bo
 bool Trainer::make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times) {
   if (spec.rows == 0 || !goes_on(std::isfinite(totals.numerator), spec, totals)) return false;
   write_totals(spec, totals, false);
-  return goes_on(reduce_->make(mean_loss(), times), spec, totals);
+  return goes_on(strategy_->make(times), spec, totals);
 }
 
-bool Trainer::step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int)>& inputs,
-                   const std::function<void()>& meanwhile, PhaseTimes& times) {
+bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::function<void()>& meanwhile,
+                   PhaseTimes& times) {
   Stopwatch watch;
   set_aside(spec);
-  reduce_->begin(spec.present, spec.pause, kept_before(spec), static_cast<int64_t>(spec.epoch), spec.steps);
-  std::vector<int> shards;
-  std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
-  step_->runs_together() ? run_together(shards, spec, inputs, times) : run_apart(shards, spec, inputs, times);
+  const optim::Moment at(updates_before(spec) + 1, static_cast<int64_t>(spec.epoch), spec.steps);
+  strategy_->begin({spec.present, spec.pause, at, spec.count});
+  if (step_->runs_together() && strategy_->runs_together())
+    run_together(spec, inputs, times);
+  else
+    run_apart(spec, inputs, times);
   watch.restart();
-  reduce_->publish();
+  strategy_->publish();
   meanwhile();
   times.gather += watch.restart();
-  const auto totals = reduce_->exchange();
+  const auto totals = strategy_->exchange();
   times.sync += watch.restart();
   sync::StepTimes step_times;
   if (!make(spec, totals, step_times)) {
     write_totals(spec, totals, true);
-    reduce_->keep(step_times);
+    strategy_->keep(step_times);
   }
-  reduce_->commit();
+  strategy_->commit();
   times.sync += step_times.wait;
   times.update += step_times.update;
-  return reduce_->pausing();
+  return strategy_->pausing();
 }
 
 /// The first step after the best evaluation so far does it, before anything is committed: the best before are not
@@ -286,14 +314,14 @@ bool Trainer::evaluate(const StepSpec& spec, int64_t steps, const Batches& input
   for (const int shard : owned_)
     if (spec.present[shard]) numbers[shard] = evaluate_shard(shard, steps, inputs, times);
   Stopwatch watch;
-  auto totals = reduce_->add_up(spec.present, spec.pause, numbers);
+  auto totals = strategy_->add_up(spec.present, spec.pause, numbers);
   if (!mean_loss()) totals[1] = static_cast<double>(steps);
   write_evaluation(spec, totals);
   sync::StepTimes step_times;
-  reduce_->keep(step_times);
-  reduce_->commit();
+  strategy_->keep(step_times);
+  strategy_->commit();
   times.sync += watch.elapsed();
-  return reduce_->pausing();
+  return strategy_->pausing();
 }
 
 /// Beside the old state, like all of a step.
@@ -310,6 +338,15 @@ void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& 
 }
 
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
+
+std::vector<std::string> Trainer::optimizer_names() const {
+  if (!outer_) return optimizer_->state_names();
+  std::vector<std::string> names;
+  for (const auto& name : outer_->state_names()) names.push_back("outer." + name);
+  if (sync::carried_buffers(spec_.strategy.local, *optimizer_) > 0)
+    std::ranges::copy(optimizer_->state_names(), std::back_inserter(names));
+  return names;
+}
 
 /// Those that the model gets.
 float* Trainer::model_weights(int set) const {

@@ -17,8 +17,8 @@
 #include "optim/optimizer.h"
 #include "program/format.h"
 #include "program/step.h"
-#include "sync/all_reduce.h"
 #include "sync/rejoin.h"
+#include "sync/strategy.h"
 #include "train/arithmetic.h"
 #include "train/evaluator.h"
 #include "train/fingerprint.h"
@@ -27,16 +27,17 @@
 
 namespace stoker::train {
 
-/// What one step is, apart from its rows' values.
+/// What one commit is, apart from its rows' values: a step, or a round of several.
 struct StepSpec {
   uint64_t epoch = 0;         // from 0
-  uint64_t step = 0;          // within the epoch, from 0
+  uint64_t step = 0;          // the first one, within the epoch, from 0
   std::vector<bool> present;  // shards that have rows
   int64_t rows = 0;           // of all shards
   bool last = false;          // of its epoch
   int64_t steps = 0;          // of an epoch; 0: not known
   bool pause = false;         // this rank was asked to pause after it
   double seconds = 0;         // since the epoch began, for its totals
+  int64_t count = 1;          // steps
 };
 
 class Trainer {
@@ -67,17 +68,17 @@ class Trainer {
   const sync::StateLayout& layout() const { return layout_; }
   size_t state_bytes() const { return sync::HostState::bytes(layout_); }
 
-  /// Runs the program over every owned shard that is present, and commits state and totals. `inputs` gives a shard's
-  /// micro-batch; `meanwhile` is called where peers may be waited for, and counts as gathering. Where loss, weights or
-  /// buffers would not be finite it throws Error(user), before anything is committed, or commits the state as it was,
-  /// or goes on, as OnNaN tells. A step without rows leaves the state as it was. Gives whether all ranks pause now.
-  bool step(const StepSpec& spec, const std::function<std::vector<at::Tensor>(int shard)>& inputs,
-            const std::function<void()>& meanwhile, PhaseTimes& times);
+  /// A shard's micro-batch in a step of the epoch; without tensors where it has no rows.
+  using Batches = std::function<std::vector<at::Tensor>(int64_t step, int shard)>;
+  /// Runs the program over every owned shard that has rows, and commits state and totals. `meanwhile` is called where
+  /// peers may be waited for, and counts as gathering. Where loss, weights or buffers would not be finite it throws
+  /// Error(user), before anything is committed, or commits the state as it was, or goes on, as OnNaN tells. A step
+  /// without rows leaves the state as it was. Gives whether all ranks pause now.
+  bool step(const StepSpec& spec, const Batches& inputs, const std::function<void()>& meanwhile, PhaseTimes& times);
 
   /// Instead of step(), after the last one of an epoch: runs the evaluation program over the micro-batches of the owned
-  /// shards, `steps` of them, and commits the state as it is with what the evaluation came to. A micro-batch without
-  /// tensors has no rows. REQUIRES: the spec has an evaluation.
-  using Batches = std::function<std::vector<at::Tensor>(int64_t step, int shard)>;
+  /// shards, `steps` of them, and commits the state as it is with what the evaluation came to. REQUIRES: the spec has
+  /// an evaluation.
   bool evaluate(const StepSpec& spec, int64_t steps, const Batches& inputs, PhaseTimes& times);
 
   /// What the first `epochs` evaluations say of the fit. REQUIRES: the spec has an evaluation.
@@ -86,7 +87,8 @@ class Trainer {
   const Evaluator* evaluator() const { return evaluator_.get(); }
 
   bool mean_loss() const;
-  std::vector<std::string> optimizer_names() const { return optimizer_->state_names(); }
+  /// Of the state's optimizer buffers.
+  std::vector<std::string> optimizer_names() const;
   /// Committed weights and buffers by name, as safetensors: those that were set aside, where the best are wanted.
   Bytes weights() const;
   /// REQUIRES: has_state().
@@ -99,17 +101,16 @@ class Trainer {
   void count_run();
   float* model_weights(int set) const;
   void begin(const Load& load);
-  int64_t kept_before(const StepSpec& spec) const;
+  void bind() const;
+  int64_t updates_before(const StepSpec& spec) const;
   std::vector<double> evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times);
   void set_aside(const StepSpec& spec);
   void write_evaluation(const StepSpec& spec, const std::vector<double>& totals);
   void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
   bool make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times);
-  void run_shard(int shard, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
-  void run_apart(const std::vector<int>& shards, const StepSpec& spec,
-                 const std::function<std::vector<at::Tensor>(int shard)>& inputs, PhaseTimes& times);
-  void run_together(const std::vector<int>& shards, const StepSpec& spec,
-                    const std::function<std::vector<at::Tensor>(int shard)>& inputs, PhaseTimes& times);
+  void run_part(const sync::Part& part, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
+  void run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  void run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   bool goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const;
 
   const TrainSpec& spec_;
@@ -118,6 +119,7 @@ class Trainer {
   optim::Arena arena_;
   optim::Arena buffers_;  // the float buffers, laid out like an arena
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::unique_ptr<optim::Optimizer> outer_;  // of local steps; none where the fit has none
   sync::StateLayout layout_;
   std::unique_ptr<program::Step> step_;
   std::unique_ptr<Evaluator> evaluator_;    // none where the spec has no evaluation
@@ -126,7 +128,7 @@ class Trainer {
 
   collective::Group* group_ = nullptr;  // between join() and leave()
   std::vector<int> owned_;              // shards, ascending
-  std::unique_ptr<sync::AllReduce> reduce_;
+  std::unique_ptr<sync::Strategy> strategy_;
   int64_t runs_ = 0;
   int64_t aside_ = 0;  // that of the set that a step makes
 };

@@ -16,6 +16,8 @@ _HOMES = {
     "StokerRegressionModel": "stoker.ml.models",
     "StokerModel": "stoker.ml.models",
     "register_function": "stoker.ml.functions",
+    "LocalSGD": "stoker.strategy",
+    "DiLoCo": "stoker.strategy",
     "History": "stoker.history",
     "StokerError": "stoker.errors",
     "UserError": "stoker.errors",

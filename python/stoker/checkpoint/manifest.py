@@ -32,6 +32,12 @@ _WORDS = {
     "shards": "numShards",
     "batch_size": "batchSize",
     "clip_norm": "clipNorm",
+    "strategy.every": "the strategy's every",
+    "strategy.inner_state": "the strategy's innerState",
+    "strategy.outer.groups[0].lr": "the strategy's outerLearningRate",
+    "strategy.outer.groups[0].momentum": "the strategy's outerMomentum",
+    "strategy.outer.groups[0].nesterov": "whether the strategy has an outerMomentum",
+    "strategy.outer.name": "the strategy",
     "clip_value": "clipValue",
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
@@ -70,7 +76,7 @@ def decode(data: bytes) -> dict[str, Any]:
 def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_version: str) -> dict[str, Any]:
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
-    same = ("optimizer", "shards", "batch_size", "seed", "shuffle", "threads", "clip_norm", "clip_value")
+    same = ("optimizer", "shards", "batch_size", "seed", "shuffle", "threads", "clip_norm", "clip_value", "strategy")
     evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stoker import evaluation
+from stoker import evaluation, strategy
 from stoker.errors import UserError
 from stoker.spark.limits import memory
 from stoker.spark.outputs import KINDS
@@ -45,6 +45,7 @@ def check_params(value: Callable[[str], Any]) -> None:
         raise UserError(f"batchSize ({value('batchSize')}) is smaller than the number of shards ({shards_of(value)})")
     _check_gang(value)
     _check_validation(value)
+    _check_strategy(value)
 
 
 def _check_patience(value: Callable[[str], Any]) -> None:
@@ -74,6 +75,13 @@ def _check_validation(value: Callable[[str], Any]) -> None:
                             "or validationIndicatorCol")  # fmt: skip
     if validates(value):
         evaluation.rules(value("earlyStopping"), value("evalMetrics") or [], value("restoreBest"))
+
+
+def _check_strategy(value: Callable[[str], Any]) -> None:
+    told = value("strategy")
+    if strategy.is_local(told) and value("averageWeights"):
+        raise UserError(f"averageWeights does not go with strategy {told['name']!r}, which averages by itself: leave "
+                        "one of them out")  # fmt: skip
 
 
 def shards_of(value: Callable[[str], Any]) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from stoker import engine, evaluation, program
+from stoker import engine, evaluation, program, strategy
 from stoker.checkpoint.course import Course, Wish
 from stoker.errors import UserError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
@@ -158,6 +158,7 @@ def train_spec(value: Callable[[str], Any], compiled: Compiled, sources: Sequenc
     evaluated = {"evaluation": evaluation_spec(value, compiled.evaluation)} if validates(value) else {}
     return {
         **evaluated,
+        **strategy.spec_of(value("strategy")),
         "program": compiled.train,
         "optimizer": optimizer["options"],
         "groups": [optimizer["groups"].get(entry["name"], 0) for entry in compiled.train["parameters"]],

@@ -28,6 +28,7 @@ from stoker.inputs.declarations import as_inputs
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
 from stoker.schedule import as_schedule
+from stoker.strategy import as_strategy
 
 C = TypeVar("C", bound=type)
 RENAMED = {"lossTimeout": "workerTimeout", "onLoss": "onWorkerLost"}
@@ -196,6 +197,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     averageWeights = _param("averageWeights", "the model gets an average of the weights over the steps: 'ema', 'swa', "
                             "or a dict such as {'name': 'ema', 'decay': 0.999} (default: the last weights)",
                             as_average)  # fmt: skip
+    strategy = _param("strategy", "how workers come to one model: 'allreduce' (each step's gradients are added up), or "
+                      "stoker.LocalSGD(every=20) or stoker.DiLoCo(every=100), whose shards take steps alone and are "
+                      "averaged (docs/strategies.md)", as_strategy)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
     shuffle = _param("shuffle", "whether each epoch has an order of its own", TypeConverters.toBoolean)
@@ -278,7 +282,8 @@ class NamedTensors(KeywordParams):
 
 class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, GangParams, CheckpointParams):
     def _set_defaults(self) -> None:
-        self._setDefault(assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
+        self._setDefault(strategy=as_strategy("allreduce"),
+                         assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error",
                          restoreBest=False,
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,

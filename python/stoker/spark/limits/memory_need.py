@@ -37,7 +37,7 @@ class Need:
     # Weights and optimizer state, each twice: the step's start and what it makes; where they are wanted, the best
     # weights. Once on a host.
     state: int = 0
-    sums: int = 0  # partial sums of gradients, or the initial weights that go before them
+    sums: int = 0  # partial sums of gradients and replicas, or the initial weights that go before them
     constants: int = 0  # of the program, such as frozen layers. Once on a host
 
 
@@ -71,8 +71,14 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     partials = core.slots_needed(rank, workers, shards)
     frozen = spec["program"].get("constants", [])
     constants = sum(np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"]) for entry in frozen)
-    vectors = 2 * (1 + len(optimizer.state_names())) + spec.get("evaluation", {}).get("restore_best", False)
-    return Need(vectors * vector, (partials + (workers > 1)) * vector, constants)
+    of_state = len(optimizer.state_names())
+    own = 0  # vectors of replicas that take steps alone, and their gradient
+    if local := spec.get("strategy"):
+        carried = of_state if local["inner_state"] == "average" else 0
+        own = 1 + (shards // workers) * (1 + of_state) + partials * carried
+        of_state = carried + (local["outer"]["groups"][0]["momentum"] > 0)
+    vectors = 2 * (1 + of_state) + spec.get("evaluation", {}).get("restore_best", False)
+    return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants)
 
 
 def allowed(conf: Conf) -> Allowed:

@@ -3,7 +3,7 @@
 #include <memory>
 #include <new>
 
-namespace stoker::program {
+namespace stoker {
 
 /// Floats on whole cache lines, undefined at first.
 class FloatRows {
@@ -25,4 +25,4 @@ class FloatRows {
   int64_t size_ = 0;
 };
 
-}  // namespace stoker::program
+}  // namespace stoker

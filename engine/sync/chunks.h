@@ -1,0 +1,32 @@
+#pragma once
+// Going over parts of the arena while they are in cache.
+#include <algorithm>
+#include <vector>
+
+#include "base/pulse.h"
+#include "optim/arena.h"
+
+namespace stoker::sync {
+
+inline constexpr int64_t kChunk = 16 * optim::kBlock;  ///< floats
+
+/// Nothing for a range of no positive size.
+template <typename Body>
+void in_chunks(optim::Extent range, Body body) {
+  for (int64_t at = range.begin; at < range.end; at += kChunk) {
+    body(optim::Extent{at, std::min(at + kChunk, range.end)});
+    pulse::beat();
+  }
+}
+
+/// A chunk's scaled gradient, each number at most `limit`, as a pointer to the base of a gradient; in `room`.
+inline const float* clamped(optim::Extent range, const float* gradient, float scale, double limit,
+                            std::vector<float>& room) {
+  const auto most = static_cast<float>(limit);
+  room.resize(kChunk);
+  for (int64_t i = range.begin; i < range.end; ++i)
+    room[i - range.begin] = std::clamp(gradient[i] * scale, -most, most);
+  return room.data() - range.begin;
+}
+
+}  // namespace stoker::sync

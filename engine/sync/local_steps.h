@@ -1,0 +1,71 @@
+#pragma once
+// Local SGD: a commit is a round of several steps. Each shard is a replica, which begins with the committed weights and
+// takes the round's steps alone, over its own rows; then what all of them moved by is averaged, each replica weighing
+// by its rows, and an outer optimizer takes the average for a gradient. With plain SGD at rate 1 for the outer one that
+// is parameter averaging (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized
+// Data"; SparkNet, Moritz et al. 2016), with Nesterov's momentum it is DiLoCo (Douillard et al. 2023, "DiLoCo:
+// Distributed Low-Communication Training of Language Models").
+//
+// A replica is a shard, whichever rank runs it, so ranks, growth and deaths do not change the bits.
+#include "base/float_rows.h"
+#include "sync/all_reduce.h"
+
+namespace stoker::sync {
+
+/// What becomes of the replicas' optimizer state at the end of a round.
+enum class InnerState {
+  average,  // it is averaged like the weights, and each replica goes on with the average
+  reset,    // each round begins with none
+};
+
+struct LocalOptions {
+  InnerState inner_state = InnerState::average;
+  bool plain = true;  // the outer optimizer is SGD at rate 1: weights that moved alone are taken over bit for bit
+};
+
+/// Of the state's optimizer buffers, those that local steps carry.
+int carried_buffers(const LocalOptions& options, const optim::Optimizer& inner);
+
+class LocalSteps final : public AllReduce {
+ public:
+  /// `options.carried` is set here; clipping is each replica's, at each of its steps.
+  LocalSteps(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& inner,
+             const optim::Optimizer& outer, HostState& state, AllReduceOptions options, const LocalOptions& local);
+
+  std::vector<WeightSet> sets() override;
+  void begin(const Round& round) override;
+  void run(const Part& part, const Run& run) override;
+  bool runs_together() const override { return false; }
+  void publish() override;
+
+ protected:
+  void update(optim::Extent range, const optim::UpdateBuffers& buffers) override;
+
+ private:
+  struct Replica {
+    int shard = 0;
+    FloatRows floats;  // weights, float buffers, optimizer state
+    std::vector<int64_t> counts;
+    double share = 0;  // of the round's rows, so far; 0: it has not begun
+    Scalars scalars = {};
+  };
+  int64_t vector() const { return arena_.floats() + state_.layout().buffer_floats; }
+  float* inner_state(Replica& replica, int k) const { return replica.floats.data() + vector() + k * arena_.floats(); }
+  size_t number_of(int shard) const;
+  void set_out(Replica& replica) const;
+  void move(Replica& replica, const optim::Moment& at, double denominator);
+  float clip(float scale);
+  void give(Replica& replica);
+
+  const optim::Optimizer& inner_;
+  const AllReduceOptions told_;
+  const LocalOptions local_;
+  std::vector<Replica> replicas_;  // of my shards, ascending
+  FloatRows gradient_;             // and the float buffers after a run
+  std::vector<double> norms_;
+  std::vector<double> sums_;
+  std::vector<float> clamp_;
+  bool alone_ = false;  // one replica only moves in this round
+};
+
+}  // namespace stoker::sync
