@@ -24,7 +24,7 @@ ARROWS = {
     "program": {"optim"},
     "images": set(),
     "pieces": set(),
-    "data": {"images", "pieces"},
+    "data": {"images", "pieces", "shm"},
     "optim": {"collective"},
     "sync": {"net", "shm", "optim", "collective"},
     "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "pieces", "data", "optim", "sync"},

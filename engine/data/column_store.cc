@@ -236,6 +236,8 @@ size_t ColumnStore::Impl::index_of(int shard) const {
 
 const std::vector<uint32_t>& ColumnStore::order(int shard) const { return impl_->orders[impl_->index_of(shard)]; }
 
+bool ColumnStore::has(int shard) const { return std::ranges::binary_search(impl_->shards, shard); }
+
 bool ColumnStore::on_disk() const { return impl_->rows.on_disk(); }
 
 RowsAt ColumnStore::at(const uint32_t* rows, int64_t count) const {

@@ -71,6 +71,8 @@ class ColumnStore {
   const std::vector<ColumnSpec>& columns() const;
   /// REQUIRES: sealed. Row numbers of a shard in content order.
   const std::vector<uint32_t>& order(int shard) const;
+  /// Whether it is one of its shards.
+  bool has(int shard) const;
   /// Whether rows are on disk; then they are read by copy(), else they are at().
   bool on_disk() const;
   RowsAt at(const uint32_t* rows, int64_t count) const;

@@ -285,6 +285,10 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
       return on_fingerprint(member, Fingerprint::decode(frame.body));
     case Kind::holding:
       return take_holding(member, Holding::decode(frame.body));
+    case Kind::lends:
+      return on_lends(member, Lends::decode(frame.body));
+    case Kind::borrowed:
+      return on_borrowed(member, BorrowedRows::decode(frame.body));
     case Kind::digest:
       return take_digest(member, StateDigest::decode(frame.body));
     case Kind::checkpoint:
@@ -509,6 +513,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
   start.constants = constants;
   start.held = keeper.held();
   start.kept = keeper.kept();
+  const bool lending = reason == kLending;
   on_start(gang, start);
   send_ranks(start);
   int64_t rows = 0;
@@ -520,6 +525,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
                     {"rows", rows},
                     {"commit", start.commit > 0 ? start.commit : start.kept.commit},
                     {"isa", start.isa},
+                    {"lending", lending},
                     {"text", reason}});
 }
 

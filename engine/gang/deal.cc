@@ -1,11 +1,22 @@
 #include "gang/deal.h"
 
+#include <algorithm>
+
 namespace stoker::gang {
 namespace {
 
 /// The one of two holders that gets the shard; `one` may be none.
 int preferred(const std::vector<const Member*>& members, int one, int other) {
   return one < 0 || members[other]->shards->size() < members[one]->shards->size() ? other : one;
+}
+
+/// Of those who have borrowed the shard's rows the one that has the fewest shards so far; -1: nobody has.
+int borrower(int shard, const std::vector<const Member*>& members, const std::vector<int>& owners) {
+  int best = -1;
+  const auto load = [&](int i) { return std::ranges::count(owners, i); };
+  for (int i = 0; i < static_cast<int>(members.size()); ++i)
+    if (members[i]->borrowed.contains(shard) && (best < 0 || load(i) < load(best))) best = i;
+  return best;
 }
 
 /// The shard keeps its place in the plan, so that the others' rows stay in their steps.
@@ -34,7 +45,9 @@ Deal deal(const std::vector<const Member*>& members, const Gang& gang, const Coo
     }
   }
   for (int s = 0; s < options.shards; ++s) {
-    if (dealt.owners[s] < 0) dealt.shards[s] = given_up(s, gang);
+    if (dealt.owners[s] >= 0) continue;
+    dealt.owners[s] = borrower(s, members, dealt.owners);
+    dealt.shards[s] = dealt.owners[s] >= 0 ? gang.registered.at(s) : given_up(s, gang);
   }
   return dealt;
 }

@@ -12,9 +12,9 @@ struct Deal {
 };
 
 /// Each of the shards goes to the member that holds its rows; of several, to the one with the fewest shards: late
-/// members hold few, and only what others hold too. REQUIRES: all members have told of their shards. Throws Error(bug)
-/// when a shard was told of by none though no place was given up, by two that did not join late, or is none of the
-/// fit's.
+/// members hold few, and only what others hold too. Where no member holds them, they go to one that has borrowed them.
+/// REQUIRES: all members have told of their shards. Throws Error(bug) when a shard was told of by none though no place
+/// was given up, by two that did not join late, or is none of the fit's.
 Deal deal(const std::vector<const Member*>& members, const Gang& gang, const CoordinatorOptions& options);
 
 }  // namespace stoker::gang

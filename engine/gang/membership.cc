@@ -108,8 +108,9 @@ std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
 }
 
 bool stayed_empty(TimePoint now, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
+  const int partition = member.hello.partition;
   return options.worker_timeout > 0 && now - member.lost->when >= from_seconds(options.worker_timeout) &&
-         !is_late_place(member.hello.partition, gang, options);
+         !is_late_place(partition, gang, options) && !can_do_without(partition, gang);
 }
 
 Error not_replaced(const Member& member, const CoordinatorOptions& options) {
@@ -205,13 +206,32 @@ bool nobody_works(const Gang& gang) {
   return std::ranges::none_of(gang.members, [](const auto& entry) { return entry.second.working; });
 }
 
-/// A late member that has its rows and is not in the newest generation.
-const Member* newcomer(const Gang& gang, const CoordinatorOptions& options) {
+/// One that has its rows and is not in the newest generation.
+const Member* newcomer(const Gang& gang) {
+  const auto found = std::ranges::find_if(gang.members, [&](const auto& entry) {
+    return is_ready(entry.second) && entry.second.generation != gang.generation;
+  });
+  return found == gang.members.end() ? nullptr : &found->second;
+}
+
+/// Whether all at work know what they can lend, and one of them has not lent yet what another one of its host could
+/// use.
+bool may_lend(const Gang& gang) {
+  std::map<std::string, int> on_host;
+  std::set<std::string> lenders;
   for (const auto& [partition, member] : gang.members) {
-    const bool late = is_late_place(partition, gang, options);
-    if (late && is_ready(member) && member.generation != gang.generation) return &member;
+    if (!member.working) continue;
+    if (!member.lends) return false;
+    ++on_host[member.hello.host];
+    if (*member.lends && !member.lent) lenders.insert(member.hello.host);
   }
-  return nullptr;
+  return std::ranges::any_of(lenders, [&](const std::string& host) { return on_host[host] > 1; });
+}
+
+/// Whether all rows are there: in their places, or borrowed.
+bool rows_are_there(const Gang& gang, const CoordinatorOptions& options) {
+  return all(gang, options,
+             [&](const Member& member) { return is_ready(member) || can_do_without(member.hello.partition, gang); });
 }
 
 /// Whether all members of the newest generation that are left in it have paused.
@@ -221,6 +241,9 @@ bool all_paused(const Gang& gang) {
            return member.generation != gang.generation || member.lost || member.paused;
          });
 }
+
+/// Of a gang that has paused, or is about to.
+std::string why_paused(const Gang& gang) { return newcomer(gang) ? "a worker is taken in" : kLending; }
 
 bool start_is_late(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   return places_taken(gang, options) < places(gang, options) && gang.first_hello && options.start_timeout > 0 &&
@@ -311,8 +334,9 @@ Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
   }
   try {
     std::string reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
+    if (!all(gang, options, is_ready)) reason = "others have the rows of those who are missing";
     if (all_paused(gang))
-      reason = "a late worker is taken in";
+      reason = why_paused(gang);
     else if (gang.generation > 0 && gang.losses == gang.losses_before)
       reason = cat("nobody was lost, but the last generation ended: ", stumbles_of(gang));
     return {.action = Action::form, .reason = reason, .start = form(gang, options)};
@@ -353,10 +377,11 @@ Decision give_up(const Member& member, const CoordinatorOptions& options) {
 /// What the running generation must do, if anything.
 std::optional<Decision> decide_running(const Gang& gang, const CoordinatorOptions& options) {
   if (const std::string reason = break_of(gang); !reason.empty()) return Decision{Action::halt, reason};
-  if (all_paused(gang)) return Decision{Action::halt, "a late worker is taken in"};
+  if (all_paused(gang)) return Decision{Action::halt, why_paused(gang)};
   if (const std::string reason = standstill(gang, options); !reason.empty()) return Decision{Action::halt, reason};
-  const Member* late = gang.pausing ? nullptr : newcomer(gang, options);
+  const Member* late = gang.pausing ? nullptr : newcomer(gang);
   if (late) return Decision{Action::pause, who(late->hello) + " has its rows and is to be taken in"};
+  if (!gang.pausing && gang.agreed && !options.force_tcp && may_lend(gang)) return Decision{Action::pause, kLending};
   return {};
 }
 
@@ -364,6 +389,16 @@ std::optional<Decision> decide_running(const Gang& gang, const CoordinatorOption
 
 bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options) {
   return partition >= options.workers || gang.given_up.contains(partition);
+}
+
+bool can_do_without(int partition, const Gang& gang) {
+  const auto own = gang.shards_of.find(partition);
+  if (gang.generation == 0 || own == gang.shards_of.end()) return false;
+  return std::ranges::all_of(own->second, [&](int shard) {
+    return std::ranges::any_of(gang.members, [&](const auto& entry) {
+      return is_ready(entry.second) && entry.second.borrowed.contains(shard);
+    });
+  });
 }
 
 std::string who(const Hello& hello) {
@@ -470,7 +505,7 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   }
   if (auto decision = gang.running ? decide_running(gang, options) : std::nullopt) {
     decisions.push_back(std::move(*decision));
-  } else if (!gang.running && all(gang, options, is_ready) && nobody_works(gang) && !may_be_an_echo(now, gang)) {
+  } else if (!gang.running && rows_are_there(gang, options) && nobody_works(gang) && !may_be_an_echo(now, gang)) {
     decisions.push_back(decide_form(gang, options));
   } else {
     std::ranges::move(decide_alike(gang, options), std::back_inserter(decisions));

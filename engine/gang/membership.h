@@ -40,6 +40,9 @@ struct Member {
   Hello hello;
   TimePoint last_heard;
   std::optional<std::vector<ShardCount>> shards = {};  // once its rows are in
+  std::optional<bool> lends = {};                      // whether it has rows to lend, once that is known
+  bool lent = false;                                   // to those of its newest generation
+  std::set<int> borrowed = {};                         // shards whose rows others of its host have lent it
   int64_t rows = 0;                                    // that it has read, as it told last
   int64_t step = -1;                                   // last one it told of; -1: none
   uint64_t generation = 0;                             // the newest that it is or was a rank of
@@ -64,37 +67,39 @@ struct End {
 };
 
 /// A generation is *running* from its start until the first sign that it cannot go on; then its members are told to
-/// halt, and the next one begins when none of them works any more and every place is filled, late ones aside. To take
-/// in late members nothing is cut: all are asked to pause, and told to halt when all have.
+/// halt, and the next one begins when none of them works any more and every place is filled, late ones aside, or others
+/// have borrowed the rows of those who are missing. To take in late members, and those who come to a place that the
+/// gang has done without, nothing is cut: all are asked to pause, and told to halt when all have.
 struct Gang {
   uint64_t generation = 0;  // 0: not formed yet
   int ranks = 0;            // of the newest generation, as it began
   bool running = false;
-  bool pausing = false;                  // its members have been asked to pause
-  int isa = -1;                          // level of the first generation, for good
-  std::optional<Hash128> fingerprint;    // of the arithmetic that the fit is trained with, for good
-  bool agreed = false;                   // the newest generation's members have been told that all compute alike
-  bool lowered = false;                  // the level, because at a higher one they did not
-  bool changed_rows = false;             // of a replay have been let in: it is not the undisturbed fit any more
-  std::map<int, int> refusals;           // by partition, in a row, for another arithmetic
-  std::optional<TimePoint> first_hello;  // of any attempt
-  std::optional<TimePoint> halted_at;    // when the newest generation stopped running
-  std::string standstill;                // for which it was halted, if for that
-  std::map<int, Member> members;         // by partition; a lost one stays until another takes its place
-  int job = 0;                           // attempts of lower ones are over
-  std::map<int, ShardCount> registered;  // by shard, as first told
-  std::set<int> given_up;                // places that were lost for too long: training goes on without their rows
-  std::set<int> released;                // partitions of which Spark may believe that they are done
-  bool spares = true;                    // may stay
-  int losses = 0;                        // so far
-  int losses_before = 0;                 // when the newest generation began
-  uint64_t commit_before = 0;            // likewise
-  int stumbles = 0;                      // stumbles() when the newest generation began
-  std::map<int, int64_t> silent_at;      // by partition: the gang's step when its member was last lost to silence
-  std::map<int, int64_t> vanished_at;    // by partition: rows that its member had read when it vanished over them
-  std::optional<int64_t> stuck_at;       // the gang's step when a member was last lost because it was stuck
-  double patience = 1;                   // times the heartbeat's timeout
-  bool restarting = false;               // another Spark job is about to begin: no generation forms any more
+  bool pausing = false;                       // its members have been asked to pause
+  int isa = -1;                               // level of the first generation, for good
+  std::optional<Hash128> fingerprint;         // of the arithmetic that the fit is trained with, for good
+  bool agreed = false;                        // the newest generation's members have been told that all compute alike
+  bool lowered = false;                       // the level, because at a higher one they did not
+  bool changed_rows = false;                  // of a replay have been let in: it is not the undisturbed fit any more
+  std::map<int, int> refusals;                // by partition, in a row, for another arithmetic
+  std::optional<TimePoint> first_hello;       // of any attempt
+  std::optional<TimePoint> halted_at;         // when the newest generation stopped running
+  std::string standstill;                     // for which it was halted, if for that
+  std::map<int, Member> members;              // by partition; a lost one stays until another takes its place
+  int job = 0;                                // attempts of lower ones are over
+  std::map<int, ShardCount> registered;       // by shard, as first told
+  std::map<int, std::vector<int>> shards_of;  // by partition, those that its worker told of last
+  std::set<int> given_up;                     // places that were lost for too long: training goes on without their rows
+  std::set<int> released;                     // partitions of which Spark may believe that they are done
+  bool spares = true;                         // may stay
+  int losses = 0;                             // so far
+  int losses_before = 0;                      // when the newest generation began
+  uint64_t commit_before = 0;                 // likewise
+  int stumbles = 0;                           // stumbles() when the newest generation began
+  std::map<int, int64_t> silent_at;           // by partition: the gang's step when its member was last lost to silence
+  std::map<int, int64_t> vanished_at;         // by partition: rows that its member had read when it vanished over them
+  std::optional<int64_t> stuck_at;            // the gang's step when a member was last lost because it was stuck
+  double patience = 1;                        // times the heartbeat's timeout
+  bool restarting = false;                    // another Spark job is about to begin: no generation forms any more
   bool result_here = false;
   bool aborted = false;  // members have been told to stop
   std::optional<End> end;
@@ -104,6 +109,12 @@ struct Gang {
 std::string who(const Hello& hello);
 /// Beyond those that the gang began with, or given up.
 bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options);
+
+/// The reason of a generation that begins so that workers of one host may lend each other their rows.
+inline constexpr char kLending[] = "workers of one host lend each other their rows";
+
+/// Whether the gang can go on though nobody in this place is ready: members have borrowed the rows of its shards.
+bool can_do_without(int partition, const Gang& gang);
 
 /// What becomes of an attempt that says hello, or has been parked.
 struct Entry {

@@ -370,6 +370,116 @@ TEST(Again, BeginsWithTheNewestCommitAndTheNewMember) {
   EXPECT_EQ(start.roster.members[1].attempt, 99u);
 }
 
+/// A halted gang whose member 1 was lost, and of which each has borrowed the rows of these shards.
+Gang bereft(const std::map<int, std::set<int>>& borrowed) {
+  Gang gang = halted(3, 7);
+  for (const int p : {0, 1, 2}) {
+    gang.shards_of[p] = {p};
+    gang.registered[p] = {p, 5, {}};
+  }
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  gang.losses = 1;
+  for (const auto& [partition, shards] : borrowed) gang.members.at(partition).borrowed = shards;
+  return gang;
+}
+
+TEST(Borrowed, TheGangGoesOnAtOnceWhereOthersHaveTheRows) {
+  const auto decisions = decide(kNow, bereft({{0, {2}}, {2, {0, 1}}}), options(3));
+  ASSERT_EQ(decisions.size(), 1);
+  ASSERT_EQ(decisions[0].action, Action::form);
+  EXPECT_EQ(decisions[0].reason, "others have the rows of those who are missing");
+  const Start& start = *decisions[0].start;
+  EXPECT_EQ(start.roster.members.size(), 2);
+  EXPECT_EQ(start.owners, (std::vector<int>{0, 1, 1}));
+  EXPECT_EQ(start.shards[1].rows, 5);
+}
+
+TEST(Borrowed, WhatOnlyTheLostHaveBorrowedIsWaitedFor) {
+  EXPECT_TRUE(decide(kNow, bereft({{0, {2}}, {1, {1}}}), options(3)).empty());
+  Gang twice = bereft({{0, {1}}, {2, {0, 1}}});
+  lose(twice, 2, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_TRUE(decide(kNow, twice, options(3)).empty()) << "nobody has the rows of shard 2";
+}
+
+TEST(Borrowed, OfSeveralTheOneWithTheFewestShardsGoesOn) {
+  Gang gang = bereft({{0, {1, 2}}, {2, {0, 1}}});
+  EXPECT_EQ(decide(kNow, gang, options(3))[0].start->owners, (std::vector<int>{0, 0, 1}));
+  gang.members.at(0).shards->push_back({3, 5, {}});
+  CoordinatorOptions four = options(3);
+  four.shards = 4;
+  EXPECT_EQ(decide(kNow, gang, four)[0].start->owners, (std::vector<int>{0, 1, 1, 0}));
+}
+
+TEST(Borrowed, WhoComesToThePlaceIsTakenInWithoutACut) {
+  Gang gang = bereft({{0, {1}}});
+  on_start(gang, *decide(kNow, gang, options(3))[0].start);
+  on_agreed(gang, {});
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty());
+  EXPECT_EQ(admit(hello(1, 20), gang, options(3)).verdict, Verdict::go);
+  on_hello(gang, hello(1, 20), {}, kNow);
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "its rows are not there";
+  EXPECT_FALSE(on_ingested(gang, gang.members.at(1), {{1, 5, {}}}));
+  EXPECT_EQ(decide(kNow, gang, options(3))[0].action, Action::pause);
+  on_pause(gang);
+  for (const int p : {0, 2}) on_paused(gang.members.at(p));
+  EXPECT_EQ(decide(kNow, gang, options(3))[0].action, Action::halt);
+  on_halt(gang, kNow, "");
+  for (const int p : {0, 2}) on_halted(gang.members.at(p), {9, ""});
+  const auto decisions = decide(kNow, gang, options(3));
+  ASSERT_EQ(decisions[0].action, Action::form);
+  EXPECT_EQ(decisions[0].start->owners, (std::vector<int>{0, 1, 2}));
+}
+
+TEST(Borrowed, APlaceThatCanBeDoneWithoutMayStayEmpty) {
+  CoordinatorOptions soon = options(3);
+  soon.worker_timeout = 1;
+  const TimePoint later = kNow + seconds(100);
+  EXPECT_EQ(decide(later, bereft({}), soon)[0].action, Action::end);
+  EXPECT_EQ(decide(later, bereft({{0, {1}}}), soon)[0].action, Action::form);
+}
+
+TEST(Borrowed, RowsThatAreOthersNowCountNoMore) {
+  Gang gang = bereft({{0, {1}}, {2, {1}}});
+  on_hello(gang, hello(1, 20), {}, kNow);
+  EXPECT_TRUE(on_ingested(gang, gang.members.at(1), {{1, 6, {}}}));
+  for (const int p : {0, 2}) EXPECT_TRUE(gang.members.at(p).borrowed.empty());
+}
+
+TEST(Lending, AllPauseOnceWhenAllKnowWhatTheyCanLend) {
+  Gang gang = running(3);
+  on_agreed(gang, {});
+  on_lends(gang.members.at(0), {true});
+  on_lends(gang.members.at(2), {false});
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "one has not said";
+  on_lends(gang.members.at(1), {true});
+  const auto decisions = decide(kNow, gang, options(3));
+  ASSERT_EQ(decisions.size(), 1);
+  EXPECT_EQ(decisions[0].action, Action::pause);
+  EXPECT_EQ(decisions[0].reason, kLending);
+  on_pause(gang);
+  for (auto& [partition, member] : gang.members) on_paused(member);
+  EXPECT_EQ(decide(kNow, gang, options(3))[0].action, Action::halt);
+  on_halt(gang, kNow, "");
+  for (auto& [partition, member] : gang.members) on_halted(member, {9, ""});
+  const auto next = decide(kNow, gang, options(3));
+  ASSERT_EQ(next[0].action, Action::form);
+  EXPECT_EQ(next[0].reason, kLending);
+  on_start(gang, *next[0].start);
+  on_agreed(gang, {});
+  EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "they have lent";
+}
+
+TEST(Lending, IsNotForThoseAloneOnTheirHostsOrWithoutAnything) {
+  Gang gang = running(2);
+  on_agreed(gang, {});
+  for (auto& [partition, member] : gang.members) on_lends(member, {false});
+  EXPECT_TRUE(decide(kNow, gang, options(2)).empty());
+  gang.members.at(0).lends = true;
+  EXPECT_EQ(decide(kNow, gang, options(2))[0].action, Action::pause);
+  gang.members.at(1).hello.host = "elsewhere";
+  EXPECT_TRUE(decide(kNow, gang, options(2)).empty());
+}
+
 TEST(Again, SecondDeathWhileReformingWaitsAgain) {
   Gang gang = halted(3, 4);
   gang.members[1] = newcomer(1, 99);

@@ -250,6 +250,27 @@ Holding Holding::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Holding{get_held(in)}; });
 }
 
+Bytes Lends::encode() const { return Encoder().put(static_cast<uint8_t>(any)).take(); }
+
+Lends Lends::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) { return Lends{get_flag(in)}; });
+}
+
+Bytes BorrowedRows::encode() const {
+  Encoder out;
+  out.put(static_cast<uint32_t>(shards.size()));
+  for (const int shard : shards) out.put(int32_t{shard});
+  return out.take();
+}
+
+BorrowedRows BorrowedRows::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    BorrowedRows rows;
+    for (auto left = in.get<uint32_t>(); left > 0; --left) rows.shards.push_back(in.get<int32_t>());
+    return rows;
+  });
+}
+
 Bytes StateBegin::encode() const {
   Encoder out;
   put(out, kept);

@@ -54,6 +54,8 @@ enum class Kind : uint16_t {
   fingerprint = 37,
   agreed = 38,
   refused = 39,
+  borrowed = 40,
+  lends = 41,
 };
 
 /// The longest body of a frame on the control link.
@@ -204,6 +206,24 @@ struct Holding {
 
   Bytes encode() const;
   static Holding decode(ByteView bytes);
+};
+
+/// Worker to coordinator: whether it has something to lend to others of its host in the next generation.
+struct Lends {
+  static constexpr Kind kKind = Kind::lends;
+  bool any = false;
+
+  Bytes encode() const;
+  static Lends decode(ByteView bytes);
+};
+
+/// Worker to coordinator: others of its host have lent it the rows of these shards, so it can go on with them.
+struct BorrowedRows {
+  static constexpr Kind kKind = Kind::borrowed;
+  std::vector<int> shards;  // ascending
+
+  Bytes encode() const;
+  static BorrowedRows decode(ByteView bytes);
 };
 
 /// A survivor's answer to hand_in: its host's state follows in state_chunks, which are bare bytes.

@@ -71,6 +71,9 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Halt{"why"});
   expect_round_trip(Halted{1ull << 40, ""});
   expect_round_trip(Holding{{1, 2, 3, {4, 5}}});
+  expect_round_trip(Lends{true});
+  expect_round_trip(BorrowedRows{{}});
+  expect_round_trip(BorrowedRows{{0, 7, 4000}});
   expect_round_trip(Kill{"stoker-x"});
   expect_round_trip(StateBegin{{1ull << 42, 3, 1ull << 34, {11, 12}}});
   expect_round_trip(StateDigest{3, {4, 5}});

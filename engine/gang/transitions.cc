@@ -11,7 +11,7 @@ namespace {
 bool of_generation(Kind kind) {
   return kind == Kind::metrics || kind == Kind::fetch || kind == Kind::result_begin || kind == Kind::result_chunk ||
          kind == Kind::finished || kind == Kind::halted || kind == Kind::holding || kind == Kind::digest ||
-         kind == Kind::paused || kind == Kind::state_begin || kind == Kind::state_chunk;
+         kind == Kind::borrowed || kind == Kind::paused || kind == Kind::state_begin || kind == Kind::state_chunk;
 }
 
 int64_t step_of(const Gang& gang) {
@@ -33,6 +33,12 @@ void after_standstill(Gang& gang) {
   const int64_t step = step_of(gang);
   if (gang.stuck_at == step) gang.patience *= 2;
   gang.stuck_at = step;
+}
+
+/// What others have of these shards are not the fit's rows any more.
+void forget_lent(Gang& gang, const std::vector<ShardCount>& shards) {
+  for (auto& [partition, member] : gang.members)
+    for (const ShardCount& shard : shards) member.borrowed.erase(shard.shard);
 }
 
 }  // namespace
@@ -69,7 +75,11 @@ std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCo
   if (member.shards) fail_world("the rows were told twice");
   const auto changed = changed_rows(member, shards, gang);
   for (const ShardCount& shard : shards) gang.registered[shard.shard] = shard;
+  if (changed) forget_lent(gang, shards);
   gang.changed_rows |= changed.has_value();
+  auto& own = gang.shards_of[member.hello.partition];
+  own.clear();
+  for (const ShardCount& shard : shards) own.push_back(shard.shard);
   member.shards = std::move(shards);
   gang.vanished_at.erase(member.hello.partition);
   return changed;
@@ -87,6 +97,12 @@ void on_halted(Member& member, Halted message) {
   member.working = false;
   member.commit = message.commit;
   member.stumble = std::move(message.cause);
+}
+
+void on_lends(Member& member, const Lends& message) { member.lends = message.any; }
+
+void on_borrowed(Member& member, const BorrowedRows& message) {
+  member.borrowed = {message.shards.begin(), message.shards.end()};
 }
 
 void on_paused(Member& member) { member.paused = true; }
@@ -130,6 +146,7 @@ void on_start(Gang& gang, const Start& start) {
     member.waiting = 0;
     member.awaits.clear();
     if (member.working) member.generation = gang.generation;
+    if (member.working) member.lent = member.lends.value_or(false);
   }
 }
 
@@ -161,6 +178,7 @@ void on_restart(Gang& gang) {
   gang.restarting = false;
   gang.members.clear();
   gang.released.clear();
+  gang.shards_of.clear();
   gang.given_up.clear();
   gang.first_hello.reset();
 }

@@ -398,6 +398,10 @@ void WorkerLink::halted(const Start& start, uint64_t commit, const std::string& 
 
 void WorkerLink::holding(const Held& held) { impl_->send(Holding{held}); }
 
+void WorkerLink::lends(bool any) { impl_->send(Lends{any}); }
+
+void WorkerLink::borrowed(const std::vector<int>& shards) { impl_->send(BorrowedRows{shards}); }
+
 void WorkerLink::fingerprint(const Fingerprint& fingerprint) { impl_->send(fingerprint); }
 
 void WorkerLink::await_agreed() {

@@ -64,6 +64,10 @@ class WorkerLink {
   void halted(const Start& start, uint64_t commit, const std::string& cause);
   /// This segment is the state of this worker's host: the coordinator keeps it open too, if it runs there.
   void holding(const Held& held);
+  /// Whether this worker can lend its rows to others of its host when the next generation begins. Any thread.
+  void lends(bool any);
+  /// Others of this host have lent the rows of these shards: where their workers are lost this one can go on with them.
+  void borrowed(const std::vector<int>& shards);
   /// What this worker's arithmetic is, once.
   void fingerprint(const Fingerprint& fingerprint);
   /// Waits until the coordinator knows that all of the generation compute alike. Throws Error(aborted) when the fit or

@@ -15,11 +15,17 @@ constexpr uint64_t kDraws = 0x64726177;  // tells this stream from the epoch's o
 
 }  // namespace
 
-Feed::Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
+Feed::Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
            bool augments)
-    : store_(store), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle), augments_(augments) {
-  if (!store.on_disk()) return;
-  ahead_ = std::make_unique<data::ReadAhead>(store, plan.steps(), static_cast<int>(owned_.size()),
+    : store_(from.own),
+      borrowed_(from.borrowed),
+      plan_(plan),
+      owned_(std::move(owned)),
+      seed_(seed),
+      shuffle_(shuffle),
+      augments_(augments) {
+  if (!store_.on_disk()) return;
+  ahead_ = std::make_unique<data::ReadAhead>(store_, plan.steps(), static_cast<int>(owned_.size()),
                                              [this](int64_t step, int slot) { return rows(step, owned_[slot]); });
 }
 
@@ -30,7 +36,7 @@ void Feed::begin_epoch(uint64_t epoch) {
   epoch_ = epoch;
   rows_.clear();
   for (int shard : owned_) {
-    const auto& content = store_.order(shard);
+    const auto content = this->content(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
     in_pieces(places.size(), kPieceRows, [&](size_t begin, size_t rows) {
       if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
@@ -62,13 +68,20 @@ std::span<const uint32_t> Feed::rows(int64_t step, int shard) const {
   return std::span(rows_.at(shard)).subspan(range.begin, range.size());
 }
 
+/// Row numbers of a shard in content order.
+std::span<const uint32_t> Feed::content(int shard) const {
+  return store_.has(shard) ? store_.order(shard) : borrowed_.order(shard);
+}
+
 data::RowsAt Feed::stored(int64_t step, int shard) {
   if (ahead_) {
     const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
     return ahead_->at(step, static_cast<int>(slot));
   }
   const auto wanted = rows(step, shard);
-  return store_.at(wanted.data(), static_cast<int64_t>(wanted.size()));
+  const auto count = static_cast<int64_t>(wanted.size());
+  if (!store_.has(shard)) return {borrowed_.of(shard)->rows(), wanted.data(), count};
+  return store_.at(wanted.data(), count);
 }
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.

@@ -11,16 +11,23 @@
 #include <vector>
 
 #include "data/column_store.h"
+#include "data/lent_rows.h"
 #include "data/plan.h"
 #include "data/read_ahead.h"
 
 namespace stoker::train {
 
+/// Where a worker's rows are: its own, sealed, and those that it has borrowed. Both outlive who reads them.
+struct RowSource {
+  const data::ColumnStore& own;
+  const data::Borrowed& borrowed;
+};
+
 class Feed {
  public:
-  /// `store` must be sealed and outlive the feed; `owned` ascending. `augments`: pictures are cropped and flipped by
+  /// `owned` ascending. `augments`: pictures are cropped and flipped by
   /// chance, as their columns say.
-  Feed(const data::ColumnStore& store, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
+  Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
        bool augments = true);
 
   void begin_epoch(uint64_t epoch);
@@ -33,6 +40,7 @@ class Feed {
 
  private:
   const data::ColumnStore& store_;
+  const data::Borrowed& borrowed_;
   const data::Plan& plan_;
   std::vector<int> owned_;
   uint64_t seed_;
@@ -40,6 +48,7 @@ class Feed {
   bool augments_;
   uint64_t epoch_ = 0;
   std::span<const uint32_t> rows(int64_t step, int shard) const;
+  std::span<const uint32_t> content(int shard) const;
   data::RowsAt stored(int64_t step, int shard);
   std::vector<at::Tensor> gather(int64_t step, int shard);
 

@@ -74,6 +74,7 @@ void Session::work(const gang::Start& start) {
   if (!trainer_) prepare(start);
   link_.await_agreed();
   join(*group, start);
+  borrow(*group, start);
   run(*group, start, stop.get_token());
   give_back_freed_memory();
   fault::point("result");
@@ -169,9 +170,18 @@ void Session::offer_state() {
   link_.holding({::getpid(), state.memory().fd(), state.memory().bytes().size(), state.nonce()});
 }
 
+void Session::borrow(collective::Group& group, const gang::Start& start) {
+  const bool alone = group.local_ranks().size() < 2;
+  if (alone && !lender_) link_.lends(false);
+  if (!alone && !lender_)
+    lender_ = std::make_unique<data::RowLender>(store_, spec_.lend_after, [this](bool any) { link_.lends(any); });
+  lend_rows(group, lender_ ? lender_->lend() : shm::Segment(), store_, borrowed_);
+  if (const auto shards = borrowed_shards(start, store_, borrowed_); !shards.empty()) link_.borrowed(shards);
+}
+
 void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {
   const data::Plan plan(counts_of(start), spec_.batch_size);
-  Feed feed(store_, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
+  Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   const Timetable table = timetable(plan);
   if (table.evaluates) present_held(start);
@@ -251,7 +261,7 @@ bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch,
   const data::Plan plan(held_counts(start), spec_.batch_size);
   std::vector<int> held;
   for (const int shard : collective::shards_of(start.owners, rank)) held.push_back(shards + shard);
-  Feed feed(store_, plan, std::move(held), spec_.seed, false, false);
+  Feed feed({store_, borrowed_}, plan, std::move(held), spec_.seed, false, false);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   feed.begin_epoch(0);
   const StepSpec what{

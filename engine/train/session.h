@@ -7,11 +7,13 @@
 #include "collective/group.h"
 #include "data/column_store.h"
 #include "data/plan.h"
+#include "data/row_lender.h"
 #include "gang/worker_link.h"
 #include "sync/constants.h"
 #include "train/checkpoints.h"
 #include "train/feed.h"
 #include "train/history.h"
+#include "train/lending.h"
 #include "train/spec.h"
 #include "train/timetable.h"
 #include "train/trainer.h"
@@ -40,6 +42,7 @@ class Session {
   void find_state(const gang::Start& start);
   bool wants(const gang::Kept& kept) const;
   void offer_state();
+  void borrow(collective::Group& group, const gang::Start& start);
   void forget();
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
@@ -62,10 +65,12 @@ class Session {
   gang::WorkerLink& link_;
   collective::Listeners& listeners_;
   const data::ColumnStore& store_;
+  data::Borrowed borrowed_;
   const TrainSpec& spec_;
   const std::shared_ptr<checkpoint::Storage> storage_;
   sync::Constants constants_;
-  Bytes initial_;  // what has come of them, kept over generations until it is used
+  Bytes initial_;                            // what has come of them, kept over generations until it is used
+  std::unique_ptr<data::RowLender> lender_;  // none before there are others on this host
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<History> history_;
   std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none

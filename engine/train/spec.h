@@ -47,6 +47,7 @@ struct TrainSpec {
   double clip_norm = 0;                      // "clip_norm": 0 is off
   double clip_value = 0;                     // "clip_value": 0 is off
   StrategySpec strategy;                     // "strategy"; may be left out
+  double lend_after = 10;                    // "lend_after": seconds of training before rows are lent; may be left out
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
   std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made

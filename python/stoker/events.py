@@ -177,6 +177,7 @@ class Started(Event):
     commit: int  # that it begins with; 0: none, or that of memory that the driver holds for the workers
     isa: int
     text: str
+    lending: bool = False  # it begins only so that workers of one host lend each other their rows
 
     @property
     def step(self) -> int:

@@ -62,7 +62,7 @@ def level_of(event: Event) -> int:
     match event:
         case events.Log(warning=True) | Metrics():
             return WARNING
-        case events.Failed(on_purpose=True) | events.Started(generation=1):
+        case events.Failed(on_purpose=True) | events.Started(generation=1) | events.Started(lending=True):
             return INFO
         case events.Started():
             return WARNING

@@ -65,6 +65,7 @@ class Situation:
                 self.living.discard(event.rank)
             case Started():
                 self.started = True
+                self.missing = {}  # others have the rows of those who have not come again
 
     def _lose(self, lost: Failed, now: float) -> None:
         self.missing.setdefault(lost.rank, now)

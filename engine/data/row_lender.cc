@@ -1,0 +1,102 @@
+#include "data/row_lender.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "data/lent_rows.h"
+
+namespace stoker::data {
+namespace {
+
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+constexpr int kNice = 10;
+constexpr size_t kIndexBytesPerRow = 16;  // orders of the store, the feed, the copy and on its way there
+
+void give_way() { (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice); }
+
+/// A file of memory that is written and not mapped: its pages come by the write, many in one call.
+class MemoryFile {
+ public:
+  MemoryFile() : fd_(::memfd_create("stoker-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
+    if (fd_ < 0) fail_errno("memfd_create");
+  }
+  ~MemoryFile() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  MemoryFile(const MemoryFile&) = delete;
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) fail_errno("writing rows to be lent");
+      bytes = bytes.subspan(static_cast<size_t>(n));
+      size_ += static_cast<size_t>(n);
+    }
+  }
+  shm::Segment seal() {
+    if (::fcntl(fd_, F_ADD_SEALS, kSeals) != 0) fail_errno("sealing rows to be lent");
+    return shm::Segment::adopt(std::exchange(fd_, -1), size_);
+  }
+
+ private:
+  int fd_;
+  size_t size_ = 0;
+};
+
+bool has_room(const ColumnStore& store) {
+  const size_t rows = store.bytes(), index = static_cast<size_t>(store.rows()) * kIndexBytesPerRow;
+  return rows <= store.options().memory / 2 && index <= store.options().memory - 2 * rows;
+}
+
+}  // namespace
+
+RowLender::RowLender(const ColumnStore& store, double delay_seconds, std::function<void(bool)> told)
+    : store_(store), told_(std::move(told)), thread_([this, delay_seconds] { run(delay_seconds); }) {}
+
+RowLender::~RowLender() {
+  {
+    const std::lock_guard lock(mutex_);
+    course_.stopped = true;
+  }
+  stops_.notify_all();
+  thread_.join();
+}
+
+void RowLender::run(double delay_seconds) {
+  give_way();
+  {
+    std::unique_lock lock(mutex_);
+    if (stops_.wait_for(lock, from_seconds(delay_seconds), [&] { return course_.stopped.load(); })) return;
+  }
+  try {
+    if (!store_.on_disk() && has_room(store_)) make();
+  } catch (const Error&) {  // no memory, say: then nothing is lent
+  }
+  if (course_.stopped) return;
+  told_(!lend().bytes().empty());
+}
+
+void RowLender::make() {
+  MemoryFile file;
+  store_.each([&](int64_t, std::span<const std::byte> rows) { file.write(rows); }, course_);
+  if (course_.stopped) return;
+  std::vector<LentShard> shards;
+  for (const auto& told : store_.shard_rows()) shards.push_back({told.shard, store_.order(told.shard)});
+  file.write(lent_index(store_.stride(), store_.bytes(), shards));
+  shm::Segment segment = file.seal();
+  const std::lock_guard lock(mutex_);
+  segment_ = std::move(segment);
+}
+
+shm::Segment RowLender::lend() const {
+  const std::lock_guard lock(mutex_);
+  return segment_.bytes().empty() ? shm::Segment() : segment_.again();
+}
+
+}  // namespace stoker::data

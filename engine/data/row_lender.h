@@ -1,0 +1,40 @@
+#pragma once
+// Makes what a worker lends (lent_rows.h) beside its training: in a thread of its own that gives way to others, some
+// time after training has begun, so that a short fit pays nothing. Rows on disk are not lent, nor such as would with
+// their copy take more than the memory that the store may have.
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "base/clock.h"
+#include "data/column_store.h"
+#include "data/course.h"
+#include "shm/segment.h"
+
+namespace stoker::data {
+
+class RowLender {
+ public:
+  /// `store` is sealed and outlives this. `told` is called once, from the thread, when it is known whether there is
+  /// something to lend.
+  RowLender(const ColumnStore& store, double delay_seconds, std::function<void(bool)> told);
+  ~RowLender();
+
+  /// Any thread. Empty where there is nothing, or not yet.
+  shm::Segment lend() const;
+
+ private:
+  void run(double delay_seconds);
+  void make();
+
+  const ColumnStore& store_;
+  const std::function<void(bool)> told_;
+  Course course_;
+  mutable std::mutex mutex_;
+  std::condition_variable stops_;
+  shm::Segment segment_;  // guarded by mutex_
+  std::thread thread_;    // last: it uses the others
+};
+
+}  // namespace stoker::data
