@@ -10,4 +10,5 @@ ruff format --check . || rc=1
 git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' |
   xargs -0 -r clang-format --dry-run --Werror || rc=1
 python scripts/check_arrows.py || rc=1
+python scripts/check_licenses.py || rc=1
 exit $rc

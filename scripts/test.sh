@@ -24,6 +24,7 @@ fuzzing=$!
 trap 'pkill -P $fuzzing; kill $fuzzing 2>/dev/null' EXIT
 
 check "include arrows" .venv/bin/python scripts/check_arrows.py
+check "licences" .venv/bin/python scripts/check_licenses.py
 check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
 check "Python tests" .venv/bin/python -m pytest tests
