@@ -34,6 +34,7 @@ from stoker.inputs import Array, Hashed, Image, Numeric, fields
 from stoker.spark import columns, scan
 from stoker.spark.columns import Source
 from stoker.spark.placement import Placement, owned_shards
+from stoker.spark.table import Table
 from tasks import mnist_data
 
 ROWS = 2_000_000
@@ -63,10 +64,10 @@ class Case:
         if self.dtypes == ("array",):
             return [Source("features", ("c0",), "featuresCol", "float32", (WIDTH,))]
         if self.dtypes == ("pixels",):
-            return [fields.source("features", Array("c0", PIXELS, stored="uint8", unit=1 / 255), df)]
+            return [fields.source("features", Array("c0", PIXELS, stored="uint8", unit=1 / 255), Table.of(df))]
         items = [Hashed(name, 1000) if dtype == "string" else Numeric(name, lossy=True)
                  for name, dtype in zip(self.names, self.dtypes)]  # fmt: skip
-        return [fields.source("features", items, df)]
+        return [fields.source("features", items, Table.of(df))]
 
 
 CASES = {
@@ -147,14 +148,14 @@ def seconds(job: Callable[[], DataFrame], wanted: int) -> float:
 def piped(df: DataFrame, case: Case) -> dict[str, Callable[[], DataFrame]]:
     sources = case.sources(df)
     spec = {"columns": [source.spec() for source in sources], "on_bad_row": "error"}
-    sent = df.select(*(value.alias(name) for name, value in columns.travelling(df, sources).items()))
+    sent = df.select(*(value.alias(name) for name, value in columns.travelling(Table.of(df), sources).items()))
     return {"ours": lambda: sent.mapInArrow(partial(fill, json.dumps(spec)), "rows bigint"),
             "other": lambda: sent.mapInArrow(drain, "rows bigint")}  # fmt: skip
 
 
 def scanned(df: DataFrame, case: Case) -> dict[str, Callable[[], DataFrame]]:
     sources = case.sources(df)
-    found, told = scan.look(df, sources, Placement(WORKERS, WORKERS), True)
+    found, told = scan.look(Table.of(df), sources, Placement(WORKERS, WORKERS), True)
     assert found is not None, told
     spec = {
         "columns": [source.spec() for source in sources],

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Proves the include arrows of docs/design.md: which folder of the engine may include which, and who sees libtorch.
+"""Proves the arrows of docs/design.md: which folder of the engine may include which, and who sees libtorch; which room
+of the Python face may import which; and that no Python modules import each other in a circle.
 
-Reads the #include lines of engine/, says each one that breaks a rule as file:line, and ends with 1 if there is any.
-Tests and bindings may include everything.
+Reads the #include lines of engine/ and the imports of python/stoker, those inside functions too, says each one that
+breaks a rule as file:line, and ends with 1 if there is any. Tests and bindings may include everything.
 """
 
 import argparse
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -30,6 +32,17 @@ ARROWS = {
     "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "pieces", "data", "optim", "sync"},
     "observe": set(),
 }
+# Imports between folders of python/stoker. Each also imports itself and the files beside the folders.
+PYTHON_ARROWS = {
+    "observe": set(),
+    "checkpoint": set(),
+    "frontend": set(),
+    "spark": {"checkpoint"},
+    "inputs": {"spark"},
+    "fit": {"inputs", "frontend", "spark", "checkpoint", "observe"},
+    "ml": {"fit", "inputs", "frontend", "spark"},
+}
+FACE = {"__init__"}  # files that may import everything
 TORCH_FOLDERS = {"program", "train"}
 TORCH_FILES = re.compile(r"^data/gather[^/]*$")
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
@@ -109,11 +122,85 @@ def check(engine: Path) -> list[str]:
     return breaches
 
 
+@dataclass(frozen=True)
+class Import:
+    line: int
+    module: str  # a file of the package, as "spark.columns"
+
+
+def modules_of(package: Path) -> dict[str, Path]:
+    """By dotted name below the package; a folder's own file has the folder's name."""
+    found = {}
+    for file in sorted(package.rglob("*.py")):
+        parts = file.relative_to(package).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = file
+    return found
+
+
+def imports(file: Path, package: str, known: dict[str, Path]) -> Iterator[Import]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [f"{node.module}.{one.name}" for one in node.names] if isinstance(node, ast.ImportFrom) else \
+                [one.name for one in node.names] if isinstance(node, ast.Import) else []  # fmt: skip
+        for name in names:
+            if name.startswith(f"{package}."):
+                yield Import(node.lineno, _file_of(name.removeprefix(f"{package}."), known))
+
+
+def _file_of(name: str, known: dict[str, Path]) -> str:
+    """The module itself, or the one that has the name; "" of a name of the package's own file."""
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def room_of(module: str, package: Path) -> str:
+    """Its folder; "" for the files beside the folders."""
+    first = module.partition(".")[0]
+    return first if (package / first).is_dir() else ""
+
+
+def check_python(package: Path) -> list[str]:
+    known = modules_of(package)
+    found = {name: list(imports(file, package.name, known)) for name, file in known.items()}
+    breaches = []
+    for name, targets in found.items():
+        room = room_of(name, package)
+        if room and room not in PYTHON_ARROWS:
+            breaches.append(f"{known[name]}: the folder is not in scripts/check_arrows.py and docs/design.md")
+            continue
+        for one in targets:
+            target = room_of(one.module, package)
+            if target and target != room and name not in FACE and target not in PYTHON_ARROWS.get(room, ()):
+                breaches.append(
+                    f"{known[name]}:{one.line}: {room or 'a file beside the folders'} may not import {target}"
+                )
+    circle = circle_in({name: {one.module for one in targets if one.module} for name, targets in found.items()})
+    return breaches + ([f"modules import each other in a circle: {' -> '.join(circle)}"] if circle else [])
+
+
+def circle_in(arrows: dict[str, set[str]]) -> list[str]:
+    """One that there is, its first member again at its end."""
+    done: set[str] = set()
+
+    def follow(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name not in done:
+            for target in sorted(arrows[name] - {name}):
+                if circle := follow(target, [*way, name]):
+                    return circle
+            done.add(name)
+        return []
+
+    return next(filter(None, (follow(name, []) for name in sorted(arrows))), [])
+
+
 def main() -> int:
+    root = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", nargs="?", type=Path, default=Path(__file__).parent.parent / "engine")
-    breaches = check(parser.parse_args().engine)
-    print("\n".join(breaches) or "include arrows hold")
+    parser.add_argument("engine", nargs="?", type=Path, default=root / "engine")
+    breaches = check(parser.parse_args().engine) + check_python(root / "python/stoker")
+    print("\n".join(breaches) or "arrows hold")
     return 1 if breaches else 0
 
 

@@ -11,4 +11,5 @@ git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' |
   xargs -0 -r clang-format --dry-run --Werror || rc=1
 python scripts/check_arrows.py || rc=1
 python scripts/check_licenses.py || rc=1
+python scripts/check_params.py || rc=1
 exit $rc

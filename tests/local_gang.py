@@ -20,8 +20,8 @@ from stoker.engine import core
 from stoker.events import Observer, parse
 from stoker.program import Compiled
 from stoker.spark import task as spark_task
-from stoker.spark.columns import SHARD
 from stoker.spark.placement import held_shards
+from stoker.spark.shards import SHARD
 
 
 @dataclass

@@ -15,8 +15,9 @@ from torch import nn
 from conformance import models
 from conformance.harness import infer_with_engine
 from stoker.errors import CompileError
+from stoker.frontend.module import ProgramModule
 from stoker.frontend.torch import compile, default_output_kind, infer_input_shape
-from stoker.program import Compiled, ProgramModule, TensorSpec, load_weights, save_aligned, save_weights
+from stoker.program import Compiled, TensorSpec, load_weights, save_aligned, save_weights
 
 X, Y = [TensorSpec("x", "float32", (4,))], [TensorSpec("y", "int64", ())]
 

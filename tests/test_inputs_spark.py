@@ -15,7 +15,11 @@ import stoker
 from stoker import StokerClassificationModel, StokerClassifier, StokerRegressor
 from stoker.engine import core
 from stoker.errors import UserError
+from stoker.fit import layout
+from stoker.fit.settings import naming_of
 from stoker.inputs import Array, Category, DateParts, Hashed, Numeric, Padded, Present, learn, learning, sizes, width
+from stoker.spark import columns
+from stoker.spark.table import Table
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +135,9 @@ def test_the_same_bits_for_any_number_of_workers_and_any_order(df, model):
 
 def test_transform_sees_what_training_saw(df, model):
     """The tensors of both, byte for byte."""
-    from stoker.fit import layout
-    from stoker.spark import columns
-
-    sources = layout.features_of_program(model, df, model._compiled.infer["inputs"])
-    table = df.select(*[value.alias(name) for name, value in columns.travelling(df, sources).items()]).toArrow()
+    rows = Table.of(df)
+    sources = layout.features_of_program(naming_of(model), rows, model._compiled.infer["inputs"])
+    table = df.select(*[value.alias(name) for name, value in columns.travelling(rows, sources).items()]).toArrow()
     batch = table.combine_chunks().to_batches()[0]
     specs = json.dumps([source.spec() for source in sources])
     store = core().ColumnStore(specs, [0], 0)
@@ -179,8 +181,8 @@ def test_clocks_are_read_in_the_zone_of_the_fit(spark):
 def tensor_of(rows, learnt):
     from stoker.inputs import fields
 
-    source = fields.source("x", learnt["x"], rows)
-    table = rows.select(*[sent.expression(rows).alias(sent.name) for sent in source.sent]).toArrow()
+    source = fields.source("x", learnt["x"], Table.of(rows))
+    table = rows.select(*[sent.expression(Table.of(rows)).alias(sent.name) for sent in source.sent]).toArrow()
     return core().TensorReader(json.dumps([source.spec()]), 0).read(table.combine_chunks().to_batches()[0])[0]
 
 

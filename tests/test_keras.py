@@ -13,8 +13,8 @@ from stoker import StokerClassificationModel, StokerClassifier, StokerEstimator
 from stoker.errors import UserError
 from stoker.frontend import torch as frontend
 from stoker.frontend.additivity import denominator_of
+from stoker.frontend.bridges import as_torch
 from stoker.frontend.chance import draws
-from stoker.frontend.foreign import as_torch
 from stoker.frontend.interpret import Interpreter
 from stoker.program import TensorSpec
 
@@ -173,7 +173,7 @@ def test_own_losses_count_the_same_over_shards_of_any_size():
 
 def error_of(model, **options):
     with pytest.raises(UserError) as caught:
-        StokerClassifier(model=model, **options)._check_names()
+        StokerClassifier(model=model, **options)._naming()
     return str(caught.value)
 
 

@@ -8,9 +8,9 @@ from torch import nn
 from stoker import StokerClassifier, StokerEstimator, UserError
 from stoker.fit.compiling import Probe
 from stoker.frontend import structure
+from stoker.frontend.module import ProgramModule
 from stoker.inputs import Array, Numeric
 from stoker.ml.dtypes import dtype_of
-from stoker.program import ProgramModule
 from stoker.spark.columns import Source
 
 

@@ -21,9 +21,10 @@ from stoker import StokerClassifier
 from stoker.errors import WorldError
 from stoker.fit.run import no_rows
 from stoker.inputs import Category, DateParts, Hashed, Numeric, Padded, Present, fields
-from stoker.spark import columns, parquet, scan
+from stoker.spark import parquet, scan, shards
 from stoker.spark.columns import Source
 from stoker.spark.placement import Placement, owned_shards
+from stoker.spark.table import Table
 
 ROWS = 900
 TWO = Placement(2, 2)
@@ -80,7 +81,7 @@ def stored(df, sources, how, scan_spec):
     )
     task = partial(ingest_task, spec, how.workers, how.shards)
     rows = (
-        columns.place(df, sources, how)
+        shards.place(Table.of(df), sources, how)
         if scan_spec is None
         else no_rows(df.sparkSession, how.shards).whole(how.workers)
     )
@@ -108,7 +109,7 @@ def pid_task(spec, batches):
 
 
 def both_ways(df, sources, how):
-    found, told = scan.look(df, sources, how, True)
+    found, told = scan.look(Table.of(df), sources, how, True)
     assert told["by"] == "scan", told
     ours = stored(df, sources, how, found.spec())
     assert sum(row[1] for row in ours) % ROWS == 0
@@ -139,7 +140,7 @@ def test_so_they_are_for_any_number_of_workers_and_shards(df, how):
 
 
 def declared_inputs(df, *items):
-    return [fields.source("features", list(items), df), label()]
+    return [fields.source("features", list(items), Table.of(df)), label()]
 
 
 def test_declared_inputs_are_those_of_the_pipe(df):
@@ -176,7 +177,7 @@ def test_a_table_of_the_catalog(spark, df):
 
 def test_python_workers_are_used_again(df):
     sources = CASES["30 floats"]
-    found, _ = scan.look(df, sources, TWO, True)
+    found, _ = scan.look(Table.of(df), sources, TWO, True)
     spec = json.dumps({"columns": [source.spec() for source in sources], "threads": 1, "on_bad_row": "error",
                        "scan": found.spec()})  # fmt: skip
     rows = no_rows(df.sparkSession, 2).whole(2)
@@ -202,7 +203,7 @@ def test_a_whole_fit_gives_the_same_bits_and_tells_which_way_its_rows_came(df):
 
 
 def refusal(df, sources=None, how=TWO):
-    _, told = scan.look(df, sources or CASES["an array"], how, True)
+    _, told = scan.look(Table.of(df), sources or CASES["an array"], how, True)
     assert told["by"] == "pipe"
     return told["because"]
 

@@ -8,9 +8,10 @@ from pyspark.sql import functions as F
 
 from conftest import blobs, table
 from stoker.errors import UserError
-from stoker.spark import columns, compat, placement
+from stoker.spark import checks, columns, compat, placement, shards
 from stoker.spark.columns import Source
 from stoker.spark.placement import Placement
+from stoker.spark.table import Table
 
 X = Source("x", ("features",), "featuresCol", shape=(4,))
 
@@ -21,7 +22,7 @@ def df(spark):
 
 
 def one(frame, source):
-    return frame.select(columns.expression(frame, source).alias("v"))
+    return frame.select(columns.expression(Table.of(frame), source).alias("v"))
 
 
 def parts(frame):
@@ -32,23 +33,23 @@ def parts(frame):
 
 def test_a_missing_column_is_named_with_those_that_exist(df):
     with pytest.raises(UserError, match=r"featuresCol: .* no column 'fetures'. It has: features, label, id"):
-        columns.type_of(df, "fetures", "featuresCol")
+        Table.of(df).type_of("fetures", "featuresCol")
 
 
 def test_names_match_as_spark_matches_them(df):
-    assert columns.type_of(df, "FEATURES", "featuresCol").simpleString() == "array<float>"
+    assert Table.of(df).type_of("FEATURES", "featuresCol").simpleString() == "array<float>"
 
 
 def test_a_field_of_a_struct_is_a_column(spark):
     nested = spark.range(2).select(F.struct(F.col("id").alias("inner")).alias("outer"))
-    assert columns.type_of(nested, "outer.inner", "featuresCol").simpleString() == "bigint"
+    assert Table.of(nested).type_of("outer.inner", "featuresCol").simpleString() == "bigint"
     source = Source("x", ("outer.inner",), "featuresCol", shape=(1,))
     assert [r.v for r in one(nested, source).collect()] == [[0.0], [1.0]]
 
 
 def test_a_name_with_a_dot_is_a_column(spark):
     dotted = spark.range(2).withColumnRenamed("id", "a.b")
-    assert columns.type_of(dotted, "a.b", "featuresCol").simpleString() == "bigint"
+    assert Table.of(dotted).type_of("a.b", "featuresCol").simpleString() == "bigint"
     assert one(dotted, Source("x", ("a.b",), "p", shape=(1,))).count() == 2
 
 
@@ -57,22 +58,22 @@ def test_text_is_refused_as_a_feature(df):
     with pytest.raises(
         UserError, match="featuresCol: column 'features' has type string; it must be a numeric type, an"
     ):
-        columns.check_values(text, X)
+        checks.check_values(Table.of(text), X)
 
 
 def test_an_array_among_several_feature_columns_is_refused(df):
     with pytest.raises(UserError, match=r"'features' has type array<float>; it must be a numeric type$"):
-        columns.check_values(df, Source("x", ("id", "features"), "featuresCols"))
+        checks.check_values(Table.of(df), Source("x", ("id", "features"), "featuresCols"))
 
 
 def test_an_existing_output_column_is_refused(df):
     with pytest.raises(UserError, match="predictionCol='Label': the DataFrame has a column of this name already"):
-        columns.check_absent(df, {"predictionCol": "Label"})
+        checks.check_absent(Table.of(df), {"predictionCol": "Label"})
 
 
 def test_two_outputs_of_one_name_are_refused(df):
     with pytest.raises(UserError, match="two output columns have the same name"):
-        columns.check_absent(df, {"predictionCol": "p", "probabilityCol": "P"})
+        checks.check_absent(Table.of(df), {"predictionCol": "p", "probabilityCol": "P"})
 
 
 def test_all_forms_of_features_become_the_same_floats(spark):
@@ -94,17 +95,17 @@ def test_class_labels_keep_fractions_for_the_engine_to_refuse(spark):
 
 
 def test_width_is_known_from_the_number_of_columns_and_from_ml_metadata(df, spark):
-    assert columns.known_width(df, ["id", "label"], "featuresCols") == 2
-    assert columns.known_width(df, ["features"], "featuresCol") is None
+    assert Table.of(df).width_of(["id", "label"], "featuresCols") == 2
+    assert Table.of(df).width_of(["features"], "featuresCol") is None
     assembled = VectorAssembler(inputCols=["id", "label"], outputCol="v").transform(df)
-    assert columns.known_width(assembled, ["v"], "featuresCol") == 2
+    assert Table.of(assembled).width_of(["v"], "featuresCol") == 2
 
 
 def test_width_of_the_first_row_skips_nulls_and_reports_no_rows(df, spark):
     holed = df.withColumn("features", F.when(F.col("id") > 5, F.col("features")))
-    assert columns.width_of_first_row(holed, X) == 4
+    assert columns.width_of_first_row(Table.of(holed), X) == 4
     with pytest.raises(UserError, match="no rows with a value in 'features'"):
-        columns.width_of_first_row(df.where("id < 0"), X)
+        columns.width_of_first_row(Table.of(df.where("id < 0")), X)
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 3, 7, 16])
@@ -123,8 +124,8 @@ def test_keys_hash_as_spark_hashes(spark):
 ID = Source("id", ("id",), "labelCol", "int64")
 
 
-def placed(frame, workers, shards, **how):
-    return with_partitions(columns.place(frame, [X, ID], Placement(workers, shards, **how)))
+def placed(frame, workers, count, **how):
+    return with_partitions(shards.place(Table.of(frame), [X, ID], Placement(workers, count, **how)))
 
 
 def with_partitions(rows):
@@ -142,32 +143,32 @@ def test_a_row_has_the_same_shard_whatever_the_number_of_workers(df, workers):
 
 def test_owners_have_contiguous_blocks_as_the_engine_cuts_them():
     for workers in range(1, 8):
-        for shards in range(workers, 20):
+        for count in range(workers, 20):
             for rank in range(workers):
-                block = range(rank * shards // workers, (rank + 1) * shards // workers)
-                assert all(placement.owner_of(s, workers, shards) == rank for s in block)
+                block = range(rank * count // workers, (rank + 1) * count // workers)
+                assert all(placement.owner_of(s, workers, count) == rank for s in block)
 
 
 @pytest.mark.parametrize("most", range(1, 9))
 def test_late_workers_hold_what_leaves_nobody_more_than_a_fair_share(most):
     for workers in range(1, most):
-        for shards in range(most, 20):
-            fair = -(-shards // most)
-            late = placement.late_shards(workers, most, shards)
+        for count in range(most, 20):
+            fair = -(-count // most)
+            late = placement.late_shards(workers, most, count)
             taken = [shard for held in late for shard in held]
             assert len(late) <= most - workers
             assert all(late)
             assert len(set(taken)) == len(taken)
             assert max(map(len, late), default=0) <= fair
             for worker in range(workers):
-                owned = placement.owned_shards(worker, workers, shards)
+                owned = placement.owned_shards(worker, workers, count)
                 assert 0 < len(set(owned) - set(taken)) <= fair
                 assert all(len(held) < len(owned) for held in late if set(held) & set(owned))
 
 
 def test_late_workers_get_the_rows_of_the_shards_that_they_hold(df):
     shard_of = {r.id: r["__shard"] for r in placed(df, 5, 12)}
-    late = with_partitions(columns.place_late(df, [X, ID], Placement(2, 12), 5))
+    late = with_partitions(shards.place_late(Table.of(df), [X, ID], Placement(2, 12), 5))
     held = placement.late_shards(2, 5, 12)
     assert {r.id: r.p for r in late} == {i: p for i, s in shard_of.items() for p, mine in enumerate(held) if s in mine}
     assert all(shard_of[r.id] == r["__shard"] for r in late)

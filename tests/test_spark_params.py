@@ -10,14 +10,19 @@ from torch import nn
 
 import stoker
 from stoker import StokerClassifier, StokerEstimator, StokerRegressor, UserError
-from stoker.fit.checks import check_params
+from stoker.fit import layout
 from stoker.fit.compiling import Probe
-from stoker.fit.layout import features, starts_with_embedding, weight
+from stoker.fit.layout import starts_with_embedding
+from stoker.fit.settings import FitSettings, naming_of
 from stoker.inputs import Category, Numeric
 
 
 def net(*sizes):
     return nn.Sequential(nn.Linear(*sizes))
+
+
+def features(params, module):
+    return layout.features(naming_of(params), None, module)
 
 
 def test_an_unknown_name_is_refused_and_the_nearest_suggested():
@@ -165,12 +170,12 @@ def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
 )
 def test_values_out_of_range_are_refused(params, message):
     with pytest.raises(UserError, match=message):
-        check_params(StokerClassifier(**params).value)
+        FitSettings.of(StokerClassifier(**params).value)
 
 
 def test_the_defaults_are_in_range():
     for cls in (StokerClassifier, StokerRegressor, StokerEstimator):
-        check_params(cls().value)
+        FitSettings.of(cls().value)
 
 
 def test_both_kinds_of_features_at_once_are_refused():
@@ -179,33 +184,33 @@ def test_both_kinds_of_features_at_once_are_refused():
 
 
 def test_the_shape_of_a_row_comes_from_param_columns_or_model():
-    assert features(StokerClassifier(inputShape=[1, 2, 2]), None, nn.Conv2d(1, 3, 2))[0].shape == (1, 2, 2)
-    assert features(StokerClassifier(featuresCols=["a", "b"]), None, nn.Flatten())[0].shape == (2,)
-    assert features(StokerClassifier(), None, net(7, 2))[0].shape == (7,)
+    assert features(StokerClassifier(inputShape=[1, 2, 2]), nn.Conv2d(1, 3, 2))[0].shape == (1, 2, 2)
+    assert features(StokerClassifier(featuresCols=["a", "b"]), nn.Flatten())[0].shape == (2,)
+    assert features(StokerClassifier(), net(7, 2))[0].shape == (7,)
     with pytest.raises(UserError, match="shape of a row of 'features' is not known: set inputShape"):
-        features(StokerClassifier(), None, nn.Conv2d(1, 3, 2))
+        features(StokerClassifier(), nn.Conv2d(1, 3, 2))
 
 
 def test_columns_that_do_not_fit_the_model_are_refused():
     with pytest.raises(UserError, match="has 2 values a row, but the model takes 7"):
-        features(StokerClassifier(featuresCols=["a", "b"]), None, net(7, 2))
+        features(StokerClassifier(featuresCols=["a", "b"]), net(7, 2))
 
 
 def test_a_model_that_begins_with_an_embedding_gets_whole_numbers():
     words = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2))
-    source = features(StokerClassifier(inputShape=[3]), None, words)[0]
+    source = features(StokerClassifier(inputShape=[3]), words)[0]
     assert source.dtype == "int64" and source.rules["integral"]
     assert not starts_with_embedding(net(4, 2))
 
 
 def test_no_weight_column_is_no_weight():
-    assert weight(StokerClassifier(), None) is None
-    assert weight(StokerClassifier(weightCol="w"), None).rules["non_negative"]
+    assert layout.weight(naming_of(StokerClassifier()), None) is None
+    assert layout.weight(naming_of(StokerClassifier(weightCol="w")), None).rules["non_negative"]
 
 
 def test_a_model_that_does_not_run_says_for_which_shape():
     module = nn.Sequential(nn.Flatten(), nn.Linear(5, 2))
-    inputs = features(StokerClassifier(inputShape=[2, 2]), None, module)
+    inputs = features(StokerClassifier(inputShape=[2, 2]), module)
     with pytest.raises(UserError, match=r"the model does not run on rows of shape features: \[2, 2\]: "):
         _ = Probe(module, inputs).shapes
 
@@ -216,7 +221,7 @@ def test_probing_leaves_module_and_random_state_alone():
     module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)).train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.random.get_rng_state()
-    assert Probe(module, features(StokerClassifier(), None, module)).shapes == [(4,)]
+    assert Probe(module, features(StokerClassifier(), module)).shapes == [(4,)]
     assert torch.equal(state, torch.random.get_rng_state()) and module.training
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from stoker.errors import UserError
-from stoker.spark.limits.slots import SlotQueue, check_enough, conf_of, machine_cores, max_slots
+from stoker.spark.limits.slots import SlotQueue, check_enough, machine_cores, max_slots
+from stoker.spark.session import conf_of
 
 
 def conf(**settings):

@@ -15,8 +15,8 @@ from local_gang import LocalFit, run
 from stoker import StokerClassifier
 from stoker.errors import UserError
 from stoker.events import Failed
-from stoker.fit.checks import check_params
 from stoker.fit.rows_told import warn_of_skew
+from stoker.fit.settings import FitSettings
 from stoker.frontend.torch import compile as compile_module
 from stoker.history import History
 from stoker.observe.story import Story
@@ -139,7 +139,7 @@ def test_sizes_that_are_none(value):
     with pytest.raises(
         UserError, match=r"storeMemory (is .*; give bytes, or a size such as '512m'|must be at least 1)"
     ):
-        check_params(StokerClassifier(model=nn.Linear(4, 3), storeMemory=value).value)
+        FitSettings.of(StokerClassifier(model=nn.Linear(4, 3), storeMemory=value).value)
 
 
 def test_sizes_are_written_as_spark_writes_them():

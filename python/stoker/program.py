@@ -157,11 +157,3 @@ def _check_weights(programs: list[dict], weights: Mapping[str, np.ndarray]) -> N
                     f"weights.safetensors has {name!r} with shape {list(weights[name].shape)}, "
                     f"{program['kind']}.json with {list(shape)}"
                 )
-
-
-def __getattr__(name: str):
-    if name == "ProgramModule":
-        from stoker.frontend.module import ProgramModule
-
-        return ProgramModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

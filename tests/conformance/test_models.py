@@ -8,7 +8,8 @@ import torch
 
 from conformance import models
 from conformance.harness import ROWS, Case, PythonRunner, check, engine, engine_of, infer_with_engine, same
-from stoker.program import Compiled, ProgramModule
+from stoker.frontend.module import ProgramModule
+from stoker.program import Compiled
 
 
 @pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)

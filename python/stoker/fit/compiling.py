@@ -13,7 +13,6 @@ from typing import Any
 
 from stoker.errors import UserError
 from stoker.fit.layout import spec_of, typed
-from stoker.inputs.fields import largest
 from stoker.program import Compiled
 from stoker.spark.columns import Source
 
@@ -64,8 +63,8 @@ class Probe:
         module = copied(self._module)[0].eval()
         rows = {s.name: _zeros(s) for s in self._inputs}
         for source in self._inputs:
-            if source.fields and source.dtype == "int64":
-                rows[source.name][1] = torch.tensor(largest(source)).reshape(source.shape)
+            if source.tops:
+                rows[source.name][1] = torch.tensor(source.tops).reshape(source.shape)
         try:
             with torch.random.fork_rng(devices=[]):
                 return structure.call(module, rows)
@@ -161,9 +160,9 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
 
 
 def as_torch(model: Any) -> Any:
-    from stoker.frontend import foreign
+    from stoker.frontend import bridges
 
-    return foreign.as_torch(model)
+    return bridges.as_torch(model)
 
 
 def is_model(model: Any) -> bool:

@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import DataFrame
-
 from stoker.errors import UserError
-from stoker.fit.names import check_known
+from stoker.fit.names import Naming, check_known
 from stoker.inputs import fields
 from stoker.inputs.declarations import has_declared
 from stoker.program import TensorSpec, is_lookup
-from stoker.spark import columns
+from stoker.spark import checks, columns
 from stoker.spark.columns import Source
+from stoker.spark.table import Table, is_scalar, is_vector, is_whole
 
 LABEL_RULES = {"finite": True}
 WEIGHT_RULES = {"finite": True, "non_negative": True}
@@ -34,36 +33,36 @@ def typed(source: Source, dtype: str) -> Source:
     return replace(source, dtype=dtype, rules=rules)
 
 
-def feature_columns(params: Any) -> dict[str, Source]:
+def feature_columns(naming: Naming) -> dict[str, Source]:
     """Input name to its columns, where they are named and not declared; shape and dtype still open."""
-    if named := params.value("inputs"):
+    if named := naming.inputs:
         plain = {name: entry for name, entry in named.items() if not has_declared({name: entry})}
         return {name: Source(name, _tuple(cols), f"inputs['{name}']") for name, cols in plain.items()}
-    if many := params.value("featuresCols"):
+    if many := naming.features_cols:
         return {"features": Source("features", tuple(many), "featuresCols")}
-    return {"features": Source("features", (params.getFeaturesCol(),), "featuresCol")}
+    return {"features": Source("features", (naming.features_col,), "featuresCol")}
 
 
-def declared_features(params: Any, df: DataFrame | None) -> dict[str, Source]:
+def declared_features(naming: Naming, table: Table | None) -> dict[str, Source]:
     """Inputs that are declared, and complete (stoker.inputs.learn)."""
-    types = params.value("inputTypes") or {}
-    return {name: fields.source(name, entry, df, types.get(name))
-            for name, entry in (params.value("inputs") or {}).items() if has_declared({name: entry})}  # fmt: skip
+    types = naming.input_types or {}
+    return {name: fields.source(name, entry, table, types.get(name))
+            for name, entry in (naming.inputs or {}).items() if has_declared({name: entry})}  # fmt: skip
 
 
-def features(params: Any, df: DataFrame | None, module: Any) -> list[Source]:
-    found = list(declared_features(params, df).values())
-    for named in feature_columns(params).values():
-        if df is not None:
-            columns.check_values(df, named)
-        source = typed(named, _feature_type(params, named.name, module))
-        found.append(replace(source, shape=_feature_shape(params, df, module, source)))
+def features(naming: Naming, table: Table | None, module: Any) -> list[Source]:
+    found = list(declared_features(naming, table).values())
+    for named in feature_columns(naming).values():
+        if table is not None:
+            checks.check_values(table, named)
+        source = typed(named, _feature_type(naming, named.name, module))
+        found.append(replace(source, shape=_feature_shape(naming, table, module, source)))
     return found
 
 
-def features_of_program(params: Any, df: DataFrame | None, inputs: list[Mapping[str, Any]]) -> list[Source]:
+def features_of_program(naming: Naming, table: Table | None, inputs: list[Mapping[str, Any]]) -> list[Source]:
     """The same for a program that exists already: it says shapes and dtypes."""
-    wanted, made = feature_columns(params), declared_features(params, df)
+    wanted, made = feature_columns(naming), declared_features(naming, table)
     check_known("inputs", [*wanted, *made], [entry["name"] for entry in inputs], "input of the model")
     found = []
     for entry in inputs:
@@ -74,9 +73,9 @@ def features_of_program(params: Any, df: DataFrame | None, inputs: list[Mapping[
             names = ", ".join([*wanted, *made])
             raise UserError(f"the model has an input '{entry['name']}', but inputs names {names} only")
         source = replace(typed(wanted[entry["name"]], entry["dtype"]), shape=tuple(entry["shape"]))
-        if df is not None:
-            columns.check_values(df, source)
-            _check_width(source, columns.known_width(df, source.columns, source.param))
+        if table is not None:
+            checks.check_values(table, source)
+            _check_width(source, table.width_of(source.columns, source.param))
         found.append(source)
     return found
 
@@ -88,83 +87,83 @@ def _fitting(source: Source, entry: Mapping[str, Any]) -> Source:
     return replace(source, dtype=entry["dtype"])
 
 
-def label_columns(params: Any) -> dict[str, Source]:
-    named = params.value("labelCols")
+def label_columns(naming: Naming) -> dict[str, Source]:
+    named = naming.label_cols
     if isinstance(named, dict):
         return {name: Source(name, _tuple(cols), f"labelCols['{name}']", rules=LABEL_RULES, role="label")
                 for name, cols in named.items()}  # fmt: skip
     if named:
         return {"label": Source("label", _tuple(named), "labelCols", rules=LABEL_RULES, role="label")}
-    return {"label": Source("label", (params.getLabelCol(),), "labelCol", rules=LABEL_RULES, role="label")}
+    return {"label": Source("label", (naming.label_col,), "labelCol", rules=LABEL_RULES, role="label")}
 
 
-def labels_of_program(params: Any, df: DataFrame | None, entries: list[Mapping[str, Any]]) -> list[Source]:
-    wanted = label_columns(params)
+def labels_of_program(naming: Naming, table: Table | None, entries: list[Mapping[str, Any]]) -> list[Source]:
+    wanted = label_columns(naming)
     check_known("labelCols", wanted, [entry["name"] for entry in entries], "label of the program")
     found = []
     for entry in entries:
         if entry["name"] not in wanted:
             raise UserError(f"the program has a label '{entry['name']}', but labelCols names {', '.join(wanted)} only")
         source = replace(typed(wanted[entry["name"]], entry["dtype"]), shape=tuple(entry["shape"]))
-        if df is not None:
-            columns.check_values(df, source)
+        if table is not None:
+            checks.check_values(table, source)
         found.append(source)
     return found
 
 
-def sources_of_evaluation(params: Any, df: DataFrame, entries: list[Mapping[str, Any]],
+def sources_of_evaluation(naming: Naming, table: Table, entries: list[Mapping[str, Any]],
                           weight: str | None) -> list[Source]:  # fmt: skip
     """In the order of an evaluation program's inputs."""
     weighted = any(entry["role"] == "weight" for entry in entries)
     if weighted != bool(weight):
         raise UserError("weightCol is missing: this model's loss is weighted" if weighted
                         else "weightCol: this model was fit without it")  # fmt: skip
-    found = features_of_program(params, df, [entry for entry in entries if entry["role"] == "feature"])
-    found += labels_of_program(params, df, [entry for entry in entries if entry["role"] == "label"])
+    found = features_of_program(naming, table, [entry for entry in entries if entry["role"] == "feature"])
+    found += labels_of_program(naming, table, [entry for entry in entries if entry["role"] == "label"])
     if weight:
-        columns.check_scalar(df, weight, "weightCol")
+        checks.check_scalar(table, weight, "weightCol")
         found.append(Source("weight", (weight,), "weightCol", rules=WEIGHT_RULES, role="weight"))
     by_name = {(source.role, source.name): source for source in found}
     return [by_name[entry["role"], entry["name"]] for entry in entries]
 
 
-def class_label(params: Any, df: DataFrame | None) -> Source:
+def class_label(naming: Naming, table: Table | None) -> Source:
     """The label of a classifier: one whole number."""
-    source = Source("label", (params.getLabelCol(),), "labelCol", "int64", rules={**LABEL_RULES, "integral": True},
+    source = Source("label", (naming.label_col,), "labelCol", "int64", rules={**LABEL_RULES, "integral": True},
                     role="label")  # fmt: skip
-    if df is not None:
+    if table is not None:
         (name,) = source.columns
-        if columns.is_vector(columns.type_of(df, name, "labelCol")):
+        if is_vector(table.type_of(name, "labelCol")):
             raise UserError(f"labelCol: column '{name}' holds vectors, and a classifier takes class numbers: of "
                             "one-hot vectors give the column of indices that they were made from")  # fmt: skip
-        columns.check_scalar(df, name, "labelCol", " of class numbers (StringIndexer makes them)")
+        checks.check_scalar(table, name, "labelCol", " of class numbers (StringIndexer makes them)")
     return source
 
 
-def own_type(df: DataFrame | None, label: Source) -> str:
+def own_type(table: Table | None, label: Source) -> str:
     """int64 for columns that hold whole numbers by their type."""
-    kinds = [] if df is None else [columns.type_of(df, name, label.param) for name in label.columns]
-    return "int64" if kinds and all(map(columns.is_whole, kinds)) else "float32"
+    kinds = [] if table is None else [table.type_of(name, label.param) for name in label.columns]
+    return "int64" if kinds and all(map(is_whole, kinds)) else "float32"
 
 
-def value_labels(params: Any, df: DataFrame | None, dtype: Callable[[Source], str],
+def value_labels(naming: Naming, table: Table | None, dtype: Callable[[Source], str],
                  size: Callable[[], int | None]) -> list[Source]:  # fmt: skip
     """Labels that are numbers or arrays of numbers. `size` tells how many values the model's output has, if it can."""
     found = []
-    for named in label_columns(params).values():
-        if df is not None:
-            columns.check_values(df, named)
+    for named in label_columns(naming).values():
+        if table is not None:
+            checks.check_values(table, named)
         source = typed(named, dtype(named))
-        found.append(replace(source, shape=_label_shape(df, source, size)))
+        found.append(replace(source, shape=_label_shape(table, source, size)))
     return found
 
 
-def weight(params: Any, df: DataFrame | None) -> Source | None:
-    if not params.isSet("weightCol") or not params.getWeightCol():
+def weight(naming: Naming, table: Table | None) -> Source | None:
+    if naming.weight_col is None:
         return None
-    source = Source("weight", (params.getWeightCol(),), "weightCol", rules=WEIGHT_RULES, role="weight")
-    if df is not None:
-        columns.check_scalar(df, source.columns[0], "weightCol")
+    source = Source("weight", (naming.weight_col,), "weightCol", rules=WEIGHT_RULES, role="weight")
+    if table is not None:
+        checks.check_scalar(table, source.columns[0], "weightCol")
     return source
 
 
@@ -172,10 +171,10 @@ def _tuple(names: str | list[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _feature_type(params: Any, name: str, module: Any) -> str:
+def _feature_type(naming: Naming, name: str, module: Any) -> str:
     from stoker.frontend.foreign import Foreign
 
-    types = params.value("inputTypes") or {}
+    types = naming.input_types or {}
     if name in types:
         return types[name]
     if isinstance(module, Foreign):
@@ -192,36 +191,36 @@ def starts_with_embedding(module: Any) -> bool:
     return bool(weighty) and isinstance(weighty[0], (nn.Embedding, nn.EmbeddingBag))
 
 
-def _feature_shape(params: Any, df: DataFrame | None, module: Any, source: Source) -> tuple[int, ...]:
-    width = columns.known_width(df, source.columns, source.param) if df is not None else _many(source)
-    shape = _told_shape(params, source.name) or _shape_of_module(params, module, source.name)
+def _feature_shape(naming: Naming, table: Table | None, module: Any, source: Source) -> tuple[int, ...]:
+    width = table.width_of(source.columns, source.param) if table is not None else _many(source)
+    shape = _told_shape(naming, source.name) or _shape_of_module(naming, module, source.name)
     if shape is not None:
         shaped = replace(source, shape=shape)
         _check_width(shaped, width)
         return shape
-    if width is None and df is None:
+    if width is None and table is None:
         raise UserError(f"the shape of a row of '{source.shown}' is not known: set inputShape, such as [784]")
-    return (width if width is not None else columns.width_of_first_row(df, replace(source, shape=(0,))),)
+    return (width if width is not None else columns.width_of_first_row(table, replace(source, shape=(0,))),)
 
 
 def _many(source: Source) -> int | None:
     return len(source.columns) if len(source.columns) > 1 else None
 
 
-def _told_shape(params: Any, name: str) -> tuple[int, ...] | None:
-    told = params.value("inputShape")
+def _told_shape(naming: Naming, name: str) -> tuple[int, ...] | None:
+    told = naming.input_shape
     if isinstance(told, dict):
         told = told.get(name)
     return None if told is None else tuple(told)
 
 
-def _shape_of_module(params: Any, module: Any, name: str) -> tuple[int, ...] | None:
+def _shape_of_module(naming: Naming, module: Any, name: str) -> tuple[int, ...] | None:
     from stoker.frontend.foreign import Foreign
     from stoker.frontend.torch import infer_input_shape
 
     if isinstance(module, Foreign):
         return module.told_shape(name)
-    if params.value("inputs"):
+    if naming.inputs:
         return None
     shape = infer_input_shape(module)
     return None if shape is None else tuple(shape)
@@ -234,13 +233,13 @@ def _check_width(source: Source, width: int | None) -> None:
                         f"(shape {list(source.shape)})")  # fmt: skip
 
 
-def _label_shape(df: DataFrame | None, source: Source, size: Callable[[], int | None]) -> tuple[int, ...]:
+def _label_shape(table: Table | None, source: Source, size: Callable[[], int | None]) -> tuple[int, ...]:
     if len(source.columns) > 1:
         return (len(source.columns),)
-    if df is None:
+    if table is None:
         known = size()
         return () if known in (None, 1) else (known,)
-    if columns.is_scalar(columns.type_of(df, source.columns[0], source.param)):
+    if is_scalar(table.type_of(source.columns[0], source.param)):
         return ()
-    width = columns.known_width(df, source.columns, source.param) or size()
-    return (width or columns.width_of_first_row(df, source),)
+    width = table.width_of(source.columns, source.param) or size()
+    return (width or columns.width_of_first_row(table, source),)

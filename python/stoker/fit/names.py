@@ -3,7 +3,8 @@ ways."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
@@ -11,29 +12,44 @@ from stoker.inputs.declarations import has_declared
 
 _ONE_OF = (("featuresCol", "featuresCols"), ("featuresCol", "inputs"), ("featuresCols", "inputs"),
            ("labelCol", "labelCols"))  # fmt: skip
-_NOT_EMPTY = ("inputs", "featuresCols", "labelCols")
 
 
-def input_names(params: Any) -> list[str]:
-    return list(params.value("inputs") or ["features"])
+@dataclass(frozen=True)
+class Naming:
+    """Which columns are what, as an estimator or a model has been told."""
+
+    inputs: Mapping[str, Any] | None = None
+    features_col: str = "features"
+    features_cols: Sequence[str] | None = None
+    input_types: Mapping[str, str] | None = None
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None
+    label_col: str = "label"
+    label_cols: Mapping[str, Any] | Sequence[str] | None = None
+    label_types: Mapping[str, str] | None = None
+    weight_col: str | None = None
+    given: frozenset[str] = frozenset()  # which of these parameters the user has set
+
+    @property
+    def input_names(self) -> list[str]:
+        return list(self.inputs or ["features"])
+
+    @property
+    def label_names(self) -> list[str]:
+        return list(self.label_cols) if isinstance(self.label_cols, Mapping) else ["label"]
 
 
-def label_names(params: Any) -> list[str]:
-    named = params.value("labelCols")
-    return list(named) if isinstance(named, dict) else ["label"]
-
-
-def check_names(params: Any) -> None:
-    """`params` are those of an estimator or a model."""
+def checked(naming: Naming) -> Naming:
     for one, other in _ONE_OF:
-        if _is_given(params, one) and _is_given(params, other):
+        if {one, other} <= naming.given:
             raise UserError(f"{one} and {other} are both set; set one of them")
-    for name in _NOT_EMPTY:
-        if params.value(name) is not None and not params.value(name):
+    lists = {"inputs": naming.inputs, "featuresCols": naming.features_cols, "labelCols": naming.label_cols}
+    for name, value in lists.items():
+        if value is not None and not value:
             raise UserError(f"{name} is empty: name a column, or leave it out")
-    _check_keys(params, "inputTypes", "input", input_names(params))
-    _check_keys(params, "labelTypes", "label", label_names(params))
-    _check_shapes(params)
+    check_known("inputTypes", naming.input_types or (), naming.input_names, "input")
+    check_known("labelTypes", naming.label_types or (), naming.label_names, "label")
+    _check_shapes(naming)
+    return naming
 
 
 def check_known(what: str, keys: Iterable[str], known: Iterable[str], kind: str) -> None:
@@ -43,20 +59,12 @@ def check_known(what: str, keys: Iterable[str], known: Iterable[str], kind: str)
                             f"{', '.join(known)}")  # fmt: skip
 
 
-def _is_given(params: Any, name: str) -> bool:
-    return params.hasParam(name) and params.isSet(name) and params.value(name) is not None
-
-
-def _check_keys(params: Any, name: str, kind: str, known: Iterable[str]) -> None:
-    check_known(name, params.value(name) or (), known, kind)
-
-
-def _check_shapes(params: Any) -> None:
+def _check_shapes(naming: Naming) -> None:
     """A declared input has a shape of its own."""
-    told, inputs = params.value("inputShape"), params.value("inputs") or {}
+    told, inputs = naming.input_shape, naming.inputs or {}
     declared = [name for name, entry in inputs.items() if has_declared({name: entry})]
     if isinstance(told, Mapping):
-        check_known("inputShape", told, input_names(params), "input")
+        check_known("inputShape", told, naming.input_names, "input")
         for name in told:
             if name in declared:
                 raise UserError(f"inputShape: inputs['{name}'] is declared, and its declaration tells its shape; leave "

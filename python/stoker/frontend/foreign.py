@@ -6,45 +6,17 @@ from typing import Any
 
 from torch import nn
 
-from stoker.errors import CompileError
-
-_KERAS = "3.15"  # the bridge leans on names that Keras may change
-
-
-def as_torch(model: Any) -> Any:
-    """A Keras model through its bridge; everything else as it is."""
-    if _is_of(model, "tf_keras"):
-        raise CompileError(
-            f"model is {type(model).__name__} of tf_keras, the legacy Keras 2: give a model of Keras 3 (import keras)"
-        )
-    if not is_keras(model):
-        return model
-    import keras
-
-    if keras.config.backend() != "torch":
-        raise CompileError(
-            f"the Keras model {model.name!r} is on the {keras.config.backend()} backend: set the environment variable "
-            "KERAS_BACKEND to torch before keras is imported"
-        )
-    if not keras.__version__.startswith(f"{_KERAS}."):
-        raise CompileError(
-            f"keras {keras.__version__} is installed, and Stoker knows Keras {_KERAS}: pip install 'keras=={_KERAS}.*'"
-        )
-    from stoker.frontend.keras.bridge import KerasModel
-
-    return KerasModel(model)
-
 
 def is_keras(model: Any) -> bool:
-    return _is_of(model, "keras") and hasattr(model, "stateless_call")
+    return is_of(model, "keras") and hasattr(model, "stateless_call")
 
 
 def is_foreign(model: Any) -> bool:
     """Of another framework that is known here, though not each of its kinds can be taken."""
-    return is_keras(model) or _is_of(model, "tf_keras")
+    return is_keras(model) or is_of(model, "tf_keras")
 
 
-def _is_of(model: Any, package: str) -> bool:
+def is_of(model: Any, package: str) -> bool:
     return any(kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)
 
 

@@ -7,8 +7,9 @@ from torch import nn
 
 from stoker.errors import CompileError
 from stoker.frontend import additivity, buffers, build, coupling, structure
+from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import copied
-from stoker.frontend.foreign import Foreign, as_torch
+from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import trained_by, untouched
 from stoker.frontend.guess import default_output_kind, infer_input_shape
 from stoker.frontend.hooks import refuse_gradient_hooks

@@ -11,9 +11,24 @@ declarations: a declaration that has everything is complete, and `learn` complet
 from importlib import import_module
 from typing import Any
 
-_HOMES = dict.fromkeys(
-    ["Array", "Category", "DateParts", "Declared", "Hashed", "Image", "Numeric", "Padded", "Present", "Text",
-     "as_inputs", "from_json", "learn", "sizes", "to_json", "width"], "stoker.inputs.declarations")  # fmt: skip
+_HOMES = {
+    "Array": "array",
+    "Category": "category",
+    "DateParts": "dates",
+    "Declared": "declared",
+    "Hashed": "category",
+    "Image": "image",
+    "Numeric": "number",
+    "Padded": "wrappers",
+    "Present": "wrappers",
+    "Text": "text",
+    "as_inputs": "declarations",
+    "from_json": "declarations",
+    "learn": "learning",
+    "sizes": "declarations",
+    "to_json": "declarations",
+    "width": "fields",
+}
 
 __all__ = list(_HOMES)
 
@@ -21,4 +36,4 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'stoker.inputs' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"stoker.inputs.{_HOMES[name]}"), name)

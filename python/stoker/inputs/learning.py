@@ -8,21 +8,34 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, BooleanType, StringType
+from pyspark.sql.types import BooleanType
 
 from stoker.errors import UserError
-from stoker.inputs import fields, kinds, moments
-from stoker.inputs.declarations import Array, Category, Declared, Numeric, Padded, Present, Text, has_declared, items_of
+from stoker.inputs import moments
+from stoker.inputs.declarations import as_inputs, default_of, has_declared, items_of
+from stoker.inputs.declared import Declared
+from stoker.inputs.fields import check_type
+from stoker.inputs.kinds import is_text
 from stoker.inputs.moments import Moments
-from stoker.spark import columns
+from stoker.inputs.number import Numeric
+from stoker.spark import checks
+from stoker.spark.table import Table, is_array, is_scalar, is_vector
 
 LIMIT = 100_000  # values of a vocabulary that nobody limited
 
 
-def complete(df: DataFrame, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs with everything that `df` tells. Inputs of plain numeric columns stay as they are."""
-    resolved = {name: _resolved(df, name, entry) for name, entry in inputs.items()}
-    learnt = _learn(df, list(dict.fromkeys(_learners(resolved))))
+def learn(df: DataFrame, inputs: Any) -> dict[str, Any]:
+    """The inputs with everything that `df` tells filled in: vocabularies, means, shapes. A pass over the rows
+    for vocabularies, one for statistics."""
+    checks.check_dataframe(df, "learn")
+    checks.check_ends(df, "learn")
+    return complete(Table.of(df), as_inputs(inputs))
+
+
+def complete(table: Table, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs with everything that the rows tell. Inputs of plain numeric columns stay as they are."""
+    resolved = {name: _resolved(table, name, entry) for name, entry in inputs.items()}
+    learnt = _learn(table, list(dict.fromkeys(_learners(resolved))))
     return {name: _mapped(entry, lambda item: _filled_in(item, learnt)) for name, entry in resolved.items()}
 
 
@@ -30,90 +43,46 @@ def _mapped(entry: Any, change: Any) -> Any:
     return [change(item) for item in entry] if isinstance(entry, list) else change(entry)
 
 
-def _resolved(df: DataFrame, name: str, entry: Any) -> Any:
+def _resolved(table: Table, name: str, entry: Any) -> Any:
     where = f"inputs['{name}']"
-    if not has_declared({name: entry}) and all(_is_plain(df, column, where) for column in items_of(entry)):
+    if not has_declared({name: entry}) and all(_is_plain(table, column, where) for column in items_of(entry)):
         return entry
-    zone = df.sparkSession.conf.get("spark.sql.session.timeZone")
-    named = _mapped(entry, lambda i: i if isinstance(i, Declared) else kinds.default_of(df, i, where))
+    named = _mapped(entry, lambda i: i if isinstance(i, Declared) else default_of(table, i, where))
     for item in items_of(named):
-        kinds.check_type(df, item, where)
-    return _mapped(named, lambda i: _with_shape(df, fields.with_zone(i, zone), where))
+        check_type(table, item, where)
+    return _mapped(named, lambda item: item.zoned(table.zone).shaped(table, where))
 
 
-def _is_plain(df: DataFrame, column: str, where: str) -> bool:
-    kind = columns.type_of(df, column, where)
-    return columns.is_scalar(kind) or columns.is_array(kind) or columns.is_vector(kind)
-
-
-def _with_shape(df: DataFrame, item: Declared, where: str) -> Declared:
-    if isinstance(item, Present) and isinstance(item.of, Declared):
-        return Present(_with_shape(df, item.of, where))
-    if not isinstance(item, Array) or item.shape is not None:
-        return item
-    kind = columns.type_of(df, item.column, where)
-    if isinstance(kind, BinaryType):
-        raise UserError(f"{where}: {item}: binary columns do not tell their shape: give shape=[...]")
-    width = columns.known_width(df, [item.column], where)
-    return replace(item, shape=(width,) if width else _first_shape(df, item.column, kind))
-
-
-def _first_shape(df: DataFrame, name: str, kind: Any) -> tuple[int, ...]:
-    """The sizes of the first row that has a value: a Spark job."""
-    value = columns.column(df, name)
-    if columns.is_vector(kind):
-        value, kind = columns.vector_to_array(value), ArrayType(BooleanType())
-    sizes = []
-    inner = value
-    while isinstance(kind, ArrayType):
-        sizes.append(F.size(inner))
-        inner, kind = inner.getItem(0), kind.elementType
-    first = df.where(value.isNotNull()).select(*sizes).first()
-    if first is None:
-        raise UserError(f"the DataFrame has no rows with a value in '{name}'")
-    return tuple(first)
+def _is_plain(table: Table, column: str, where: str) -> bool:
+    kind = table.type_of(column, where)
+    return is_scalar(kind) or is_array(kind) or is_vector(kind)
 
 
 def _learners(inputs: Mapping[str, Any]) -> Iterator[Declared]:
     """Declarations, as a whole, that wait for a vocabulary or for statistics."""
     for entry in inputs.values():
         for item in items_of(entry):
-            whole = item.of if isinstance(item, Present) and item.of is not None else item
-            inner = whole.of if isinstance(whole, Padded) else whole
-            words = isinstance(inner, Category) or (isinstance(inner, Text) and inner.tokenizer == "word")
-            if words and inner.vocabulary is None:
-                yield whole
-            if isinstance(inner, Numeric) and inner.standardize and inner.mean is None:
-                yield whole
+            if isinstance(item, Declared) and item.learner is not None:
+                yield item.learner
 
 
 def _filled_in(item: Any, learnt: Mapping[Declared, Declared]) -> Any:
-    if isinstance(item, Present) and item.of is not None:
-        return Present(_filled_in(item.of, learnt))
-    return learnt.get(item, item)
+    return item.filled_in(learnt) if isinstance(item, Declared) else item
 
 
-def _learn(df: DataFrame, learners: Sequence[Declared]) -> dict[Declared, Declared]:
-    numbers = [item for item in learners if isinstance(_inner(item), Numeric)]
-    if padded := [item for item in numbers if isinstance(item, Padded)]:
+def _learn(table: Table, learners: Sequence[Declared]) -> dict[Declared, Declared]:
+    numbers = [item for item in learners if item.inner.learns == "moments"]
+    if padded := [item for item in numbers if item.inner is not item]:
         raise UserError(f"{padded[0]}: elements of padded arrays are not standardized; give mean and scale")
-    categories = [item for item in learners if isinstance(_inner(item), (Category, Text))]
+    categories = [item for item in learners if item.inner.learns == "words"]
     learnt: dict[Declared, Declared] = {}
     if categories:
-        found = _count(df, categories)
-        learnt.update((item, _with_vocabulary(df, item, found.get(i, {}))) for i, item in enumerate(categories))
+        found = _count(table, categories)
+        learnt.update((item, _with_vocabulary(table, item, found.get(i, {}))) for i, item in enumerate(categories))
     if numbers:
-        found = moments.of_columns(df, [columns.sql_name(df, item.column) for item in numbers])
-        learnt.update((item, _with_statistics(item, one)) for item, one in zip(numbers, found))
+        measured = moments.of_columns(table.rows, [table.sql_name(item.column) for item in numbers])
+        learnt.update((item, _with_statistics(item.inner, one)) for item, one in zip(numbers, measured))
     return learnt
-
-
-def _inner(item: Declared) -> Any:
-    return item.of if isinstance(item, Padded) else item
-
-
-def _with_inner(item: Declared, inner: Declared) -> Declared:
-    return Padded(inner, item.length, item.pad) if isinstance(item, Padded) else inner
 
 
 def _with_statistics(item: Numeric, found: Moments) -> Numeric:
@@ -129,27 +98,26 @@ def _with_statistics(item: Numeric, found: Moments) -> Numeric:
     return replace(item, mean=found.mean(), scale=found.deviation() or 1.0)
 
 
-def _with_vocabulary(df: DataFrame, item: Declared, counts: Mapping[str, int]) -> Declared:
-    category = _inner(item)
+def _with_vocabulary(table: Table, item: Declared, counts: Mapping[str, int]) -> Declared:
+    category = item.inner
     if category.maxSize is None and len(counts) > LIMIT:
         raise UserError(f"{category}: the column has more than {LIMIT:,} different values, which is the limit of a "
                         f"vocabulary: set maxSize (keeps the most frequent) or minCount, or use Hashed")  # fmt: skip
     ordered = sorted(counts, key=lambda word: (-counts[word], word.encode()))[: category.maxSize]
-    kind = _value_type(df, item)
-    words = ordered if isinstance(kind, StringType) else [int(word) for word in ordered]
-    return _with_inner(item, replace(category, vocabulary=tuple(words)))
+    words = ordered if is_text(_value_type(table, item)) else [int(word) for word in ordered]
+    return item.with_inner(replace(category, vocabulary=tuple(words)))
 
 
-def _value_type(df: DataFrame, item: Declared) -> Any:
-    kind = columns.type_of(df, item.column, "inputs")
-    return kind.elementType if isinstance(item, Padded) else kind
+def _value_type(table: Table, item: Declared) -> Any:
+    kind = table.type_of(item.column, "inputs")
+    return kind if item.inner is item else kind.elementType
 
 
-def _count(df: DataFrame, categories: Sequence[Declared]) -> dict[int, dict[str, int]]:
+def _count(table: Table, categories: Sequence[Declared]) -> dict[int, dict[str, int]]:
     """By category i: {value: count}. Every row is cut into one small row per category and word, and these are counted
     by (which, word): one shuffle of partial sums."""
-    pieces = [_of_category(df, i, item) for i, item in enumerate(categories)]
-    cut = df.select(F.expr(f"inline(concat({', '.join(pieces)}))"))
+    rows = [_of_category(table, i, item) for i, item in enumerate(categories)]
+    cut = table.rows.select(F.expr(f"inline(concat({', '.join(rows)}))"))
     counts = cut.groupBy("which", "word").agg(F.count(F.lit(1)).alias("n"))
     kept = counts.where(_worth(categories)).withColumn("place", F.expr(_PLACE)).where(_within(categories))
     found: dict[int, dict[str, int]] = {}
@@ -163,31 +131,16 @@ _PLACE = "row_number() over (partition by which order by n desc, word)"
 
 def _worth(categories: Sequence[Declared]) -> str:
     """Values that occur often enough; nulls are none."""
-    least = " ".join(f"when {i} then {_inner(item).minCount}" for i, item in enumerate(categories))
+    least = " ".join(f"when {i} then {item.inner.minCount}" for i, item in enumerate(categories))
     return f"word is not null and n >= case which {least} end"
 
 
 def _within(categories: Sequence[Declared]) -> str:
-    most = " ".join(f"when {i} then {_inner(item).maxSize or LIMIT + 1}" for i, item in enumerate(categories))
+    most = " ".join(f"when {i} then {item.inner.maxSize or LIMIT + 1}" for i, item in enumerate(categories))
     return f"place <= case which {most} end"
 
 
-_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# As engine/data/tokenizer.h has it: runs of letters, digits, '_' and what is beyond ASCII; else one character.
-_WORD = r"r'[0-9A-Za-z_\x{80}-\x{10FFFF}]+|[^\x09-\x0D ]'"
-
-
-def _words(item: Text, name: str) -> str:
-    text = f"translate({name}, '{_CAPITALS}', '{_CAPITALS.lower()}')" if item.lower else name
-    return f"regexp_extract_all({text}, {_WORD}, 0)"
-
-
-def _of_category(df: DataFrame, i: int, item: Declared) -> str:
-    name = columns.sql_name(df, item.column)
-    boolean = isinstance(_value_type(df, item), BooleanType)
+def _of_category(table: Table, i: int, item: Declared) -> str:
+    boolean = isinstance(_value_type(table, item), BooleanType)
     word = "cast(cast({} as int) as string)" if boolean else "cast({} as string)"
-    row = f"named_struct('which', {i}, 'word', {word})"
-    if isinstance(item, (Padded, Text)):
-        many = _words(item, name) if isinstance(item, Text) else name
-        return f"coalesce(transform({many}, x -> {row.format('x')}), array())"
-    return f"array({row.format(name)})"
+    return item.words_sql(table.sql_name(item.column), f"named_struct('which', {i}, 'word', {word})".format)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stoker.errors import UserError
-from stoker.spark import columns
+from stoker.spark import checks
 
 
 def added_columns(params: Any, outputs: Sequence[str]) -> dict[str, str]:
@@ -17,7 +17,7 @@ def added_columns(params: Any, outputs: Sequence[str]) -> dict[str, str]:
     else:
         wanted = {name: params.value(name) for name in ("rawPredictionCol", "probabilityCol", "predictionCol")}
     added = {param: name for param, name in wanted.items() if name}
-    columns.check_distinct(added.values())
+    checks.check_distinct(added.values())
     return added
 
 

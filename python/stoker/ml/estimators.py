@@ -13,17 +13,19 @@ from pyspark.sql import DataFrame
 from stoker import optimizer
 from stoker.errors import UserError
 from stoker.fit import compiling, layout
-from stoker.fit.checks import check_built, check_compiled, check_model, check_params, validates
+from stoker.fit.checks import check_built, check_compiled, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
-from stoker.fit.names import check_names, input_names
+from stoker.fit.names import Naming
 from stoker.fit.run import Fitted, Phases, fit
+from stoker.fit.settings import FitSettings, naming_of, validates
 from stoker.inputs import learning
 from stoker.ml import persist
 from stoker.ml.added import added_columns, known_columns
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
 from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, with_accessors
-from stoker.spark import columns
+from stoker.spark import checks
 from stoker.spark.columns import Source
+from stoker.spark.table import Table
 
 OptimizerSpec = dict[str, Any]
 
@@ -42,7 +44,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         self._saved_optimizer: OptimizerSpec | None = None  # where it was a torch.optim instance
         self.setParams(**params)
 
-    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
+    def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
         raise NotImplementedError
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
@@ -50,19 +52,19 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _fit(self, df: DataFrame) -> Any:
         phases = Phases("learn")
-        columns.check_dataframe(df, "fit")
-        columns.check_ends(df, "fit")
-        check_params(self.value)
-        return self._with_module()._fit_checked(df, phases)
+        checks.check_dataframe(df, "fit")
+        checks.check_ends(df, "fit")
+        settings = FitSettings.of(self.value, self._gang_options)
+        return self._with_module()._fit_checked(settings, Table.of(df), phases)
 
-    def _fit_checked(self, df: DataFrame, phases: Phases) -> Any:
-        self._check_names()
-        columns.check_absent(df, known_columns(self))
-        if self.value("idCol"):
-            columns.check_key(df, self.value("idCol"), "idCol")
-        if self.value("validationIndicatorCol"):
-            columns.check_mark(df, self.value("validationIndicatorCol"), "validationIndicatorCol")
-        return self._learnt(df)._fit_learnt(df, phases)
+    def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
+        self._naming()
+        checks.check_absent(table, known_columns(self))
+        if settings.id_col:
+            checks.check_key(table, settings.id_col, "idCol")
+        if settings.validation_indicator_col:
+            checks.check_mark(table, settings.validation_indicator_col, "validationIndicatorCol")
+        return self._learnt(table)._fit_learnt(settings, table, phases)
 
     def _module(self) -> Any:
         """The model as the front end takes it."""
@@ -80,45 +82,47 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         check_built(module)
         return self.copy({self.model: module})
 
-    def _check_names(self) -> None:
-        check_names(self)
+    def _naming(self) -> Naming:
+        """Which columns are what; they fit the model, which is one."""
+        naming = naming_of(self)
         if self._saved is None or self.isSet("model"):
             check_model(self.value("model"))
-            check_compiled(self.value("model"), self.isSet)
-            compiling.check_module(self._module(), input_names(self))
+            check_compiled(self.value("model"), [name for name in ("optimizer", "loss") if self.isSet(name)])
+            compiling.check_module(self._module(), naming.input_names)
+        return naming
 
-    def _learnt(self, df: DataFrame) -> _StokerEstimator:
+    def _learnt(self, table: Table) -> _StokerEstimator:
         """This estimator with all that its declared inputs learn from the rows."""
         if not self.value("inputs"):
             return self
-        return self.copy({self.inputs: learning.complete(df, self.value("inputs"))})
+        return self.copy({self.inputs: learning.complete(table, self.value("inputs"))})
 
-    def _fit_learnt(self, df: DataFrame, phases: Phases) -> Any:
+    def _fit_learnt(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         phases.enter("compile")
-        prepared, sources = self._prepare(df)
-        columns.check_absent(df, added_columns(self, list(prepared.compiled.output_shapes)))
-        fitted = fit(self, df, prepared, sources, self._optimizer_spec(prepared), phases)
+        prepared, sources = self._prepare(table)
+        checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
+        fitted = fit(settings, table, prepared, sources, self._optimizer_spec(prepared), phases)
         return self._make_model(fitted, prepared)
 
-    def _prepare(self, df: DataFrame | None) -> tuple[Prepared, list[Source]]:
-        """The program, and the columns that fill its inputs; without a DataFrame as far as parameters tell. REQUIRES:
-        a module, no function that builds one."""
-        self._check_names()
-        weight = layout.weight(self, df)
+    def _prepare(self, table: Table | None) -> tuple[Prepared, list[Source]]:
+        """The program, and the columns that fill its inputs; without a table as far as parameters tell. REQUIRES: a
+        module, no function that builds one."""
+        naming = self._naming()
+        weight = layout.weight(naming, table)
         if self._saved is not None and not self.isSet("model"):
-            return self._saved, self._sources_of_saved(df, weight)
+            return self._saved, self._sources_of_saved(naming, table, weight)
         module = self._module()
-        inputs = layout.features(self, df, module)
+        inputs = layout.features(naming, table, module)
         probe = Probe(module, inputs)
-        labels = self._labels(df, probe)
+        labels = self._labels(naming, table, probe)
         prepared = self._compile(inputs, labels, weight is not None, probe)
         return prepared, [*inputs, *labels, *([weight] if weight else [])]
 
-    def _sources_of_saved(self, df: DataFrame | None, weight: Source | None) -> list[Source]:
+    def _sources_of_saved(self, naming: Naming, table: Table | None, weight: Source | None) -> list[Source]:
         entries = self._saved.compiled.train["inputs"]
         persist.check_still_fits(self, entries, weight is not None)
-        inputs = layout.features_of_program(self, df, [entry for entry in entries if entry["role"] == "feature"])
-        labels = layout.labels_of_program(self, df, [entry for entry in entries if entry["role"] == "label"])
+        inputs = layout.features_of_program(naming, table, [entry for entry in entries if entry["role"] == "feature"])
+        labels = layout.labels_of_program(naming, table, [entry for entry in entries if entry["role"] == "label"])
         return [*inputs, *labels, *([weight] if weight else [])]
 
     def _optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
@@ -188,8 +192,8 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
         super().__init__(**params)
         self._setDefault(outputKind="auto", evalMetrics=["accuracy"])
 
-    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
-        return [layout.class_label(self, df)]
+    def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
+        return [layout.class_label(naming, table)]
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         module, loss, reduction = self._module(), self.value("loss"), self.value("lossReduction")
@@ -211,8 +215,8 @@ class StokerRegressor(_StokerEstimator):
 
     _model_class = StokerRegressionModel
 
-    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
-        return layout.value_labels(self, df, lambda label: "float32", probe.only_size)
+    def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
+        return layout.value_labels(naming, table, lambda label: "float32", probe.only_size)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         from torch.nn import MSELoss
@@ -231,13 +235,16 @@ class StokerEstimator(_StokerEstimator, NamedTensors):
 
     _model_class = StokerModel
 
-    def _labels(self, df: DataFrame | None, probe: Probe) -> list[Source]:
-        types, loss = self.value("labelTypes") or {}, self._loss()
+    def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
+        types, loss = naming.label_types or {}, self._loss()
         if compiling.is_known(loss):
             usual = "int64" if compiling.wants_classes(loss) else "float32"
-            return layout.value_labels(self, df, lambda label: types.get(label.name, usual), probe.only_size)
-        labels = layout.value_labels(self, df, lambda label: types.get(label.name) or layout.own_type(df, label),
-                                     probe.only_size)  # fmt: skip
+            return layout.value_labels(naming, table, lambda label: types.get(label.name, usual), probe.only_size)
+
+        def own(label: Source) -> str:
+            return types.get(label.name) or layout.own_type(table, label)
+
+        labels = layout.value_labels(naming, table, own, probe.only_size)
         return probe.typed_for(loss, labels, types)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:

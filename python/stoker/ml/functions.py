@@ -11,7 +11,7 @@ from pyspark.sql.types import DataType, StructField, StructType
 
 from stoker.errors import UserError
 from stoker.fit import layout
-from stoker.fit.names import check_names
+from stoker.fit.settings import naming_of
 from stoker.ml.models import _StokerModel, output_schema
 from stoker.spark import clock, compat, grouping
 from stoker.spark.clock import Clock
@@ -38,11 +38,11 @@ def register_function(spark: SparkSession, name: str, model: Any, output: str | 
 
 def function_of(spark: SparkSession, name: str, model: Any, output: str | None) -> tuple[Function, DataType]:
     """What runs in the workers, and the type that it gives."""
-    check_names(model)
+    naming = naming_of(model)
     if place := model._compiled.infer.get("coupled"):
         cure = "a function of SQL gets rows as Spark cuts them: use transform, with transformGroup"
         raise UserError(f"{grouping.told(place)}; {cure}")
-    sources = layout.features_of_program(model, None, model._compiled.infer["inputs"])
+    sources = layout.features_of_program(naming, None, model._compiled.infer["inputs"])
     clocks = {sent.zone: clock.of_zone(spark, sent.zone) for source in sources for sent in source.sent if sent.zone}
     forms = tuple(form for form in (_by_column(sources, clocks), _packed(sources)) if form)
     model._check_added()

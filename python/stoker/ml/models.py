@@ -21,17 +21,18 @@ from stoker import evaluation, program
 from stoker.errors import UserError
 from stoker.evaluation import as_metrics
 from stoker.fit import layout
-from stoker.fit.names import check_names
+from stoker.fit.settings import naming_of
 from stoker.history import History
 from stoker.ml import persist
 from stoker.ml.added import added_columns, columns_of_outputs
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.ml.summary import Summary, parameters_of, summary_of
 from stoker.program import Compiled
-from stoker.spark import columns, compat, grouping
+from stoker.spark import checks, columns, compat, grouping
 from stoker.spark.evaluate import evaluated
 from stoker.spark.infer import Batches, Groups, Scorer
 from stoker.spark.outputs import Classification, Outputs, Values
+from stoker.spark.table import Table
 from stoker.spark.weights import Carried, carried, send
 
 _TYPES = {"vector": VectorUDT, "double": DoubleType}
@@ -54,11 +55,11 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
     def _outputs(self) -> Outputs:
         raise NotImplementedError
 
-    def _check_added(self, df: DataFrame | None = None) -> None:
-        """The columns that transform adds differ from each other, and from those of `df`."""
+    def _check_added(self, table: Table | None = None) -> None:
+        """The columns that transform adds differ from each other, and from those of the table."""
         added = added_columns(self, list(self._compiled.output_shapes))
-        if df is not None:
-            columns.check_absent(df, added)
+        if table is not None:
+            checks.check_absent(table, added)
 
     @property
     def history(self) -> History:
@@ -86,20 +87,20 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         return sum(math.prod(entry["shape"]) for entry in self._compiled.infer["inputs"])
 
     def _transform(self, df: DataFrame) -> DataFrame:
-        columns.check_dataframe(df, "transform")
-        check_names(self)
-        self._check_added(df)
-        sources = layout.features_of_program(self, df, self._compiled.infer["inputs"])
-        inputs = columns.travelling(df, sources)
+        checks.check_dataframe(df, "transform")
+        naming, table = naming_of(self), Table.of(df)
+        self._check_added(table)
+        sources = layout.features_of_program(naming, table, self._compiled.infer["inputs"])
+        inputs = columns.travelling(table, sources)
         schema = output_schema(self)
         if not schema.fields:
             return df
         specs = json.dumps([source.spec() for source in sources])
         group = self.value("transformGroup")
-        grouping.check(df, group, self._compiled.infer.get("coupled"))
+        grouping.check(table, group, self._compiled.infer.get("coupled"))
         if group:
             scoring = Groups(self._scorer(df.sparkSession, together=True), specs, tuple(inputs))
-            return grouping.append_outputs(df, scoring, inputs, schema, group)
+            return grouping.append_outputs(table, scoring, inputs, schema, group)
         scoring = Batches(self._scorer(df.sparkSession), specs, tuple(inputs))
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
@@ -107,16 +108,18 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
                  weightCol: str | None = None) -> dict[str, Any]:  # fmt: skip
         """The loss and metrics (default: those of the fit's evaluations) of any rows with labels, by name: what
         docs/validation.md says of rows that are held out. Needs a fit with such rows, or with evalMetrics set."""
-        columns.check_dataframe(df, "evaluate")
-        columns.check_ends(df, "evaluate")
+        checks.check_dataframe(df, "evaluate")
+        checks.check_ends(df, "evaluate")
         program_ = self._compiled.evaluation
         if program_ is None:
             raise UserError("this model was fit without rows held out for validation, so it cannot be evaluated: set "
                             "evalMetrics on the estimator, or validationFraction")  # fmt: skip
+        table = Table.of(df)
         names = as_metrics(self._metrics_of_fit() if metrics is None else metrics)
-        sources = layout.sources_of_evaluation(self, df, program_["inputs"], weightCol)
+        sources = layout.sources_of_evaluation(naming_of(self), table, program_["inputs"], weightCol)
         found = evaluation.of_program(program_, names)
-        return evaluated(df, json.dumps(found), [source.spec() for source in sources], columns.travelling(df, sources),
+        sent = columns.travelling(table, sources)
+        return evaluated(df, json.dumps(found), [source.spec() for source in sources], sent,
                          program.save_weights(self._compiled.weights))  # fmt: skip
 
     def _metrics_of_fit(self) -> list[str]:

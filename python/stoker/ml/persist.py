@@ -19,8 +19,8 @@ from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
 from stoker.errors import UserError
-from stoker.fit.checks import validates
 from stoker.fit.compiling import Prepared
+from stoker.fit.settings import validates
 from stoker.history import History
 from stoker.inputs import declarations
 from stoker.ml import places

@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from stoker.errors import UserError
+from stoker.spark.session import is_connect
 
 
 def fill(spark: SparkSession, path: str, overwrite: bool, write: Callable[[str], None]) -> None:
@@ -73,6 +74,6 @@ class _FileSystem:
 
 def _file_system(spark: SparkSession, path: str) -> _FileSystem | None:
     """None over Spark Connect, which has no access to file systems."""
-    if type(spark).__module__.startswith("pyspark.sql.connect"):
+    if is_connect(spark):
         return None
     return _FileSystem(spark._jvm, spark._jsparkSession.sessionState().newHadoopConf(), path)

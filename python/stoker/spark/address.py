@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from stoker.errors import UserError, WorldError
-from stoker.spark.limits import slots
+from stoker.spark import session
+from stoker.spark.session import Conf
 
 DRIVER_HOST, DRIVER_BIND, DRIVER_PORT = (f"spark.stoker.driver.{key}" for key in ("host", "bindAddress", "port"))
 PEER_HOST, PEER_BIND, PEER_PORTS = (f"spark.stoker.peer.{key}" for key in ("host", "bindAddress", "ports"))
@@ -50,7 +51,7 @@ class Peers:
 ANYWHERE = Peers()
 
 
-def of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
+def of_driver(spark: SparkSession, conf: Conf) -> Address:
     """Where the tasks reach this process."""
     told, bind = _bare(conf(DRIVER_HOST) or ""), _bare(conf(DRIVER_BIND) or "")
     ports = ports_of(DRIVER_PORT, conf(DRIVER_PORT))
@@ -59,20 +60,20 @@ def of_driver(spark: SparkSession, conf: slots.Conf) -> Address:
         return Address(told, bind or told, ports)
     if bind:
         _check_resolves(DRIVER_BIND, bind)
-    if slots.is_local(conf):
+    if session.is_local(conf):
         return Address(bind or LOOPBACK, bind or LOOPBACK, ports)
-    if type(spark).__module__.startswith("pyspark.sql.connect"):  # then this process is not Spark's driver
+    if session.is_connect(spark):  # then this process is not Spark's driver
         own = _towards_server(spark.client.host)
         return Address(own, bind or own, ports)
     host = _bare(conf("spark.driver.host") or LOOPBACK)
     return Address(host, bind or _bare(conf("spark.driver.bindAddress") or host), ports)
 
 
-def of_peers(conf: slots.Conf) -> Peers:
+def of_peers(conf: Conf) -> Peers:
     return Peers(_bare(conf(PEER_HOST) or ""), _bare(conf(PEER_BIND) or ""), ports_of(PEER_PORTS, conf(PEER_PORTS)))
 
 
-def encrypts(conf: slots.Conf) -> bool:
+def encrypts(conf: Conf) -> bool:
     """Whether a fit's connections are encrypted: as Spark's own, where nothing else is said."""
     told = conf(ENCRYPT)
     if told is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from stoker.errors import UserError
-from stoker.spark.limits import slots
+from stoker.spark.session import Conf
 
 ARITHMETIC = "spark.stoker.arithmetic"
 
 
-def may_differ(conf: slots.Conf) -> bool:
+def may_differ(conf: Conf) -> bool:
     asked = conf(ARITHMETIC) or "exact"
     if asked not in ("exact", "any"):
         raise UserError(f"{ARITHMETIC} must be 'exact' or 'any', not {asked!r}")

@@ -11,14 +11,15 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StructType
 
 from stoker.errors import UserError
-from stoker.spark import columns, compat
+from stoker.spark import compat
+from stoker.spark.table import Table
 
 
 def told(place: str) -> str:
     return f"this model's answer for a row depends on the rows beside it, first at {place}"
 
 
-def check(df: DataFrame, group: Sequence[str] | None, place: str | None) -> None:
+def check(table: Table, group: Sequence[str] | None, place: str | None) -> None:
     """A model that couples rows needs its groups declared."""
     if place is not None and not group:
         raise UserError(
@@ -27,25 +28,25 @@ def check(df: DataFrame, group: Sequence[str] | None, place: str | None) -> None
             "to the column whose equal values say which rows belong together"
         )
     for name in group or ():
-        columns.type_of(df, name, "transformGroup")
-    if group and df.isStreaming:
+        table.type_of(name, "transformGroup")
+    if group and table.rows.isStreaming:
         raise UserError("transformGroup needs all rows of a group, and a stream never has them: use foreachBatch")
 
 
-def append_outputs(df: DataFrame, run: Callable, inputs: Mapping[str, Column], outputs: StructType,
+def append_outputs(table: Table, run: Callable, inputs: Mapping[str, Column], outputs: StructType,
                    group: Sequence[str]) -> DataFrame:  # fmt: skip
-    """`df` with the columns that `run` gives for each group, in the order of the names that follow the group's."""
+    """The rows with the columns that `run` gives for each group, in the order of the names that follow the group's."""
     name, *order = group
     given = F.struct(*[column.alias(key) for key, column in inputs.items()])
-    sorted_by = F.struct(*[columns.column(df, key) for key in order], given)
-    row = F.struct(*[columns.column(df, key).alias(f"c{i}") for i, key in enumerate(df.columns)])
+    sorted_by = F.struct(*[table.column(key) for key in order], given)
+    row = F.struct(*[table.column(key).alias(f"c{i}") for i, key in enumerate(table.names)])
     entry = F.struct(sorted_by.alias("order"), given.alias("given"), row.alias("row"))
-    groups = df.groupBy(columns.column(df, name)).agg(F.collect_list(entry).alias("rows"))
+    groups = table.rows.groupBy(table.column(name)).agg(F.collect_list(entry).alias("rows"))
     groups = groups.select(F.array_sort("rows", _earlier).alias("rows"))
     together = compat.arrow_function(run, ArrayType(compat.crossing(outputs)))
     answered = groups.withColumn("out", together(F.col("rows.given")))
     each = answered.select(F.explode(F.arrays_zip("rows", "out")).alias("one"))
-    kept = [F.col(f"one.rows.row.c{i}").alias(key) for i, key in enumerate(df.columns)]
+    kept = [F.col(f"one.rows.row.c{i}").alias(key) for i, key in enumerate(table.names)]
     added = [compat.landed(f, F.col("one.out").getField(f.name)).alias(f.name) for f in outputs]
     return each.select(*kept, *added)
 

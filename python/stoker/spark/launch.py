@@ -31,7 +31,7 @@ from stoker.events import (
     Waiting,
     parse,
 )
-from stoker.spark import address, arithmetic
+from stoker.spark import address, arithmetic, session
 from stoker.spark.job import SparkJob
 from stoker.spark.limits import memory_need, slots
 from stoker.spark.placement import late_shards
@@ -50,7 +50,7 @@ class Gang:
 
     workers: int
     shards: int
-    spec: str
+    spec: dict[str, Any]  # engine/train/spec.h
     weights: dict[str, bytes]  # see program.weights_to_train
     start_timeout: float = 600
     heartbeat_timeout: float = 10
@@ -79,7 +79,7 @@ class Rows:
 
 def run_gang(rows: Rows, gang: Gang, observe: Observer) -> Result:
     """Trains on `rows`. Raises what ended the fit if it did not come to a result."""
-    conf = slots.conf_of(rows.session)
+    conf = session.conf_of(rows.session)
     capacity = slots.max_slots(conf)
     fewest = gang.rules.min_workers or gang.workers
     slots.check_enough(fewest, capacity)
@@ -114,8 +114,8 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
     secret = secrets.token_bytes(32)
     coordinator = _listen(_coordinator_options(gang, ways, secret, capacity, allowed))
     try:
-        task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, gang.spec, gang.workers,
-                   allowed=allowed, peers=ways.peers, encrypt=ways.encrypt)  # fmt: skip
+        task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, json.dumps(gang.spec),
+                   gang.workers, allowed=allowed, peers=ways.peers, encrypt=ways.encrypt)  # fmt: skip
         supervisor = Supervisor(coordinator, rows, gang, task, shared, observe, capacity)
         try:
             supervisor.run()
@@ -295,8 +295,8 @@ class Supervisor:
     def _spec_of_restart(self) -> str:
         """Begins with the newest checkpoint by now, if no committed state is left."""
         if self._gang.checkpoints is None:
-            return self._gang.spec
-        return json.dumps({**json.loads(self._gang.spec), "checkpoint": self._gang.checkpoints.spec_of_restart()})
+            return self._task.spec
+        return json.dumps({**self._gang.spec, "checkpoint": self._gang.checkpoints.spec_of_restart()})
 
     def _hint(self) -> str:
         if not self._gang.exact_partitions or self._admitted >= self._gang.workers:

@@ -7,35 +7,35 @@ from collections.abc import Iterator, Sequence
 
 from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType
 
 from stoker.errors import UserError
-from stoker.spark import columns
 from stoker.spark.columns import Source
+from stoker.spark.table import Table, is_vector
 
 _LOST = "the loss became"
 _ROW_BITS = 33  # of monotonically_increasing_id; the rest is the partition
 
 
-def with_place(error: UserError, df: DataFrame, sources: Sequence[Source]) -> UserError:
+def with_place(error: UserError, table: Table, sources: Sequence[Source]) -> UserError:
     """The error of a fit, with the first row that has NaN or infinity where the loss was lost. Often a Spark job."""
     if _LOST not in str(error):
         return error
     try:
-        found = first_place(df, sources)
+        found = first_place(table, sources)
     except PySparkException:  # the rows cannot be read once more: the error itself says enough
         found = None
     return error if found is None else UserError(f"{error}. {found}")
 
 
-def first_place(df: DataFrame, sources: Sequence[Source]) -> str | None:
-    named = dict(_looked_at(df, sources))
+def first_place(table: Table, sources: Sequence[Source]) -> str | None:
+    named = dict(_looked_at(table, sources))
     if not named:
         return None
     marks = [F.coalesce(odd, F.lit(False)).alias(f"odd{i}") for i, odd in enumerate(named.values())]
-    numbered = df.select(F.monotonically_increasing_id().alias("at"), *marks)
+    numbered = table.rows.select(F.monotonically_increasing_id().alias("at"), *marks)
     row = numbered.where(" or ".join(f"odd{i}" for i in range(len(marks)))).first()
     if row is None:
         return None
@@ -44,12 +44,12 @@ def first_place(df: DataFrame, sources: Sequence[Source]) -> str | None:
     return f"Column '{name}' has NaN or infinity, first in partition {partition} of the DataFrame, row {number}"
 
 
-def _looked_at(df: DataFrame, sources: Sequence[Source]) -> Iterator[tuple[str, Column]]:
+def _looked_at(table: Table, sources: Sequence[Source]) -> Iterator[tuple[str, Column]]:
     """Columns of floats that are not declared, and whether a row of theirs has no numbers."""
     for source in sources:
         for name in () if source.fields or source.rules.get("finite") else source.columns:
-            kind, value = columns.type_of(df, name, source.param), columns.column(df, name)
-            if columns.is_vector(kind):
+            kind, value = table.type_of(name, source.param), table.column(name)
+            if is_vector(kind):
                 kind, value = ArrayType(DoubleType()), vector_to_array(value)
             if isinstance(kind, (FloatType, DoubleType)):
                 yield name, _is_odd(value)

@@ -14,14 +14,13 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from stoker.spark import columns, parquet, plan
+from stoker.spark import columns, parquet, plan, session
 from stoker.spark.columns import Source
-from stoker.spark.limits import slots
 from stoker.spark.placement import Placement
 from stoker.spark.plan import Refused
+from stoker.spark.table import Table
 
 MAX_WORKERS = 4  # each reads all rows, so the work that is saved goes down with every worker
 MAX_FILES = 256  # the driver reads every footer
@@ -60,30 +59,30 @@ class Scan:
         return {"files": files, "columns": self.columns, "deal": self.deal, "batch_rows": self.batch_rows}
 
 
-def look(df: DataFrame, sources: Sequence[Source], how: Placement,
+def look(table: Table, sources: Sequence[Source], how: Placement,
          allowed: bool) -> tuple[Scan | None, dict[str, Any]]:  # fmt: skip
     """The scan, if there may be one, and what the history tells of it."""
     try:
         if not allowed:
             raise Refused("directScan is off")
-        found = find(df, sources, how)
+        found = find(table, sources, how)
     except Refused as why:
         return None, {"by": "pipe", "because": str(why)}
     return found, {"by": "scan", "files": len(found.files)}
 
 
-def find(df: DataFrame, sources: Sequence[Source], how: Placement) -> Scan:
-    """How workers can read what columns.place() would give. Raises Refused."""
-    _check_session(df, how)
-    kinds = {field.name: field.dataType for field in df.schema.fields}
-    crossings = {entry["name"]: entry for source in sources for entry in _crossings(df, source, kinds)}
+def find(table: Table, sources: Sequence[Source], how: Placement) -> Scan:
+    """How workers can read what shards.place() would give. Raises Refused."""
+    _check_session(table, how)
+    kinds = {field.name: field.dataType for field in table.fields}
+    crossings = {entry["name"]: entry for source in sources for entry in _crossings(table, source, kinds)}
     wanted = dict.fromkeys(name for entry in crossings.values() for name in entry["columns"])
     if how.id_column:
-        _check_id(_checked(df, how.id_column), kinds[how.id_column])
+        _check_id(_checked(table, how.id_column), kinds[how.id_column])
         wanted[how.id_column] = None
     try:
-        found = plan.file_columns(df, list(wanted))
-        paths = [_path(uri) for uri in df.inputFiles()]
+        found = plan.file_columns(table.rows, list(wanted))
+        paths = [_path(uri) for uri in table.rows.inputFiles()]
     except PySparkException as error:
         raise Refused(f"its plan cannot be looked at ({type(error).__name__})") from None
     files = _identities(paths, {found[name]: kinds[name] for name in wanted})
@@ -94,36 +93,36 @@ def find(df: DataFrame, sources: Sequence[Source], how: Placement) -> Scan:
     return Scan(files, tuple(dict.fromkeys(found.values())), deal, _batch_rows(sources))
 
 
-def _check_session(df: DataFrame, how: Placement) -> None:
+def _check_session(table: Table, how: Placement) -> None:
     if how.held is not None:
         raise Refused("rows are held out for validation")
     if how.assign != "hash":
         raise Refused(f"assign is '{how.assign}'")
     if how.workers > MAX_WORKERS:
         raise Refused(f"numWorkers is above {MAX_WORKERS}, and each worker would read all rows")
-    conf = slots.conf_of(df.sparkSession)
+    conf = session.conf_of(table.rows.sparkSession)
     for key in _CONFIGURED:
         if (conf(key) or "false").lower() != "false":
             raise Refused(f"{key} is set")
-    if type(df.sparkSession).__module__.startswith("pyspark.sql.connect") and not slots.is_local(conf):
+    if session.is_connect(table.rows.sparkSession) and not session.is_local(conf):
         raise Refused("this is a client of Spark Connect, which does not see the cluster's files")
 
 
-def _checked(df: DataFrame, name: str) -> str:
-    if df.columns.count(name) != 1:
+def _checked(table: Table, name: str) -> str:
+    if table.names.count(name) != 1:
         raise Refused(f"'{name}' is not exactly the name of one of its columns")
     return name
 
 
-def _crossings(df: DataFrame, source: Source, kinds: dict[str, T.DataType]) -> list[dict[str, Any]]:
+def _crossings(table: Table, source: Source, kinds: dict[str, T.DataType]) -> list[dict[str, Any]]:
     """What columns.travelling() has Spark send for a source, by the engine's Crossing."""
     if source != Source(source.name, source.columns, source.param, source.dtype, source.shape, source.rules,
-                        source.fields, source.sent, source.role):  # fmt: skip
+                        source.fields, source.sent, source.role, source.tops):  # fmt: skip
         raise Refused(f"'{source.shown}' is of a kind that only the pipe brings")
     if source.fields:
-        return [_as_is(sent.name, [_checked(df, name) for name in sent.columns], sent.zone, kinds)
+        return [_as_is(sent.name, [_checked(table, name) for name in sent.columns], sent.zone, kinds)
                 for sent in source.sent]  # fmt: skip
-    names = [_checked(df, name) for name in source.columns]
+    names = [_checked(table, name) for name in source.columns]
     theirs = [kinds[name] for name in names]
     to, packed = columns.crossing_type(source, theirs), columns.is_packed(source, theirs)
     for name in names:

@@ -58,17 +58,17 @@ def run(job: Job, batches: Iterator[Any]) -> None:
     from stoker import engine
     from stoker.errors import WorldError, kind_of
 
-    core = engine.core()
+    core, spec = engine.core(), json.loads(job.spec)
     line = core.Line(job.host, job.port, job.secret, job.connect_timeout, job.encrypt)
     listeners = core.Listeners(job.peers.listen_at(line.address), job.peers.ports)
-    link = core.WorkerLink(line, hello(job, engine, listeners, job.peers.told(line.address)))
+    link = core.WorkerLink(line, hello(job, spec, engine, listeners, job.peers.told(line.address)))
     try:
         verdict, reason = link.admission()
         if verdict == "refused":
             raise WorldError(reason)
         if verdict == "go":
             with link.at_work():
-                work(job, engine, link, listeners, batches)
+                work(job, spec, engine, link, listeners, batches)
             link.finished()
     except BaseException as error:
         tell(link, error)
@@ -78,12 +78,12 @@ def run(job: Job, batches: Iterator[Any]) -> None:
         link.close()
 
 
-def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
+def work(job: Job, spec: dict[str, Any], engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
     partition = partition_of(job)
     engine.core().need_descriptors(max(job.workers, job.most))
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
-    spec, held = json.loads(job.spec), held_shards(partition, job.workers, job.most, job.shards)
+    held = held_shards(partition, job.workers, job.most, job.shards)
     validates = "evaluation" in spec
     held = stored_shards(held, job.shards, validates)
     check = memory_check(job, spec, engine.core(), partition, joins=isa >= 0)
@@ -94,7 +94,7 @@ def work(job: Job, engine: Any, link: Any, listeners: Any, batches: Iterator[Any
         link.metrics(json.dumps(told))
     with link.resting():  # for the file system
         torch = engine.load_torch(isa=start.isa)
-    torch.train(link, listeners, store, start, job.spec, storage_of(job))
+    torch.train(link, listeners, store, start, job.spec, storage_of(spec))
 
 
 def rows_told(store: Any) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def memory_check(job: Job, spec: dict[str, Any], core: Any, partition: int, join
     return check
 
 
-def storage_of(job: Job) -> Any:
+def storage_of(spec: dict[str, Any]) -> Any:
     """Where checkpoints are kept, if the engine cannot write there by itself."""
-    asked = json.loads(job.spec).get("checkpoint")
+    asked = spec.get("checkpoint")
     if asked is None or asked["folder"]:
         return None
     from stoker.checkpoint.storage import open_storage
@@ -145,9 +145,9 @@ def from_spark(batches: Iterator[Any], link: Any) -> Iterator[Any]:
         pipe.shutdown(wait=False)
 
 
-def hello(job: Job, engine: Any, listeners: Any, address: str) -> dict[str, Any]:
+def hello(job: Job, spec: dict[str, Any], engine: Any, listeners: Any, address: str) -> dict[str, Any]:
     task, about = context(), engine.describe()
-    begin = json.loads(job.spec).get("checkpoint", {}).get("resume")
+    begin = spec.get("checkpoint", {}).get("resume")
     if begin is not None:  # at the level that the checkpoint was made at
         about["isa"] = min(about["isa"], begin["isa"])
     return {

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from stoker.errors import UserError
 from stoker.spark.limits import slots
+from stoker.spark.limits.sizes import MIB, parse_size
+from stoker.spark.session import Conf, is_local
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"\s*(\d+)\s*([bkmgt]?)b?\s*", re.IGNORECASE)
 SHARE = 0.5  # of what is free; the rest is for the model, Spark's batches and others
 LIBRARIES = 1 << 30  # address space that a worker takes without any row
-LEAST = 64 << 20
+LEAST = 64 * MIB
 
 
-def parse_size(value: Any, name: str, unit: int = 1) -> int:
-    """Bytes of 1000, "1000", "512m", "2g"; `unit` is that of bare numbers. Raises UserError."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        size = value * unit
-    elif isinstance(value, str) and (found := _SIZE.fullmatch(value)):
-        size = int(found[1]) * (_UNITS[found[2].lower()] if found[2] else unit)
-    else:
-        raise UserError(f"{name} is {value!r}; give bytes, or a size such as '512m' or '2g'")
-    if size < 1:
-        raise UserError(f"{name} must be at least 1 byte, not {value!r}")
-    return size
-
-
-def asked(wish: Any, workers: int, conf: slots.Conf) -> dict[str, Any]:
+def asked(wish: Any, workers: int, conf: Conf) -> dict[str, Any]:
     """The driver's part: what a worker cannot see by itself."""
     return {
         "memory": None if wish is None else parse_size(wish, "storeMemory"),
@@ -41,20 +26,20 @@ def asked(wish: Any, workers: int, conf: slots.Conf) -> dict[str, Any]:
     }
 
 
-def _tasks_of_executor(conf: slots.Conf) -> int | None:
+def _tasks_of_executor(conf: Conf) -> int | None:
     """That run at the same time in one container."""
-    if slots.is_local(conf):
+    if is_local(conf):
         return slots.max_slots(conf)
     cores = conf("spark.executor.cores")
     return None if cores is None else max(1, int(cores) // int(conf("spark.task.cpus") or 1))
 
 
-def _overhead(conf: slots.Conf) -> int | None:
+def _overhead(conf: Conf) -> int | None:
     """What a container has for Python processes, where it was set and they have no limit of their own."""
     if not (conf("spark.master") or "").startswith(("yarn", "k8s")) or conf("spark.executor.pyspark.memory"):
         return None
     told = conf("spark.executor.memoryOverhead")
-    return None if told is None else parse_size(told, "spark.executor.memoryOverhead", 1 << 20)
+    return None if told is None else parse_size(told, "spark.executor.memoryOverhead", MIB)
 
 
 def store_options(core: Any, asked: dict[str, Any]) -> dict[str, Any]:

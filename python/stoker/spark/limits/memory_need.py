@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from stoker.errors import UserError
-
-Conf = Callable[[str], "str | None"]
+from stoker.spark.limits.cgroups import around, numbers_of
+from stoker.spark.limits.sizes import MIB, parse_size
+from stoker.spark.session import Conf
 
 OVERHEAD = "spark.executor.memoryOverhead"
 PYSPARK = "spark.executor.pyspark.memory"
 _FLOAT = 4
 _LEAST_OVERHEAD = 384 << 20
 _FACTOR = {"k8s": 0.4, "yarn": 0.1}  # of executor memory, where neither overhead nor factor are set (Python on k8s)
-_UNITS = {"": 20, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 @dataclass(frozen=True)
@@ -87,24 +86,20 @@ def allowed(conf: Conf) -> Allowed:
     manager = next((name for name in _FACTOR if master.startswith(name)), None)
     if manager is None:
         return Allowed(setting="the memory of the container or machine that the executors run in")
-    executor = _bytes(conf("spark.executor.memory") or "1g")
+    executor = _set(conf, "spark.executor.memory", "1g")
     factor = float(conf(OVERHEAD + "Factor") or _FACTOR[manager])
-    told = conf(OVERHEAD)
-    overhead = _bytes(told) if told else max(int(executor * factor), _LEAST_OVERHEAD)
-    return Allowed(overhead + _bytes(conf(PYSPARK) or "0"))
+    overhead = _set(conf, OVERHEAD) if conf(OVERHEAD) else max(int(executor * factor), _LEAST_OVERHEAD)
+    return Allowed(overhead + _set(conf, PYSPARK))
 
 
-def _bytes(text: str) -> int:
-    """As Spark reads them: mebibytes without a unit."""
-    match = re.fullmatch(r"(\d+)\s*([kmgtp]?)i?(b?)", text.strip().lower())
-    if match is None:
-        raise UserError(f"'{text}' is no size of memory")
-    return int(match[1]) << _UNITS[match[2] or match[3]]
+def _set(conf: Conf, setting: str, default: str = "0") -> int:
+    """Bytes of a setting; mebibytes without a unit, as Spark reads them."""
+    return parse_size(conf(setting) or default, setting, MIB, least=0)
 
 
 def limits(allowed: Allowed, root: Path = Path("/")) -> list[Limit]:
     """Those that this process runs under."""
-    status = _numbers(root / "proc/self/status", 1024)
+    status = numbers_of(root / "proc/self/status", 1024)
     found = list(_groups(allowed.setting, root))
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY:
@@ -117,48 +112,14 @@ def limits(allowed: Allowed, root: Path = Path("/")) -> list[Limit]:
 
 def _groups(setting: str, root: Path) -> Iterator[Limit]:
     """The limited cgroups around this process. Pages of files that were read can be had back."""
-    for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            mounted = root / "sys/fs/cgroup" / controllers
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_") if controllers else \
-                    ("memory.max", "memory.current", "")  # fmt: skip
-            yield from _around(mounted, path, names, setting)
-
-
-def _around(mounted: Path, path: str, names: tuple[str, str, str], setting: str) -> Iterator[Limit]:
-    inner = mounted / path.lstrip("/")
-    inner = inner if (inner / names[1]).exists() else mounted  # in a container its own group is the root
-    for folder in [inner, *inner.parents]:
-        most, used = _number(folder / names[0]), _number(folder / names[1])
+    for group in around("memory", root):
+        names = ("memory.max", "memory.current", "") if group.unified else \
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")  # fmt: skip
+        most, used = group.number(names[0]), group.number(names[1])
         if most is not None and used is not None and most < 1 << 60:
-            stat = _numbers(folder / "memory.stat", 1)
+            stat = numbers_of(group.folder / "memory.stat")
             cached = sum(stat.get(f"{names[2]}{kind}_file", 0) for kind in ("active", "inactive"))
             yield Limit(f"the container's memory ({names[0]})", setting, most, used - cached)
-        if folder == mounted:
-            return
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _number(path: Path) -> int | None:
-    text = "".join(_lines(path)).strip()
-    return int(text) if text.isdigit() else None
-
-
-def _numbers(path: Path, unit: int) -> dict[str, int]:
-    """Of lines of a name and a number."""
-    found = {}
-    for line in _lines(path):
-        words = line.replace(":", " ").split()
-        if len(words) >= 2 and words[1].isdigit():
-            found[words[0]] = int(words[1]) * unit
-    return found
 
 
 def check(need: Need, found: list[Limit], worker: int, rows: int = 0, row_bytes: int = 0, joins: bool = False) -> None:
@@ -177,4 +138,4 @@ def check(need: Need, found: list[Limit], worker: int, rows: int = 0, row_bytes:
 
 
 def _mb(count: int) -> str:
-    return f"{count / (1 << 20):,.0f} MB"
+    return f"{count / MIB:,.0f} MB"

@@ -7,32 +7,12 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-from pyspark.sql import SparkSession
 
 from stoker.errors import UserError
-
-Conf = Callable[[str], "str | None"]
-
-
-def conf_of(spark: SparkSession) -> Conf:
-    """Reads a setting of the session; None where it is not set or cannot be read."""
-
-    def get(key: str) -> str | None:
-        try:
-            return spark.conf.get(key, None)
-        except Exception:  # a server may refuse to tell; then it is unknown
-            return None
-
-    return get
-
-
-def is_local(conf: Conf) -> bool:
-    """Whether the tasks run on the machine of Spark's driver."""
-    return (conf("spark.master") or "").startswith("local")
+from stoker.spark.limits.cgroups import Group, around
+from stoker.spark.session import Conf
 
 
 def max_slots(conf: Conf) -> int | None:
@@ -74,11 +54,17 @@ def machine_cores() -> int:
 
 
 def _quota() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return None
+    """Whole cores that the cgroups around this process leave it."""
+    quotas = [_words(group) for group in around("cpu")]
+    cores = [int(words[0]) / int(words[1]) for words in quotas if len(words) == 2 and words[0].isdigit()]
+    return max(1, math.ceil(min(cores))) if cores else None
+
+
+def _words(group: Group) -> list[str]:
+    """Microseconds of its quota, and of the period that this is for."""
+    if group.unified:
+        return group.words("cpu.max")
+    return group.words("cpu.cfs_quota_us") + group.words("cpu.cfs_period_us")
 
 
 def check_enough(workers: int, slots: int | None) -> None:

@@ -1,0 +1,216 @@
+"""The parameters of a fit, read once and checked. Below this file nobody reads a parameter by its name
+(scripts/check_params.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from stoker import evaluation, strategy
+from stoker.checkpoint.course import Wish
+from stoker.errors import UserError
+from stoker.fit.names import Naming, checked
+from stoker.spark.limits.sizes import parse_size
+from stoker.spark.outputs import KINDS
+from stoker.spark.placement import Held, Placement
+from stoker.spark.supervise import Rules
+
+Value = Callable[[str], Any]
+"""A parameter's value by its name, None where it has none."""
+
+SHORTEST_SILENCE = 1  # seconds
+MOST_SHARDS = 32_768  # the engine's kMostShards
+_POSITIVE = ("batch_size", "epochs", "num_workers", "min_workers", "num_shards", "threads", "checkpoint_interval",
+             "checkpoint_keep")  # fmt: skip
+_NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
+_CHOICES = {
+    "assign": ("hash", "partition"),
+    "on_bad_row": ("error", "skip"),
+    "on_nan": ("error", "continue", "skip"),
+    "on_worker_lost": ("wait", "continue"),
+    "on_changed_rows": ("error", "continue"),
+    "loss_reduction": ("mean", "sum", "none"),
+    "output_kind": ("auto", *KINDS),
+    "lr_schedule_unit": ("steps", "epochs"),
+    "checkpoint_unit": ("epochs", "steps", "seconds"),
+}
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Each field is the parameter of that name; docs are theirs (stoker/ml/params.py)."""
+
+    batch_size: int
+    epochs: int
+    seed: int
+    shuffle: bool
+    clip_norm: float
+    clip_value: float
+    on_nan: str
+    on_bad_row: str
+    strategy: Mapping[str, Any]
+    average_weights: Mapping[str, Any] | None
+    learning_rate: float | None
+    lr_schedule_unit: str
+    loss_reduction: str | None
+    output_kind: str | None
+
+    num_workers: int
+    min_workers: int | None
+    num_shards: int | None
+    threads: int | None
+    assign: str
+    id_col: str | None
+    direct_scan: bool
+    store_memory: int | str | None
+    start_timeout: float
+    heartbeat_timeout: float
+    worker_timeout: float
+    on_worker_lost: str
+    max_restarts: int
+    on_changed_rows: str
+    verbose: int
+
+    validation_indicator_col: str | None
+    validation_fraction: float | None
+    eval_metrics: Sequence[str] | None
+    early_stopping: Mapping[str, Any] | None
+    restore_best: bool
+
+    checkpoint_dir: str | None
+    checkpoint_interval: int
+    checkpoint_unit: str
+    checkpoint_keep: int
+
+    more: Mapping[str, Any] = field(default_factory=dict)  # of the coordinator's options, for tests
+
+    @classmethod
+    def of(cls, value: Value, more: Mapping[str, Any] | None = None) -> FitSettings:
+        """UserError says what cannot be."""
+        told = {one.name: value(param_of(one.name)) for one in fields(cls) if one.name != "more"}
+        settings = cls(**told, more=more or {})
+        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy):
+            check(settings)
+        return settings
+
+    @property
+    def shards(self) -> int:
+        return self.num_shards or self.num_workers
+
+    @property
+    def validates(self) -> bool:
+        return bool(self.validation_indicator_col) or self.validation_fraction is not None
+
+    @property
+    def placement(self) -> Placement:
+        held = Held(self.validation_indicator_col or "", self.validation_fraction or 0.0) if self.validates else None
+        return Placement(self.num_workers, self.shards, self.assign, self.id_col, held)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.min_workers, self.max_restarts, self.worker_timeout, self.on_worker_lost == "continue")
+
+    @property
+    def checkpoints(self) -> Wish | None:
+        if self.checkpoint_dir is None:
+            return None
+        return Wish(self.checkpoint_dir, self.checkpoint_interval, self.checkpoint_unit, self.checkpoint_keep)
+
+    @property
+    def coordinator_options(self) -> dict[str, Any]:
+        return {"allow_changed_rows": self.on_changed_rows == "continue", **self.more}
+
+    @property
+    def stopping(self) -> dict[str, Any]:
+        """Of the engine's evaluation."""
+        return evaluation.rules(self.early_stopping, self.eval_metrics or [], self.restore_best)
+
+
+def naming_of(params: Any) -> Naming:
+    """Of an estimator or a model, checked."""
+    asked = {one.name: params.value(param_of(one.name)) for one in fields(Naming) if one.name != "given"}
+    given = [param_of(name) for name, value in asked.items() if value is not None and params.isSet(param_of(name))]
+    if "weightCol" not in given or not asked["weight_col"]:
+        asked["weight_col"] = None
+    return checked(Naming(**asked, given=frozenset(given)))
+
+
+def validates(value: Value) -> bool:
+    """Whether rows are held out, before the settings of a fit are made."""
+    return bool(value("validationIndicatorCol")) or value("validationFraction") is not None
+
+
+def param_of(name: str) -> str:
+    """As users write it."""
+    first, *rest = name.split("_")
+    return "onNaN" if name == "on_nan" else first + "".join(map(str.title, rest))
+
+
+def _check_ranges(told: FitSettings) -> None:
+    for name in _POSITIVE:
+        if (value := getattr(told, name)) is not None and not value >= 1:
+            raise UserError(f"{param_of(name)} must be at least 1, not {value}")
+    for name in _NOT_NEGATIVE:
+        if (value := getattr(told, name)) is not None and not value >= 0:
+            raise UserError(f"{param_of(name)} must not be negative, it is {value}")
+    for name, choices in _CHOICES.items():
+        if (value := getattr(told, name)) is not None and value not in choices:
+            raise UserError(f"{param_of(name)} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+    if told.store_memory is not None:
+        parse_size(told.store_memory, "storeMemory")
+    if told.batch_size < told.shards:
+        raise UserError(f"batchSize ({told.batch_size}) is smaller than the number of shards ({told.shards})")
+
+
+def _check_gang(told: FitSettings) -> None:
+    if not told.heartbeat_timeout >= SHORTEST_SILENCE:
+        raise UserError(f"heartbeatTimeout must be at least {SHORTEST_SILENCE} s, not {told.heartbeat_timeout:g}: "
+                        f"the silence of a busy moment would count as a death")  # fmt: skip
+    workers, shards = told.num_workers, told.shards
+    if shards < workers:
+        raise UserError(f"numShards ({shards}) must not be smaller than numWorkers ({workers}): a worker owns shards")
+    if shards > MOST_SHARDS:
+        raise UserError(f"numShards ({shards}) must not be larger than {MOST_SHARDS}")
+    if told.min_workers is not None and told.min_workers > workers:
+        raise UserError(f"minWorkers ({told.min_workers}) must not be larger than numWorkers ({workers})")
+    if told.assign == "partition":
+        _check_partitions(told)
+
+
+def _check_partitions(told: FitSettings) -> None:
+    workers, shards = told.num_workers, told.shards
+    if (told.min_workers or workers) != workers:
+        raise UserError("assign='partition' makes each partition a shard with its own worker: leave minWorkers out")
+    if shards != workers:
+        raise UserError(
+            f"assign='partition' makes each partition a shard with a worker of its own, so numShards ({shards}) must "
+            f"equal numWorkers ({workers})"
+        )
+    if told.id_col:
+        raise UserError("idCol decides nothing with assign='partition'; set one of them only")
+
+
+def _check_validation(told: FitSettings) -> None:
+    mark, fraction = told.validation_indicator_col, told.validation_fraction
+    if mark and fraction is not None:
+        raise UserError(f"validationIndicatorCol ('{mark}') and validationFraction ({fraction:g}) both say which rows "
+                        "are held out: set one of them only")  # fmt: skip
+    if fraction is not None and not 0 < fraction < 1:
+        raise UserError(f"validationFraction must lie between 0 and 1, not {fraction:g}; leave it out to hold no rows "
+                        "out")  # fmt: skip
+    if told.validates and told.shards > MOST_SHARDS // 2:
+        raise UserError(f"numShards ({told.shards}) must not be larger than {MOST_SHARDS // 2} where rows are "
+                        "held out for validation")  # fmt: skip
+    for name in ("early_stopping", "restore_best"):
+        if getattr(told, name) and not told.validates:
+            raise UserError(f"{param_of(name)} follows a score of rows that are held out, and none are: set "
+                            "validationFraction or validationIndicatorCol")  # fmt: skip
+    if told.validates:
+        _ = told.stopping
+
+
+def _check_strategy(told: FitSettings) -> None:
+    if strategy.is_local(told.strategy) and told.average_weights:
+        raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, which averages by "
+                        "itself: leave one of them out")  # fmt: skip

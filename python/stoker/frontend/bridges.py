@@ -1,0 +1,34 @@
+"""From a model of another framework to the nn.Module that stands for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stoker.errors import CompileError
+from stoker.frontend.foreign import is_keras, is_of
+
+_KERAS = "3.15"  # the bridge leans on names that Keras may change
+
+
+def as_torch(model: Any) -> Any:
+    """A Keras model through its bridge; everything else as it is."""
+    if is_of(model, "tf_keras"):
+        raise CompileError(
+            f"model is {type(model).__name__} of tf_keras, the legacy Keras 2: give a model of Keras 3 (import keras)"
+        )
+    if not is_keras(model):
+        return model
+    import keras
+
+    if keras.config.backend() != "torch":
+        raise CompileError(
+            f"the Keras model {model.name!r} is on the {keras.config.backend()} backend: set the environment variable "
+            "KERAS_BACKEND to torch before keras is imported"
+        )
+    if not keras.__version__.startswith(f"{_KERAS}."):
+        raise CompileError(
+            f"keras {keras.__version__} is installed, and Stoker knows Keras {_KERAS}: pip install 'keras=={_KERAS}.*'"
+        )
+    from stoker.frontend.keras.bridge import KerasModel
+
+    return KerasModel(model)
