@@ -38,11 +38,11 @@ fuzz: setup ## what broken peers send and what broken batches hold, by libFuzzer
 fuzz-models: modules ## generated models and losses against eager PyTorch (FUZZ=3600 seconds, default 60; FUZZ_SEED=7)
 	@. .venv/env.sh && PYTHONPATH=tests python -m fuzz_models $(if $(FUZZ),--seconds $(FUZZ)) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
-lint: setup ## ruff, clang-format, include arrows
+lint: setup ## ruff, clang-format, arrows, types, stubs
 	@scripts/lint.sh
 
 format: setup ## puts right what the linters can put right
-	@. .venv/env.sh; ruff check -q --fix .; ruff format -q .; git ls-files '*.cc' '*.h' | xargs -r clang-format -i
+	@. .venv/env.sh; python scripts/stubs.py; ruff check -q --fix .; ruff format -q .; git ls-files '*.cc' '*.h' | xargs -r clang-format -i
 
 tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
 	@scripts/build.sh dev

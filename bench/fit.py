@@ -115,16 +115,23 @@ class Shape:
         return f"{self.workers} worker{'s' if self.workers > 1 else ''}, S={self.shards}"
 
 
-def shapes(bench: Bench, case: str, cores: int, ours: Shape, other: Shape, bar: float) -> None:
-    """The loop of MNIST in two shapes of the gang."""
-    task = TASKS["mnist"]
-    rows = sides.read_rows(bench.warm(cores), task)
+def shapes(bench: Bench, case: str, cores: int, ours: Shape, other: Shape, bar: float, task: str = "mnist",
+           epochs: int | None = None) -> None:  # fmt: skip
+    """The loop of a task in two shapes of the gang."""
+    trained = TASKS[task]
+    rows = sides.read_rows(bench.warm(cores), trained)
 
     def run(shape: Shape) -> Run:
-        return sides.stoker(task, rows, bench.loop_epochs, shape.workers, shape.shards)
+        return sides.stoker(trained, rows, epochs or bench.loop_epochs, shape.workers, shape.shards)
 
     runs = bench.interleaved(ours=lambda: run(ours), other=lambda: run(other))
     compare(case, runs["ours"], runs["other"], f"Stoker, {other}", bar, "loop")
+
+
+def shards_default(bench: Bench) -> None:
+    """What 8 shards, with which up to 8 workers give the same bits, cost 2 workers against a shard for each."""
+    for task, epochs in (("mnist", 10), ("mnist-cnn", 2), ("mnist-transformer", 1)):
+        shapes(bench, f"shards-default, {task}", 2, Shape(2, 8), Shape(2, 2), 1 / 1.10, task, epochs)
 
 
 def rest(bench: Bench) -> None:
@@ -160,6 +167,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "mnist-loop": mnist_loop,
     "mnist-2-workers": lambda bench: shapes(bench, "mnist-2-workers", 2, Shape(2, 2), Shape(1, 1), 1.7),
     "mnist-s12-w2": lambda bench: shapes(bench, "mnist-s12-w2", 2, Shape(2, 12), Shape(2, 2), 1 / 1.6),
+    "shards-default": shards_default,
     "rest": rest,
     "memory": memory_peak,
     "mnist-s12-w4": lambda bench: shapes(bench, "mnist-s12-w4", 4, Shape(4, 12), Shape(2, 12), 1 / 1.3),

@@ -32,6 +32,20 @@ def convolutions() -> nn.Module:
     )  # fmt: skip
 
 
+class Transformer(nn.Module):
+    """A picture's 28 lines as words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = nn.Linear(28, 64)
+        layer = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.classes = nn.Linear(64, 10)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.classes(self.encoder(self.lines(features.reshape(-1, 28, 28))).mean(1))
+
+
 def tabular_network() -> nn.Module:
     return nn.Sequential(nn.Linear(30, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1))
 
@@ -105,6 +119,7 @@ TASKS = {
     for task in (
         Task("mnist", mnist_network, 256, 3, ("features",), False, mnist_data.parquet),
         Task("mnist-cnn", convolutions, 256, 1, ("features",), False, mnist_data.parquet),
+        Task("mnist-transformer", Transformer, 256, 1, ("features",), False, mnist_data.parquet),
         Task("tabular", tabular_network, 512, 2, TABULAR_COLUMNS, True, tabular_parquet),
     )
 }

@@ -8,4 +8,7 @@ preset=${1:-release}
 
 cmake --preset "$preset" --log-level=WARNING >/dev/null
 cmake --build --preset "$preset" ${2:+--target "$2"}
-if [ "$preset" = release ]; then cmake --install build/release --prefix python | grep -v Up-to-date || true; fi
+if [ "$preset" = release ]; then
+  cmake --install build/release --prefix python | grep -v Up-to-date || true
+  python scripts/stubs.py --engine
+fi

@@ -12,4 +12,6 @@ git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' |
 python scripts/check_arrows.py || rc=1
 python scripts/check_licenses.py || rc=1
 python scripts/check_params.py || rc=1
+python scripts/stubs.py --check || rc=1
+python -m mypy --no-error-summary || rc=1
 exit $rc

@@ -26,6 +26,8 @@ trap 'pkill -P $fuzzing; kill $fuzzing 2>/dev/null' EXIT
 check "licences" .venv/bin/python scripts/check_licenses.py
 check "arrows" .venv/bin/python scripts/check_arrows.py
 check "parameters" .venv/bin/python scripts/check_params.py
+check "stubs" .venv/bin/python scripts/stubs.py --check
+check "types" .venv/bin/python -m mypy --no-error-summary
 check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
 check "Python tests" .venv/bin/python -m pytest tests

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from stoker import events
 from stoker.events import Metrics
-from stoker.observe.log import LOGGER, LogSink, Unconfigured
+from stoker.observe.log import LOGGER, LogSink, Unconfigured, name_of_fit
 
 LOST = events.Failed(1, "a", 7, 3, how="vanished", text="the connection closed", step=12)
 FORMED = events.Started(1, 2, 0, 4, 100, 0, 2, "all rows are in")
@@ -50,6 +50,16 @@ def test_who_was_lost_and_what_is_done_is_said_in_words(event, level, text, capl
     (record,) = caplog.records
     assert (record.name, record.levelname, record.getMessage()) == ("stoker", level, text)
     assert record.event is event
+
+
+def test_lines_of_several_fits_are_told_apart(caplog):
+    caplog.set_level("INFO", "stoker")
+    sinks = [LogSink(name_of_fit("StokerClassifier_a")) for _ in range(2)]
+    for sink in sinks:
+        sink.event(LOST)
+    first, second = caplog.records
+    assert first.getMessage() == f"{first.fit}: {LOST}" and second.getMessage() == f"{second.fit}: {LOST}"
+    assert first.fit != second.fit and first.fit.endswith(" of StokerClassifier_a")
 
 
 def metrics(step, skipped, rank=0):

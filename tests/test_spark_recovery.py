@@ -93,10 +93,13 @@ def test_a_killed_worker_comes_back_with_another_job(df, watched, undisturbed, c
     info = model.history.info
     assert watch.kills == len(info["deaths"]) == len(info["restarts"]) == 1
     assert f"pid {info['deaths'][0]['pid']}" in info["restarts"][0]
-    lost, again, on = [record.getMessage() for record in caplog.records if record.name == "stoker"]
+    lines = [record.getMessage().partition(": ") for record in caplog.records if record.name == "stoker"]
+    assert {re.sub(r"^fit \d+ of ", "", name) for name, _, _ in lines} == {model.uid}
+    lost, again, on = [text for _, _, text in lines]
     assert re.match(rf"worker 1 \(host 127.0.0.1, pid {info['deaths'][0]['pid']}\) was lost at step \d+: ", lost)
     assert again.startswith(f"the Spark job is started again with 2 workers: {lost}; ")
-    assert on == "training goes on with 2 workers: every place is filled again"
+    step = int(re.fullmatch(r"training goes on after step (\d+) with 2 workers: every place is filled again", on)[1])
+    assert step >= info["deaths"][0]["step"] > 0
     steps = model.history.info["micro_batches"]
     assert steps <= EPOCHS * 63 * 4 + 2 * 4  # goes on from the newest commit: no step twice but the one that was cut
 

@@ -523,7 +523,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
                     {"late", std::max(0, static_cast<int>(start.roster.members.size()) - options.workers)},
                     {"shards", start.shards.size()},
                     {"rows", rows},
-                    {"commit", start.commit > 0 ? start.commit : start.kept.commit},
+                    {"commit", start.commit > 0 ? start.commit : keeper.commit()},
                     {"isa", start.isa},
                     {"lending", lending},
                     {"text", reason}});

@@ -19,6 +19,7 @@ struct Holder {
     link->ingested({{0, 1, {}}});
     start = link->start();
     std::memcpy(segment.bytes().data(), &nonce, sizeof(nonce));
+    std::memcpy(segment.bytes().data() + sizeof(nonce), &commit, sizeof(commit));
   }
   Held held() const { return {0, segment.fd(), segment.bytes().size(), nonce}; }
   bool is_held(double within = 10) const {
@@ -33,6 +34,7 @@ struct Holder {
 
   Fit fit{1};
   Hash128 nonce{3, 4};
+  uint64_t commit = 5;
   shm::Segment segment{"stoker-state", 8192};
   std::unique_ptr<collective::Listeners> listeners = std::make_unique<collective::Listeners>("127.0.0.1");
   Hello hello;
@@ -58,6 +60,17 @@ TEST(Holding, SegmentOutlivesItsOnlyWorker) {
   char byte = 0;
   ASSERT_EQ(::pread(fd.get(), &byte, 1, 100), 1);
   EXPECT_EQ(byte, 42);
+}
+
+TEST(Holding, WhoComesAfterAllHaveDiedIsToldToBeginWithTheCommitOfTheSegment) {
+  Holder holder;
+  holder.link->holding(holder.held());
+  ASSERT_TRUE(holder.is_held());
+  holder.die();
+  const auto newer = holder.fit.worker(holder.fit.hello(0, 11, 1));
+  newer->ingested({{0, 1, {}}});
+  newer->start();
+  EXPECT_TRUE(holder.fit.hears("started", R"("commit":5)"));
 }
 
 TEST(Holding, ForeignNonceOrSizeIsNotHeld) {

@@ -39,6 +39,12 @@ void Keeper::take(const Kept& kept, Bytes state) {
   state_ = std::move(state);
 }
 
+uint64_t Keeper::commit() const {
+  uint64_t commit = 0;
+  if (!holds()) return kept_.commit;
+  return ::pread(fd_.get(), &commit, sizeof(commit), sizeof(Hash128)) == sizeof(commit) ? commit : 0;
+}
+
 void Keeper::release() {
   fd_.reset();
   held_ = {};

@@ -27,6 +27,8 @@ class Keeper {
   /// Lets go of the segment.
   void release();
   const Kept& kept() const { return kept_; }
+  /// The newest commit of what is kept, in whatever form; 0: nothing is. A segment is looked at as it is now.
+  uint64_t commit() const;
   ByteView state() const { return state_; }
 
  private:

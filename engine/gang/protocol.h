@@ -131,7 +131,7 @@ struct Held {
   int64_t pid = 0;  // 0: nowhere
   int fd = -1;      // of that process
   uint64_t bytes = 0;
-  Hash128 nonce;  // the segment begins with it
+  Hash128 nonce;  // the segment begins with it; then comes the number of its newest commit, as uint64_t
 };
 
 /// A training state apart from the memory that it was in, as a survivor handed it in.

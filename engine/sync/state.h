@@ -121,7 +121,7 @@ class HostState {
   Hash128 digest(int set) const;
 
  private:
-  struct Head {
+  struct Head {  // begins as gang/protocol.h says of Held
     Hash128 nonce;
     std::atomic<uint64_t> commit;
     std::atomic<uint64_t> runs;

@@ -11,7 +11,7 @@ from stoker.plain import plain
 
 Settings = dict[str, Any]
 
-_SETTINGS = {"ema": {"decay": 0.999, "start": 1, "every": 1}, "swa": {"start": 1, "every": 1}}
+_SETTINGS: dict[Any, Settings] = {"ema": {"decay": 0.999, "start": 1, "every": 1}, "swa": {"start": 1, "every": 1}}
 
 
 def as_average(value: Any) -> Settings:

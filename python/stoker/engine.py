@@ -86,7 +86,7 @@ def _package() -> Path:
 def _known() -> list[str]:
     """Minor versions of torch that this build has a library for."""
     names = (path.name for path in Path(__file__).parent.glob("_torch_*.so"))
-    return sorted({".".join(re.match(r"_torch_(\d+)_(\d+)", name).groups()) for name in names})
+    return sorted({".".join(found) for name in names for found in re.findall(r"^_torch_(\d+)_(\d+)", name)})
 
 
 def _known_text() -> str:

@@ -174,7 +174,7 @@ class Started(Event):
     late: int  # of the workers: those beyond the number that the job began with
     shards: int
     rows: int
-    commit: int  # that it begins with; 0: none, or that of memory that the driver holds for the workers
+    commit: int  # that it begins with; 0: none
     isa: int
     text: str
     lending: bool = False  # it begins only so that workers of one host lend each other their rows
@@ -367,7 +367,7 @@ def parse(name: str, text: str) -> Event:
     told = json.loads(text)
     cls = class_of(name, told)
     try:
-        return cls(**{key: value for key, value in told.items() if key in keys_of(cls)})
+        return cls(**{key: value for key, value in told.items() if key in keys_of(cls)})  # type: ignore[arg-type]
     except TypeError as error:
         raise BugError(f"the coordinator told '{name}' without all its particulars: {error}") from error
 

@@ -1,6 +1,7 @@
 """What a fit tells of itself."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 _COLUMNS = ("epoch", "loss", "accuracy", "rows_per_s", "seconds", "bound_by")
@@ -19,7 +20,7 @@ class History(list):
     1      2  0.25
     """
 
-    def __init__(self, epochs: list[dict[str, Any]] = (), info: dict[str, Any] | None = None) -> None:
+    def __init__(self, epochs: Iterable[dict[str, Any]] = (), info: dict[str, Any] | None = None) -> None:
         super().__init__(epochs)
         self.info = dict(info or {})
 

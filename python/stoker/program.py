@@ -109,7 +109,8 @@ def save_aligned(weights: Mapping[str, np.ndarray]) -> bytes:
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _LINE)
-    return b"".join([len(text).to_bytes(8, "little"), text, *(a.reshape(-1).view(np.uint8) for a in filled.values())])
+    parts = [array.reshape(-1).view(np.uint8).data for array in filled.values()]
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
 def _code(dtype: np.dtype) -> str:

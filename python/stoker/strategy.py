@@ -52,7 +52,7 @@ class DiLoCo:
     innerState: str = "average"
 
 
-_KINDS = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo}
+_KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo}
 _STATES = ("average", "reset")
 
 
@@ -65,11 +65,11 @@ def as_strategy(value: Any) -> Settings:
     told = {"name": value} if isinstance(value, str) else value
     if not isinstance(told, Mapping) or not isinstance(told.get("name"), str):
         raise UserError(f"strategy: got {value!r}, expected {_choices()}")
-    name = {known.lower(): known for known in _KINDS}.get(told["name"].lower())
-    if name is None:
+    found = {known.lower(): known for known in _KINDS}.get(told["name"].lower())
+    if found is None:
         near = did_you_mean(told["name"], _KINDS) or f"; expected {_choices()}"
         raise UserError(f"strategy: there is no {told['name']!r}{near}")
-    return _checked(name, {key: item for key, item in told.items() if key != "name"})
+    return _checked(found, {key: item for key, item in told.items() if key != "name"})
 
 
 def _choices() -> str:
@@ -77,7 +77,8 @@ def _choices() -> str:
 
 
 def _checked(name: str, told: Settings) -> Settings:
-    known = {field.name: field.default for field in fields(_KINDS[name])} if _KINDS[name] else {}
+    kind = _KINDS[name]
+    known = {field.name: field.default for field in fields(kind)} if kind else {}
     for key in told:
         if key not in known:
             near = did_you_mean(str(key), known) or f"; it has {', '.join(known) or 'none'}"
@@ -107,12 +108,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def is_local(strategy: Settings) -> bool:
+def is_local(strategy: Mapping[str, Any]) -> bool:
     """Whether replicas take steps of their own."""
     return strategy["name"] != "allreduce"
 
 
-def spec_of(strategy: Settings) -> Settings:
+def spec_of(strategy: Mapping[str, Any]) -> Settings:
     """The TrainSpec's "strategy", as a field of it; nothing where the gradients of each step are added up."""
     if not is_local(strategy):
         return {}

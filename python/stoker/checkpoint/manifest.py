@@ -97,11 +97,11 @@ def _evaluation(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def program_digest(program: Mapping[str, Any]) -> str:
     """Of what is computed: not of the source lines that nodes name."""
-    program = copy.deepcopy(dict(program))
-    program.pop("notes", None)
-    for node in program["nodes"]:
+    same = copy.deepcopy(dict(program))
+    same.pop("notes", None)
+    for node in same["nodes"]:
         node.pop("where", None)
-    return _digest(program)
+    return _digest(same)
 
 
 def weights_digest(weights: Mapping[str, np.ndarray]) -> str:

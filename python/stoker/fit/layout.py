@@ -167,7 +167,7 @@ def weight(naming: Naming, table: Table | None) -> Source | None:
     return source
 
 
-def _tuple(names: str | list[str]) -> tuple[str, ...]:
+def _tuple(names: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
@@ -198,9 +198,11 @@ def _feature_shape(naming: Naming, table: Table | None, module: Any, source: Sou
         shaped = replace(source, shape=shape)
         _check_width(shaped, width)
         return shape
-    if width is None and table is None:
+    if width is not None:
+        return (width,)
+    if table is None:
         raise UserError(f"the shape of a row of '{source.shown}' is not known: set inputShape, such as [784]")
-    return (width if width is not None else columns.width_of_first_row(table, replace(source, shape=(0,))),)
+    return (columns.width_of_first_row(table, replace(source, shape=(0,))),)
 
 
 def _many(source: Source) -> int | None:
@@ -209,9 +211,8 @@ def _many(source: Source) -> int | None:
 
 def _told_shape(naming: Naming, name: str) -> tuple[int, ...] | None:
     told = naming.input_shape
-    if isinstance(told, dict):
-        told = told.get(name)
-    return None if told is None else tuple(told)
+    shape = told.get(name) if isinstance(told, Mapping) else told
+    return None if shape is None else tuple(shape)
 
 
 def _shape_of_module(naming: Naming, module: Any, name: str) -> tuple[int, ...] | None:

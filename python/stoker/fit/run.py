@@ -19,7 +19,7 @@ from stoker.fit.rows_told import warn_of_skew, warn_of_skipped
 from stoker.fit.settings import FitSettings
 from stoker.history import History
 from stoker.observe import Sinks
-from stoker.observe.log import LogSink
+from stoker.observe.log import LogSink, name_of_fit
 from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
 from stoker.program import Compiled
@@ -70,7 +70,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
-    sinks = Sinks(phases, LogSink())
+    sinks = Sinks(phases, LogSink(name_of_fit(settings.estimator)))
     course = course_of(settings, spec, prepared.compiled, sinks)
     if course is not None:
         spec["checkpoint"] = course.spec()
@@ -135,7 +135,7 @@ def piped_rows(table: Table, sources: Sequence[Source], how: Placement) -> launc
     return launch.Rows(table.rows.sparkSession, whole, part if by_hash else None, late if by_hash else None)
 
 
-def evaluation_spec(settings: FitSettings, program: dict[str, Any]) -> dict[str, Any]:
+def evaluation_spec(settings: FitSettings, program: Any) -> dict[str, Any]:
     stopping = settings.stopping
     return {**evaluation.of_program(program, settings.eval_metrics or []), **stopping}
 

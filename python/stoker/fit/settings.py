@@ -21,6 +21,7 @@ Value = Callable[[str], Any]
 
 SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
+_NO_PARAMS = ("estimator", "more")
 _POSITIVE = ("batch_size", "epochs", "num_workers", "min_workers", "num_shards", "threads", "checkpoint_interval",
              "checkpoint_keep")  # fmt: skip
 _NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
@@ -39,7 +40,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Each field is the parameter of that name; docs are theirs (stoker/ml/params.py)."""
+    """Each field but the last two is the parameter of that name; docs are theirs (stoker/ml/params.py)."""
 
     batch_size: int
     epochs: int
@@ -83,13 +84,14 @@ class FitSettings:
     checkpoint_unit: str
     checkpoint_keep: int
 
+    estimator: str = ""  # its uid
     more: Mapping[str, Any] = field(default_factory=dict)  # of the coordinator's options, for tests
 
     @classmethod
-    def of(cls, value: Value, more: Mapping[str, Any] | None = None) -> FitSettings:
-        """UserError says what cannot be."""
-        told = {one.name: value(param_of(one.name)) for one in fields(cls) if one.name != "more"}
-        settings = cls(**told, more=more or {})
+    def of(cls, value: Value, **not_params: Any) -> FitSettings:
+        """Of parameters, and of what is none. UserError says what cannot be."""
+        told = {one.name: value(param_of(one.name)) for one in fields(cls) if one.name not in _NO_PARAMS}
+        settings = cls(**told, **not_params)
         for check in (_check_ranges, _check_gang, _check_validation, _check_strategy):
             check(settings)
         return settings

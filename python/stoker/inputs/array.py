@@ -21,6 +21,11 @@ class Array(Declared):
 
     stored="uint8" keeps a byte per value; the model sees each value times `unit`, such as 1/255. fill and lossy: as of
     Numeric.
+
+    Example:
+        >>> from stoker.inputs import Array, width
+        >>> width(Array("pixels", shape=[28, 28], stored="uint8", unit=1 / 255))
+        784
     """
 
     shape: Sequence[int] | None = None

@@ -21,6 +21,11 @@ class Category(Declared):
 
     The vocabulary is given or learnt, the most frequent value first: values that occur at least minCount times, at
     most maxSize of them. fill: the value that stands in for nulls (default: none, which gives 0).
+
+    Example:
+        >>> from stoker.inputs import Category, sizes
+        >>> sizes(Category("carrier", vocabulary=["AA", "DL"]))
+        [3]
     """
 
     vocabulary: Sequence[str] | Sequence[int] | None = None
@@ -93,7 +98,13 @@ class Category(Declared):
 
 @dataclass(frozen=True, repr=False)
 class Hashed(Declared):
-    """A string or whole number by a hash of its content: 1 to buckets - 1; 0 for nulls where they are filled."""
+    """A string or whole number by a hash of its content: 1 to buckets - 1; 0 for nulls where they are filled.
+
+    Example:
+        >>> from stoker.inputs import Hashed, sizes
+        >>> sizes(Hashed("tailnum", buckets=1000))
+        [1000]
+    """
 
     buckets: int
     nulls: str = "error"

@@ -22,7 +22,13 @@ CLOCK_PARTS = ("hour", "minute", "second")
 @dataclass(frozen=True, repr=False)
 class DateParts(Declared):
     """Parts of a date or timestamp as numbers: year, month (1-12), day, weekday (Monday is 0), yearday (1-366), hour,
-    minute, second. cyclic: each as a sine and a cosine. zone: whose clock is read (default: the session's at fit)."""
+    minute, second. cyclic: each as a sine and a cosine. zone: whose clock is read (default: the session's at fit).
+
+    Example:
+        >>> from stoker.inputs import DateParts, sizes, width
+        >>> sizes(DateParts("day", ["month", "weekday"])), width(DateParts("day", ["month", "weekday"], cyclic=True))
+        ([13, 7], 4)
+    """
 
     parts: Sequence[str] = ("month", "day", "weekday")
     cyclic: bool = False

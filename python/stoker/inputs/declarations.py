@@ -57,7 +57,7 @@ def _flat(items: Sequence[Any]) -> Iterator[Any]:
             yield item
 
 
-def items_of(entry: Any) -> list[Item]:
+def items_of(entry: Any) -> list[Any]:
     return entry if isinstance(entry, list) else [entry]
 
 
@@ -67,11 +67,13 @@ def has_declared(inputs: Any) -> bool:
 
 
 def to_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs as JSON can hold them: what is saved."""
     return {name: [_item_json(item) for item in entry] if isinstance(entry, list) else _item_json(entry)
             for name, entry in inputs.items()}  # fmt: skip
 
 
 def from_json(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that to_json was given."""
     return {name: [_item_of(item) for item in entry] if isinstance(entry, list) else _item_of(entry)
             for name, entry in told.items()}  # fmt: skip
 
@@ -90,7 +92,8 @@ def _item_of(told: Any) -> Any:
     kind = _KINDS.get(told["declare"])
     if kind is None:
         raise UserError(f"this version of Stoker knows no declaration '{told['declare']}'")
-    settings = {RENAMED.get(name, name): _item_of(value) for name, value in told.items() if name != "declare"}
+    settings: dict[str, Any] = {RENAMED.get(str(name), str(name)): _item_of(value) for name, value in told.items()
+                                if name != "declare"}  # fmt: skip
     return kind.from_settings(settings)
 
 

@@ -24,6 +24,11 @@ class Image(Declared):
     fit="cover" takes the middle in that shape. crop: (height, width) of a part of it, taken at random in training and
     from the middle in transform. flip: half of the rows are mirrored in training. The model sees
     (pixel / 255 - mean) / std, with one mean and std for all channels or one for each.
+
+    Example:
+        >>> from stoker.inputs import Image
+        >>> Image("file", size=(256, 256), crop=(224, 224), flip=True, mean=0.5, std=0.25).shape
+        (3, 224, 224)
     """
 
     size: Sequence[int]
@@ -51,7 +56,7 @@ class Image(Declared):
             raise UserError(f"{self}: nulls is 'error' or 'fill', and fill a pixel's value, 0 to 255")
         for name in ("mean", "std"):
             object.__setattr__(self, name, self._per_channel(name, getattr(self, name)))
-        if 0 in self.std:
+        if 0 in self.std:  # type: ignore[operator]
             raise UserError(f"{self}: std is not 0")
 
     def _pair(self, name: str, value: Any) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ def _with_vocabulary(table: Table, item: Declared, counts: Mapping[str, int]) ->
 
 
 def _value_type(table: Table, item: Declared) -> Any:
-    kind = table.type_of(item.column, "inputs")
+    kind: Any = table.type_of(item.column, "inputs")
     return kind if item.inner is item else kind.elementType
 
 

@@ -22,6 +22,11 @@ class Numeric(Declared):
 
     standardize: (value - mean) / scale, both learnt. fill: stands in for nulls (default: the mean where it is known,
     else 0). lossy: digits that float32 cannot keep may be lost.
+
+    Example:
+        >>> from stoker.inputs import Numeric, width
+        >>> width([Numeric("distance", standardize=True), Numeric("delay", nulls="mask")])
+        3
     """
 
     standardize: bool = False

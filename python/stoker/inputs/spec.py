@@ -23,7 +23,7 @@ def mask_of(field: Field) -> Field:
     """The field that is 1 where this one has a value."""
     if field["kind"] == "text":
         return {**field, "mask": True, "stored": "uint8", **filled("fill", [0])}
-    kept = {key: field[key] for key in ("column", "shown", "shape", "padded") if key in field}
+    kept: Field = {key: field[key] for key in ("column", "shown", "shape", "padded") if key in field}
     return {**kept, "kind": "present", "stored": "uint8"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from pyspark.sql.types import DataType
 
@@ -28,6 +29,11 @@ class Text(Declared):
     UTF-8 bytes, 1 to 256. "sentencepiece": by the SentencePiece model `pieces` (the path of its file, or the content),
     as the model numbers them; bos and eos put its pieces for the sentence's begin and end around them, within `length`.
     lower: of words, ASCII letters are lowered first.
+
+    Example:
+        >>> from stoker.inputs import Text
+        >>> Text("review", length=50, vocabulary=["good", "bad"]).size
+        3
     """
 
     length: int
@@ -80,8 +86,8 @@ class Text(Declared):
     @property
     def numbers(self) -> int:
         if self.tokenizer == "sentencepiece":
-            return pieces.count(self.pieces)
-        return 257 if self.tokenizer == "byte" else len(self.vocabulary) + 1
+            return pieces.count(cast(str, self.pieces))
+        return 257 if self.tokenizer == "byte" else len(self.vocabulary or ()) + 1
 
     expected = "a string"
     learns = "words"
@@ -123,5 +129,5 @@ class Text(Declared):
         if self.tokenizer == "word":
             field.update(words=list(self.vocabulary or ()), lower=self.lower)
         if self.tokenizer == "sentencepiece":
-            field.update(pieces=pieces.encoded(self.pieces), bos=self.bos, eos=self.eos)
+            field.update(pieces=pieces.encoded(cast(str, self.pieces)), bos=self.bos, eos=self.eos)
         return {**field, **filled(self.nulls, [0])}, sent

@@ -19,7 +19,13 @@ from stoker.spark.table import Table
 @dataclass(frozen=True, repr=False)
 class Padded(Declared):
     """Arrays of any length, cut or padded to `length`. `of` says what the elements are: a Numeric, Category or Hashed
-    of the same column. A null array counts as an empty one unless its nulls are an error."""
+    of the same column. A null array counts as an empty one unless its nulls are an error.
+
+    Example:
+        >>> from stoker.inputs import Category, Padded, sizes, width
+        >>> width(Padded(Category("tags", vocabulary=["new", "used"]), length=5))
+        5
+    """
 
     of: Any
     length: int
@@ -91,7 +97,13 @@ class Padded(Declared):
 @dataclass(frozen=True, repr=False)
 class Present(Declared):
     """1 where a declaration's column has a value, 0 where it is null or padded: a mask, of the same shape for an Array,
-    Padded or Text, else one number a row."""
+    Padded or Text, else one number a row.
+
+    Example:
+        >>> from stoker.inputs import Numeric, Present, width
+        >>> width([Numeric("delay", nulls="fill"), Present("delay")])
+        2
+    """
 
     of: Any = None
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyspark.ml import Estimator
+from pyspark.ml.classification import ProbabilisticClassifier
 from pyspark.ml.param.shared import HasPredictionCol
+from pyspark.ml.regression import Regressor
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
@@ -20,9 +22,10 @@ from stoker.fit.run import Fitted, Phases, fit
 from stoker.fit.settings import FitSettings, naming_of, validates
 from stoker.inputs import learning
 from stoker.ml import persist
+from stoker.ml.accessors import ClassifierAccessors, EstimatorAccessors, RegressorAccessors
 from stoker.ml.added import added_columns, known_columns
-from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel
-from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, with_accessors
+from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, checked_thresholds
+from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, documented
 from stoker.spark import checks
 from stoker.spark.columns import Source
 from stoker.spark.table import Table
@@ -54,7 +57,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         phases = Phases("learn")
         checks.check_dataframe(df, "fit")
         checks.check_ends(df, "fit")
-        settings = FitSettings.of(self.value, self._gang_options)
+        settings = FitSettings.of(self.value, estimator=self.uid, more=self._gang_options)
         return self._with_module()._fit_checked(settings, Table.of(df), phases)
 
     def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
@@ -110,7 +113,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         naming = self._naming()
         weight = layout.weight(naming, table)
         if self._saved is not None and not self.isSet("model"):
-            return self._saved, self._sources_of_saved(naming, table, weight)
+            return self._saved, self._sources_of_saved(self._saved, naming, table, weight)
         module = self._module()
         inputs = layout.features(naming, table, module)
         probe = Probe(module, inputs)
@@ -118,8 +121,9 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         prepared = self._compile(inputs, labels, weight is not None, probe)
         return prepared, [*inputs, *labels, *([weight] if weight else [])]
 
-    def _sources_of_saved(self, naming: Naming, table: Table | None, weight: Source | None) -> list[Source]:
-        entries = self._saved.compiled.train["inputs"]
+    def _sources_of_saved(self, saved: Prepared, naming: Naming, table: Table | None,
+                          weight: Source | None) -> list[Source]:  # fmt: skip
+        entries = saved.compiled.train["inputs"]
         persist.check_still_fits(self, entries, weight is not None)
         inputs = layout.features_of_program(naming, table, [entry for entry in entries if entry["role"] == "feature"])
         labels = layout.labels_of_program(naming, table, [entry for entry in entries if entry["role"] == "label"])
@@ -179,17 +183,32 @@ def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
     return {**spec, "options": {**spec["options"], "groups": groups}}
 
 
-@with_accessors
-class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
+@documented
+class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs, OutputKind, ProbabilisticClassifier):
     """Trains a classifier: labels are class numbers 0, 1, ...; a model with one output is a binary one.
 
     The model it gives adds rawPrediction, probability and prediction.
+
+    Example:
+        >>> from pyspark.sql import SparkSession
+        >>> from torch import nn
+        >>> from stoker import StokerClassifier
+        >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+        >>> rows = [([x / 50, 1 - x / 50], int(x > 25)) for x in range(51)]
+        >>> train = spark.createDataFrame(rows, "features array<float>, label int")
+        >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> estimator = StokerClassifier(model=net, learningRate=0.05, batchSize=17, epochs=50, verbose=0)
+        >>> model = estimator.fit(train)
+        >>> model.transform(train).where("prediction != label").count() < 5
+        True
+        >>> model.predict([1.0, 0.0])
+        1.0
     """
 
     _model_class = StokerClassificationModel
 
-    def __init__(self, **params: Any) -> None:
-        super().__init__(**params)
+    def _set_defaults(self) -> None:
+        super()._set_defaults()
         self._setDefault(outputKind="auto", evalMetrics=["accuracy"])
 
     def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
@@ -199,6 +218,7 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
         module, loss, reduction = self._module(), self.value("loss"), self.value("lossReduction")
         size = compiling.check_class_shape(probe.shapes)
         kind = compiling.output_kind_of(module, loss, self.getOutputKind())
+        checked_thresholds(self.value("thresholds"), max(size, 2))
         rules = compiling.class_rules(loss, max(size, 2))
         if loss is None:
             loss, reduction = compiling.default_class_loss(kind, size)
@@ -209,9 +229,22 @@ class StokerClassifier(_StokerEstimator, ClassifierOutputs, OutputKind):
         return Prepared(compiled, kind, rules)
 
 
-@with_accessors
-class StokerRegressor(_StokerEstimator):
-    """Trains a regressor: labels are numbers, or arrays or vectors of them. The loss is the mean square by default."""
+@documented
+class StokerRegressor(RegressorAccessors, _StokerEstimator, Regressor):
+    """Trains a regressor: labels are numbers, or arrays or vectors of them. The loss is the mean square by default.
+
+    Example:
+        >>> from pyspark.sql import SparkSession
+        >>> from torch import nn
+        >>> from stoker import StokerRegressor
+        >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+        >>> train = spark.range(40).selectExpr("id / 40 as x", "id / 20 as y")
+        >>> estimator = StokerRegressor(model=nn.Linear(1, 1), featuresCol="x", labelCol="y", optimizer="sgd",
+        ...                             learningRate=0.5, batchSize=20, epochs=100, verbose=0)
+        >>> model = estimator.fit(train)
+        >>> round(model.predict([0.5]), 2)
+        1.0
+    """
 
     _model_class = StokerRegressionModel
 
@@ -229,9 +262,28 @@ class StokerRegressor(_StokerEstimator):
         return Prepared(compiled)
 
 
-@with_accessors
-class StokerEstimator(_StokerEstimator, NamedTensors):
-    """Trains any model by any loss of (outputs, labels), with several inputs, labels and outputs by name."""
+@documented
+class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
+    """Trains any model by any loss of (outputs, labels), with several inputs, labels and outputs by name.
+
+    Example:
+        >>> import torch
+        >>> from pyspark.sql import SparkSession
+        >>> from stoker import StokerEstimator
+        >>> class Distance(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = torch.nn.Parameter(torch.ones(1))
+        ...
+        ...     def forward(self, a, b):
+        ...         return self.scale * (a - b)
+        >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+        >>> train = spark.range(40).selectExpr("float(id % 7) as a", "float(id % 5) as b", "3 * (id % 7 - id % 5) as y")
+        >>> estimator = StokerEstimator(model=Distance(), inputs={"a": "a", "b": "b"}, labelCol="y",
+        ...                             loss=torch.nn.L1Loss(), learningRate=0.1, batchSize=20, epochs=40, verbose=0)
+        >>> [round(scale, 1) for scale in estimator.fit(train).torch().scale.tolist()]
+        [3.0]
+    """
 
     _model_class = StokerModel
 

@@ -72,7 +72,7 @@ def _by_column(sources: Sequence[Source], clocks: Mapping[str, Clock]) -> Form:
             if column not in arguments:
                 arguments.append(column)
             dtype = None if source.fields else source.dtype
-            found[name] = Taken(name, arguments.index(column), dtype, clocks.get(zone))
+            found[name] = Taken(name, arguments.index(column), dtype, clocks.get(zone or ""))
     specs = [source.spec() if source.fields or len(source.columns) == 1 else _spread(source) for source in sources]
     return Form(tuple(arguments), tuple(found.values()), json.dumps(specs))
 

@@ -6,16 +6,19 @@ import copy
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pyspark.ml import Model
+from pyspark.ml.classification import ProbabilisticClassificationModel
 from pyspark.ml.functions import vector_to_array  # noqa: F401  (registers the vector type with Spark's Arrow conversion)
-from pyspark.ml.linalg import VectorUDT
+from pyspark.ml.linalg import DenseVector, VectorUDT
 from pyspark.ml.param.shared import HasLabelCol, HasPredictionCol
+from pyspark.ml.regression import RegressionModel
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import DoubleType, StructField, StructType
+from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from stoker import evaluation, program
 from stoker.errors import UserError
@@ -23,7 +26,8 @@ from stoker.evaluation import as_metrics
 from stoker.fit import layout
 from stoker.fit.settings import naming_of
 from stoker.history import History
-from stoker.ml import persist
+from stoker.ml import persist, rows
+from stoker.ml.accessors import ClassificationModelAccessors, ModelAccessors, RegressionModelAccessors
 from stoker.ml.added import added_columns, columns_of_outputs
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.ml.summary import Summary, parameters_of, summary_of
@@ -35,10 +39,10 @@ from stoker.spark.outputs import Classification, Outputs, Values
 from stoker.spark.table import Table
 from stoker.spark.weights import Carried, carried, send
 
-_TYPES = {"vector": VectorUDT, "double": DoubleType}
+_TYPES = {"vector": VectorUDT, "double": DoubleType, "text": StringType}
 
 
-class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable, MLWritable):
+class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable, MLWritable):
     """What all three share. `module` is the user's own, where it is known in this session."""
 
     def __init__(self, compiled: Compiled, history: History | None = None, output_kind: str | None = None,
@@ -99,8 +103,8 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         group = self.value("transformGroup")
         grouping.check(table, group, self._compiled.infer.get("coupled"))
         if group:
-            scoring = Groups(self._scorer(df.sparkSession, together=True), specs, tuple(inputs))
-            return grouping.append_outputs(table, scoring, inputs, schema, group)
+            together = Groups(self._scorer(df.sparkSession, together=True), specs, tuple(inputs))
+            return grouping.append_outputs(table, together, inputs, schema, group)
         scoring = Batches(self._scorer(df.sparkSession), specs, tuple(inputs))
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
@@ -126,12 +130,22 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         told = self._history[-1] if self._history else {}
         return [name.removeprefix("val_") for name in told if name.startswith("val_") and name != "val_loss"]
 
-    def _scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
-        """What runs in the workers of a session: rows in chunks, or all that come at once together."""
+    def _carried(self) -> tuple[str, Carried]:
         if self._packed is None:
             weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}
             self._packed = json.dumps(self._compiled.infer), carried(program.save_weights(weights))
-        infer, weights = self._packed
+        return self._packed
+
+    def _answer(self, value: Any, outputs: Outputs) -> list[Any]:
+        """Of one row that is here, as values of the outputs' columns."""
+        if place := self._compiled.infer.get("coupled"):
+            raise UserError(f"{grouping.told(place)}: use transform, with transformGroup")
+        sources = layout.features_of_program(naming_of(self), None, self._compiled.infer["inputs"])
+        return rows.answer(Scorer(*self._carried(), outputs), sources, value)
+
+    def _scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
+        """What runs in the workers of a session: rows in chunks, or all that come at once together."""
+        infer, weights = self._carried()
         told = infer if not together else json.dumps({"coupled": "by transformGroup", **self._compiled.infer})
         return Scorer(told, send(spark, weights), self._outputs())
 
@@ -189,6 +203,16 @@ class _StokerModel(Model, InputParams, HasLabelCol, HasPredictionCol, MLReadable
         return persist.StokerReader(cls)
 
 
+def checked_thresholds(told: Sequence[float] | None, classes: int) -> tuple[float, ...]:
+    """As Spark wants them: one for each class, none negative, and at most one 0."""
+    thresholds = tuple(told or ())
+    if thresholds and len(thresholds) != classes:
+        raise UserError(f"thresholds has {len(thresholds)} values, and there are {classes} classes: give one for each")
+    if any(not one >= 0 for one in thresholds) or thresholds.count(0) > 1:
+        raise UserError(f"thresholds must not be negative, and at most one may be 0, not {list(thresholds)}")
+    return thresholds
+
+
 def output_schema(model: _StokerModel) -> StructType:
     """The columns that transform adds."""
     return StructType([StructField(name, _TYPES[kind](), False) for name, kind in model._outputs().fields()])
@@ -217,22 +241,78 @@ def _fill(module: Any, state: dict[str, np.ndarray], exact: bool) -> Any:
 
 
 @with_accessors
-class StokerClassificationModel(_StokerModel, ClassifierOutputs):
-    """Adds rawPrediction and probability (vectors) and prediction (double)."""
+class StokerClassificationModel(
+    ClassificationModelAccessors, _StokerModel, ClassifierOutputs, ProbabilisticClassificationModel
+):
+    """What StokerClassifier.fit gives: adds rawPrediction and probability (vectors) and prediction (double).
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from pyspark.sql import SparkSession
+        >>> from torch import nn
+        >>> from stoker import StokerClassificationModel, StokerClassifier
+        >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+        >>> train = spark.range(40).selectExpr("array(id / 40, 1 - id / 40) as features", "int(id >= 20) as label")
+        >>> model = StokerClassifier(model=nn.Linear(2, 2), epochs=2, verbose=0).fit(train)
+        >>> sorted(set(model.transform(train).columns) - set(train.columns))
+        ['prediction', 'probability', 'rawPrediction']
+        >>> len(model.predictProbability([0.2, 0.8])), model.numClasses
+        (2, 2)
+        >>> path = f"{mkdtemp()}/model"
+        >>> model.save(path)
+        >>> StokerClassificationModel.load(path).predict([0.2, 0.8]) == model.predict([0.2, 0.8])
+        True
+    """
 
     @property
     def numClasses(self) -> int:
         (shape,) = self._compiled.output_shapes.values()
         return max(2, math.prod(shape))
 
-    def _outputs(self) -> Outputs:
+    def _outputs(self) -> Classification:
         names = (self.getRawPredictionCol(), self.getProbabilityCol(), self.getPredictionCol())
-        return Classification(self._output_kind or "logits", *names)
+        thresholds = checked_thresholds(self.value("thresholds"), self.numClasses)
+        return Classification(self._output_kind or "logits", *names, thresholds)
+
+    def _scores(self, value: Any) -> list[Any]:
+        named = replace(self._outputs(), raw="raw", probability="probability", prediction="prediction")
+        return self._answer(value, named)
+
+    def predict(self, value: Any) -> float:
+        """The class of one row, without Spark: a vector, an array or a list of numbers."""
+        return float(self._scores(value)[2])
+
+    def predictRaw(self, value: Any) -> DenseVector:
+        """The raw scores of one row by class."""
+        return DenseVector(self._scores(value)[0])
+
+    def predictProbability(self, value: Any) -> DenseVector:
+        """The probabilities of one row by class."""
+        return DenseVector(self._scores(value)[1])
 
 
 @with_accessors
-class StokerRegressionModel(_StokerModel):
-    """Adds prediction: a double, or a vector where the model has several outputs a row."""
+class StokerRegressionModel(RegressionModelAccessors, _StokerModel, RegressionModel):
+    """What StokerRegressor.fit gives: adds prediction, a double, or a vector where the model has several outputs a row.
+
+    Example:
+        >>> from pyspark.sql import SparkSession
+        >>> from torch import nn
+        >>> from stoker import StokerRegressor
+        >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+        >>> train = spark.range(40).selectExpr("id / 40 as x", "id / 20 as y")
+        >>> model = StokerRegressor(model=nn.Linear(1, 1), featuresCol="x", labelCol="y", verbose=0).fit(train)
+        >>> model.transform(train).columns
+        ['x', 'y', 'prediction']
+        >>> len(model.history), model.numFeatures
+        (1, 1)
+    """
+
+    def predict(self, value: Any) -> Any:
+        """Of one row, without Spark: a vector, an array or a list of numbers. A vector where transform gives one."""
+        sizes = [math.prod(shape) for shape in self._compiled.output_shapes.values()]
+        found = self._answer(value, Values(("prediction", *[""] * (len(sizes) - 1)), tuple(sizes)))[0]
+        return float(found) if np.ndim(found) == 0 else DenseVector(found)
 
     def _outputs(self) -> Outputs:
         sizes = [math.prod(shape) for shape in self._compiled.output_shapes.values()]
@@ -240,8 +320,20 @@ class StokerRegressionModel(_StokerModel):
 
 
 @with_accessors
-class StokerModel(_StokerModel, NamedTensors):
-    """Adds a column for each of the model's outputs."""
+class StokerModel(ModelAccessors, _StokerModel, NamedTensors):
+    """What StokerEstimator.fit gives: adds a column for each of the model's outputs.
+
+    Example:
+        >>> from pyspark.sql import SparkSession
+        >>> from torch import nn
+        >>> from stoker import StokerEstimator
+        >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+        >>> train = spark.range(40).selectExpr("id / 40 as x", "id / 20 as y")
+        >>> estimator = StokerEstimator(model=nn.Linear(1, 1), featuresCol="x", labelCol="y", loss=nn.MSELoss(),
+        ...                             verbose=0)
+        >>> estimator.fit(train).transform(train).columns
+        ['x', 'y', 'prediction']
+    """
 
     def _outputs(self) -> Outputs:
         shapes = self._compiled.output_shapes

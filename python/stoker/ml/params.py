@@ -4,7 +4,7 @@ over."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -17,6 +17,7 @@ from pyspark.ml.param.shared import (
     HasProbabilityCol,
     HasRawPredictionCol,
     HasSeed,
+    HasThresholds,
     HasValidationIndicatorCol,
     HasWeightCol,
 )
@@ -31,21 +32,62 @@ from stoker.schedule import as_schedule
 from stoker.strategy import as_strategy
 
 C = TypeVar("C", bound=type)
+KINDS = dict.fromkeys(
+    ("featuresCol", "labelCol", "predictionCol", "probabilityCol", "rawPredictionCol", "weightCol",
+     "validationIndicatorCol"), "str")  # fmt: skip
+"""What a parameter takes, in words of Python; of ours by their converters."""
+KINDS |= {"thresholds": "Sequence[float]", "seed": "int"}
+_OF_CONVERTERS: dict[Any, str] = {
+    TypeConverters.toInt: "int", TypeConverters.toFloat: "float", TypeConverters.toString: "str",
+    TypeConverters.toBoolean: "bool", TypeConverters.toListString: "Sequence[str]",
+}  # fmt: skip
 RENAMED = {"lossTimeout": "workerTimeout", "onLoss": "onWorkerLost"}
 
 
-def with_accessors(cls: C) -> C:
-    """Gives a class setX and getX for each of its Params that has none, and a signature for help()."""
-    names = [name for name in dir(cls) if isinstance(getattr(cls, name, None), Param)]
-    for name in names:
-        title = name[0].upper() + name[1:]
+def with_accessors(cls: C, defaults: Mapping[str, Any] | None = None) -> C:
+    """Gives a class setX and getX for each of its Params that has none."""
+    for name in params_of(cls):
+        title, told = name[0].upper() + name[1:], _told(cls, name, defaults or {})
         if not hasattr(cls, f"set{title}"):
-            setattr(cls, f"set{title}", _setter(name, getattr(cls, name).doc))
+            setattr(cls, f"set{title}", _setter(name, told))
         if not hasattr(cls, f"get{title}"):
-            setattr(cls, f"get{title}", _getter(name, getattr(cls, name).doc))
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    cls.__signature__ = inspect.Signature([inspect.Parameter(name, keyword, default=None) for name in names])
+            setattr(cls, f"get{title}", _getter(name, told))
     return cls
+
+
+def documented(cls: C) -> C:
+    """Gives an estimator's class accessors, the signature of its parameters with their defaults, and their list in its
+    docstring, before the example."""
+    defaults = {param.name: value for param, value in cls()._defaultParamMap.items()}
+    with_accessors(cls, defaults)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, keyword, default=defaults.get(name), annotation=annotation_of(name, defaults))
+         for name in params_of(cls)])  # fmt: skip
+    about, mark, example = inspect.cleandoc(cls.__doc__ or "").partition("Example:")
+    lines = [f"    {name}: {_told(cls, name, defaults)}" for name in params_of(cls)]
+    cls.__doc__ = "\n".join([about.rstrip(), "", "Parameters:", *lines, "", mark + example])
+    return cls
+
+
+def params_of(cls: type) -> list[str]:
+    """In the order in which its classes declare them, the model and its columns first."""
+    declared = {name: kind for kind in reversed(cls.__mro__) for name, value in vars(kind).items()
+                if isinstance(value, Param)}  # fmt: skip
+    kinds = [ModuleParams, InputParams, HasFeaturesCol, HasLabelCol, HasWeightCol, DataParams, TrainParams]
+    first = [name for kind in kinds for name in vars(kind)]
+    return sorted(declared, key=lambda name: first.index(name) if name in first else len(first))
+
+
+def annotation_of(name: str, defaults: Mapping[str, Any]) -> str:
+    """What may be given; None leaves it as it is."""
+    kind = KINDS.get(name, "Any")
+    return kind if kind == "Any" or defaults.get(name) is not None else f"{kind} | None"
+
+
+def _told(cls: type, name: str, defaults: Mapping[str, Any]) -> str:
+    default = f" (default: {defaults[name]!r})" if defaults.get(name) is not None else ""
+    return getattr(cls, name).doc.rstrip(".") + default
 
 
 def _setter(name: str, doc: str) -> Callable:
@@ -106,6 +148,7 @@ class KeywordParams(Params):
 
 
 def _param(name: str, doc: str, converter: Callable | None = None) -> Param:
+    KINDS[name] = _OF_CONVERTERS.get(converter, "Any")
     return Param(Params._dummy(), name, doc, typeConverter=_of_plain(converter) if converter else None)
 
 
@@ -161,7 +204,7 @@ class InputParams(HasFeaturesCol, KeywordParams):
     inputShape = _param("inputShape", "shape of one row as the model wants it, such as [1, 28, 28]", _shape)
 
 
-class DataParams(InputParams, HasLabelCol, HasWeightCol):
+class DataParams(HasLabelCol, InputParams, HasWeightCol):
     idCol = _param("idCol", "column that alone decides which shard a row goes to (default: all columns that are used)",
                    TypeConverters.toString)  # fmt: skip
     onBadRow = _param("onBadRow", "what a row that cannot be read does: 'error', or 'skip', which leaves it out and "
@@ -261,7 +304,7 @@ class CheckpointParams(KeywordParams):
     checkpointKeep = _param("checkpointKeep", "how many checkpoints stay; older ones are removed", TypeConverters.toInt)
 
 
-class ClassifierOutputs(HasProbabilityCol, HasRawPredictionCol, KeywordParams):
+class ClassifierOutputs(HasProbabilityCol, HasThresholds, HasRawPredictionCol, KeywordParams):
     """The columns of a classifier's predictions besides prediction."""
 
 

@@ -172,7 +172,7 @@ def read_metadata(spark: SparkSession, path: str, cls: type) -> dict[str, Any]:
                             f"was cut short leaves none)") from error  # fmt: skip
         raise
     try:
-        metadata = json.loads(first[0])
+        metadata = json.loads(first[0])  # type: ignore[index]
         stoker = metadata["stoker"]
     except (TypeError, ValueError, KeyError):
         raise UserError(f"'{path}' is not a saved Stoker model: its metadata is foreign or cut short") from None
@@ -232,7 +232,7 @@ def _check_json(name: str, value: Any) -> None:
                         f"a dict of names to them") from None  # fmt: skip
 
 
-def _of_today(metadata: Mapping[str, Any], instance: Any) -> Mapping[str, Any]:
+def _of_today(metadata: Mapping[str, Any], instance: Any) -> dict[str, Any]:
     """Models once had outputKind among their params, without effect; some params had other names."""
     maps = ("paramMap", "defaultParamMap")
     gone = {"outputKind"} - {param.name for param in instance.params}

@@ -1,9 +1,10 @@
 """The log of fits, logging.getLogger("stoker"): at INFO who comes and goes, as WARNING what went wrong and what was
-done about it. Records have the event itself as their attribute `event`."""
+done about it. Records have the event itself as their attribute `event`, and the fit's name as `fit`."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 from collections.abc import Iterator
@@ -43,18 +44,28 @@ class Unconfigured(logging.Handler):
 LOGGER.addHandler(Unconfigured())
 
 
-class LogSink:
-    """A fit's events as lines of the log."""
+_numbers = itertools.count(1)
 
-    def __init__(self) -> None:
-        self._skips = Skips()
+
+def name_of_fit(estimator: str) -> str:
+    """Of the next fit of an estimator. One that is fit several times, by a CrossValidator at once, is one name still,
+    so fits have numbers too."""
+    return f"fit {next(_numbers)} of {estimator}"
+
+
+class LogSink:
+    """A fit's events as lines of the log, which begin with its name; records have that as their attribute `fit`."""
+
+    def __init__(self, fit: str = "") -> None:
+        self._fit, self._skips = fit, Skips()
 
     def event(self, event: Event) -> None:
         level = level_of(event)
         text = self._skips.words(event) if isinstance(event, Metrics) else str(event)
         if level and text and LOGGER.isEnabledFor(level):
             with beside_bars():
-                LOGGER.log(level, "%s", text, extra={"event": event})
+                LOGGER.log(level, "%s", f"{self._fit}: {text}" if self._fit else text,
+                           extra={"event": event, "fit": self._fit})  # fmt: skip
 
 
 def level_of(event: Event) -> int:

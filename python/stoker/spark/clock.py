@@ -44,7 +44,7 @@ def of_zone(spark: SparkSession, zone: str) -> Clock:
     parts = days.where(_changes(zone, _DAY)).selectExpr(f"explode(sequence(s, s + {_DAY - _PART}, {_PART})) as s")
     seconds = parts.where(_changes(zone, _PART)).selectExpr(f"explode(sequence(s, s + {_PART - 1})) as s")
     found = seconds.where(_changes(zone, 1)).selectExpr("s + 1 as s", f"{_offset('s + 1', zone)} as offset").collect()
-    first = spark.sql(f"select {_offset(f'{_FIRST}L', zone)} as offset").first()
+    (first,) = spark.sql(f"select {_offset(f'{_FIRST}L', zone)} as offset").collect()
     ordered = sorted((row.s, row.offset) for row in found)
     return Clock([s for s, _ in ordered], [first.offset, *(offset for _, offset in ordered)])
 

@@ -85,7 +85,7 @@ def _name_in_arrow(kind: str, *content: Any) -> str:
 
 def travelling(table: Table, sources: Iterable[Source]) -> dict[str, Column]:
     """By name, the columns that the tasks read for the sources, each once."""
-    found = {}
+    found: dict[str, Sent | Source] = {}
     for source in sources:
         if source.fields:
             found.update({sent.name: sent for sent in source.sent})

@@ -84,7 +84,12 @@ def append_by_udf(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
     names = [free_name(taken, f"__stoker_in{i}") for i in range(len(inputs))]
     held = free_name(taken, "__stoker_out")
     carried = df.select("*", *[column.alias(name) for name, column in zip(names, inputs)])
-    whole = carried.withColumn(held, F.arrow_udf(predict, crossing(outputs))(names[0], *names))
+    whole = carried.withColumn(
+        held,
+        F.arrow_udf(predict, crossing(outputs))(  # type: ignore[call-overload]
+            names[0], *names
+        ),
+    )
     fields = {field.name: landed(field, F.col(held).getField(field.name)) for field in outputs}
     return whole.withColumns(fields).drop(held, *names)
 
@@ -99,7 +104,7 @@ def by_arrow(run: Callable, returns: DataType) -> Any:
         return run(batches)
 
     predict.__annotations__ = {"batches": Iterator[tuple[pa.Array, ...]], "return": Iterator[pa.Array]}
-    return F.arrow_udf(predict, returns)
+    return F.arrow_udf(predict, returns)  # type: ignore[call-overload]
 
 
 def by_pandas(run: Callable, returns: DataType) -> Any:
@@ -111,15 +116,15 @@ def by_pandas(run: Callable, returns: DataType) -> Any:
             return pa.RecordBatch.from_pandas(given, preserve_index=False).to_struct_array()
         return pa.Array.from_pandas(given)
 
-    def predict(batches):  # type: ignore[no-untyped-def]
+    def predict(batches):
         many = (tuple(map(to_arrow, given)) if isinstance(given, tuple) else to_arrow(given) for given in batches)
         for result in run(many):
             is_struct = pa.types.is_struct(result.type)
             yield pa.RecordBatch.from_struct_array(result).to_pandas() if is_struct else result.to_pandas()
 
     given = pd.DataFrame if isinstance(returns, StructType) else pd.Series
-    predict.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[given]}
-    return F.pandas_udf(predict, returns)
+    predict.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[given]}  # type: ignore[valid-type]
+    return F.pandas_udf(predict, returns)  # type: ignore[call-overload]
 
 
 def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: StructType) -> DataFrame:
@@ -129,10 +134,10 @@ def append_by_map(df: DataFrame, run: Callable, inputs: list[Column], outputs: S
     carried = df.select("*", *[column.alias(f"__stoker_in{i}") for i, column in enumerate(inputs)])
     plain = carried.toDF(*[f"c{i}" for i in range(len(carried.columns))])  # mapInArrow stumbles over dots in names
 
-    def predict(batches):  # type: ignore[no-untyped-def]
+    def predict(batches):
         under_way = []
 
-        def inputs():  # type: ignore[no-untyped-def]
+        def inputs():
             for batch in batches:
                 under_way.append(batch)
                 yield tuple(batch.columns[kept:])

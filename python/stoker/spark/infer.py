@@ -42,6 +42,13 @@ class Scorer:
             whole = parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts)]
             yield to_struct(self.outputs, whole)
 
+    def alone(self, columns: str, arrays: Mapping[str, Any]) -> list[np.ndarray]:
+        """The same for rows that are here, in whatever process: the values of each column."""
+        import pyarrow as pa
+
+        batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
+        return self.outputs.columns(loaded(self).run(Reader(columns).whole(batch)))
+
 
 @dataclass(frozen=True)
 class Batches:

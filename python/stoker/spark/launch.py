@@ -243,7 +243,7 @@ class Supervisor:
     def _grow(self) -> None:
         """A gang of fewer workers than wished takes in others as soon as Spark finds slots for them."""
         job, few, most, now = self._growth, self._task.workers, self._task.most, time.monotonic()
-        newest = job and (job.ended(), job.error)
+        newest = None if job is None else (job.ended(), job.error)
         if self._rows.late is None or not late_shards(few, most, self._task.shards):
             return
         if not may_grow(now, self._situation, most, newest):
@@ -322,7 +322,7 @@ class Supervisor:
             if isinstance(event, Rescue):
                 for partition in event.partitions:
                     self._rescue(partition)
-            if isinstance(event, CheckpointPart):
+            if isinstance(event, CheckpointPart) and self._gang.checkpoints is not None:
                 self._gang.checkpoints.event(event)
             self._observe(event)
 

@@ -13,22 +13,37 @@ KINDS = ("logits", "probabilities", "logProbabilities")
 
 @dataclass(frozen=True)
 class Classification:
-    """rawPrediction and probability as ML vectors, prediction as a double; a name that is empty is left out."""
+    """rawPrediction and probability as ML vectors, prediction as a double, or as a text where classes have words; what
+    has an empty name is left out."""
 
     kind: str  # one of KINDS
     raw: str
     probability: str
     prediction: str
+    thresholds: tuple[float, ...] = ()  # by class: the prediction is the largest probability / threshold
+    words: tuple[str, ...] = ()  # by class
 
     def fields(self) -> list[tuple[str, str]]:
-        """(name, 'vector' | 'double') of the columns that are wanted."""
-        every = [(self.raw, "vector"), (self.probability, "vector"), (self.prediction, "double")]
+        """(name, 'vector' | 'double' | 'text') of the columns that are wanted."""
+        every = [
+            (self.raw, "vector"),
+            (self.probability, "vector"),
+            (self.prediction, "text" if self.words else "double"),
+        ]
         return [(name, kind) for name, kind in every if name]
 
     def columns(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         raw, probability = scores(outputs[0].astype(np.float64), self.kind)
-        every = [(self.raw, raw), (self.probability, probability), (self.prediction, predictions(raw))]
+        classes = predictions(scaled(probability, self.thresholds) if self.thresholds else raw)
+        every = [(self.raw, raw), (self.probability, probability), (self.prediction, self._told(classes))]
         return [values for name, values in every if name]
+
+    def _told(self, classes: np.ndarray) -> np.ndarray:
+        """Null where there is no class, or none with a word."""
+        if not self.words:
+            return classes
+        known = dict(enumerate(self.words))
+        return np.array([known.get(one) for one in classes], object)
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,13 @@ def predictions(raw: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(raw).any(axis=1), np.nan, raw.argmax(axis=1))
 
 
+def scaled(probability: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """As Spark has it: a class whose threshold is 0 wins, unless its probability is 0 too."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = probability / np.array(thresholds)
+    return np.where(np.isnan(found) & ~np.isnan(probability), -np.inf, found)
+
+
 def _binary(out: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     if kind == "logits":
         up = _sigmoid(out)
@@ -87,10 +109,8 @@ def to_struct(outputs: Outputs, results: Sequence[np.ndarray]) -> Any:
     import pyarrow as pa
 
     fields = outputs.fields()
-    arrays = [
-        row_lists(values) if kind == "vector" else pa.array(values)
-        for (_, kind), values in zip(fields, outputs.columns(results))
-    ]
+    make = {"vector": row_lists, "double": pa.array, "text": lambda values: pa.array(values, pa.string())}
+    arrays = [make[kind](values) for (_, kind), values in zip(fields, outputs.columns(results))]
     return pa.StructArray.from_arrays(arrays, names=[name for name, _ in fields])
 
 

@@ -37,7 +37,7 @@ def file_columns(df: DataFrame, names: Sequence[str]) -> dict[str, str]:
 
 def explained(df: DataFrame, names: Sequence[str]) -> str:
     rows = df.select(*["`" + name.replace("`", "``") + "`" for name in names])
-    return df.sparkSession.sql("EXPLAIN SELECT * FROM {rows}", rows=rows).first()[0]
+    return df.sparkSession.sql("EXPLAIN SELECT * FROM {rows}", rows=rows).collect()[0][0]
 
 
 def columns_of(text: str, names: Sequence[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ _CONFIGURED = (  # what makes Spark read other rows or columns than those that s
     "spark.sql.files.ignoreMissingFiles",
     "spark.sql.parquet.fieldId.read.enabled",
 )
-_ARROW = {
+_ARROW: dict[T.DataType, pa.DataType] = {
     T.BooleanType(): pa.bool_(),
     T.ByteType(): pa.int8(),
     T.ShortType(): pa.int16(),
