@@ -153,8 +153,7 @@ void ingested(WorkerLink& self, const Shards& shards, int training) {
     auto& count = counts[training > 0 ? shard % training : shard];
     const bool held = training > 0 && shard >= training;
     count.shard = held ? shard - training : shard;
-    (held ? count.held : count.rows) += rows;
-    if (!held || rows > 0) count.digest += held ? hash128(std::as_bytes(std::span(&digest, 1)), 1) : digest;
+    count.count(rows, digest, held);
   }
   std::vector<gang::ShardCount> told;
   for (const auto& [shard, count] : counts) told.push_back(count);

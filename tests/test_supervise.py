@@ -68,6 +68,21 @@ def test_a_place_that_stays_empty_is_a_reason_to_start_again():
                            "no other attempt took its place within 60 s (workerTimeout)")  # fmt: skip
 
 
+def test_a_place_that_others_do_without_is_not_late_until_they_cannot():
+    going_on = Started(2, 1, 0, 4, 100, 13, 2, "others have the rows of those who are missing")
+    three = situation(admitted(0), admitted(1), admitted(2), STARTED, LOST, going_on, workers=3)
+    assert (three.missing, three.idle) == ({}, {1})
+    assert next_move(10_000.0, three, Rules(worker_timeout=60)).kind == "wait"
+    assert not may_grow(10_000.0, three, 4, None), "its slot is needed"
+    three.after(replace(LOST, rank=0), 10_000.0)
+    assert three.missing == {0: 10_000.0, 1: 10_000.0}
+    three.after(admitted(0), 10_001.0)
+    assert next_move(10_059.0, three, Rules(worker_timeout=60)).kind == "wait"
+    assert next_move(10_060.0, three, Rules(worker_timeout=60)).kind == "restart"
+    three.after(admitted(1), 10_061.0)
+    assert not three.missing and not three.idle
+
+
 def test_a_place_that_is_filled_again_is_not_late():
     s = situation(admitted(0), admitted(1), lost(), admitted(1))
     assert next_move(1000.0, s, Rules(worker_timeout=60)).kind == "wait"

@@ -14,8 +14,9 @@ constexpr size_t kPage = 4096;
 constexpr uint64_t kMagic = 0x73776f72746e656c;
 
 struct Entry {
-  int64_t shard = 0;
-  uint64_t rows = 0;
+  int32_t shard = 0;
+  uint32_t rows = 0;
+  Hash128 digest;
 };
 
 struct Tail {
@@ -56,6 +57,13 @@ bool fits(const Tail& tail, size_t bytes, size_t stride) {
   return Offsets(tail.rows * stride, tail.rows, tail.shards).end == bytes;
 }
 
+void check_numbers(std::span<const uint32_t> numbers, size_t rows) {
+  in_pieces(numbers.size(), kPieceRows, [&](size_t begin, size_t n) {
+    for (const uint32_t number : numbers.subspan(begin, n))
+      if (number >= rows) fail_world("lent rows have a row that is not there");
+  });
+}
+
 std::vector<LentShard> lent_shards(std::span<const std::byte> bytes, size_t stride) {
   std::vector<LentShard> shards;
   const Tail tail = tail_of(bytes);
@@ -67,9 +75,10 @@ std::vector<LentShard> lent_shards(std::span<const std::byte> bytes, size_t stri
     Entry entry;
     std::memcpy(&entry, bytes.data() + at.entries + i * sizeof(entry), sizeof(entry));
     if (entry.rows > orders.size() - first) fail_world("lent rows have a shard of more rows than there are");
-    shards.push_back({static_cast<int>(entry.shard), orders.subspan(first, entry.rows)});
+    shards.push_back({entry.shard, entry.digest, orders.subspan(first, entry.rows)});
     first += entry.rows;
   }
+  check_numbers(orders, tail.rows);
   return shards;
 }
 
@@ -83,7 +92,7 @@ Bytes lent_index(size_t stride, size_t row_bytes, const std::vector<LentShard>& 
   for (const auto& shard : shards) {
     copy_bytes(std::as_bytes(shard.order), order);
     order += shard.order.size_bytes();
-    const Entry told{shard.shard, shard.order.size()};
+    const Entry told{shard.shard, static_cast<uint32_t>(shard.order.size()), shard.digest};
     std::memcpy(entry, &told, sizeof(told));
     entry += sizeof(told);
   }
@@ -108,9 +117,9 @@ const LentRows* Borrowed::of(int shard) const {
   return found == places_.end() ? nullptr : found->second.rows.get();
 }
 
-std::span<const uint32_t> Borrowed::order(int shard) const {
+const LentShard& Borrowed::told(int shard) const {
   const Place& place = places_.at(shard);
-  return place.rows->shards()[place.index].order;
+  return place.rows->shards()[place.index];
 }
 
 }  // namespace stoker::data

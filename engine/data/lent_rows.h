@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/codec.h"
+#include "base/hash.h"
 #include "shm/segment.h"
 
 namespace stoker::data {
@@ -19,6 +20,7 @@ namespace stoker::data {
 /// Of one shard: row numbers in content order, which lie elsewhere.
 struct LentShard {
   int shard = 0;
+  Hash128 digest = {};  // of its rows, see ShardRows
   std::span<const uint32_t> order;
 };
 
@@ -45,13 +47,15 @@ class Borrowed {
   /// Null where nobody has lent them.
   const LentRows* of(int shard) const;
   /// REQUIRES: of(shard).
-  std::span<const uint32_t> order(int shard) const;
+  std::span<const uint32_t> order(int shard) const { return told(shard).order; }
+  Hash128 digest(int shard) const { return told(shard).digest; }
 
  private:
   struct Place {
     std::shared_ptr<const LentRows> rows;  // gone with the last of its shards
     size_t index = 0;
   };
+  const LentShard& told(int shard) const;
   std::map<int, Place> places_;
 };
 

@@ -25,7 +25,7 @@ shm::Segment lent(uint32_t first, uint32_t second, size_t stride = kStride) {
   std::vector<uint32_t> a(first), b(second);
   std::iota(a.rbegin(), a.rend(), 0);
   std::iota(b.rbegin(), b.rend(), first);
-  const std::vector<LentShard> shards = {{3, a}, {10, b}};
+  const std::vector<LentShard> shards = {{3, {1, 2}, a}, {10, {3, 4}, b}};
   const size_t row_bytes = (first + second) * stride;
   return segment_of(stride, row_bytes, shards);
 }
@@ -38,6 +38,7 @@ TEST(LentRows, AreWhatWasLent) {
       const LentRows rows(lent(first, second), kStride);
       ASSERT_EQ(rows.shards().size(), 2);
       EXPECT_EQ(rows.shards()[0].order.size(), first);
+      EXPECT_EQ(rows.shards()[1].digest, (Hash128{3, 4}));
       ASSERT_EQ(rows.shards()[1].order.size(), second);
       for (uint32_t i = 0; i < second; ++i) EXPECT_EQ(rows.shards()[1].order[i], first + second - 1 - i);
       if (first > 0) EXPECT_EQ(rows.rows()[(first - 1) * kStride], static_cast<std::byte>(first - 1));
@@ -54,6 +55,9 @@ TEST(LentRows, OfAnotherStrideOrSpoiltAreRefused) {
     segment.bytes()[size - back + 5] = std::byte{1};
     EXPECT_THROW(LentRows(std::move(segment), kStride), Error) << back;
   }
+  auto segment = lent(5, 5);
+  segment.bytes()[2 * 64 + 3] = std::byte{1};  // in a row's number: they follow 120 bytes of rows
+  EXPECT_THROW(LentRows(std::move(segment), kStride), Error);
 }
 
 TEST(LentRows, TheNewestOfAShardCountAndTheRestStays) {
@@ -62,7 +66,7 @@ TEST(LentRows, TheNewestOfAShardCountAndTheRestStays) {
   borrowed.take(LentRows(lent(5, 7), kStride));
   const LentRows* older = borrowed.of(10);
   const std::vector<uint32_t> order = {0, 1};
-  borrowed.take(LentRows(segment_of(kStride, 2 * kStride, {{3, order}}), kStride));
+  borrowed.take(LentRows(segment_of(kStride, 2 * kStride, {{3, {}, order}}), kStride));
   EXPECT_EQ(borrowed.order(3).size(), 2);
   EXPECT_EQ(borrowed.of(10), older);
   EXPECT_EQ(borrowed.order(10).size(), 7);

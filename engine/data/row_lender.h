@@ -1,7 +1,8 @@
 #pragma once
 // Makes what a worker lends (lent_rows.h) beside its training: in a thread of its own that gives way to others, some
-// time after training has begun, so that a short fit pays nothing. Rows on disk are not lent, nor such as would with
-// their copy take more than the memory that the store may have.
+// time after training has begun, so that a short fit pays nothing. Nothing is lent where rows are on disk, or with
+// their copy would take more than the memory that the store may have, where this process may not map what it likes, and
+// where the machine has not twice the memory left that all workers of the host want for their copies.
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -16,9 +17,9 @@ namespace stoker::data {
 
 class RowLender {
  public:
-  /// `store` is sealed and outlives this. `told` is called once, from the thread, when it is known whether there is
-  /// something to lend.
-  RowLender(const ColumnStore& store, double delay_seconds, std::function<void(bool)> told);
+  /// `store` is sealed and outlives this; `workers` are on this host. `told` is called once, from the thread, when it
+  /// is known whether there is something to lend.
+  RowLender(const ColumnStore& store, size_t workers, double delay_seconds, std::function<void(bool)> told);
   ~RowLender();
 
   /// Any thread. Empty where there is nothing, or not yet.
@@ -26,9 +27,12 @@ class RowLender {
 
  private:
   void run(double delay_seconds);
+  bool may_make() const;
   void make();
+  bool has_memory(size_t bytes) const;
 
   const ColumnStore& store_;
+  const size_t workers_;
   const std::function<void(bool)> told_;
   Course course_;
   mutable std::mutex mutex_;

@@ -28,7 +28,7 @@ std::unique_ptr<ColumnStore> filled(int rows, size_t memory = StoreOptions().mem
 /// What it says, and lends then.
 std::pair<bool, shm::Segment> lent_by(const ColumnStore& store) {
   std::promise<bool> told;
-  const RowLender lender(store, 0, [&](bool any) { told.set_value(any); });
+  const RowLender lender(store, 2, 0, [&](bool any) { told.set_value(any); });
   const bool any = told.get_future().get();
   return {any, lender.lend()};
 }
@@ -62,11 +62,18 @@ TEST(RowLender, RowsOnDiskAndThoseWithoutRoomForACopyStay) {
   EXPECT_EQ(lent_by(*tight).first, !tight->on_disk());
 }
 
+TEST(RowLender, NothingIsLentWhereTheMachineHasNotTheMemory) {
+  const auto store = filled(5000);
+  std::promise<bool> told;
+  const RowLender lender(*store, size_t{1} << 50, 0, [&](bool any) { told.set_value(any); });
+  EXPECT_FALSE(told.get_future().get());
+}
+
 TEST(RowLender, EndsBeforeItsTimeWithoutAWord) {
   const auto store = filled(10);
   const Stopwatch watch;
   {
-    const RowLender lender(*store, 1000, [](bool) { FAIL(); });
+    const RowLender lender(*store, 2, 1000, [](bool) { FAIL(); });
   }
   EXPECT_LT(watch.elapsed(), 5);
 }

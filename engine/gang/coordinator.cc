@@ -288,7 +288,7 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
     case Kind::lends:
       return on_lends(member, Lends::decode(frame.body));
     case Kind::borrowed:
-      return on_borrowed(member, BorrowedRows::decode(frame.body));
+      return on_borrowed(gang, member, BorrowedRows::decode(frame.body));
     case Kind::digest:
       return take_digest(member, StateDigest::decode(frame.body));
     case Kind::checkpoint:

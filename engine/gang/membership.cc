@@ -109,7 +109,11 @@ std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
 
 bool stayed_empty(TimePoint now, const Member& member, const Gang& gang, const CoordinatorOptions& options) {
   const int partition = member.hello.partition;
-  return options.worker_timeout > 0 && now - member.lost->when >= from_seconds(options.worker_timeout) &&
+  const bool done_without = member.generation < gang.generation;  // the newest generation began without it
+  if (done_without && gang.running) return false;
+  const TimePoint since =
+      done_without && gang.halted_at ? std::max(member.lost->when, *gang.halted_at) : member.lost->when;
+  return options.worker_timeout > 0 && now - since >= from_seconds(options.worker_timeout) &&
          !is_late_place(partition, gang, options) && !can_do_without(partition, gang);
 }
 
@@ -335,7 +339,7 @@ Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
   try {
     std::string reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
     if (!all(gang, options, is_ready)) reason = "others have the rows of those who are missing";
-    if (all_paused(gang))
+    if (all_paused(gang) && gang.losses == gang.losses_before)
       reason = why_paused(gang);
     else if (gang.generation > 0 && gang.losses == gang.losses_before)
       reason = cat("nobody was lost, but the last generation ended: ", stumbles_of(gang));

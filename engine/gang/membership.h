@@ -88,6 +88,7 @@ struct Gang {
   int job = 0;                                // attempts of lower ones are over
   std::map<int, ShardCount> registered;       // by shard, as first told
   std::map<int, std::vector<int>> shards_of;  // by partition, those that its worker told of last
+  std::set<int> read_anew;                    // shards whose rows have become others since the newest generation began
   std::set<int> given_up;                     // places that were lost for too long: training goes on without their rows
   std::set<int> released;                     // partitions of which Spark may believe that they are done
   bool spares = true;                         // may stay

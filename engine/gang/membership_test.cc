@@ -443,6 +443,45 @@ TEST(Borrowed, RowsThatAreOthersNowCountNoMore) {
   on_hello(gang, hello(1, 20), {}, kNow);
   EXPECT_TRUE(on_ingested(gang, gang.members.at(1), {{1, 6, {}}}));
   for (const int p : {0, 2}) EXPECT_TRUE(gang.members.at(p).borrowed.empty());
+  on_borrowed(gang, gang.members.at(0), {{1}});  // said before it heard of that
+  EXPECT_TRUE(gang.members.at(0).borrowed.empty());
+}
+
+TEST(Borrowed, ThePlacesTimeBeginsAnewWhenItCannotBeDoneWithoutAnyMore) {
+  CoordinatorOptions lossy = options(3);
+  lossy.worker_timeout = 60;
+  lossy.allow_lost_rows = true;
+  Gang gang = bereft({{0, {1}}});
+  on_start(gang, *decide(kNow, gang, lossy)[0].start);
+  on_agreed(gang, {});
+  const TimePoint later = kNow + seconds(1000);
+  EXPECT_TRUE(decide(later, gang, lossy).empty());
+  lose(gang, 0, Loss::vanished, ErrorKind::world, "the connection closed", later);
+  ++gang.losses;
+  EXPECT_EQ(decide(later, gang, lossy)[0].action, Action::halt);
+  on_halt(gang, later, "");
+  on_halted(gang.members.at(2), {9, ""});
+  EXPECT_TRUE(decide(later + seconds(59), gang, lossy).empty());
+  EXPECT_EQ(decide(later + seconds(61), gang, lossy)[0].action, Action::give_up);
+}
+
+TEST(Lending, ADeathMeanwhileIsToldAsOne) {
+  Gang gang = running(3);
+  on_agreed(gang, {});
+  for (const int p : {0, 1, 2}) {
+    gang.shards_of[p] = {p};
+    gang.registered[p] = {p, 5, {}};
+    on_lends(gang.members.at(p), {true});
+  }
+  on_pause(gang);
+  gang.members.at(0).borrowed = {1};
+  on_loss(gang, gang.members.at(1), {.how = Loss::vanished, .cause = "the connection closed", .when = kNow});
+  for (const int p : {0, 2}) on_paused(gang.members.at(p));
+  on_halt(gang, kNow, "");
+  for (const int p : {0, 2}) on_halted(gang.members.at(p), {9, ""});
+  const auto decisions = decide(kNow, gang, options(3));
+  ASSERT_EQ(decisions.size(), 1);
+  EXPECT_EQ(decisions[0].reason, "others have the rows of those who are missing");
 }
 
 TEST(Lending, AllPauseOnceWhenAllKnowWhatTheyCanLend) {

@@ -1,5 +1,7 @@
 #include "gang/protocol.h"
 
+#include <span>
+
 namespace stoker::gang {
 namespace {
 
@@ -165,6 +167,16 @@ Bytes Ingesting::encode() const { return Encoder().put(rows).take(); }
 
 Ingesting Ingesting::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Ingesting{in.get<int64_t>()}; });
+}
+
+void ShardCount::count(int64_t more, const Hash128& content, bool held_out) {
+  (held_out ? held : rows) += more;
+  if (!held_out) digest += content;
+  if (held_out && more > 0) digest += hash128(std::as_bytes(std::span(&content, 1)), 1);
+}
+
+bool ShardCount::same_rows(const ShardCount& other) const {
+  return rows == other.rows && held == other.held && digest == other.digest;
 }
 
 Bytes Ingested::encode() const {

@@ -115,6 +115,10 @@ struct ShardCount {
   int64_t rows = 0;  // to train on
   Hash128 digest;    // of these and those held out
   int64_t held = 0;  // rows held out for validation
+
+  /// Counts rows that are stored together, those to train on or those held out, by their content's digest.
+  void count(int64_t more, const Hash128& content, bool held_out);
+  bool same_rows(const ShardCount& other) const;
 };
 
 /// All shards of one worker, after ingest.

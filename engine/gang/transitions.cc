@@ -37,6 +37,7 @@ void after_standstill(Gang& gang) {
 
 /// What others have of these shards are not the fit's rows any more.
 void forget_lent(Gang& gang, const std::vector<ShardCount>& shards) {
+  for (const ShardCount& shard : shards) gang.read_anew.insert(shard.shard);
   for (auto& [partition, member] : gang.members)
     for (const ShardCount& shard : shards) member.borrowed.erase(shard.shard);
 }
@@ -101,8 +102,9 @@ void on_halted(Member& member, Halted message) {
 
 void on_lends(Member& member, const Lends& message) { member.lends = message.any; }
 
-void on_borrowed(Member& member, const BorrowedRows& message) {
+void on_borrowed(const Gang& gang, Member& member, const BorrowedRows& message) {
   member.borrowed = {message.shards.begin(), message.shards.end()};
+  std::erase_if(member.borrowed, [&](int shard) { return gang.read_anew.contains(shard); });
 }
 
 void on_paused(Member& member) { member.paused = true; }
@@ -138,6 +140,7 @@ void on_start(Gang& gang, const Start& start) {
   gang.standstill.clear();
   gang.pausing = false;
   gang.agreed = false;
+  gang.read_anew.clear();
   for (auto& [partition, member] : gang.members) {
     const auto is_it = [&](const RosterEntry& rank) { return rank.attempt == member.hello.attempt; };
     member.working = std::ranges::any_of(start.roster.members, is_it);

@@ -23,7 +23,7 @@ std::optional<Error> on_ingested(Gang& gang, Member& member, std::vector<ShardCo
 void on_pong(const Gang& gang, Member& member, const Pong& message, uint64_t generation);
 void on_halted(Member& member, Halted message);
 void on_lends(Member& member, const Lends& message);
-void on_borrowed(Member& member, const BorrowedRows& message);
+void on_borrowed(const Gang& gang, Member& member, const BorrowedRows& message);
 void on_paused(Member& member);
 void on_fingerprint(Member& member, Fingerprint message);
 void on_loss(Gang& gang, Member& member, Lost lost);

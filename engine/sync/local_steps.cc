@@ -60,6 +60,7 @@ void LocalSteps::begin(const Round& round) {
   AllReduce::begin(round);
   alone_ = std::ranges::count(round.present, true) == 1;
   for (auto& replica : replicas_) {
+    replica.steps = 0;
     replica.share = 0;
     replica.scalars = {};
   }
@@ -97,10 +98,12 @@ void LocalSteps::run(const Part& part, const Run& run) {
   const Scalars scalars = run(static_cast<int>(2 + number), gradient_.data(), after);
   optim::Moment at = round_.at;
   at.step += part.step;
-  if (local_.inner_state == InnerState::reset) at.since = round_.at.step - 1;
+  const bool begins = local_.inner_state == InnerState::reset || round_.at.step == 1;
+  if (begins) at.since = at.step - 1 - replica.steps;  // it may have had no rows so far
   move(replica, at, scalars.denominator);
   std::copy_n(after, floats, replica.floats.data() + arena_.floats());
   for (auto& count : replica.counts) ++count;
+  ++replica.steps;
   replica.share += part.share;
   replica.scalars += scalars;
   fault::point("local", step());

@@ -46,7 +46,8 @@ class LocalSteps final : public AllReduce {
     int shard = 0;
     FloatRows floats;  // weights, float buffers, optimizer state
     std::vector<int64_t> counts;
-    double share = 0;  // of the round's rows, so far; 0: it has not begun
+    int64_t steps = 0;  // of the round, that it has taken
+    double share = 0;   // of the round's rows, so far; 0: it has not begun
     Scalars scalars = {};
   };
   int64_t vector() const { return arena_.floats() + state_.layout().buffer_floats; }

@@ -13,8 +13,8 @@ namespace stoker::train {
 /// others lend; what was lent before by those who are gone stays. Who has rows on disk takes none.
 void lend_rows(collective::Group& group, shm::Segment own, const data::ColumnStore& store, data::Borrowed& borrowed);
 
-/// Shards of other workers whose rows, those that are held out included, have been borrowed and are as many as `start`
-/// tells; ascending.
+/// Shards of other workers whose rows, those that are held out included, have been borrowed and are those that `start`
+/// tells of; ascending.
 std::vector<int> borrowed_shards(const gang::Start& start, const data::ColumnStore& store,
                                  const data::Borrowed& borrowed);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <stop_token>
+#include <system_error>
 
 #include "base/fault.h"
 #include "base/freed_memory.h"
@@ -12,6 +13,7 @@
 #include "collective/tree.h"
 #include "gang/keeper.h"
 #include "net/unix.h"
+#include "shm/memory.h"
 
 namespace stoker::train {
 
@@ -170,13 +172,27 @@ void Session::offer_state() {
   link_.holding({::getpid(), state.memory().fd(), state.memory().bytes().size(), state.nonce()});
 }
 
+/// Where it does not come off training goes on all the same.
+void Session::begin_lending(size_t workers) try {
+  if (lender_) return;
+  if (workers < 2) return link_.lends(false);
+  lender_ =
+      std::make_unique<data::RowLender>(store_, workers, spec_.lend_after, [this](bool any) { link_.lends(any); });
+} catch (const std::system_error&) {  // no thread
+  link_.lends(false);
+}
+
+shm::Segment Session::lent() const try { return lender_ ? lender_->lend() : shm::Segment(); } catch (const Error&) {
+  return {};
+}
+
 void Session::borrow(collective::Group& group, const gang::Start& start) {
-  const bool alone = group.local_ranks().size() < 2;
-  if (alone && !lender_) link_.lends(false);
-  if (!alone && !lender_)
-    lender_ = std::make_unique<data::RowLender>(store_, spec_.lend_after, [this](bool any) { link_.lends(any); });
-  lend_rows(group, lender_ ? lender_->lend() : shm::Segment(), store_, borrowed_);
-  if (const auto shards = borrowed_shards(start, store_, borrowed_); !shards.empty()) link_.borrowed(shards);
+  begin_lending(group.local_ranks().size());
+  lend_rows(group, lent(), store_, borrowed_);
+  auto shards = borrowed_shards(start, store_, borrowed_);
+  const size_t room = shm::available_memory() / 2 / trainer_->shard_bytes();  // others may take shards over too
+  if (shards.size() > room) shards.clear();
+  if (!shards.empty()) link_.borrowed(shards);
 }
 
 void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {

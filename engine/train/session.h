@@ -42,6 +42,8 @@ class Session {
   void find_state(const gang::Start& start);
   bool wants(const gang::Kept& kept) const;
   void offer_state();
+  void begin_lending(size_t workers);
+  shm::Segment lent() const;
   void borrow(collective::Group& group, const gang::Start& start);
   void forget();
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);

@@ -118,6 +118,12 @@ void Trainer::bind() const {
     step_->bind(i, sets[i].weights, sets[i].buffers, sets[i].counts);
 }
 
+/// Its sums, and, where it takes steps alone, weights and optimizer state.
+size_t Trainer::shard_bytes() const {
+  const int64_t vectors = 2 + (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0);
+  return static_cast<size_t>(vectors * layout_.floats + layout_.buffer_floats) * sizeof(float);
+}
+
 void Trainer::leave() {
   strategy_.reset();
   group_ = nullptr;

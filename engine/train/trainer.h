@@ -67,6 +67,8 @@ class Trainer {
   void adopt(shm::Segment memory, bool undisturbed);
   const sync::StateLayout& layout() const { return layout_; }
   size_t state_bytes() const { return sync::HostState::bytes(layout_); }
+  /// Of this worker's own memory, about what one shard more takes.
+  size_t shard_bytes() const;
 
   /// A shard's micro-batch in a step of the epoch; without tensors where it has no rows.
   using Batches = std::function<std::vector<at::Tensor>(int64_t step, int shard)>;

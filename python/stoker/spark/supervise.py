@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stoker.events import Admitted, Event, Failed, Finished, GivenUp, OfWorker, Started
+from stoker.events import Admitted, Event, Failed, Finished, GivenUp, Halted, OfWorker, Started
 from stoker.spark.job import cause_of, was_cancelled
 
 SETTLE = 0.2  # seconds, where the cause is known to be a lost worker
@@ -37,6 +37,7 @@ class Situation:
     came_at: float = 0  # the newest worker
     started: bool = False  # has the newest job's gang formed?
     missing: dict[int, float] = field(default_factory=dict)  # place to the time of its loss
+    idle: set[int] = field(default_factory=set)  # places that are empty, and others do their work
     losses: int = 0  # since the newest job began
     ended_at: float | None = None  # of all jobs
     error: BaseException | None = None  # of a job
@@ -54,18 +55,32 @@ class Situation:
             case Admitted():
                 self.living.add(event.rank)
                 self.came_at = now
-                self.missing.pop(event.rank, None)
+                self._fill(event.rank)
             case Failed():
                 self.living.discard(event.rank)
+                self._miss_idle(now)
                 if not event.on_purpose:
                     self._lose(event, now)
+            case Halted():
+                self._miss_idle(now)
             case GivenUp():
-                self.missing.pop(event.rank, None)
+                self._fill(event.rank)
             case Finished():
                 self.living.discard(event.rank)
             case Started():
                 self.started = True
-                self.missing = {}  # others have the rows of those who have not come again
+                self.idle |= set(self.missing)  # others have their rows
+                self.missing = {}
+
+    def _fill(self, place: int) -> None:
+        self.missing.pop(place, None)
+        self.idle.discard(place)
+
+    def _miss_idle(self, now: float) -> None:
+        """Whoever did the work of these places may be gone."""
+        for place in self.idle:
+            self.missing.setdefault(place, now)
+        self.idle = set()
 
     def _lose(self, lost: Failed, now: float) -> None:
         self.missing.setdefault(lost.rank, now)
@@ -75,6 +90,7 @@ class Situation:
     def begin_again(self, workers: int) -> None:
         """Another job takes the place of those that there are."""
         self.living, self.missing, self.losses, self.ended_at, self.error = set(), {}, 0, None, None
+        self.idle = set()
         self.workers, self.started, self.grew_at = workers, False, None
 
     def restarted(self, cause: str) -> None:
@@ -113,7 +129,7 @@ def _shrink(now: float, s: Situation, rules: Rules) -> Move | None:
 
 def may_grow(now: float, s: Situation, most: int, last: tuple[bool, BaseException | None] | None) -> bool:
     """Whether another job for late workers may begin. `last`: whether the newest one has ended, and its error."""
-    if not s.started or s.missing or s.workers >= most:
+    if not s.started or s.missing or s.idle or s.workers >= most:
         return False
     if last is None or s.grew_at is None:
         return True

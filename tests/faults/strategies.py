@@ -1,0 +1,120 @@
+"""Kills fits whose shards take steps alone, and fits whose workers lend each other their rows; seeded, one line each.
+
+    python tests/faults/strategies.py [--from 0] [--to 40]
+
+Part of make test-faults. Each schedule draws a strategy, the number of workers, whether they talk as if on hosts of
+their own, whether rows are lent at once, and up to four deaths, at points inside of the engine or from outside. The
+outcome must be that of two workers that nobody disturbs, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from faults.gang import HEARTBEAT
+from faults.models import local_fit
+from faulty_gang import FaultyGang
+from local_gang import LocalFit
+from stoker import DiLoCo, LocalSGD
+from stoker.events import Event, Failed, Metrics, Started
+from stoker.strategy import as_strategy, spec_of
+
+ROWS, BATCH, EPOCHS = 600, 48, 40  # 13 steps an epoch
+STRATEGIES: dict[str, Any] = {
+    "local": LocalSGD(every=4),
+    "reset": LocalSGD(every=5, innerState="reset"),
+    "diloco": DiLoCo(every=3),
+    "allreduce": "allreduce",
+}
+POINTS = ("local", "forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped",
+          "lend", "meet", "take-over", "handed-out")  # fmt: skip
+STEP_POINTS = POINTS[:9]
+
+
+@dataclass
+class Schedule:
+    """Drawn from its seed."""
+
+    seed: int
+    dice: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(f"strategies-{self.seed}")
+        self.strategy = list(STRATEGIES)[self.seed % len(STRATEGIES)]
+        self.workers = self.dice.randint(2, 4)
+        self.tcp = self.dice.random() < 0.3
+        self.lends = self.dice.random() < 0.7
+        self.commits = EPOCHS * -(-13 // spec_every(self.strategy))
+        self.faults = {(self.dice.randrange(self.workers), attempt): self.fault() for attempt in range(2)}
+        self.kills = sorted(self.dice.randrange(10, EPOCHS * 12) for _ in range(self.dice.randrange(3)))
+
+    def fault(self) -> str:
+        point = self.dice.choice(POINTS)
+        at = self.dice.randrange(3, self.commits - 3) if point in STEP_POINTS else 1
+        return f"{point}@{at}=die"
+
+    def environment(self, place: int, attempt: int) -> dict[str, str]:
+        return {"STOKER_FAULTS": self.faults[place, attempt]} if (place, attempt) in self.faults else {}
+
+    def event(self, gang: FaultyGang, event: Event) -> None:
+        if isinstance(event, Metrics) and self.kills and event.step >= self.kills[0]:
+            self.kills.pop(0)
+            gang.kill(self.dice.randrange(self.workers))
+
+    def __str__(self) -> str:
+        how = f"{self.workers} workers{' as hosts' if self.tcp else ''}{', lending' if self.lends else ''}"
+        return f"{self.seed:3} {self.strategy:9} {how}: {', '.join(self.faults.values())}, kills at {self.kills}"
+
+
+def spec_every(strategy: str) -> int:
+    return spec_of(as_strategy(STRATEGIES[strategy])).get("strategy", {}).get("every", 1)
+
+
+def fit_of(strategy: str, lends: bool) -> LocalFit:
+    fit = local_fit("cnn", ROWS, BATCH, EPOCHS)
+    more = {**fit.more, **spec_of(as_strategy(STRATEGIES[strategy])), "lend_after": 0.0 if lends else 1e6}
+    return replace(fit, more=more)
+
+
+def result(history: dict[str, Any]) -> tuple[Any, ...]:
+    return history["digest"], [(epoch["loss"], epoch["rows"], epoch["steps"]) for epoch in history["epochs"]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="first", type=int, default=0, help="first seed")
+    parser.add_argument("--to", type=int, default=40, help="seed after the last one")
+    options = parser.parse_args()
+    references: dict[str, Any] = {}
+    wrong = deaths = lent = 0
+    for seed in range(options.first, options.to):
+        schedule = Schedule(seed)
+        told = str(schedule)
+        if schedule.strategy not in references:
+            references[schedule.strategy] = result(FaultyGang(fit_of(schedule.strategy, False), 2).run().history)
+        print(told, flush=True)
+        start = time.monotonic()
+        came = FaultyGang(
+            fit_of(schedule.strategy, schedule.lends), schedule.workers, on_event=schedule.event,
+            environment=schedule.environment, options={**HEARTBEAT, "force_tcp": schedule.tcp}, timeout=300,
+        ).run()  # fmt: skip
+        same = result(came.history) == references[schedule.strategy]
+        fewer = sum(event.workers < schedule.workers for event in came.told(Started))
+        deaths, lent, wrong = deaths + len(came.told(Failed)), lent + fewer, wrong + (not same)
+        print(f"{'same bits' if same else 'DIFFERENT'} {len(came.told(Failed))} deaths, {fewer} times with fewer, "
+              f"{time.monotonic() - start:.1f} s; {told}", flush=True)  # fmt: skip
+    print(f"{options.to - options.first - wrong} of {options.to - options.first} schedules gave the same bits; "
+          f"{deaths} deaths, {lent} generations that went on with others' rows")  # fmt: skip
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
