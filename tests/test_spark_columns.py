@@ -5,6 +5,7 @@ import pytest
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StringType, StructField
 
 from conftest import blobs, table
 from stoker.errors import UserError
@@ -64,6 +65,14 @@ def test_text_is_refused_as_a_feature(df):
 def test_an_array_among_several_feature_columns_is_refused(df):
     with pytest.raises(UserError, match=r"'features' has type array<float>; it must be a numeric type$"):
         checks.check_values(Table.of(df), Source("x", ("id", "features"), "featuresCols"))
+
+
+def test_a_table_is_asked_once_and_needs_no_spark():
+    number, word = (StructField(name, kind) for name, kind in (("N", LongType()), ("w.x", StringType())))
+    loose, exact = Table((number, word)), Table((number, word), case_sensitive=True)
+    assert loose.type_of("n", "p") == LongType() and loose.sql_name("w.x") == "`w.x`"
+    with pytest.raises(UserError, match=r"p: the DataFrame has no column 'n'. It has: N, w.x"):
+        exact.type_of("n", "p")
 
 
 def test_an_existing_output_column_is_refused(df):

@@ -6,9 +6,11 @@ Works without a DataFrame too (to save an estimator before its first fit), as fa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+from pyspark.sql.types import StringType
 
 from stoker.errors import UserError
 from stoker.fit.names import Naming, check_known
@@ -105,10 +107,32 @@ def labels_of_program(naming: Naming, table: Table | None, entries: list[Mapping
         if entry["name"] not in wanted:
             raise UserError(f"the program has a label '{entry['name']}', but labelCols names {', '.join(wanted)} only")
         source = replace(typed(wanted[entry["name"]], entry["dtype"]), shape=tuple(entry["shape"]))
-        if table is not None:
+        if table is not None and holds_texts(table, source):
+            source = by_words(naming, source)
+        elif table is not None:
             checks.check_values(table, source)
         found.append(source)
     return found
+
+
+def holds_texts(table: Table, label: Source) -> bool:
+    return len(label.columns) == 1 and isinstance(table.type_of(label.columns[0], label.param), StringType)
+
+
+def by_words(naming: Naming, label: Source) -> Source:
+    """A label of texts, whose classes have been learnt."""
+    if not naming.label_words:
+        raise UserError(f"{label.param}: column '{label.columns[0]}' holds texts, and this model's labels are numbers")
+    return replace(label, words=naming.label_words)
+
+
+def check_classes(sources: Sequence[Source], classes: int | None) -> None:
+    """There are no more words than classes."""
+    for source in sources:
+        if classes is not None and len(source.words) > classes:
+            raise UserError(f"{source.param}: column '{source.columns[0]}' holds {len(source.words)} different texts, "
+                            f"and the model gives {classes} classes: a model of {len(source.words)} outputs knows them "
+                            "all")  # fmt: skip
 
 
 def sources_of_evaluation(naming: Naming, table: Table, entries: list[Mapping[str, Any]],
@@ -131,12 +155,14 @@ def class_label(naming: Naming, table: Table | None) -> Source:
     """The label of a classifier: one whole number."""
     source = Source("label", (naming.label_col,), "labelCol", "int64", rules={**LABEL_RULES, "integral": True},
                     role="label")  # fmt: skip
+    if table is not None and holds_texts(table, source):
+        return by_words(naming, source)
     if table is not None:
         (name,) = source.columns
         if is_vector(table.type_of(name, "labelCol")):
             raise UserError(f"labelCol: column '{name}' holds vectors, and a classifier takes class numbers: of "
                             "one-hot vectors give the column of indices that they were made from")  # fmt: skip
-        checks.check_scalar(table, name, "labelCol", " of class numbers (StringIndexer makes them)")
+        checks.check_scalar(table, name, "labelCol", " of class numbers, or texts")
     return source
 
 

@@ -28,6 +28,7 @@ class Naming:
     label_types: Mapping[str, str] | None = None
     weight_col: str | None = None
     given: frozenset[str] = frozenset()  # which of these parameters the user has set
+    label_words: tuple[str, ...] = ()  # that a label of texts holds, by class; learnt from the rows
 
     @property
     def input_names(self) -> list[str]:

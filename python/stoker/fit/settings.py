@@ -21,6 +21,7 @@ Value = Callable[[str], Any]
 
 SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
+_LEARNT = ("given", "label_words")
 _NO_PARAMS = ("estimator", "more")
 _POSITIVE = ("batch_size", "epochs", "num_workers", "min_workers", "num_shards", "threads", "checkpoint_interval",
              "checkpoint_keep")  # fmt: skip
@@ -131,11 +132,11 @@ class FitSettings:
 
 def naming_of(params: Any) -> Naming:
     """Of an estimator or a model, checked."""
-    asked = {one.name: params.value(param_of(one.name)) for one in fields(Naming) if one.name != "given"}
+    asked = {one.name: params.value(param_of(one.name)) for one in fields(Naming) if one.name not in _LEARNT}
     given = [param_of(name) for name, value in asked.items() if value is not None and params.isSet(param_of(name))]
     if "weightCol" not in given or not asked["weight_col"]:
         asked["weight_col"] = None
-    return checked(Naming(**asked, given=frozenset(given)))
+    return checked(Naming(**asked, given=frozenset(given), label_words=params._label_words))
 
 
 def validates(value: Value) -> bool:

@@ -12,6 +12,7 @@ from pyspark.sql.types import BooleanType
 
 from stoker.errors import UserError
 from stoker.inputs import moments
+from stoker.inputs.category import Category
 from stoker.inputs.declarations import as_inputs, default_of, has_declared, items_of
 from stoker.inputs.declared import Declared
 from stoker.inputs.fields import check_type
@@ -37,6 +38,20 @@ def complete(table: Table, inputs: Mapping[str, Any]) -> dict[str, Any]:
     resolved = {name: _resolved(table, name, entry) for name, entry in inputs.items()}
     learnt = _learn(table, list(dict.fromkeys(_learners(resolved))))
     return {name: _mapped(entry, lambda item: _filled_in(item, learnt)) for name, entry in resolved.items()}
+
+
+def words_of_label(table: Table, column: str, param: str) -> tuple[str, ...]:
+    """The texts of a label, by class: the most frequent one is class 0. None where it holds no texts."""
+    try:
+        kind = table.type_of(column, param)
+    except UserError:  # told again where all columns are looked at, in their order
+        return ()
+    if not is_text(kind):
+        return ()
+    learnt = _learn(table, [label := Category(column)])[label]
+    if not learnt.inner.vocabulary:
+        raise UserError(f"{param}: column '{column}' has no values to learn classes from")
+    return tuple(learnt.inner.vocabulary)
 
 
 def _mapped(entry: Any, change: Any) -> Any:

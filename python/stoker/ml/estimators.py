@@ -103,6 +103,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _fit_learnt(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         phases.enter("compile")
         prepared, sources = self._prepare(table)
+        layout.check_classes(sources, prepared.label_rules.get("classes"))
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         fitted = fit(settings, table, prepared, sources, self._optimizer_spec(prepared), phases)
         return self._make_model(fitted, prepared)
@@ -154,7 +155,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _make_model(self, fitted: Fitted, prepared: Prepared) -> Any:
         model = self._model_class(fitted.compiled, fitted.history, prepared.output_kind, self.value("model"))
-        model.optimizer_state = fitted.state
+        model.optimizer_state, model._label_words = fitted.state, self._label_words
         return self._copyValues(model._resetUid(self.uid))
 
     def write(self) -> persist.EstimatorWriter:
@@ -185,7 +186,8 @@ def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
 
 @documented
 class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs, OutputKind, ProbabilisticClassifier):
-    """Trains a classifier: labels are class numbers 0, 1, ...; a model with one output is a binary one.
+    """Trains a classifier: labels are class numbers 0, 1, ..., or texts, of which the most frequent is class 0 (then
+    predictions are texts too); a model with one output is a binary one.
 
     The model it gives adds rawPrediction, probability and prediction.
 
@@ -210,6 +212,13 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
     def _set_defaults(self) -> None:
         super()._set_defaults()
         self._setDefault(outputKind="auto", evalMetrics=["accuracy"])
+
+    def _learnt(self, table: Table) -> _StokerEstimator:
+        told = super()._learnt(table)
+        if words := learning.words_of_label(table, self.getLabelCol(), "labelCol"):
+            told = told.copy()
+            told._label_words = words
+        return told
 
     def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
         return [layout.class_label(naming, table)]

@@ -272,15 +272,21 @@ class StokerClassificationModel(
     def _outputs(self) -> Classification:
         names = (self.getRawPredictionCol(), self.getProbabilityCol(), self.getPredictionCol())
         thresholds = checked_thresholds(self.value("thresholds"), self.numClasses)
-        return Classification(self._output_kind or "logits", *names, thresholds)
+        return Classification(self._output_kind or "logits", *names, thresholds, self._label_words)
+
+    @property
+    def labels(self) -> list[str]:
+        """The texts of the classes, where labels were texts; predictions are these."""
+        return list(self._label_words)
 
     def _scores(self, value: Any) -> list[Any]:
         named = replace(self._outputs(), raw="raw", probability="probability", prediction="prediction")
         return self._answer(value, named)
 
-    def predict(self, value: Any) -> float:
-        """The class of one row, without Spark: a vector, an array or a list of numbers."""
-        return float(self._scores(value)[2])
+    def predict(self, value: Any) -> Any:
+        """The class of one row, without Spark: of a vector, an array or a list of numbers."""
+        found = self._scores(value)[2]
+        return found if self._label_words else float(found)
 
     def predictRaw(self, value: Any) -> DenseVector:
         """The raw scores of one row by class."""

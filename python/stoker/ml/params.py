@@ -109,6 +109,8 @@ def _getter(name: str, doc: str) -> Callable:
 class KeywordParams(Params):
     """Params given by keyword: an unknown name is an error that suggests the nearest; None leaves a param unset."""
 
+    _label_words: tuple[str, ...] = ()  # of a classifier whose labels are texts, by class
+
     def setParams(self, **params: Any) -> KeywordParams:
         for name in params:
             if name in RENAMED:

@@ -62,7 +62,10 @@ class ModelWriter(_Writer):
         files = {**model._compiled.to_files(), "history.json": model.history.to_json().encode()}
         config = model._keras_config()
         files |= {KERAS: config.encode()} if config is not None else {}
-        return {**files, **_declared_inputs(model)}, {"outputKind": model.output_kind}
+        return {**files, **_declared_inputs(model)}, {
+            "outputKind": model.output_kind,
+            "labels": list(model._label_words),
+        }
 
 
 class EstimatorWriter(_Writer):
@@ -102,6 +105,7 @@ class StokerReader(MLReader):
         history = History.from_json(files["history.json"].decode())
         model = self.cls(compiled_of(path, files), history, metadata["stoker"]["info"].get("outputKind"))
         model.keras_config = files[KERAS].decode() if KERAS in files else None
+        model._label_words = tuple(metadata["stoker"]["info"].get("labels", ()))
         return model
 
     def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:

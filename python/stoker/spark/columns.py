@@ -62,6 +62,7 @@ class Source:
     sent: tuple[Sent, ...] = ()  # for the fields
     role: str = "feature"  # or "label", "weight": each may have an input of the same name
     tops: tuple[int, ...] = ()  # of declared whole numbers: the largest that each value of a row can be
+    words: tuple[str, ...] = ()  # of a label of texts, by class
 
     @property
     def sent_as(self) -> str:
@@ -97,6 +98,8 @@ def travelling(table: Table, sources: Iterable[Source]) -> dict[str, Column]:
 
 def expression(table: Table, source: Source) -> Column:
     """The source as one column in a type that the engine stores without a further cast."""
+    if source.words:
+        return F.expr(_class_of(table.sql_name(source.columns[0]), source))
     kinds = [table.type_of(name, source.param) for name in source.columns]
     to = crossing_type(source, kinds)
     if len(kinds) > 1:
@@ -108,6 +111,14 @@ def expression(table: Table, source: Source) -> Column:
     if isinstance(kinds[0], ArrayType):
         return value.cast(f"array<{to}>")
     return F.array(value.cast(to)) if is_packed(source, kinds) else value.cast(to)
+
+
+def _class_of(name: str, source: Source) -> str:
+    """The number of a text's class; null of a null."""
+    words = f"array({', '.join(map(text_literal, source.words))})"
+    told = f"{source.param}: column '{source.columns[0]}' has a value that was not there when classes were learnt: "
+    unknown = f"cast(raise_error(concat({text_literal(told)}, {name})) as bigint)"
+    return f"if({name} is null, null, coalesce(nullif(array_position({words}, {name}), 0) - 1, {unknown}))"
 
 
 def crossing_type(source: Source, kinds: Sequence[DataType]) -> str:

@@ -16,11 +16,14 @@ from stoker.spark.columns import Source
 from stoker.spark.table import Table, is_vector
 
 _LOST = "the loss became"
+_TWO_SIGNS = "label -1 is outside the 2 classes"
 _ROW_BITS = 33  # of monotonically_increasing_id; the rest is the partition
 
 
 def with_place(error: UserError, table: Table, sources: Sequence[Source]) -> UserError:
     """The error of a fit, with the first row that has NaN or infinity where the loss was lost. Often a Spark job."""
+    if _TWO_SIGNS in str(error):
+        return UserError(f"{error}. Classes -1 and 1 are 0 and 1 here: give (label + 1) / 2, or texts")
     if _LOST not in str(error):
         return error
     try:
