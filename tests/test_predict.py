@@ -73,7 +73,7 @@ def test_labels_of_texts_are_learnt_and_come_back_as_predictions(spark, tmp_path
     model = fit.fit(rows)
     assert model.labels == ["cat", "dog's", "eel"]
     assert model.transform(rows).where("prediction != label").count() == 0
-    assert model.evaluate(rows)["accuracy"] == 1.0
+    assert model.evaluate(rows, ["accuracy"])["accuracy"] == 1.0
     model.save(str(tmp_path / "model"))
     loaded = StokerClassificationModel.load(str(tmp_path / "model"))
     assert loaded.predict([1.0, 1.0]) == "dog's" and loaded.labels == model.labels

@@ -7,7 +7,7 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind
 
 from stoker.errors import CompileError
-from stoker.frontend import buffers, labels, passes, structure
+from stoker.frontend import buffers, labels, passes, private, structure
 from stoker.frontend.emit import Emitter, dtype_name, live_nodes
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.losses import Terms, spread
@@ -230,7 +230,7 @@ def hidden_buffers(model: nn.Module) -> set[str]:
     return {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules(remove_duplicate=False)
-        for name in module._non_persistent_buffers_set
+        for name in private.hidden_buffers(module)
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from stoker.errors import CompileError
-from stoker.frontend import operators, passes
+from stoker.frontend import operators, passes, private
 from stoker.frontend.errors import cure_of_call, line_in_stack, module_of_node, place_of, place_of_node
 
 aten = torch.ops.aten
@@ -171,8 +171,8 @@ def operator_name(node: fx.Node) -> str:
         return SYMBOLIC[target]
     if target in _READS_VALUES:
         raise CompileError(f"the model reads a tensor's value into Python (item, float, int) at {place_of_node(node)}")
-    if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
-        return _aten_name(node, target._schema.name.partition("::")[2], target._overloadname)
+    if (own := private.aten_name(target)) is not None:
+        return _aten_name(node, *own)
     name = getattr(target, "__name__", target)
     raise CompileError(f"the operator {name} at {place_of_node(node)} is not one of PyTorch's own (aten) and cannot be "
                        f"compiled{cure_of_call(name)}")  # fmt: skip

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 from stoker.errors import CompileError
-from stoker.frontend import errors
+from stoker.frontend import errors, private
+from stoker.frontend.private import FakeTensor, is_functorch_wrapped_tensor, tree_map_only
 
 Tensor = torch.Tensor
 _GRADIENTS = "takes gradients by {}, which a program cannot hold; only its loss is differentiated, once"
@@ -50,7 +48,7 @@ class Guard(TorchFunctionMode):
         if func in _REFUSED:
             raise self._error(_REFUSED[func])
         args, kwargs = tree_map_only(Tensor, self._traced, (tuple(args), kwargs or {}))
-        if func is torch._C._set_grad_enabled and inferring[-1:] == [True]:
+        if func is private.set_grad_enabled and inferring[-1:] == [True]:
             args = (False,)  # inference_mode lets nobody switch gradients on
         if func in _SETS_REQUIRES_GRAD:
             self._check_setting(*args, **kwargs)

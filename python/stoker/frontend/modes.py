@@ -6,10 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+from stoker.frontend.private import Dropout, Norm, has_hooks
 
 
 def same_in_both_modes(model: nn.Module) -> bool:
@@ -18,11 +16,11 @@ def same_in_both_modes(model: nn.Module) -> bool:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    if not type(module).__module__.startswith("torch.nn.modules.") or any(getattr(module, name) for name in _HOOKS):
+    if not type(module).__module__.startswith("torch.nn.modules.") or has_hooks(module):
         return False
-    if isinstance(module, (_NormBase, nn.RReLU)):
+    if isinstance(module, (Norm, nn.RReLU)):
         return False
-    if isinstance(module, _DropoutNd):
+    if isinstance(module, Dropout):
         return module.p == 0
     if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
         return module.dropout == 0

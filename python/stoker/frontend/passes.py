@@ -6,10 +6,10 @@ import operator
 
 import torch
 from torch import fx
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from stoker.errors import CompileError
 from stoker.frontend.errors import place_of_node
+from stoker.frontend.private import unset_fake_temporarily
 
 aten = torch.ops.aten
 _ho = torch.ops.higher_order

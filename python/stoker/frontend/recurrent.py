@@ -6,26 +6,18 @@ the shape of the result, its layout, and that it depends on the weights.
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import AbstractContextManager
 
 import torch
+
+from stoker.frontend import private
 
 _OPERATORS = [getattr(torch.ops.aten, name).input for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")]
 
 
-@contextlib.contextmanager
-def known_shapes():
+def known_shapes() -> AbstractContextManager[None]:
     """Within it the recurrent operators on fake tensors give shapes at once. One thread at a time."""
-    before = [dict(operator.py_kernels) for operator in _OPERATORS]
-    for operator in _OPERATORS:
-        operator.py_kernels.update(dict.fromkeys(operator.py_kernels, _result))
-        operator._dispatch_cache.clear()
-    try:
-        yield
-    finally:
-        for operator, kernels in zip(_OPERATORS, before, strict=True):
-            operator.py_kernels.update(kernels)
-            operator._dispatch_cache.clear()
+    return private.fake_kernel(_OPERATORS, _result)
 
 
 def _result(steps, hidden, params, has_biases, layers, dropout, train, bidirectional, batch_first):

@@ -16,10 +16,10 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stoker.errors import CompileError
-from stoker.frontend import errors, strays
+from stoker.frontend import errors, private, strays
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import Guard, inferring
-from stoker.frontend.leftovers import forget
+from stoker.frontend.private import forget
 from stoker.frontend.recurrent import known_shapes
 
 _tracing = threading.Lock()
@@ -83,8 +83,7 @@ class Stage(torch.nn.Module):
         """Notes from here on which line asked something about the batch size."""
         size = tensor.shape[0]
         if isinstance(size, torch.SymInt):
-            shape_env = trace.shapes = size.node.shape_env
-            shape_env.guards = _Guards(shape_env.guards, trace, self.model)
+            trace.shapes = private.watch_guards(size, lambda guards: _Guards(guards, trace, self.model))
 
 
 class _Guards(list):
@@ -173,23 +172,14 @@ def _quiet():
             logger.setLevel(level)
 
 
-@contextlib.contextmanager
 def _no_custom_functions():
-    """Export would follow a custom autograd.Function's forward and lose its backward."""
+    """Export would follow a custom autograd.Function's forward and lose its backward. Custom operators are refused by
+    their own name later."""
 
     def refuse(cls, *args, **kwargs):
-        if cls.__module__ == "torch._library.autograd":  # a custom operator: refused by its own name later
-            return apply(cls, *args, **kwargs)
         raise _CustomFunction(f"{cls.__name__} is a custom torch.autograd.Function, which is Python code")
 
-    function = torch.autograd.Function
-    original = function.__dict__["apply"]
-    apply = original.__func__
-    function.apply = classmethod(refuse)
-    try:
-        yield
-    finally:
-        function.apply = original
+    return private.function_applied(refuse)
 
 
 class _CustomFunction(Exception):
