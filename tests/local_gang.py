@@ -23,6 +23,8 @@ from stoker.spark import task as spark_task
 from stoker.spark.placement import held_shards
 from stoker.spark.shards import SHARD
 
+NEVER = 1e6  # seconds: a slow machine forms no generation more; tests of lent rows say otherwise
+
 
 @dataclass
 class LocalFit:
@@ -39,7 +41,7 @@ class LocalFit:
     def spec(self) -> str:
         spec = {"program": self.compiled.train, "optimizer": self.optimizer, "columns": self.columns,
                 "on_bad_row": "error", "batch_size": 32, "epochs": 2, "seed": 7, "shuffle": True,
-                "shards": self.shards, "threads": 1, **self.more}  # fmt: skip
+                "shards": self.shards, "threads": 1, "lend_after": NEVER, **self.more}  # fmt: skip
         if self.compiled.evaluation is not None:
             spec["evaluation"] = {"program": self.compiled.evaluation, **self.evaluation}
         return json.dumps(spec)
