@@ -43,7 +43,7 @@ LocalSteps::LocalSteps(collective::Group& group, const optim::Arena& arena, cons
       norms_(arena.blocks()),
       sums_(inner.sums()) {
   for (const int shard : owned_shards(options, group)) {
-    replicas_.push_back({.shard = shard});
+    replicas_.emplace_back().shard = shard;
     replicas_.back().floats.make_room(vector() + inner.state_buffers() * arena.floats());
     replicas_.back().counts.resize(state.layout().counts);
   }

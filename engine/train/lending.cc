@@ -34,7 +34,7 @@ std::vector<int> borrowed_shards(const gang::Start& start, const data::ColumnSto
   std::vector<int> shards;
   for (const auto& told : start.shards) {
     if (store.has(told.shard) || !borrowed.of(told.shard)) continue;
-    gang::ShardCount lent{told.shard};
+    gang::ShardCount lent;
     for (const bool held : {false, true})
       if (const int shard = told.shard + (held ? count : 0); borrowed.of(shard))
         lent.count(static_cast<int64_t>(borrowed.order(shard).size()), borrowed.digest(shard), held);

@@ -1,0 +1,19 @@
+# Made by scripts/stubs.py.
+from stoker.errors import AbortedError as AbortedError
+from stoker.errors import BugError as BugError
+from stoker.errors import CompileError as CompileError
+from stoker.errors import StokerError as StokerError
+from stoker.errors import UserError as UserError
+from stoker.errors import WorldError as WorldError
+from stoker.history import History as History
+from stoker.ml.estimators import StokerClassifier as StokerClassifier
+from stoker.ml.estimators import StokerEstimator as StokerEstimator
+from stoker.ml.estimators import StokerRegressor as StokerRegressor
+from stoker.ml.functions import register_function as register_function
+from stoker.ml.models import StokerClassificationModel as StokerClassificationModel
+from stoker.ml.models import StokerModel as StokerModel
+from stoker.ml.models import StokerRegressionModel as StokerRegressionModel
+from stoker.strategy import DiLoCo as DiLoCo
+from stoker.strategy import LocalSGD as LocalSGD
+
+__version__: str
