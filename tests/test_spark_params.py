@@ -284,5 +284,6 @@ def test_sources_come_in_the_order_of_the_program_s_inputs():
 
 
 def test_setters_and_getters_say_what_the_parameter_is():
-    assert StokerClassifier.setBatchSize.__doc__ == "Sets batchSize: rows of one step over all workers."
-    assert StokerClassifier.getVerbose.__doc__ == "The value of verbose, or its default: 1: progress, 0: nothing."
+    assert StokerClassifier.setBatchSize.__doc__ == "Sets batchSize: rows of one step over all workers (default: 256)."
+    told = "The value of verbose, or its default: 1: progress, 0: nothing (default: 1)."
+    assert StokerClassifier.getVerbose.__doc__ == told
