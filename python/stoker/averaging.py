@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
-from stoker.plain import plain
+from stoker.plain import is_number, plain
 
 Settings = dict[str, Any]
 
@@ -35,12 +34,8 @@ def as_average(value: Any) -> Settings:
 
 def _check(found: Settings) -> None:
     for key in ("start", "every"):
-        if not _is_number(found[key]) or found[key] < 1 or not float(found[key]).is_integer():
+        if not is_number(found[key]) or found[key] < 1 or not float(found[key]).is_integer():
             raise UserError(f"averageWeights: {key} is {found[key]!r}, expected a whole number of steps, at least 1")
         found[key] = int(found[key])
-    if "decay" in found and not (_is_number(found["decay"]) and 0 < found["decay"] < 1):
+    if "decay" in found and not (is_number(found["decay"]) and 0 < found["decay"] < 1):
         raise UserError(f"averageWeights: decay is {found['decay']!r}, expected a number between 0 and 1")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

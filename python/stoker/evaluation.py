@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
-from stoker.plain import plain
+from stoker.plain import is_finite, plain
 
 Settings = dict[str, Any]
 
@@ -50,18 +48,14 @@ def as_stopping(value: Any) -> Settings:
             near = did_you_mean(str(key), _STOPPING) or f"; it has {', '.join(_STOPPING)}"
             raise UserError(f"earlyStopping: there is no setting {key!r}{near}")
     found = {**_STOPPING, **told}
-    if not _is_number(found["patience"]) or found["patience"] < 1 or found["patience"] != int(found["patience"]):
+    if not is_finite(found["patience"]) or found["patience"] < 1 or found["patience"] != int(found["patience"]):
         raise UserError(f"earlyStopping: patience is {found['patience']!r}, expected a whole number of epochs, at "
                         "least 1")  # fmt: skip
-    if not _is_number(found["minDelta"]) or found["minDelta"] < 0:
+    if not is_finite(found["minDelta"]) or found["minDelta"] < 0:
         raise UserError(f"earlyStopping: minDelta is {found['minDelta']!r}, expected a number, not negative")
     if found["mode"] not in _MODES:
         raise UserError(f"earlyStopping: mode is {found['mode']!r}, expected one of {', '.join(map(repr, _MODES))}")
     return {**found, "patience": int(found["patience"]), "minDelta": float(found["minDelta"])}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_fit(names: Sequence[str], outputs: str, width: int) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from numbers import Real
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
+from stoker.plain import is_number
 from stoker.schedule import complete
 
 Options = dict[str, Any]  # {"name": ..., "groups": [{...}, ...]}
@@ -137,18 +137,14 @@ def _check_values(name: str, group: Mapping[str, Any]) -> None:
 def _value(name: str, key: str, value: Any) -> Any:
     kind = _SETTINGS[name][key]
     if kind is tuple:
-        if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(_is_number(beta) for beta in value):
+        if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(is_number(beta) for beta in value):
             raise UserError(f"optimizer {name}: {key} is {value!r}, expected two numbers")
         return [float(beta) for beta in value]
-    if not (isinstance(value, (bool, int)) if kind is bool else _is_number(value)):
+    if not (isinstance(value, (bool, int)) if kind is bool else is_number(value)):
         raise UserError(
             f"optimizer {name}: {key} is {value!r}, expected {'true or false' if kind is bool else 'a number'}"
         )
     return kind(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_instance(optimizer: Any, params: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,15 @@ def settings(value: Any) -> dict[str, Any]:
         elif not all(isinstance(one, (bool, int, float, str)) for one in (item if isinstance(item, list) else [item])):
             raise TypeError(f"{name!r} is a {type(item).__name__}; expected a number, a boolean or a text")
     return told
+
+
+def is_number(value: Any) -> bool:
+    """Of any kind, but for booleans, which Python counts among them."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 class Described(str):

@@ -6,14 +6,12 @@ stepped. Rates are the optimizer's own; the schedule says what becomes of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
-from stoker.plain import plain
+from stoker.plain import is_finite, plain
 
 Settings = dict[str, Any]
 _NONE = object()
@@ -26,12 +24,8 @@ class Kind:
     make: Callable[[Any], Any] = float
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_whole(value: Any) -> bool:
-    return _is_number(value) and float(value).is_integer()
+    return is_finite(value) and float(value).is_integer()
 
 
 def _several(value: Any) -> list[Any]:
@@ -44,9 +38,9 @@ def _ascend(values: Any) -> bool:
 
 COUNT = Kind("a whole number of at least 1", lambda v: _is_whole(v) and v >= 1, int)
 TURNS = Kind("a whole number, not negative", lambda v: _is_whole(v) and v >= 0, int)
-RATE = Kind("a number, not negative", lambda v: _is_number(v) and v >= 0)
-POSITIVE = Kind("a number above 0", lambda v: _is_number(v) and v > 0)
-PART = Kind("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+RATE = Kind("a number, not negative", lambda v: is_finite(v) and v >= 0)
+POSITIVE = Kind("a number above 0", lambda v: is_finite(v) and v > 0)
+PART = Kind("a number from 0 to 1", lambda v: is_finite(v) and 0 <= v <= 1)
 FLAG = Kind("true or false", lambda v: isinstance(v, bool), bool)
 TURNS_LIST = Kind("ascending whole numbers", _ascend, lambda v: [int(item) for item in v])
 PARTS = Kind("a list of schedules", lambda v: isinstance(v, (list, tuple)) and len(v) > 0,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Real
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
-from stoker.plain import plain
+from stoker.plain import is_finite, plain
 
 Settings = dict[str, Any]
 
@@ -91,21 +90,17 @@ def _checked(name: str, told: Settings) -> Settings:
 
 def _check(found: Settings) -> None:
     every = found["every"]
-    if not _is_number(every) or every < 1 or every != int(every):
+    if not is_finite(every) or every < 1 or every != int(every):
         raise UserError(f"strategy: every is {every!r}, expected a whole number of steps, at least 1")
     found["every"] = int(every)
     if found["innerState"] not in _STATES:
         raise UserError(f"strategy: innerState is {found['innerState']!r}, expected one of "
                         f"{', '.join(map(repr, _STATES))}")  # fmt: skip
     rate, momentum = found.get("outerLearningRate", 1.0), found.get("outerMomentum", 0.0)
-    if not _is_number(rate) or rate <= 0:
+    if not is_finite(rate) or rate <= 0:
         raise UserError(f"strategy: outerLearningRate is {rate!r}, expected a number above 0")
-    if not _is_number(momentum) or not 0 <= momentum < 1:
+    if not is_finite(momentum) or not 0 <= momentum < 1:
         raise UserError(f"strategy: outerMomentum is {momentum!r}, expected a number from 0 to below 1")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_local(strategy: Mapping[str, Any]) -> bool:

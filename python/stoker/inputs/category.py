@@ -9,14 +9,14 @@ from typing import Any
 from pyspark.sql.types import DataType
 
 from stoker.errors import UserError
-from stoker.inputs.declared import Declared
+from stoker.inputs.declared import LookedUp
 from stoker.inputs.kinds import is_key, is_text
 from stoker.inputs.spec import Field, base, compact, filled
 from stoker.spark.columns import Sent
 
 
 @dataclass(frozen=True, repr=False)
-class Category(Declared):
+class Category(LookedUp):
     """A string, whole number or boolean by its number in a vocabulary: 1, 2, ...; 0 for values that are not in it.
 
     The vocabulary is given or learnt, the most frequent value first: values that occur at least minCount times, at
@@ -71,17 +71,6 @@ class Category(Declared):
         return not self.vocabulary or isinstance(self.vocabulary[0], str)
 
     @property
-    def whole(self) -> bool:
-        return True
-
-    @property
-    def tops(self) -> list[int]:
-        return [self.size - 1]
-
-    def sizes(self) -> list[int]:
-        return [self.size]
-
-    @property
     def waits(self) -> bool:
         return self.vocabulary is None
 
@@ -97,7 +86,7 @@ class Category(Declared):
 
 
 @dataclass(frozen=True, repr=False)
-class Hashed(Declared):
+class Hashed(LookedUp):
     """A string or whole number by a hash of its content: 1 to buckets - 1; 0 for nulls where they are filled.
 
     Example:
@@ -122,17 +111,6 @@ class Hashed(Declared):
 
     def fits(self, kind: DataType) -> bool:
         return is_key(kind)
-
-    @property
-    def whole(self) -> bool:
-        return True
-
-    @property
-    def tops(self) -> list[int]:
-        return [self.buckets - 1]
-
-    def sizes(self) -> list[int]:
-        return [self.buckets]
 
     def spec(self, dtype: str, kind: DataType | None) -> tuple[Field, Sent]:
         sent = Sent((self.column,))

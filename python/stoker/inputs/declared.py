@@ -157,6 +157,39 @@ class Declared:
         return f"{type(self).__name__}({', '.join([repr(getattr(self, 'of', None) or self.column), *shown])})"
 
 
+class LookedUp(Declared):
+    """Whose values are numbers from 0 to size - 1, to be looked up."""
+
+    @property
+    def size(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def whole(self) -> bool:
+        return True
+
+    @property
+    def tops(self) -> list[int]:
+        return [self.size - 1] * math.prod(self.row_shape)
+
+    def sizes(self) -> list[int]:
+        return [self.size] * math.prod(self.row_shape)
+
+
+class OfLength(Declared):
+    """Whose rows are `length` values, each there or not."""
+
+    length: int
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        return self.row_shape
+
+
 def _short(value: Any) -> str:
     if isinstance(value, (str, bytes)) and len(value) > FEW_LETTERS:
         return f"{value[:FEW_LETTERS]!r}... ({len(value):,} in all)"

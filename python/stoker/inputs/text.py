@@ -11,7 +11,7 @@ from pyspark.sql.types import DataType
 
 from stoker.errors import UserError
 from stoker.inputs import pieces
-from stoker.inputs.declared import Declared
+from stoker.inputs.declared import LookedUp, OfLength
 from stoker.inputs.kinds import is_text
 from stoker.inputs.spec import Field, base, compact, filled
 from stoker.spark.columns import Sent
@@ -22,7 +22,7 @@ _WORD = r"r'[0-9A-Za-z_\x{80}-\x{10FFFF}]+|[^\x09-\x0D ]'"
 
 
 @dataclass(frozen=True, repr=False)
-class Text(Declared):
+class Text(OfLength, LookedUp):
     """A text as the numbers of its tokens, cut or padded to `length`. A null that is filled is an empty text.
 
     tokenizer: "word": by a vocabulary, given or learnt as Category does; 0 for words that are not in it. "byte": the
@@ -94,25 +94,6 @@ class Text(Declared):
 
     def fits(self, kind: DataType) -> bool:
         return is_text(kind)
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        return (self.length,)
-
-    @property
-    def mask_shape(self) -> tuple[int, ...]:
-        return self.row_shape
-
-    @property
-    def whole(self) -> bool:
-        return True
-
-    @property
-    def tops(self) -> list[int]:
-        return [self.size - 1] * self.length
-
-    def sizes(self) -> list[int]:
-        return [self.size] * self.length
 
     @property
     def waits(self) -> bool:

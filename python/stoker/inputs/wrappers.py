@@ -10,14 +10,14 @@ from typing import Any
 from pyspark.sql.types import ArrayType, DataType
 
 from stoker.errors import UserError
-from stoker.inputs.declared import Declared
+from stoker.inputs.declared import Declared, OfLength
 from stoker.inputs.spec import Field, base, compact, mask_of
 from stoker.spark.columns import Sent
 from stoker.spark.table import Table
 
 
 @dataclass(frozen=True, repr=False)
-class Padded(Declared):
+class Padded(OfLength):
     """Arrays of any length, cut or padded to `length`. `of` says what the elements are: a Numeric, Category or Hashed
     of the same column. A null array counts as an empty one unless its nulls are an error.
 
@@ -58,14 +58,6 @@ class Padded(Declared):
     @property
     def whole(self) -> bool | None:
         return self.of.whole
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        return (self.length,)
-
-    @property
-    def mask_shape(self) -> tuple[int, ...]:
-        return self.row_shape
 
     @property
     def tops(self) -> list[int]:

@@ -316,13 +316,15 @@ class StokerRegressionModel(RegressionModelAccessors, _StokerModel, RegressionMo
 
     def predict(self, value: Any) -> Any:
         """Of one row, without Spark: a vector, an array or a list of numbers. A vector where transform gives one."""
-        sizes = [math.prod(shape) for shape in self._compiled.output_shapes.values()]
-        found = self._answer(value, Values(("prediction", *[""] * (len(sizes) - 1)), tuple(sizes)))[0]
+        found = self._answer(value, self._first_output("prediction"))[0]
         return float(found) if np.ndim(found) == 0 else DenseVector(found)
 
     def _outputs(self) -> Outputs:
+        return self._first_output(self.getPredictionCol())
+
+    def _first_output(self, name: str) -> Values:
         sizes = [math.prod(shape) for shape in self._compiled.output_shapes.values()]
-        return Values((self.getPredictionCol(), *[""] * (len(sizes) - 1)), tuple(sizes))
+        return Values((name, *[""] * (len(sizes) - 1)), tuple(sizes))
 
 
 @with_accessors
