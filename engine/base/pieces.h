@@ -14,6 +14,12 @@ namespace stoker {
 inline constexpr size_t kPieceBytes = size_t{8} << 20;  // some milliseconds, where memory is new
 inline constexpr size_t kPieceRows = size_t{1} << 18;
 
+/// The next multiple of `unit`.
+template <typename T>
+constexpr T round_up(T n, T unit) {
+  return (n + unit - 1) / unit * unit;
+}
+
 /// Calls f(begin, count) for one piece after the other.
 template <typename F>
 void in_pieces(size_t count, size_t piece, F f) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/pieces.h"
 #include "base/pulse.h"
 #include "shm/descriptor.h"
 
@@ -204,7 +205,7 @@ void MeshGroup::fail_sharing(int rank, const Error& error) {
 }
 
 std::vector<std::span<std::byte>> MeshGroup::rank_regions(size_t bytes) {
-  const size_t stride = (bytes + kPage - 1) / kPage * kPage;  // no two ranks in one page
+  const size_t stride = round_up(bytes, kPage);  // no two ranks in one page
   const auto whole = host_region(stride * local_ranks().size());
   std::vector<std::span<std::byte>> regions;
   for (size_t i = 0; i < local_ranks().size(); ++i) regions.push_back(whole.subspan(i * stride, bytes));

@@ -1,10 +1,10 @@
 #include "data/lent_rows.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
 #include "base/pieces.h"
-#include "base/pulse.h"
 
 namespace stoker::data {
 namespace {
@@ -25,8 +25,6 @@ struct Tail {
   uint64_t rows = 0;
   uint64_t shards = 0;
 };
-
-size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 /// Where things lie.
 struct Offsets {
@@ -102,7 +100,9 @@ Bytes lent_index(size_t stride, size_t row_bytes, const std::vector<LentShard>& 
 }
 
 LentRows::LentRows(shm::Segment segment, size_t stride)
-    : segment_(std::move(segment)), shards_(lent_shards(segment_.bytes(), stride)) {
+    : segment_(std::move(segment)),
+      id_(segment_.bytes().empty() ? 0 : segment_.id()),
+      shards_(lent_shards(segment_.bytes(), stride)) {
   segment_.protect();
   segment_.close_fd();
 }
@@ -110,6 +110,10 @@ LentRows::LentRows(shm::Segment segment, size_t stride)
 void Borrowed::take(LentRows lent) {
   const auto rows = std::make_shared<const LentRows>(std::move(lent));
   for (size_t i = 0; i < rows->shards().size(); ++i) places_[rows->shards()[i].shard] = {rows, i};
+}
+
+bool Borrowed::has(uint64_t id) const {
+  return std::ranges::any_of(places_, [&](const auto& entry) { return entry.second.rows->id() == id; });
 }
 
 const LentRows* Borrowed::of(int shard) const {

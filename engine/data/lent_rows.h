@@ -32,11 +32,14 @@ class LentRows {
  public:
   /// Throws Error(world) where the segment is not one of rows with this stride.
   LentRows(shm::Segment segment, size_t stride);
+  /// Segment::id() of where they are.
+  uint64_t id() const { return id_; }
   const std::byte* rows() const { return segment_.bytes().data(); }
   const std::vector<LentShard>& shards() const { return shards_; }
 
  private:
   shm::Segment segment_;
+  uint64_t id_;
   std::vector<LentShard> shards_;
 };
 
@@ -44,6 +47,8 @@ class LentRows {
 class Borrowed {
  public:
   void take(LentRows lent);
+  /// Whether some of these rows are here.
+  bool has(uint64_t id) const;
   /// Null where nobody has lent them.
   const LentRows* of(int shard) const;
   /// REQUIRES: of(shard).

@@ -73,4 +73,15 @@ TEST(LentRows, TheNewestOfAShardCountAndTheRestStays) {
   EXPECT_EQ(borrowed.order(10).size(), 7);
 }
 
+TEST(LentRows, AreKnownAgainByTheirMemory) {
+  Borrowed borrowed;
+  const shm::Segment segment = lent(5, 7);
+  EXPECT_FALSE(borrowed.has(segment.id()));
+  borrowed.take(LentRows(segment.again(), kStride));
+  EXPECT_TRUE(borrowed.has(segment.again().id()));
+  EXPECT_FALSE(borrowed.has(lent(5, 7).id())) << "the same rows elsewhere";
+  borrowed.take(LentRows(lent(5, 7), kStride));
+  EXPECT_FALSE(borrowed.has(segment.id())) << "others took their place";
+}
+
 }  // namespace stoker::data

@@ -1,13 +1,9 @@
 #include "data/row_lender.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <utility>
 
 #include "base/error.h"
 #include "data/lent_rows.h"
@@ -16,41 +12,11 @@
 namespace stoker::data {
 namespace {
 
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 constexpr int kNice = 10;
 constexpr size_t kLook = 64 << 20;        // bytes from one look at the memory to the next
 constexpr size_t kIndexBytesPerRow = 16;  // orders of the store, the feed, the copy and on its way there
 
 void give_way() { (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice); }
-
-/// A file of memory that is written and not mapped: its pages come by the write, many in one call.
-class MemoryFile {
- public:
-  MemoryFile() : fd_(::memfd_create("stoker-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
-    if (fd_ < 0) fail_errno("memfd_create");
-  }
-  ~MemoryFile() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  MemoryFile(const MemoryFile&) = delete;
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) fail_errno("writing rows to be lent");
-      bytes = bytes.subspan(static_cast<size_t>(n));
-      size_ += static_cast<size_t>(n);
-    }
-  }
-  shm::Segment seal() {
-    if (::fcntl(fd_, F_ADD_SEALS, kSeals) != 0) fail_errno("sealing rows to be lent");
-    return shm::Segment::adopt(std::exchange(fd_, -1), size_);
-  }
-
- private:
-  int fd_;
-  size_t size_ = 0;
-};
 
 bool has_room(const ColumnStore& store) {
   const size_t rows = store.bytes(), index = static_cast<size_t>(store.rows()) * kIndexBytesPerRow;
@@ -104,7 +70,7 @@ bool RowLender::may_make() const {
 bool RowLender::has_memory(size_t bytes) const { return shm::available_memory() / 2 / workers_ >= bytes; }
 
 void RowLender::make() {
-  MemoryFile file;
+  shm::SegmentWriter file("stoker-rows");
   size_t left = store_.bytes(), next = left;  // the memory is looked at again when that much is left
   store_.each(
       [&](int64_t, std::span<const std::byte> rows) {
@@ -118,7 +84,7 @@ void RowLender::make() {
   std::vector<LentShard> shards;
   for (const auto& told : store_.shard_rows()) shards.push_back({told.shard, told.digest, store_.order(told.shard)});
   file.write(lent_index(store_.stride(), store_.bytes(), shards));
-  shm::Segment segment = file.seal();
+  shm::Segment segment = file.finish();
   const std::lock_guard lock(mutex_);
   segment_ = std::move(segment);
 }

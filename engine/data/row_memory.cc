@@ -5,11 +5,12 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/pieces.h"
 
 namespace stoker::data {
 namespace {
 constexpr size_t kUnit = size_t{2} << 20;  // a huge page: fewer faults while rows stream in
-size_t whole_units(size_t bytes) { return (bytes + kUnit - 1) / kUnit * kUnit; }
+size_t whole_units(size_t bytes) { return round_up(bytes, kUnit); }
 }  // namespace
 
 RowMemory::~RowMemory() {

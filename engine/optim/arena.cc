@@ -3,11 +3,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/pieces.h"
 
 namespace stoker::optim {
 namespace {
-
-int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 int64_t element_count(const std::vector<int64_t>& shape) {
   int64_t product = 1;

@@ -19,6 +19,16 @@ constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 // Populated at once: page faults in the first step would be paid by every rank in its inner loops.
 constexpr int kShared = MAP_SHARED;
 
+int make_file(const std::string& name) {
+  const int fd = ::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) fail_errno("memfd_create");
+  return fd;
+}
+
+void seal(int fd) {
+  if (::fcntl(fd, F_ADD_SEALS, kSeals) != 0) fail_errno("sealing its size");
+}
+
 void allocate(int fd, size_t bytes) {
   const size_t available = available_memory();
   if (bytes > available) fail_world(bytes >> 20, " MiB wanted, ", available >> 20, " MiB available");
@@ -30,7 +40,7 @@ void allocate(int fd, size_t bytes) {
     errno = failed;
     if (failed) fail_errno(cat("allocating ", bytes, " bytes"));
   });
-  if (::fcntl(fd, F_ADD_SEALS, kSeals) != 0) fail_errno("sealing its size");
+  seal(fd);
 }
 
 void check_adopted(int fd, size_t bytes) {
@@ -46,8 +56,7 @@ void check_adopted(int fd, size_t bytes) {
 Segment::Segment(const std::string& name, size_t bytes) {
   if (bytes == 0) return;
   try {
-    fd_ = ::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd_ < 0) fail_errno("memfd_create");
+    fd_ = make_file(name);
     allocate(fd_, bytes);
     map(bytes, kShared);
   } catch (const Error& error) {
@@ -100,12 +109,39 @@ Segment::~Segment() {
   close_fd();
 }
 
+uint64_t Segment::id() const {
+  struct stat info;
+  if (::fstat(fd_, &info) != 0) fail_errno("fstat");
+  return info.st_ino;
+}
+
 void Segment::protect() {
   if (!bytes_.empty() && ::mprotect(bytes_.data(), bytes_.size(), PROT_READ) != 0) fail_errno("mprotect");
 }
 
 void Segment::close_fd() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+SegmentWriter::SegmentWriter(const std::string& name) : fd_(make_file(name)) {}
+
+SegmentWriter::~SegmentWriter() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void SegmentWriter::write(ByteView bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail_errno("writing a shared segment");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    size_ += static_cast<size_t>(n);
+  }
+}
+
+Segment SegmentWriter::finish() {
+  seal(fd_);
+  return Segment::adopt(std::exchange(fd_, -1), size_);
 }
 
 }  // namespace stoker::shm

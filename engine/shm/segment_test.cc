@@ -28,6 +28,20 @@ TEST(Segment, WhatOneMappingWritesTheOtherReads) {
   EXPECT_EQ(theirs.bytes()[4999], std::byte{7});
 }
 
+TEST(Segment, WhatIsWrittenFirstIsMappedAsItWas) {
+  for (const size_t bytes : {size_t{1}, size_t{4096}, size_t{70'000}}) {
+    SegmentWriter writer("stoker-test");
+    const Bytes half(bytes, std::byte{3}), rest(bytes, std::byte{4});
+    writer.write(half);
+    writer.write(rest);
+    const Segment segment = writer.finish();
+    ASSERT_EQ(segment.bytes().size(), 2 * bytes);
+    EXPECT_EQ(segment.bytes()[bytes - 1], std::byte{3});
+    EXPECT_EQ(segment.bytes()[bytes], std::byte{4});
+    EXPECT_NE(::ftruncate(segment.fd(), 0), 0) << "its size is sealed";
+  }
+}
+
 TEST(Segment, MoreThanThereIsIsAnErrorAndNotALaterDeath) {
   try {
     Segment("stoker-test", size_t{1} << 50);

@@ -100,11 +100,6 @@ std::vector<double> AllReduce::add_up(const std::vector<bool>& present, bool pau
   return totals;
 }
 
-float AllReduce::gradient_scale() const {
-  if (!options_.mean) return 1;
-  return totals_.denominator > 0 ? static_cast<float>(1 / totals_.denominator) : 0;
-}
-
 float AllReduce::clip(float scale, StepTimes& times) {
   Stopwatch watch;
   const auto slice = sum_->slice();
@@ -222,7 +217,7 @@ void AllReduce::stand(Phase phase, StepTimes& times) {
 }
 
 bool AllReduce::make(StepTimes& times) {
-  float scale = gradient_scale();
+  float scale = gradient_scale(options_.mean, totals_.denominator);
   if (options_.clip_norm > 0) scale *= clip(scale, times);
   measure(scale, times);
   Stopwatch watch;

@@ -63,7 +63,6 @@ class AllReduce : public Strategy {
 
  private:
   void put_scalars(int shard, const Scalars& scalars);
-  float gradient_scale() const;
   float clip(float scale, StepTimes& times);
   void measure(float scale, StepTimes& times);
   bool write(optim::Extent range, float scale);

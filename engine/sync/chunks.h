@@ -19,6 +19,12 @@ void in_chunks(optim::Extent range, Body body) {
   }
 }
 
+/// What the sum of gradients is multiplied by; a mean over nothing is 0.
+inline float gradient_scale(bool mean, double denominator) {
+  if (!mean) return 1;
+  return denominator > 0 ? static_cast<float>(1 / denominator) : 0;
+}
+
 /// A chunk's scaled gradient, each number at most `limit`, as a pointer to the base of a gradient; in `room`.
 inline const float* clamped(optim::Extent range, const float* gradient, float scale, double limit,
                             std::vector<float>& room) {

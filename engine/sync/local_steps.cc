@@ -111,8 +111,7 @@ void LocalSteps::run(const Part& part, const Run& run) {
 
 /// One step of a replica alone.
 void LocalSteps::move(Replica& replica, const optim::Moment& at, double denominator) {
-  float scale = 1;
-  if (told_.mean) scale = denominator > 0 ? static_cast<float>(1 / denominator) : 0;
+  float scale = gradient_scale(told_.mean, denominator);
   if (told_.clip_norm > 0) scale *= clip(scale);
   optim::UpdateBuffers buffers;
   buffers.weights_in = buffers.weights_out = replica.floats.data();

@@ -12,8 +12,6 @@ namespace {
 constexpr size_t kLine = 64;
 constexpr size_t kPage = 4096;
 
-size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
-
 int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buffers) + l.buffer_floats; }
 
 }  // namespace

@@ -15,17 +15,20 @@ constexpr uint64_t kDraws = 0x64726177;  // tells this stream from the epoch's o
 
 }  // namespace
 
+std::span<const uint32_t> RowSource::order(int shard) const {
+  return own.has(shard) ? own.order(shard) : borrowed.order(shard);
+}
+
+data::RowsAt RowSource::at(int shard, std::span<const uint32_t> rows) const {
+  const auto count = static_cast<int64_t>(rows.size());
+  return own.has(shard) ? own.at(rows.data(), count) : data::RowsAt{borrowed.of(shard)->rows(), rows.data(), count};
+}
+
 Feed::Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
            bool augments)
-    : store_(from.own),
-      borrowed_(from.borrowed),
-      plan_(plan),
-      owned_(std::move(owned)),
-      seed_(seed),
-      shuffle_(shuffle),
-      augments_(augments) {
-  if (!store_.on_disk()) return;
-  ahead_ = std::make_unique<data::ReadAhead>(store_, plan.steps(), static_cast<int>(owned_.size()),
+    : from_(from), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle), augments_(augments) {
+  if (!from_.own.on_disk()) return;
+  ahead_ = std::make_unique<data::ReadAhead>(from_.own, plan.steps(), static_cast<int>(owned_.size()),
                                              [this](int64_t step, int slot) { return rows(step, owned_[slot]); });
 }
 
@@ -36,7 +39,7 @@ void Feed::begin_epoch(uint64_t epoch) {
   epoch_ = epoch;
   rows_.clear();
   for (int shard : owned_) {
-    const auto content = this->content(shard);
+    const auto content = from_.order(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
     in_pieces(places.size(), kPieceRows, [&](size_t begin, size_t rows) {
       if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
@@ -68,20 +71,12 @@ std::span<const uint32_t> Feed::rows(int64_t step, int shard) const {
   return std::span(rows_.at(shard)).subspan(range.begin, range.size());
 }
 
-/// Row numbers of a shard in content order.
-std::span<const uint32_t> Feed::content(int shard) const {
-  return store_.has(shard) ? store_.order(shard) : borrowed_.order(shard);
-}
-
 data::RowsAt Feed::stored(int64_t step, int shard) {
   if (ahead_) {
     const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
     return ahead_->at(step, static_cast<int>(slot));
   }
-  const auto wanted = rows(step, shard);
-  const auto count = static_cast<int64_t>(wanted.size());
-  if (!store_.has(shard)) return {borrowed_.of(shard)->rows(), wanted.data(), count};
-  return store_.at(wanted.data(), count);
+  return from_.at(shard, rows(step, shard));
 }
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
@@ -91,8 +86,8 @@ std::vector<at::Tensor> Feed::gather(int64_t step, int shard) try {
   const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(plan_.rows(step, shard).begin)};
   const auto from = stored(step, shard);
   std::vector<at::Tensor> batch;
-  for (int c = 0; c < static_cast<int>(store_.columns().size()); ++c)
-    batch.push_back(data::gather_batch(store_, c, from, augments_ ? &draws : nullptr));
+  for (int c = 0; c < static_cast<int>(from_.own.columns().size()); ++c)
+    batch.push_back(data::gather_batch(from_.own, c, from, augments_ ? &draws : nullptr));
   pulse::beat();
   return batch;
 } catch (...) {

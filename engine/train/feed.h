@@ -21,12 +21,16 @@ namespace stoker::train {
 struct RowSource {
   const data::ColumnStore& own;
   const data::Borrowed& borrowed;
+
+  /// Row numbers of a shard in content order.
+  std::span<const uint32_t> order(int shard) const;
+  /// REQUIRES: rows of its own are not on disk.
+  data::RowsAt at(int shard, std::span<const uint32_t> rows) const;
 };
 
 class Feed {
  public:
-  /// `owned` ascending. `augments`: pictures are cropped and flipped by
-  /// chance, as their columns say.
+  /// `owned` ascending. `augments`: pictures are cropped and flipped by chance, as their columns say.
   Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
        bool augments = true);
 
@@ -39,8 +43,7 @@ class Feed {
   std::vector<at::Tensor> micro_batch(int64_t step, int shard);
 
  private:
-  const data::ColumnStore& store_;
-  const data::Borrowed& borrowed_;
+  const RowSource from_;
   const data::Plan& plan_;
   std::vector<int> owned_;
   uint64_t seed_;
@@ -48,7 +51,6 @@ class Feed {
   bool augments_;
   uint64_t epoch_ = 0;
   std::span<const uint32_t> rows(int64_t step, int shard) const;
-  std::span<const uint32_t> content(int shard) const;
   data::RowsAt stored(int64_t step, int shard);
   std::vector<at::Tensor> gather(int64_t step, int shard);
 

@@ -10,6 +10,7 @@ namespace {
 
 /// What a stranger lent, or could not be mapped, is done without.
 void take(shm::Segment segment, const data::ColumnStore& store, data::Borrowed& borrowed) try {
+  if (borrowed.has(segment.id())) return;  // since an earlier generation, and looked through
   borrowed.take(data::LentRows(std::move(segment), store.stride()));
 } catch (const Error&) {
 }

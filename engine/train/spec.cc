@@ -31,7 +31,8 @@ optim::OptimizerOptions parse_outer(const json& in, size_t groups) {
 }
 
 StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
-  StrategySpec spec{.every = in.at("every")};
+  StrategySpec spec;
+  spec.every = in.at("every");
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
   if (fit.optimizer.average.on) fail_user("an average of the weights does not go with local steps");
   spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
@@ -44,7 +45,8 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
 }  // namespace
 
 EvaluationSpec parse_evaluation(const json& in) {
-  EvaluationSpec spec{.program = in.at("program").dump()};
+  EvaluationSpec spec;
+  spec.program = in.at("program").dump();
   if (in.contains("metrics")) spec.metrics = parse_metrics(in.at("metrics"));
   spec.rules.monitor = in.value("monitor", spec.rules.monitor);
   spec.rules.larger_is_better = in.value("larger", false);
