@@ -74,7 +74,11 @@ def assert_right(outcome, wanted):
 
 def constants_of(pid):
     """Memory that the process shares and cannot write: (inode, bytes)."""
-    found = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "memfd:stoker" in line]
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return []
+    found = [line.split() for line in maps.splitlines() if "memfd:stoker" in line]
     ends = [(words[4], words[0].split("-")) for words in found if words[1] == "r--s"]
     return [(inode, int(end, 16) - int(begin, 16)) for inode, (begin, end) in ends]
 
@@ -89,7 +93,8 @@ def test_a_host_has_constants_once_and_nobody_can_write_them(frozen, log):
                 (gang.newest(rank).pid, *each) for rank in range(3) for each in constants_of(gang.newest(rank).pid)
             )
 
-    environment = {"STOKER_FAULTS": PIECES, "STOKER_FAULTS_LOG": str(log)}
+    held = f"{PIECES};forward@5=slow:1000"  # there is time to look at all of them
+    environment = {"STOKER_FAULTS": held, "STOKER_FAULTS_LOG": str(log)}
     outcome = FaultyGang(fit, 3, on_event=look, environment=lambda *_: environment).run()
     assert_right(outcome, wanted)
     assert len({pid for pid, _, _ in seen}) == 3
