@@ -38,11 +38,13 @@ PYTHON_ARROWS = {
     "checkpoint": set(),
     "frontend": set(),
     "spark": {"checkpoint"},
+    "health": {"spark"},
     "inputs": {"spark"},
-    "fit": {"inputs", "frontend", "spark", "checkpoint", "observe"},
+    "fit": {"inputs", "frontend", "spark", "health", "checkpoint", "observe"},
     "ml": {"fit", "inputs", "frontend", "spark"},
+    "cli": {"ml", "health", "spark"},
 }
-FACE = {"__init__"}  # files that may import everything
+FACE = {"__init__", "__main__"}  # files that may import everything
 TORCH_FOLDERS = {"program", "train"}
 TORCH_FILES = re.compile(r"^data/gather[^/]*$")
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")

@@ -16,6 +16,7 @@ _HOMES = {
     "StokerRegressionModel": "stoker.ml.models",
     "StokerModel": "stoker.ml.models",
     "register_function": "stoker.ml.functions",
+    "doctor": "stoker.health.doctor",
     "LocalSGD": "stoker.strategy",
     "DiLoCo": "stoker.strategy",
     "History": "stoker.history",

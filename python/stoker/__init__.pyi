@@ -5,6 +5,7 @@ from stoker.errors import CompileError as CompileError
 from stoker.errors import StokerError as StokerError
 from stoker.errors import UserError as UserError
 from stoker.errors import WorldError as WorldError
+from stoker.health.doctor import doctor as doctor
 from stoker.history import History as History
 from stoker.ml.estimators import StokerClassifier as StokerClassifier
 from stoker.ml.estimators import StokerEstimator as StokerEstimator

@@ -12,11 +12,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stoker import engine, evaluation, program, strategy
 from stoker.checkpoint.course import Course
-from stoker.errors import UserError
+from stoker.errors import UserError, WorldError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
 from stoker.fit.compiling import Prepared
 from stoker.fit.rows_told import warn_of_skew, warn_of_skipped
 from stoker.fit.settings import FitSettings
+from stoker.health.doctor import brief
 from stoker.history import History
 from stoker.observe import Sinks
 from stoker.observe.log import LogSink, name_of_fit
@@ -25,6 +26,7 @@ from stoker.observe.story import Story
 from stoker.program import Compiled
 from stoker.spark import launch, scan, shards
 from stoker.spark.columns import Source
+from stoker.spark.job import was_cancelled
 from stoker.spark.limits import memory
 from stoker.spark.no_numbers import with_place
 from stoker.spark.placement import Placement, late_shards
@@ -51,8 +53,11 @@ class Phases:
     def event(self, event: Event) -> None:
         """Enters the phase that it begins, if it does. Phases do not go back."""
         name = _PHASE_AFTER.get(type(event))
-        if name is not None and name != self._name and name not in self.seconds:
+        if name is not None and not self.reached(name):
             self.enter(name)
+
+    def reached(self, name: str) -> bool:
+        return name == self._name or name in self.seconds
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         result = _run(rows, gang, sinks, make_progress(settings.verbose, settings.epochs))
     except UserError as error:
         raise with_place(error, table, ordered) from error
+    except WorldError as error:
+        raise advised(error, phases, spark, how.workers) from error.__cause__
     phases.enter("finish")
     result.history.update(story.info(), ingest=told)
     warn_of_skipped(result.history["skipped"])
@@ -94,6 +101,14 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     if course is not None:
         result.history.update(course.history())
     return _fitted(prepared.compiled, result, phases)
+
+
+def advised(error: WorldError, phases: Phases, spark: SparkSession, workers: int) -> WorldError:
+    """With what keeps workers from meeting, where they never did."""
+    if phases.reached("train") or was_cancelled(error):
+        return error
+    found = brief(spark, workers)
+    return type(error)(f"{error}. {found}") if found else error
 
 
 def course_of(settings: FitSettings, spec: dict[str, Any], compiled: Compiled, sinks: Sinks) -> Course | None:

@@ -1,0 +1,77 @@
+"""Faults that are really planted in Spark are found; a fit whose workers do not meet says what the doctor finds."""
+
+from functools import partial
+
+import pytest
+from torch import nn
+
+import stoker
+from conftest import blobs, table
+from stoker import StokerClassifier, WorldError
+from stoker.cli import main
+from stoker.spark.task import Job
+
+
+@pytest.fixture
+def setting(spark):
+    """Sets one of the session for the length of a test."""
+    keys = []
+
+    def put(key, value):
+        keys.append(key)
+        spark.conf.set(key, value)
+
+    yield put
+    for key in keys:
+        spark.conf.unset(key)
+
+
+def names(report):
+    return [finding.name for finding in report.findings if finding.level == "error"]
+
+
+def test_a_session_that_is_sound(spark):
+    report = stoker.doctor(spark)
+    assert report.ok and names(report) == [] and report.facts.together == 2
+    assert report.facts.seconds < 30
+
+
+def test_one_slot_too_few(spark):
+    assert names(stoker.doctor(spark, numWorkers=3)) == ["too-few-slots"]
+
+
+def test_a_port_that_nobody_can_reach(spark, setting):
+    setting("spark.stoker.driver.host", "127.0.0.1")
+    setting("spark.stoker.driver.bindAddress", "127.0.0.2")
+    report = stoker.doctor(spark)
+    assert names(report) == ["driver-unreachable"] and "127.0.0.1:" in report.brief()
+
+
+def test_a_name_that_workers_do_not_know(spark, setting):
+    setting("spark.stoker.driver.host", "no-such-host.invalid")
+    setting("spark.stoker.driver.bindAddress", "127.0.0.1")
+    assert names(stoker.doctor(spark)) == ["wrong-host-name"]
+
+
+def test_a_driver_without_an_address(spark, setting):
+    setting("spark.stoker.driver.host", "no-such-host.invalid")
+    assert names(stoker.doctor(spark)) == ["wrong-driver-address"]
+
+
+def test_ports_of_workers_that_are_too_few(spark, setting):
+    setting("spark.stoker.peer.ports", "47391")
+    assert names(stoker.doctor(spark)) == ["worker-cannot-listen"]
+
+
+def test_a_fit_whose_workers_do_not_meet_says_what_the_doctor_finds(spark, setting, monkeypatch):
+    monkeypatch.setattr("stoker.spark.launch.Job", partial(Job, connect_timeout=1.0))
+    setting("spark.stoker.driver.host", "127.0.0.1")
+    setting("spark.stoker.driver.bindAddress", "127.0.0.2")
+    net = StokerClassifier(model=nn.Linear(4, 3), numWorkers=1, verbose=0, maxRestarts=0)
+    with pytest.raises(WorldError, match=r"stoker.doctor finds: worker 0 on .*: the driver cannot be reached: 127"):
+        net.fit(table(spark, *blobs(50)))
+
+
+def test_a_command_that_is_wrong_has_its_own_exit_code(capsys):
+    assert main(["doctor", "--conf", "spark.ui.enabled"]) == 2
+    assert capsys.readouterr().err == "stoker: --conf spark.ui.enabled: it must be KEY=VALUE\n"
