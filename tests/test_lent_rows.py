@@ -7,7 +7,7 @@ import pytest
 from faults.gang import HEARTBEAT, undisturbed
 from faults.models import local_fit
 from faulty_gang import FaultyGang
-from stoker.events import Failed, Metrics, Started
+from stoker.events import Failed, Inexact, Metrics, Started
 from test_store import on_disk
 from test_validation import validated
 
@@ -75,6 +75,23 @@ def test_who_comes_in_place_of_the_lost_is_taken_in_and_lends_its_rows_too(fit, 
     assert came.history["digest"] == reference["digest"]
     assert sizes(came)[:3] == [2, 1, 2]
     assert len(came.told(Failed)) == 2
+
+
+def test_who_comes_with_other_rows_to_a_place_that_is_done_without_ends_nothing(fit, reference):
+    values = {name: rows.copy() for name, rows in fit.values.items()}
+    kills = Kills([1], at_once=False)
+
+    def change(gang, event):
+        if isinstance(event, Failed) and event.how == "vanished":
+            values["features"] += 1
+        kills(gang, event)
+
+    came = FaultyGang(replace(fit, values=values), 2, on_event=change, options=HEARTBEAT).run()
+    assert came.history["digest"] == reference["digest"] and not came.told(Inexact)
+    killed, refused = came.told(Failed)
+    assert (killed.how, refused.how) == ("vanished", "dismissed")
+    assert "other rows than before" in refused.text
+    assert sizes(came) == [2, 1]
 
 
 def test_rows_on_disk_are_waited_for(fit, reference):

@@ -316,6 +316,11 @@ void Coordinator::Impl::take_from_member(ConnectionId id, Session& session, Memb
 }
 
 void Coordinator::Impl::take_ingested(Member& member, Ingested message) {
+  if (const auto other = changed_rows(member, message.shards, gang);
+      other && !options.allow_changed_rows && can_do_without(member.hello.partition, gang)) {
+    return lose(member,
+                {.how = Loss::dismissed, .kind = ErrorKind::user, .cause = other->what(), .when = Clock::now()});
+  }
   const auto changed = on_ingested(gang, member, std::move(message.shards));
   int64_t rows = 0;
   for (const ShardCount& shard : *member.shards) rows += shard.rows + shard.held;

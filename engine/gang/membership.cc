@@ -99,6 +99,12 @@ const Member* earliest_lost(const Gang& gang, Chosen chosen) {
   return best;
 }
 
+/// Whether nothing that starts again would go better, and nobody else has the rows of one that never came to work.
+bool ends_the_fit(const Member& member, const Gang& gang) {
+  const bool worked = member.generation > 0 && member.lost->how != Loss::refused;
+  return member.lost->fatal() && (worked || !can_do_without(member.hello.partition, gang));
+}
+
 std::vector<Decision> decide_fatal(const Gang& gang, const Member& cause) {
   const Error failure = failure_of(cause);
   std::vector<Decision> decisions;
@@ -128,7 +134,7 @@ std::vector<int> in_need_of_rescue(TimePoint now, const Gang& gang, const Coordi
   std::vector<int> partitions;
   if (options.rescue_after <= 0) return partitions;
   for (const auto& [partition, member] : gang.members) {
-    if (!member.lost || member.rescued || is_late_place(partition, gang, options)) continue;
+    if (!member.lost || member.lost->fatal() || member.rescued || is_late_place(partition, gang, options)) continue;
     const bool long_ago = now - member.lost->when >= from_seconds(options.rescue_after);
     if (long_ago || gang.released.contains(partition)) partitions.push_back(partition);
   }
@@ -447,8 +453,14 @@ Entry admit(const Hello& hello, const Gang& gang, const CoordinatorOptions& opti
     if (hello.attempt <= member->second.hello.attempt) {
       return {.verdict = Verdict::duplicate, .reason = cat("attempt ", hello.attempt, " is not the newest")};
     }
+    if (member->second.lost->fatal()) {
+      return not_needed("others have the rows of this place, and nobody who starts there would do better: " +
+                        member->second.lost->cause);
+    }
   }
-  if (const auto error = misfit(hello, gang, options)) return refuse(*error);
+  if (const auto error = misfit(hello, gang, options)) {
+    return can_do_without(hello.partition, gang) ? not_needed(error->what()) : refuse(*error);
+  }
   const bool late = is_late_place(hello.partition, gang, options);
   if (late && !nobody_is_missing(gang, options)) {
     return not_needed("other workers are missing, and this one's slot may be needed for them");
@@ -488,7 +500,7 @@ std::optional<Error> changed_rows(const Member& member, const std::vector<ShardC
 std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorOptions& options) {
   if (gang.end) return {};
   if (gang.result_here) return {{.action = Action::end, .reason = "the result is here"}};
-  const auto fatal = [](const Member& member) { return member.lost->fatal(); };
+  const auto fatal = [&](const Member& member) { return ends_the_fit(member, gang); };
   if (const Member* cause = earliest_lost(gang, fatal)) return decide_fatal(gang, *cause);
   if (gang.restarting) return {};
   if (start_is_late(now, gang, options)) return {end_with(start_timed_out(gang, options))};

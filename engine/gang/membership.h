@@ -20,8 +20,9 @@
 namespace stoker::gang {
 
 /// How a member was lost: by its own word, by the end of its connection, by its process's silence, because its training
-/// thread gets nothing done, because its Spark job is started again, because it was late and its slot is needed, or
-/// because another process shall take its place: its arithmetic is not the others'.
+/// thread gets nothing done, because its Spark job is started again, because it was late and its slot is needed or it
+/// came to a place that others do without and cannot work there, or because another process shall take its place: its
+/// arithmetic is not the others'.
 enum class Loss { failed, vanished, silent, stuck, replaced, dismissed, refused };
 const char* name(Loss how);
 
@@ -30,7 +31,8 @@ struct Lost {
   ErrorKind kind = ErrorKind::world;
   std::string cause = {};  // the worker's own words, or what was seen
   TimePoint when;
-  /// Nothing that starts again would go better: the fit ends with it.
+  /// Nothing that starts again would go better: the fit ends with it, unless others have the rows of one that had not
+  /// begun to work. Then its place stays empty.
   bool fatal() const { return kind == ErrorKind::user || kind == ErrorKind::bug; }
 };
 /// What a worker that reports this failure is lost to.

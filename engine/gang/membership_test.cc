@@ -438,6 +438,34 @@ TEST(Borrowed, APlaceThatCanBeDoneWithoutMayStayEmpty) {
   EXPECT_EQ(decide(later, bereft({{0, {1}}}), soon)[0].action, Action::form);
 }
 
+TEST(Borrowed, WhoCannotWorkInAPlaceThatOthersDoWithoutLeavesItEmpty) {
+  Gang gang = bereft({{0, {1}}});
+  on_start(gang, *decide(kNow, gang, options(3))[0].start);
+  on_agreed(gang, {});
+  on_hello(gang, hello(1, 20), {}, kNow);
+  lose(gang, 1, Loss::failed, ErrorKind::user, "too little memory");
+  CoordinatorOptions impatient = options(3);
+  impatient.rescue_after = 1;
+  EXPECT_TRUE(decide(kNow + seconds(100), gang, impatient).empty()) << "no end, and no rescue";
+  EXPECT_EQ(admit(hello(1, 21), gang, options(3)).verdict, Verdict::finished);
+  lose(gang, 0, Loss::vanished, ErrorKind::world, "the connection closed");
+  EXPECT_NE(decide(kNow, gang, options(3)).back().reason.find("too little memory"), std::string::npos)
+      << "nobody has its rows any more";
+}
+
+TEST(Borrowed, WhoFailsAtWorkEndsTheFitAsEver) {
+  Gang gang = bereft({{0, {1}}});
+  lose(gang, 2, Loss::failed, ErrorKind::user, "a label of 7");
+  gang.members.at(0).borrowed.insert(2);
+  EXPECT_EQ(decide(kNow, gang, options(3)).back().action, Action::end);
+}
+
+TEST(Borrowed, WhoIsRefusedAgainAndAgainInAPlaceThatOthersDoWithoutEndsNothing) {
+  Gang gang = bereft({{0, {1}}});
+  lose(gang, 1, Loss::refused, ErrorKind::user, "its arithmetic is another");
+  EXPECT_EQ(decide(kNow, gang, options(3))[0].action, Action::form);
+}
+
 TEST(Borrowed, RowsThatAreOthersNowCountNoMore) {
   Gang gang = bereft({{0, {1}}, {2, {1}}});
   on_hello(gang, hello(1, 20), {}, kNow);
