@@ -40,6 +40,11 @@ OPTIMIZERS = {
     "radam": {"name": "radam", "groups": GROUPS},
     "lars": {"name": "lars", "groups": [{"lr": 1.0}, {"lr": 0.1, "weight_decay": 0.1}]},
     "lamb": {"name": "lamb", "groups": GROUPS, "schedule": schedule("polynomial")},
+    "keras with clipnorm": {
+        "name": "keras_rmsprop", "groups": [{"centered": True}, {"momentum": 0.9, "weight_decay": 0.1}],
+        "clip": {"norm": 0.01, "by_parameter": True}
+    },
+    "keras lamb": {"name": "keras_lamb", "groups": GROUPS},
     "average": {"name": "lamb", "groups": GROUPS, "average": as_average({"name": "ema", "decay": 0.9})},
 }  # fmt: skip
 

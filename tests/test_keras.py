@@ -182,13 +182,6 @@ def test_a_model_that_is_not_built_is_refused_by_name():
     assert "the Keras model 'late' (Sequential) is not built" in told and "keras.Input" in told
 
 
-def test_what_a_model_was_compiled_with_is_not_dropped_in_silence():
-    model = sequential()
-    model.compile(optimizer=keras.optimizers.Lion(), loss="sparse_categorical_crossentropy")
-    assert "was compiled with the optimizer 'lion', which is not taken" in error_of(model)
-    assert "was compiled with the loss 'sparse_categorical_crossentropy'" in error_of(model, optimizer="sgd")
-
-
 def test_a_subclassed_model_does_not_tell_what_its_outputs_mean():
     with pytest.raises(UserError, match=r"'net'.* set outputKind"):
         model = Subclassed(name="net")

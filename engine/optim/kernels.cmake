@@ -8,4 +8,4 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     "${kernel_flags};-mavx512f;-mavx512vl;-mavx512bw;-mavx512dq;-mprefer-vector-width=512")
 endif()
 set_source_files_properties(optim/kernels_portable.cc optim/kernels_avx2.cc optim/kernels_avx512.cc PROPERTIES
-  OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/optim/kernels.inc;${CMAKE_CURRENT_SOURCE_DIR}/optim/rules.inc")
+  OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/optim/kernels.inc;${CMAKE_CURRENT_SOURCE_DIR}/optim/rules.inc;${CMAKE_CURRENT_SOURCE_DIR}/optim/keras.inc")

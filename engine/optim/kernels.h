@@ -59,6 +59,9 @@ struct RuleScalars {
   bool centered = false;
   bool rectified = false;
   bool first = false;  // the momentum buffer is zero
+  bool nesterov = false;
+  bool amsgrad = false;
+  float l1 = 0, l2 = 0, pull = 0;  // Ftrl: l1, twice l2 with beta's part, twice the shrinkage; the rate is in factor
 };
 using RuleLoop = void (*)(const RuleScalars& by, const Streams& at, int64_t begin, int64_t end);
 
@@ -69,6 +72,7 @@ struct Kernels {
   void (*block_norms)(const float* gradient, float scale, int64_t blocks, double* out);
   RuleLoop rmsprop, adagrad, adadelta, adamax, nadam, radam, lion;
   RuleLoop lars, lamb;
+  RuleLoop keras_sgd, keras_adam, keras_rmsprop, keras_adagrad, keras_adamax, keras_ftrl;
   /// The direction that lamb() takes, without its state: out[i - begin], for its norm.
   void (*lamb_direction)(const RuleScalars& by, const Streams& at, int64_t begin, int64_t end, float* out);
 };

@@ -5,31 +5,12 @@
 
 #include "base/error.h"
 #include "optim/grouped.h"
+#include "optim/pieces.h"
 
 namespace stoker::optim {
 namespace {
 
 float narrow(double value) { return static_cast<float>(value); }
-
-/// A tensor's part of one block.
-struct Piece {
-  int parameter;
-  Extent extent;
-};
-
-std::vector<Piece> pieces_of(const Arena& arena) {
-  std::vector<Piece> pieces;
-  for (int p = 0; p < static_cast<int>(arena.parameters().size()); ++p) {
-    const Extent whole = arena.extent(p);
-    for (int64_t at = whole.begin; at < whole.end;) {
-      const int64_t end = std::min(whole.end, (at / kBlock + 1) * kBlock);
-      pieces.push_back({p, {at, end}});
-      at = end;
-    }
-  }
-  std::ranges::sort(pieces, {}, [](const Piece& piece) { return piece.extent.begin; });
-  return pieces;
-}
 
 /// Norms of a tensor's weights and of what would change them.
 struct Norms {
@@ -48,7 +29,7 @@ class Layered : public GroupedOptimizer {
   void measure(Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
     STOKER_CHECK(range.begin % kBlock == 0 && range.size() % kBlock == 0);
     const Streams streams = streams_of(buffers);
-    for_each_piece(range, [&](size_t i, Extent part) {
+    for_each_piece(pieces_, range, [&](size_t i, Extent part) {
       const GroupOptions group = now(group_of_[pieces_[i].parameter], at);
       float block[kBlock] = {};
       std::copy(buffers.weights_in + part.begin, buffers.weights_in + part.end, block);
@@ -75,10 +56,10 @@ class Layered : public GroupedOptimizer {
 
   void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const override {
     const Streams streams = streams_of(buffers);
-    for_each_piece(range, [&](size_t i, Extent part) {
+    for_each_piece(pieces_, range, [&](size_t i, Extent part) {
       const int parameter = pieces_[i].parameter;
       GroupOptions group = now(group_of_[parameter], at);
-      if (buffers.factors) group.lr *= buffers.factors[parameter];
+      if (buffers.factors) adapt(group, buffers.factors[parameter]);
       update_group(group, part, at.age(), buffers.gradient_scale, streams);
     });
     clear_padding(range, streams);
@@ -89,6 +70,7 @@ class Layered : public GroupedOptimizer {
   virtual double change(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at,
                         float* block) const = 0;
   virtual double factor(const GroupOptions& group, const Norms& norms) const = 0;
+  virtual void adapt(GroupOptions& group, float factor) const { group.lr *= factor; }
 
   double square_of(float* block, int64_t used) const {
     std::fill(block + used, block + kBlock, 0.0f);
@@ -98,14 +80,6 @@ class Layered : public GroupedOptimizer {
   }
 
  private:
-  template <typename Body>
-  void for_each_piece(Extent range, Body body) const {
-    const auto first =
-        std::ranges::partition_point(pieces_, [&](const Piece& piece) { return piece.extent.end <= range.begin; });
-    for (size_t i = first - pieces_.begin(); i < pieces_.size() && pieces_[i].extent.begin < range.end; ++i)
-      body(i, overlap(pieces_[i].extent, range));
-  }
-
   std::vector<Piece> pieces_;  // ascending
   std::vector<int> group_of_;  // by parameter
 };
@@ -135,6 +109,21 @@ class Lars : public Layered {
   }
 };
 
+RuleScalars lamb_scalars(const GroupOptions& group, int64_t step, float scale) {
+  RuleScalars by;
+  by.scale = group.maximize ? -scale : scale;
+  by.step = narrow(-group.lr);
+  by.eps = narrow(group.eps);
+  by.blend1 = narrow(1 - group.beta1);
+  by.keep1 = 1 - by.blend1;
+  by.blend2 = narrow(1 - group.beta2);
+  by.keep2 = narrow(group.beta2);
+  by.factor = narrow(1 / (1 - std::pow(group.beta1, static_cast<double>(step))));
+  by.correction = narrow(1 / (1 - std::pow(group.beta2, static_cast<double>(step))));
+  by.more = narrow(group.weight_decay);
+  return by;
+}
+
 class Lamb : public Layered {
  public:
   using Layered::Layered;
@@ -142,36 +131,55 @@ class Lamb : public Layered {
   std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
  private:
-  static RuleScalars scalars(const GroupOptions& group, int64_t step, float scale) {
-    RuleScalars by;
-    by.scale = group.maximize ? -scale : scale;
-    by.step = narrow(-group.lr);
-    by.eps = narrow(group.eps);
-    by.blend1 = narrow(1 - group.beta1);
-    by.keep1 = 1 - by.blend1;
-    by.blend2 = narrow(1 - group.beta2);
-    by.keep2 = narrow(group.beta2);
-    by.factor = narrow(1 / (1 - std::pow(group.beta1, static_cast<double>(step))));
-    by.correction = narrow(1 / (1 - std::pow(group.beta2, static_cast<double>(step))));
-    by.more = narrow(group.weight_decay);
-    return by;
-  }
   void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
                     const Streams& at) const override {
-    kernels_.lamb(scalars(group, step, scale), at, part.begin, part.end);
+    kernels_.lamb(lamb_scalars(group, step, scale), at, part.begin, part.end);
   }
   double change(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at,
                 float* block) const override {
-    kernels_.lamb_direction(scalars(group, step, scale), at, part.begin, part.end, block);
+    kernels_.lamb_direction(lamb_scalars(group, step, scale), at, part.begin, part.end, block);
     return square_of(block, part.size());
   }
   double factor(const GroupOptions&, const Norms& norms) const override { return norms.weights / norms.change; }
+};
+
+/// Keras': weights decay first, apart from the direction.
+class KerasLamb : public Layered {
+ public:
+  using Layered::Layered;
+  int state_buffers() const override { return 2; }
+  std::vector<std::string> state_names() const override { return {"momentum", "velocity"}; }
+
+ private:
+  void update_group(const GroupOptions& group, Extent part, int64_t step, float scale,
+                    const Streams& at) const override {
+    RuleScalars by = lamb_scalars(group, step, scale);
+    by.more = 0;
+    by.shrink = narrow(1 - group.lr * group.weight_decay);
+    kernels_.lamb(by, at, part.begin, part.end);
+  }
+  double change(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at,
+                float* block) const override {
+    RuleScalars by = lamb_scalars(group, step, scale);
+    by.more = 0;
+    kernels_.lamb_direction(by, at, part.begin, part.end, block);
+    return square_of(block, part.size());
+  }
+  double factor(const GroupOptions& group, const Norms& norms) const override {
+    return (1 - group.lr * group.weight_decay) * norms.weights / norms.change;
+  }
+  /// The decay goes by the rate alone.
+  void adapt(GroupOptions& group, float factor) const override {
+    group.lr *= factor;
+    group.weight_decay /= factor;
+  }
 };
 
 }  // namespace
 
 std::unique_ptr<Optimizer> make_layered(const OptimizerOptions& options, const Arena& arena, Isa isa) {
   if (options.name == "lars") return std::make_unique<Lars>(options, arena, isa);
+  if (options.name == "keras_lamb") return std::make_unique<KerasLamb>(options, arena, isa);
   if (options.name == "lamb") return std::make_unique<Lamb>(options, arena, isa);
   return nullptr;
 }

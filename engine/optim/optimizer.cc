@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "optim/averaged.h"
+#include "optim/clipped.h"
 #include "optim/grouped.h"
+#include "optim/keras.h"
 #include "optim/kernels.h"
 #include "optim/layered.h"
 #include "optim/rules.h"
@@ -81,6 +83,7 @@ std::unique_ptr<Optimizer> make_plain(const OptimizerOptions& options, const Are
   if (options.name == "sgd") return std::make_unique<Sgd>(options, arena, isa);
   if (options.name == "adam" || options.name == "adamw") return std::make_unique<Adam>(options, arena, isa);
   if (auto layered = make_layered(options, arena, isa)) return layered;
+  if (auto of_keras = make_keras(options, arena, isa)) return of_keras;
   auto optimizer = make_rule(options, arena, isa);
   STOKER_CHECK(optimizer);
   return optimizer;
@@ -90,6 +93,7 @@ std::unique_ptr<Optimizer> make_plain(const OptimizerOptions& options, const Are
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa) {
   auto optimizer = make_plain(options, arena, isa);
+  if (options.clip.norm > 0) optimizer = make_clipped(std::move(optimizer), options.clip, arena);
   return options.average.on ? make_averaged(std::move(optimizer), options.average) : std::move(optimizer);
 }
 

@@ -27,15 +27,22 @@ struct GroupOptions {
   double eps = 1e-8;
   bool amsgrad = false;  // Adam, AdamW
   bool maximize = false;
-  double alpha = 0.99;                   // RMSprop
-  bool centered = false;                 // RMSprop
-  double rho = 0.9;                      // Adadelta
-  double lr_decay = 0;                   // Adagrad
-  double initial_accumulator_value = 0;  // Adagrad
-  double momentum_decay = 4e-3;          // NAdam
-  bool decoupled_weight_decay = false;   // NAdam, RAdam
-  double trust_coefficient = 1e-3;       // LARS
-  bool adapt = true;                     // LARS, LAMB: the rate of each tensor by its norms
+  double alpha = 0.99;                                // RMSprop
+  bool centered = false;                              // RMSprop
+  double rho = 0.9;                                   // Adadelta
+  double lr_decay = 0;                                // Adagrad
+  double initial_accumulator_value = 0;               // Adagrad
+  double momentum_decay = 4e-3;                       // NAdam
+  bool decoupled_weight_decay = false;                // NAdam, RAdam
+  double trust_coefficient = 1e-3;                    // LARS
+  bool adapt = true;                                  // LARS, LAMB: the rate of each tensor by its norms
+  double l1 = 0, l2 = 0, l2_shrinkage = 0, beta = 0;  // Keras' Ftrl
+};
+
+/// Gradients are shortened to a norm as Keras does it.
+struct ClipOptions {
+  double norm = 0;           // 0: off
+  bool by_parameter = true;  // each tensor for itself, else all together
 };
 
 /// An average of the weights, which is what a fit gives.
@@ -51,6 +58,7 @@ struct OptimizerOptions {
   std::vector<GroupOptions> groups;
   Schedule schedule = {};
   AverageOptions average = {};
+  ClipOptions clip = {};
 };
 /// From {"name": "adam", "groups": [{"lr": 0.001, "betas": [0.9, 0.999], ...}, ...], "schedule": {...}}, fields named
 /// as torch.optim's; "schedule" may be missing: see parse_schedule. Throws Error(user) on an unknown name or field and

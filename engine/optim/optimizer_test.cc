@@ -33,6 +33,19 @@ const char* const kCases[] = {
     R"({"name": "lars", "groups": [{"lr": 10}, {"weight_decay": 0.1, "adapt": false}]})",
     R"({"name": "adam", "groups": [{}, {}], "average": {"decay": 0.3, "start": 2, "every": 2}})",
     R"({"name": "lamb", "groups": [{}, {"weight_decay": 0.1, "betas": [0.5, 0.9], "maximize": true}]})",
+    R"({"name": "keras_sgd", "groups": [{"momentum": 0.9, "nesterov": true}, {"weight_decay": 0.1}]})",
+    R"({"name": "keras_sgd", "groups": [{"momentum": 0.9}, {}], "clip": {"norm": 0.5, "by_parameter": true}})",
+    R"({"name": "keras_adam", "groups": [{"amsgrad": true}, {"weight_decay": 0.1, "maximize": true}]})",
+    R"({"name": "keras_adam", "groups": [{}, {}], "clip": {"norm": 0.5, "by_parameter": false}})",
+    R"({"name": "keras_rmsprop", "groups": [{"centered": true, "momentum": 0.9}, {"weight_decay": 0.1}]})",
+    R"({"name": "keras_rmsprop", "groups": [{"centered": true}, {"momentum": 0.9}]})",
+    R"({"name": "keras_adagrad", "groups": [{"initial_accumulator_value": 0.1}, {}]})",
+    R"({"name": "keras_adadelta", "groups": [{"rho": 0.95, "eps": 1e-7}, {"weight_decay": 0.1}]})",
+    R"({"name": "keras_adamax", "groups": [{}, {"weight_decay": 0.1}]})",
+    R"({"name": "keras_nadam", "groups": [{}, {"weight_decay": 0.1}]})",
+    R"({"name": "keras_lion", "groups": [{}, {"weight_decay": 0.1}]})",
+    R"({"name": "keras_ftrl", "groups": [{"initial_accumulator_value": 0.1, "l1": 0.01, "beta": 0.1}, {"l2": 0.1, "l2_shrinkage": 0.1}]})",
+    R"({"name": "keras_lamb", "groups": [{}, {"weight_decay": 0.1}]})",
 };
 
 const Arena& arena() {

@@ -53,7 +53,11 @@ const Setters& setters() {
                               {"momentum_decay", number(&GroupOptions::momentum_decay)},
                               {"decoupled_weight_decay", flag(&GroupOptions::decoupled_weight_decay)},
                               {"trust_coefficient", number(&GroupOptions::trust_coefficient)},
-                              {"adapt", flag(&GroupOptions::adapt)}};
+                              {"adapt", flag(&GroupOptions::adapt)},
+                              {"l1", number(&GroupOptions::l1)},
+                              {"l2", number(&GroupOptions::l2)},
+                              {"l2_shrinkage", number(&GroupOptions::l2_shrinkage)},
+                              {"beta", number(&GroupOptions::beta)}};
   return all;
 }
 
@@ -62,6 +66,20 @@ GroupOptions with_lr(double lr, double eps = 1e-8) {
   options.lr = lr;
   options.eps = eps;
   return options;
+}
+
+/// Keras' own formulas of what goes by the same names; every setting is told.
+std::map<std::string, Known> of_keras() {
+  return {{"keras_sgd", {{"momentum", "nesterov"}}},
+          {"keras_adam", {{"betas", "eps", "amsgrad"}}},
+          {"keras_rmsprop", {{"alpha", "eps", "momentum", "centered"}}},
+          {"keras_adagrad", {{"initial_accumulator_value", "eps"}}},
+          {"keras_adadelta", {{"rho", "eps"}}},
+          {"keras_adamax", {{"betas", "eps"}}},
+          {"keras_nadam", {{"betas", "eps"}}},
+          {"keras_lion", {{"betas"}}},
+          {"keras_ftrl", {{"initial_accumulator_value", "l1", "l2", "l2_shrinkage", "beta"}}},
+          {"keras_lamb", {{"betas", "eps"}}}};
 }
 
 std::map<std::string, Known> make_known() {
@@ -78,6 +96,7 @@ std::map<std::string, Known> make_known() {
       {"lion", {{"betas"}, with_lr(1e-4)}},
       {"lars", {{"momentum", "trust_coefficient", "eps", "adapt"}, with_lr(0.1, 0)}},
       {"lamb", {{"betas", "eps", "adapt"}, with_lr(1e-3, 1e-6)}}};
+  all.merge(of_keras());
   all["adamw"].defaults.weight_decay = 1e-2;
   all["lion"].defaults.beta2 = 0.99;
   all["lars"].defaults.momentum = 0.9;
@@ -90,9 +109,11 @@ const std::map<std::string, Known>& optimizers() {
   return all;
 }
 
+/// Those that users write; Keras' come as instances.
 std::string names() {
   std::string out;
-  for (const auto& [name, known] : optimizers()) out += (out.empty() ? "" : ", ") + name;
+  for (const auto& [name, known] : optimizers())
+    if (!name.starts_with("keras_")) out += (out.empty() ? "" : ", ") + name;
   return out;
 }
 
@@ -113,6 +134,10 @@ void check(const GroupOptions& group) {
   not_negative("momentum_decay", group.momentum_decay);
   not_negative("trust_coefficient", group.trust_coefficient);
   not_negative("alpha", group.alpha);
+  not_negative("beta", group.beta);
+  not_negative("l2_shrinkage", group.l2_shrinkage);
+  not_negative("l2", group.l2);
+  not_negative("l1", group.l1);
   below_one("betas[0]", group.beta1);
   below_one("betas[1]", group.beta2);
   if (group.nesterov && (group.momentum == 0 || group.dampening != 0)) {
@@ -141,18 +166,21 @@ AverageOptions parse_average(const Json& json) {
   return {true, json.value("decay", 0.0), json.at("start"), json.at("every")};
 }
 
+ClipOptions parse_clip(const Json& json) { return {json.at("norm"), json.at("by_parameter")}; }
+
 }  // namespace
 
 OptimizerOptions parse_optimizer(const std::string& json) {
   try {
     const Json parsed = Json::parse(json);
-    OptimizerOptions options{parsed.at("name"), {}, {}, {}};
+    OptimizerOptions options{parsed.at("name"), {}, {}, {}, {}};
     if (!optimizers().contains(options.name))
       fail_user("unknown optimizer '", options.name, "', expected one of ", names());
     for (const auto& group : parsed.at("groups")) options.groups.push_back(parse_group(options.name, group));
     if (options.groups.empty()) fail_user("optimizer '", options.name, "' has no parameter group");
     if (parsed.contains("schedule")) options.schedule = parse_schedule(parsed.at("schedule").dump());
     if (parsed.contains("average")) options.average = parse_average(parsed.at("average"));
+    if (parsed.contains("clip")) options.clip = parse_clip(parsed.at("clip"));
     return options;
   } catch (const Json::exception& error) {
     fail_bug("optimizer options cannot be read: ", error.what());

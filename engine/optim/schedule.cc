@@ -58,8 +58,25 @@ Curve exponential(const Json& in) {
 
 Curve polynomial(const Json& in) {
   const double power = in.at("power");
-  return down_to(in.at("min_lr"),
-                 [=](double t, double length) { return std::pow(1 - std::min(t / length, 1.0), power); });
+  const bool cycle = in.value("cycle", false);  // begins again, each time longer
+  return down_to(in.at("min_lr"), [=](double t, double length) {
+    const double whole = cycle ? length * std::max(std::ceil(t / length), 1.0) : length;
+    return std::pow(1 - std::min(t / whole, 1.0), power);
+  });
+}
+
+Curve piecewise(const Json& in) {
+  const auto milestones = in.at("milestones").get<std::vector<double>>();
+  const auto factors = in.at("factors").get<std::vector<double>>();
+  return times([=](double t, double) {
+    return factors.at(std::ranges::count_if(milestones, [t](double milestone) { return milestone <= t; }));
+  });
+}
+
+Curve inverse_time(const Json& in) {
+  const double steps = in.at("decay_steps"), rate = in.at("decay_rate");
+  const bool staircase = in.at("staircase");
+  return times([=](double t, double) { return 1 / (1 + rate * (staircase ? std::floor(t / steps) : t / steps)); });
 }
 
 Curve cosine(const Json& in) {
@@ -70,12 +87,12 @@ Curve cosine(const Json& in) {
 }
 
 Curve cosine_restarts(const Json& in) {
-  const double first = in.at("period"), grows = in.at("period_factor");
+  const double first = in.at("period"), grows = in.at("period_factor"), height = in.value("height_factor", 1.0);
   return down_to(in.at("min_lr"), [=](double t, double) {
-    if (grows == 1) return half_cosine(std::fmod(t, first) / first);
-    double period = first;
-    for (; t >= period; period *= grows) t -= period;
-    return half_cosine(t / period);
+    if (grows == 1) return std::pow(height, std::floor(t / first)) * half_cosine(std::fmod(t, first) / first);
+    double period = first, top = 1;
+    for (; t >= period; period *= grows, top *= height) t -= period;
+    return top * half_cosine(t / period);
   });
 }
 
@@ -159,6 +176,8 @@ const std::map<std::string, Curve (*)(const Json&)>& makers() {
                                                                     {"multi_step", multi_step},
                                                                     {"exponential", exponential},
                                                                     {"polynomial", polynomial},
+                                                                    {"piecewise", piecewise},
+                                                                    {"inverse_time", inverse_time},
                                                                     {"cosine", cosine},
                                                                     {"cosine_restarts", cosine_restarts},
                                                                     {"one_cycle", one_cycle},

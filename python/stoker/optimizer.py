@@ -207,8 +207,9 @@ def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: st
         )
     if rates is not None and not rate_given:
         groups = [{**group, "lr": rate} for group, rate in zip(groups, rates)]
-    if told.get("cycle_momentum") and not _SETTINGS[options["name"]].keys() & {"momentum", "betas"}:
-        raise UserError(f"lrSchedule: cycle_momentum=True needs an optimizer with momentum; {options['name']} has none")
+    if told.get("cycle_momentum") and not _SETTINGS.get(options["name"], {}).keys() & {"momentum", "betas"}:
+        raise UserError(f"lrSchedule: cycle_momentum=True needs an optimizer with momentum; "
+                        f"{options['name'].replace('keras_', 'the Keras optimizer ')} has none")  # fmt: skip
     if told.get("cycle_momentum") and options["name"] == "nadam":
         raise UserError("lrSchedule: cycle_momentum=True does not go with nadam, whose momentum has its own course")
     return {**options, "groups": groups, "schedule": complete(told, unit, epochs)}

@@ -40,6 +40,9 @@ COUNT = Kind("a whole number of at least 1", lambda v: _is_whole(v) and v >= 1, 
 TURNS = Kind("a whole number, not negative", lambda v: _is_whole(v) and v >= 0, int)
 RATE = Kind("a number, not negative", lambda v: is_finite(v) and v >= 0)
 POSITIVE = Kind("a number above 0", lambda v: is_finite(v) and v > 0)
+GROWTH = Kind("a number of at least 1", lambda v: is_finite(v) and v >= 1)
+FACTORS = Kind("a list of numbers, not negative", lambda v: isinstance(v, (list, tuple)) and all(map(RATE.fits, v)),
+               lambda v: list(map(float, v)))  # fmt: skip
 PART = Kind("a number from 0 to 1", lambda v: is_finite(v) and 0 <= v <= 1)
 FLAG = Kind("true or false", lambda v: isinstance(v, bool), bool)
 TURNS_LIST = Kind("ascending whole numbers", _ascend, lambda v: [int(item) for item in v])
@@ -56,9 +59,12 @@ SCHEDULES: dict[str, dict[str, tuple[Kind, Any]]] = {
     "step": {"step_size": (COUNT, _NONE), "gamma": (RATE, 0.1)},
     "multi_step": {"milestones": (TURNS_LIST, _NONE), "gamma": (RATE, 0.1)},
     "exponential": {"gamma": (RATE, _NONE)},
-    "polynomial": {"power": (RATE, 1.0), "min_lr": (RATE, 0.0), "total": (COUNT, None)},
+    "polynomial": {"power": (RATE, 1.0), "min_lr": (RATE, 0.0), "total": (COUNT, None), "cycle": (FLAG, False)},
+    "piecewise": {"milestones": (TURNS_LIST, _NONE), "factors": (FACTORS, _NONE)},
+    "inverse_time": {"decay_steps": (COUNT, _NONE), "decay_rate": (RATE, _NONE), "staircase": (FLAG, False)},
     "cosine": {"min_lr": (RATE, 0.0), "total": (COUNT, None), "returns": (FLAG, False)},
-    "cosine_restarts": {"period": (COUNT, _NONE), "period_factor": (COUNT, 1), "min_lr": (RATE, 0.0)},
+    "cosine_restarts": {"period": (COUNT, _NONE), "period_factor": (GROWTH, 1), "height_factor": (RATE, 1.0),
+                        "min_lr": (RATE, 0.0)},
     "one_cycle": {"max_lr": (RATES, None), "total": (COUNT, None), "pct_start": (PART, 0.3),
                   "anneal_strategy": (STRATEGY, "cos"),
                   "div_factor": (POSITIVE, 25.0), "final_div_factor": (POSITIVE, 1e4), "three_phase": (FLAG, False),
@@ -132,8 +138,11 @@ def _settings(name: str, told: Mapping[str, Any], known: Mapping[str, tuple[Kind
 
 
 def _check_parts(found: Settings) -> None:
-    """Of a sequence or a product."""
+    """Of a sequence, a product or what is told piece by piece."""
     parts = found.get("schedules", [])
+    if "factors" in found and len(found["factors"]) != len(found["milestones"]) + 1:
+        raise UserError(f"lrSchedule: 'piecewise' has {len(found['factors'])} factors and {len(found['milestones'])} "
+                        f"milestones; it needs one milestone between two factors")  # fmt: skip
     if "milestones" in found and parts and len(found["milestones"]) != len(parts) - 1:
         raise UserError(f"lrSchedule: 'sequence' has {len(parts)} schedules and {len(found['milestones'])} milestones; "
                         f"it needs one milestone between two schedules")  # fmt: skip

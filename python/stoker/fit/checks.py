@@ -3,7 +3,6 @@ UserError."""
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Any
 
 from stoker.errors import UserError
@@ -35,19 +34,3 @@ def check_built(module: Any) -> None:
     if not compiling.is_model(module):
         raise UserError(f"model is a function that gave a {type(module).__name__}; it must give the torch.nn.Module to "
                         f"train")  # fmt: skip
-
-
-def check_compiled(model: Any, given: Container[str]) -> None:
-    """What a Keras model was compiled with is not left out without a word."""
-    from stoker.frontend.foreign import is_keras
-
-    if not is_keras(model) or not getattr(model, "compiled", False):
-        return
-    told = {"optimizer": getattr(model, "optimizer", None), "loss": getattr(model, "loss", None)}
-    for param, value in told.items():
-        if value is not None and param not in given:
-            name = value if isinstance(value, str) else getattr(value, "name", type(value).__name__)
-            raise UserError(
-                f"the Keras model {model.name!r} was compiled with the {param} {name!r}, which is not taken from it: "
-                f"set {param} on the estimator"
-            )

@@ -136,7 +136,8 @@ def measured_by(loss: Any, shapes: Sequence[tuple[int, ...]], labels: Sequence[S
         return None
     (shape,), (label,) = shapes, labels
     if wants_classes(loss) and label.dtype == "int64" and shape:
-        kind = "logProbabilities" if isinstance(as_module(loss), nn.NLLLoss) else "logits"
+        usual = "logProbabilities" if isinstance(as_module(loss), nn.NLLLoss) else "logits"
+        kind = getattr(as_module(loss), "output_kind", None) or usual
         return Measured("argmax", kind, shape[0])
     if math.prod(shape) == math.prod(label.shape):
         return Measured("values", "values", math.prod(shape))
@@ -174,6 +175,22 @@ def is_model(model: Any) -> bool:
     return isinstance(model, nn.Module) or foreign.is_foreign(model)
 
 
+def is_keras_optimizer(optimizer: Any) -> bool:
+    from stoker.frontend import foreign
+
+    return foreign.is_keras_optimizer(optimizer)
+
+
+def of_keras(optimizer: Any, module: Any, rate: float | None, more: Any, clips: bool) -> dict[str, Any]:
+    """What stoker.optimizer tells of others, of a Keras optimizer."""
+    from stoker.frontend.keras import optimizers
+
+    if more:
+        raise UserError("optimizerParams: the optimizer is a Keras optimizer, which has its settings already: set "
+                        "optimizer too, by a name")  # fmt: skip
+    return optimizers.read(optimizer, getattr(module, "trained", list)(), rate, clips)
+
+
 def built(build: Callable[[], Any], seed: int) -> Any:
     """The module that a user's function builds, with initial weights by the seed."""
     import torch
@@ -202,10 +219,12 @@ def check_module(module: Any, inputs: Sequence[str]) -> None:
 
 
 def is_known(loss: Any) -> bool:
-    """Whether it is one of torch's, of which it is known what labels they take."""
+    """Whether it is one of torch's or Keras', of which it is known what labels they take."""
+    from stoker.frontend.foreign import ForeignLoss
     from stoker.frontend.losses import as_module, form_of
 
-    return form_of(as_module(loss)) is not None
+    told = as_module(loss)
+    return form_of(told) is not None or (isinstance(told, ForeignLoss) and told.of_one_output)
 
 
 def output_kind_of(module: Any, loss: Any, told: str) -> str:
@@ -244,7 +263,10 @@ def class_metric(kind: str, size: int) -> str:
 
 def class_rules(loss: Any, classes: int) -> dict[str, Any]:
     """Labels lie in [0, classes), or are what the user's loss ignores."""
+    from stoker.frontend.losses import as_module
+
     rules: dict[str, Any] = {"classes": classes}
+    loss = as_module(loss)
     if getattr(loss, "ignore_index", None) is not None:
         rules.update(has_ignored=True, ignored=int(loss.ignore_index))
     return rules
@@ -256,7 +278,8 @@ def wants_classes(loss: Any) -> bool:
 
     from stoker.frontend.losses import as_module
 
-    return isinstance(as_module(loss), (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss))
+    told = as_module(loss)
+    return isinstance(told, (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)) or getattr(told, "classes", False)
 
 
 def check_class_shape(shapes: Sequence[tuple[int, ...]]) -> int:

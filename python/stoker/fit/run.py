@@ -174,7 +174,7 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
         "shards": settings.shards,
         "threads": settings.threads or int(conf("spark.task.cpus") or 1),
         "clip_norm": settings.clip_norm,
-        "clip_value": settings.clip_value,
+        "clip_value": settings.clip_value or optimizer.get("clip_value", 0.0),
         "on_nan": settings.on_nan,
         "store": memory.asked(settings.store_memory, settings.num_workers, conf),
     }

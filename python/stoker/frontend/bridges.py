@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stoker.errors import CompileError
-from stoker.frontend.foreign import is_keras, is_of
+from stoker.frontend.foreign import is_foreign_loss, is_keras, is_of
 
 _KERAS = "3.15"  # the bridge leans on names that Keras may change
 
@@ -32,3 +32,12 @@ def as_torch(model: Any) -> Any:
     from stoker.frontend.keras.bridge import KerasModel
 
     return KerasModel(model)
+
+
+def as_torch_loss(loss: Any) -> Any:
+    """A Keras loss as the module that stands for it; everything else as it is."""
+    if not is_foreign_loss(loss):
+        return loss
+    from stoker.frontend.keras.losses import KerasLoss
+
+    return KerasLoss(loss)

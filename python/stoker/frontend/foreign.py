@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import nn
@@ -18,6 +19,39 @@ def is_foreign(model: Any) -> bool:
 
 def is_of(model: Any, package: str) -> bool:
     return any(kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)
+
+
+def is_foreign_loss(loss: Any) -> bool:
+    """A loss of Keras, of its classes or its functions."""
+    if isinstance(loss, (type, ForeignLoss)):
+        return False
+    return (is_of(loss, "keras") and hasattr(loss, "call")) or getattr(loss, "__module__", "").startswith("keras.")
+
+
+def is_keras_optimizer(optimizer: Any) -> bool:
+    return is_of(optimizer, "keras") and hasattr(optimizer, "update_step")
+
+
+class ForeignLoss(nn.Module):
+    """A loss of another framework, which tells its terms itself."""
+
+    name: str
+    reduction: str  # "mean" or "sum"
+    classes: bool = False  # whether labels are class numbers
+    of_one_output: bool = True
+    output_kind: str | None = None  # where it tells what outputs mean
+
+    def __deepcopy__(self, memo: dict) -> ForeignLoss:
+        """Shares what is the other framework's, which would copy itself by way of a file."""
+        return copy.copy(self)
+
+    def terms(self, outputs: Any, labels: Any, weight: Any) -> Any:
+        """losses.Terms"""
+        raise NotImplementedError
+
+    def forward(self, outputs: Any, labels: Any) -> Any:
+        """A number, to find out whether it takes these labels."""
+        return self.terms(outputs, labels, None).numerator
 
 
 class Foreign(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from stoker.frontend.copies import copied
-from stoker.frontend.foreign import Foreign
+from stoker.frontend.foreign import Foreign, ForeignLoss
 from stoker.frontend.losses import as_module
 
 _KINDS_BY_LOSS = {
@@ -50,6 +50,8 @@ def default_output_kind(module: nn.Module, loss) -> str:
     for kind, meaning in _KINDS_BY_LOSS.items():
         if isinstance(loss, kind):
             return meaning
+    if isinstance(loss, ForeignLoss) and loss.output_kind:
+        return loss.output_kind
     if isinstance(module, Foreign):
         return module.output_kind()
     return _KINDS_BY_LAYER.get(type(_last_layer(module)), "logits")

@@ -17,19 +17,12 @@ from torch import nn
 
 from stoker.errors import CompileError
 from stoker.frontend import structure
+from stoker.frontend.bridges import as_torch_loss
+from stoker.frontend.foreign import ForeignLoss
 from stoker.frontend.labels import class_labels, like_output, pair, same_shape, triple
+from stoker.frontend.terms import Terms, spread
 
 Tensor = torch.Tensor
-
-
-@dataclass
-class Terms:
-    """What a loss adds to a step. Without a denominator tensor it is `rows` for each row; 0: a plain sum."""
-
-    numerator: Tensor
-    denominator: Tensor | None = None
-    rows: float = 1.0
-    counts: Tensor | None = None  # which labels the metric counts; those outside the classes it never does
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,9 @@ def form_of(loss) -> Form | None:
 
 
 def as_module(loss):
-    """A functional loss, or a partial of one, as the module that does the same; everything else as it is."""
+    """A functional loss, or a partial of one, or one of another framework, as the module that does the same; everything
+    else as it is."""
+    loss = as_torch_loss(loss)
     keywords = {}
     function = loss
     if isinstance(loss, functools.partial) and not loss.args:
@@ -150,6 +145,8 @@ def as_module(loss):
 
 
 def name_of(loss) -> str:
+    if isinstance(loss, ForeignLoss):
+        return loss.name
     if isinstance(loss, nn.Module):
         return type(loss).__name__
     return getattr(loss, "__name__", type(loss).__name__)
@@ -162,7 +159,8 @@ class Objective:
         self.name = name_of(loss)
         self.form = form_of(loss)
         self.weighted = weighted
-        self.reduction = reduction or (getattr(loss, "reduction", "mean") if self.form else "mean")
+        self.known = self.form is not None or isinstance(loss, ForeignLoss)
+        self.reduction = reduction or (getattr(loss, "reduction", "mean") if self.known else "mean")
         if isinstance(loss, type):
             raise CompileError(f"loss is the class {loss.__name__}; give an instance: {loss.__name__}()")
         if not callable(loss):
@@ -172,14 +170,18 @@ class Objective:
                 raise CompileError(f"{self.name} {reason}")
         if self.reduction not in ("mean", "sum", "none", "batchmean"):
             raise CompileError(f"lossReduction is {self.reduction!r}; it may be 'mean', 'sum' or 'none'")
-        if weighted and self.form is None and self.reduction != "none":
+        if weighted and not self.known and self.reduction != "none":
             raise CompileError(
                 f"sample weights need a loss for each row, but {self.name} gives one number: return the unreduced loss "
                 "and set lossReduction='none'"
             )
 
     def __call__(self, loss, outputs, labels, weight: Tensor | None) -> Terms:
-        terms = self._known(loss, outputs, labels, weight) if self.form else self._custom(loss, outputs, labels, weight)
+        if isinstance(loss, ForeignLoss):
+            terms = loss.terms(outputs, labels, weight)
+        else:
+            ways = self._known if self.form else self._custom
+            terms = ways(loss, outputs, labels, weight)
         _check_numerator(terms.numerator, self.name)
         if self.reduction == "sum":
             terms.denominator, terms.rows = None, 0.0
@@ -237,11 +239,6 @@ def with_added(terms: Terms, added: Tensor | None, rows) -> Terms:
         )
     weight = terms.rows * rows if terms.denominator is None else terms.denominator
     return replace(terms, numerator=terms.numerator + added * weight)
-
-
-def spread(weight: Tensor, value: Tensor) -> Tensor:
-    """Row weights shaped to be multiplied with a tensor of rows."""
-    return weight.reshape([-1] + [1] * (value.dim() - 1)) if value.dim() > 1 else weight
 
 
 def _value(form: Form, loss, arguments, reduction: str) -> Tensor:

@@ -66,7 +66,7 @@ def compile(
     simplify(train_graph.module, gradients=True)
     train = train_graph.train_program(inputs, labels, weighted, metric)
 
-    shared = same_in_both_modes(model) and objective.form is not None and train_graph.outputs_need_only(len(inputs))
+    shared = same_in_both_modes(model) and objective.known and train_graph.outputs_need_only(len(inputs))
     graphs, programs = [train_graph], [train]
     if evaluated:
         measured = measured or metric

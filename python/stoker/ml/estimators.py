@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame
 
 from stoker import optimizer
 from stoker.errors import UserError
-from stoker.fit import compiling, layout
-from stoker.fit.checks import check_built, check_compiled, check_model
+from stoker.fit import compiled, compiling, layout
+from stoker.fit.checks import check_built, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
 from stoker.fit.names import Naming
 from stoker.fit.run import Fitted, Phases, fit
@@ -74,23 +74,24 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         return compiling.as_torch(self.value("model"))
 
     def _with_module(self) -> _StokerEstimator:
-        """This estimator with the module that `model` builds, where it is a function."""
+        """This estimator with the module that `model` builds, where it is a function, and with what a Keras model was
+        compiled with."""
         build = self.value("model")
         if build is None or (self._saved is not None and not self.isSet("model")):
             return self
         check_model(build)
-        if compiling.is_model(build):
-            return self
-        module = compiling.built(build, self.value("seed"))
+        module = build if compiling.is_model(build) else compiling.built(build, self.value("seed"))
         check_built(module)
-        return self.copy({self.model: module})
+        given = [param.name for param in self._paramMap]
+        told = compiled.params_of(module, self.value("loss"), given, validates(self.value))
+        changed = {self.getParam(name): value for name, value in told.items()}
+        return self.copy({**changed, self.model: module}) if changed or module is not build else self
 
     def _naming(self) -> Naming:
         """Which columns are what; they fit the model, which is one."""
         naming = naming_of(self)
         if self._saved is None or self.isSet("model"):
             check_model(self.value("model"))
-            check_compiled(self.value("model"), [name for name in ("optimizer", "loss") if self.isSet(name)])
             compiling.check_module(self._module(), naming.input_names)
         return naming
 
@@ -142,8 +143,11 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         rate = self.value("learningRate")
         if self._saved_optimizer is not None and not self.isSet("optimizer"):
             return with_rate(self._saved_optimizer, rate)
-        named = self._named_parameters(prepared)
         more, scheduled = self.value("optimizerParams") or {}, self.value("lrSchedule") is not None
+        if compiling.is_keras_optimizer(self.value("optimizer")):
+            clips = not (self.value("clipNorm") or self.value("clipValue"))
+            return compiling.of_keras(self.value("optimizer"), self._module(), rate, more, clips)
+        named = self._named_parameters(prepared)
         options, groups = optimizer.parse(self.value("optimizer"), rate, more, named, scheduled)
         return {"options": options, "groups": groups}
 
@@ -181,7 +185,8 @@ def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
     if rate is None:
         return spec
     groups = [{**group, "lr": rate} for group in spec["options"]["groups"]]
-    return {**spec, "options": {**spec["options"], "groups": groups}}
+    options = {key: value for key, value in spec["options"].items() if key != "schedule"}  # of a Keras optimizer
+    return {**spec, "options": {**options, "groups": groups}}
 
 
 @documented

@@ -12,7 +12,7 @@ from torch import nn
 
 from stoker.errors import CompileError
 from stoker.frontend.foreign import Foreign
-from stoker.frontend.keras.exchange import exchanged
+from stoker.frontend.keras import exchange
 from stoker.frontend.keras.inputs import inputs_of
 
 _KINDS = {"softmax": "probabilities", "sigmoid": "probabilities", "log_softmax": "log_probabilities",
@@ -81,6 +81,9 @@ class KerasModel(Foreign):
                 )
             old.copy_(new)
 
+    def trained(self) -> list[tuple[str, keras.Variable]]:
+        return self._trainable
+
     def added_loss(self):
         return sum(self._added.losses) if self._added.losses else None
 
@@ -116,6 +119,15 @@ class KerasModel(Foreign):
                 for norm in norms for variable in norm.non_trainable_variables if id(variable) in named}  # fmt: skip
 
     def notes(self) -> list[str]:
+        return [*self._of_version(), *self._of_training()]
+
+    def _of_version(self) -> list[str]:
+        if not (left := exchange.left()):
+            return []
+        return [f"Keras {keras.__version__} has {', '.join(left)} otherwise than Stoker knows: layers that use it are "
+                "compiled as they are, which is slower"]  # fmt: skip
+
+    def _of_training(self) -> list[str]:
         model = self._models[0]
         inner = [layer for layer in model._flatten_layers(include_self=False)
                  if layer._seed_generators or isinstance(layer, keras.layers.BatchNormalization)]  # fmt: skip
@@ -127,7 +139,7 @@ class KerasModel(Foreign):
 
     @contextlib.contextmanager
     def tracing(self):
-        with exchanged():
+        with exchange.exchanged():
             yield
 
 

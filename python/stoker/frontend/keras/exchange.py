@@ -1,16 +1,25 @@
-"""What is exchanged in Keras while its model is traced. Entered under the lock of the trace."""
+"""What is exchanged in Keras while its model is traced, in one table. Entered under the lock of the trace.
+
+The names are private to Keras. One that is not there, or takes other arguments, stays what it is: such models compile
+more slowly or to slower programs, or not at all, and a note says so.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import torch
 
+from stoker.frontend.keras import normalising, recurrent
+
 _DRAWING = ("rand", "randn", "normal", "randint", "bernoulli", "multinomial")
+_BACKEND, _TORCH = "keras.src.backend", "keras.src.backend.torch"
 
 
 class _WithoutGenerator:
@@ -30,28 +39,80 @@ def _dropping_none(function):
     return call
 
 
-def _symbolic(cast, dtype_of):
+def _symbolic(cast: Callable) -> Callable:
     def call(x, dtype):
         if isinstance(x, torch.SymInt):
-            return torch.scalar_tensor(x, dtype=dtype_of(dtype))
+            known = importlib.import_module(f"{_TORCH}.core").to_torch_dtype(dtype)
+            return torch.scalar_tensor(x, dtype=known)
         return cast(x, dtype)
 
     return call
 
 
+def _viewed(_: Callable) -> Callable:
+    def transpose(inputs):
+        return torch.permute(inputs, (0, inputs.ndim - 1, *range(1, inputs.ndim - 1)))
+
+    return transpose
+
+
+@dataclass(frozen=True)
+class Exchange:
+    where: str  # a module
+    name: str  # in it
+    arguments: str | None  # of what is exchanged; None: not a function
+    make: Callable[[Any], Any]  # from what was there
+    why: str
+
+
+TABLE = [
+    Exchange(f"{_TORCH}.random", "torch_seed_generator", "seed", lambda _: lambda seed: None,
+             "the seed is a number of the tensor's values; the engine draws by keys of its own"),
+    Exchange(f"{_TORCH}.random", "torch", None, lambda _: _WithoutGenerator(), "the same"),
+    Exchange(_BACKEND, "cast", "x dtype", _symbolic, "activity regularisers divide by the number of rows, a symbol"),
+    Exchange(f"{_TORCH}.core", "cast", "x dtype", _symbolic, "the same"),
+    Exchange(f"{_TORCH}.nn", "_transpose_spatial_inputs", "inputs", _viewed,
+             "each convolution and pooling would copy its input to channels-first: a view will do"),
+    Exchange("keras.layers", "BatchNormalization.call", "self inputs training mask", normalising.batch_norm,
+             "14 operators become one, and the variance is not a difference of two large numbers"),
+    Exchange(_BACKEND, "rnn", "step_function inputs initial_states go_backwards mask constants unroll input_length "
+             "time_major zero_output_for_mask return_all_outputs", recurrent.loop,
+             "the loop makes a list of the rows, which fixes their number"),
+    Exchange("keras.layers", "LSTM.inner_loop", "self sequences initial_state mask training", recurrent.lstm,
+             "steps would be unrolled: 536 operators for 40 of them, and none with a mask"),
+    Exchange("keras.layers", "GRU.inner_loop", "self sequences initial_state mask training", recurrent.gru,
+             "the same"),
+]  # fmt: skip
+
+
+def left() -> list[str]:
+    """What this Keras has otherwise than it is known here."""
+    return [f"{one.where}.{one.name}" for one in TABLE if not _is_known(one)]
+
+
+def _is_known(one: Exchange) -> bool:
+    try:
+        owner, name = _place(one)
+        found = inspect.unwrap(getattr(owner, name))
+    except (ImportError, AttributeError):
+        return False
+    return one.arguments is None or list(inspect.signature(found).parameters) == one.arguments.split()
+
+
+def _place(one: Exchange) -> tuple[Any, str]:
+    owner, (*inner, name) = importlib.import_module(one.where), one.name.split(".")
+    for part in inner:
+        owner = getattr(owner, part)
+    return owner, name
+
+
 @contextlib.contextmanager
 def exchanged() -> Iterator[None]:
-    """Random layers draw without Keras' seeds: on the workers each row has its own key. The batch size stays a symbol
-    where it is cast to a number, as for activity regularisers. Errors come unfiltered."""
-    backend = sys.modules["keras.src.backend"]
-    random, core = sys.modules["keras.src.backend.torch.random"], sys.modules["keras.src.backend.torch.core"]
-    cast = _symbolic(core.cast, core.to_torch_dtype)
-    table = [(random, "torch_seed_generator", lambda seed: None), (random, "torch", _WithoutGenerator()),
-             (backend, "cast", cast), (core, "cast", cast)]  # fmt: skip
+    """Errors come unfiltered."""
     filtering = keras.config.is_traceback_filtering_enabled()
     keras.config.disable_traceback_filtering()
     try:
-        with _put(table):
+        with _put([one for one in TABLE if _is_known(one)]):
             yield
     finally:
         if filtering:
@@ -59,12 +120,13 @@ def exchanged() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _put(table: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in table]
-    for owner, name, value in table:
-        setattr(owner, name, value)
+def _put(table: list[Exchange]) -> Iterator[None]:
+    places = [_place(one) for one in table]
+    before = [getattr(owner, name) for owner, name in places]
+    for one, (owner, name), was in zip(table, places, before):
+        setattr(owner, name, one.make(was))
     try:
         yield
     finally:
-        for owner, name, value in reversed(before):
-            setattr(owner, name, value)
+        for (owner, name), was in reversed(list(zip(places, before))):
+            setattr(owner, name, was)

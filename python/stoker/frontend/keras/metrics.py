@@ -1,0 +1,49 @@
+"""Keras' metrics by the names of Stoker's evaluation."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+
+_NAMES = {
+    "accuracy": "accuracy", "acc": "accuracy", "binary_accuracy": "accuracy", "categorical_accuracy": "accuracy",
+    "sparse_categorical_accuracy": "accuracy", "precision": "precision", "recall": "recall",
+    "mse": "mean_squared_error", "mean_squared_error": "mean_squared_error",
+    "mae": "mean_absolute_error", "mean_absolute_error": "mean_absolute_error",
+    "root_mean_squared_error": "root_mean_squared_error", "r2_score": "r2",
+}  # fmt: skip
+_TOP = ("TopKCategoricalAccuracy", "SparseTopKCategoricalAccuracy")
+
+
+def of_compiled(model: keras.Model) -> list[str]:
+    """Those that a model of one output was compiled with; of the others a warning says that they are not computed."""
+    told = getattr(model._compile_metrics, "_user_metrics", None)
+    if not told:
+        return []
+    flat = keras.tree.flatten(told)
+    names = [(one, _name(one)) for one in flat]
+    if left := [_shown(one) for one, name in names if name is None]:
+        warnings.warn(f"the Keras model {model.name!r} was compiled with metrics that Stoker has not: "
+                      f"{', '.join(left)} (docs/validation.md)", stacklevel=2)  # fmt: skip
+    return list(dict.fromkeys(name for _, name in names if name is not None))
+
+
+def _name(metric: Any) -> str | None:
+    kind = type(metric).__name__
+    if kind in _TOP:
+        return f"top_{metric.k}_accuracy"
+    if kind in ("BinaryAccuracy", "Precision", "Recall") and _has_settings(metric):
+        return None
+    return _NAMES.get(_shown(metric).lower()) or _NAMES.get(keras.src.utils.naming.to_snake_case(kind))
+
+
+def _has_settings(metric: Any) -> bool:
+    """Thresholds, one of several classes ..."""
+    told, usual = metric.get_config(), type(metric)().get_config()
+    return any(told[key] != usual[key] for key in usual if key != "name")
+
+
+def _shown(metric: Any) -> str:
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", None) or type(metric).__name__
