@@ -212,6 +212,7 @@ void bind_coordinator(nb::module_& m) {
       .def("abort", &Coordinator::abort, "reason"_a, released())
       .def("restart", restart, "workers"_a, "reason"_a, released())
       .def("keep_spares", &Coordinator::keep_spares, "may_stay"_a, released())
+      .def("wish", &Coordinator::wish, "stop"_a = false, "rate"_a = 0.0, released())
       .def("holds_state", &Coordinator::holds_state, released())
       .def("done", &Coordinator::done, released())
       .def("failure", failure, released())

@@ -233,8 +233,8 @@ def test_a_moved_source_line_is_no_other_program():
 def test_the_manifest_reads_what_it_wrote():
     told = {"step": 3, "parts": [], "loss": 0.1}
     assert manifest.decode(manifest.encode(told)) == told
-    with pytest.raises(WorldError, match="version 3"):
-        manifest.decode(manifest.encode(told).replace(b"checkpoint 2", b"checkpoint 3", 1))
+    with pytest.raises(WorldError, match="version 4"):
+        manifest.decode(manifest.encode(told).replace(b"checkpoint 3", b"checkpoint 4", 1))
 
 
 def test_folders_of_other_names_are_not_ours():

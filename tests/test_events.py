@@ -79,6 +79,7 @@ def test_the_history_is_told_of_deaths_and_not_of_who_was_sent_away():
         "rescues": 1,
         "restarts": ["lost"],
         "growth": [{"workers": 3, "step": 41}],
+        "told": [],
         "inexact": ["as it was resumed", "rows are gone"],
         "skipped": {"nan": 1, "null": 5},
         "disk": {},

@@ -145,6 +145,7 @@ struct Coordinator::Impl : net::LoopHandler {
   Bytes weights;
   std::string history;
   Keeper keeper;
+  Wish wish;                                                    // of the driver, the newest
   std::optional<HandIn> hand_in;                                // before a restart
   std::map<uint64_t, std::pair<Hash128, std::string>> digests;  // by commit: a host's digest, and who told it
   TimePoint last_tick = Clock::now();
@@ -521,6 +522,7 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
   const bool lending = reason == kLending;
   on_start(gang, start);
   send_ranks(start);
+  if (wish.number > 0) send_ranks(wish);
   int64_t rows = 0;
   for (const ShardCount& shard : start.shards) rows += shard.rows;
   event("started", {{"generation", gang.generation},
@@ -713,6 +715,15 @@ void Coordinator::keep_spares(bool may_stay) {
   const std::lock_guard lock(impl_->mutex);
   impl_->gang.spares = may_stay;
   if (impl_->loop) impl_->act();
+}
+
+void Coordinator::wish(bool stop, double rate) {
+  const std::lock_guard lock(impl_->mutex);
+  Wish& wish = impl_->wish;
+  ++wish.number;
+  wish.stop |= stop;
+  if (rate > 0) wish.rate = rate;
+  if (impl_->loop) impl_->send_ranks(wish);
 }
 
 bool Coordinator::holds_state() const {

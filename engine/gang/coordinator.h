@@ -71,6 +71,10 @@ class Coordinator {
   /// Whether spares (second attempts of living workers) may stay: not where their slots belong to somebody else. They
   /// may until told otherwise.
   void keep_spares(bool may_stay);
+  /// Asks the fit for its end (`stop`), and to go on with another learning rate (above 0). It is heard in one step of
+  /// those to come, the same for all workers; a later wish takes the place of one that is not heard yet. Nothing is
+  /// heard after the last step.
+  void wish(bool stop, double rate);
   /// Whether the training's state would outlive all workers that there are now.
   bool holds_state() const;
   bool done() const;  // the result is here and whole, or the fit failed

@@ -268,6 +268,18 @@ Lends Lends::decode(ByteView bytes) {
   return whole(bytes, [](Decoder& in) { return Lends{get_flag(in)}; });
 }
 
+Bytes Wish::encode() const { return Encoder().put(number).put(rate).put(static_cast<uint8_t>(stop)).take(); }
+
+Wish Wish::decode(ByteView bytes) {
+  return whole(bytes, [](Decoder& in) {
+    Wish wish;
+    wish.number = in.get<uint64_t>();
+    wish.rate = in.get<double>();
+    wish.stop = get_flag(in);
+    return wish;
+  });
+}
+
 Bytes BorrowedRows::encode() const {
   Encoder out;
   out.put(static_cast<uint32_t>(shards.size()));

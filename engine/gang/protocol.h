@@ -56,6 +56,7 @@ enum class Kind : uint16_t {
   refused = 39,
   borrowed = 40,
   lends = 41,
+  wish = 42,
 };
 
 /// The longest body of a frame on the control link.
@@ -219,6 +220,18 @@ struct Lends {
 
   Bytes encode() const;
   static Lends decode(ByteView bytes);
+};
+
+/// Coordinator to the members at work, and again in each generation: what the driver wants of the fit. The newest one
+/// says all that those before it said and is still wanted.
+struct Wish {
+  static constexpr Kind kKind = Kind::wish;
+  uint64_t number = 0;  // from 1; 0: there is none
+  double rate = 0;      // the learning rate to go on with; 0: as it is
+  bool stop = false;    // the fit ends
+
+  Bytes encode() const;
+  static Wish decode(ByteView bytes);
 };
 
 /// Worker to coordinator: others of its host have lent it the rows of these shards, so it can go on with them.

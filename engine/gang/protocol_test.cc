@@ -72,6 +72,7 @@ TEST(Protocol, EveryMessageComesBackAsItWas) {
   expect_round_trip(Halted{1ull << 40, ""});
   expect_round_trip(Holding{{1, 2, 3, {4, 5}}});
   expect_round_trip(Lends{true});
+  expect_round_trip(Wish{1ull << 40, 0.125, true});
   expect_round_trip(BorrowedRows{{}});
   expect_round_trip(BorrowedRows{{0, 7, 4000}});
   expect_round_trip(Kill{"stoker-x"});

@@ -116,6 +116,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::optional<std::string> halt_reason;  // of the newest generation
   bool home = false;
   bool state_wanted = false;
+  Wish wish;
   std::optional<Hash128> stored;
   std::deque<Bytes> pieces;  // asked for and not yet taken
   std::optional<std::string> abort_reason;
@@ -204,6 +205,9 @@ void WorkerLink::Impl::take(const Frame& frame) {
       return;
     case Kind::agreed:
       agreed = frame.generation;
+      return;
+    case Kind::wish:
+      wish = Wish::decode(frame.body);
       return;
     case Kind::hand_in:
       state_wanted = true;
@@ -440,6 +444,11 @@ void WorkerLink::kept_state(const Start& start, const std::vector<std::span<std:
 }
 
 bool WorkerLink::pause_asked() const { return impl_->pause == impl_->generation; }
+
+Wish WorkerLink::wish() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->wish;
+}
 
 void WorkerLink::paused() { impl_->send(Kind::paused, {}); }
 

@@ -84,6 +84,8 @@ class WorkerLink {
   void kept_state(const Start& start, const std::vector<std::span<std::byte>>& into);
   /// Whether the coordinator wants this generation to pause after a step. Cheap.
   bool pause_asked() const;
+  /// What the driver wants of the fit, as far as it is known here. Cheap.
+  Wish wish() const;
   /// This worker has paused, as all have: the generation's end follows.
   void paused();
   /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.

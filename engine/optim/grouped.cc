@@ -22,9 +22,15 @@ void GroupedOptimizer::update(Extent range, const Moment& at, const UpdateBuffer
   clear_padding(range, streams);
 }
 
+double GroupedOptimizer::base_rate(int group, const Moment& at) const {
+  const double own = groups_[group].lr, first = groups_.front().lr;
+  if (at.rate <= 0) return own;
+  return own == first ? at.rate : at.rate * (own / first);
+}
+
 GroupOptions GroupedOptimizer::now(int group, const Moment& at) const {
   GroupOptions now = groups_[group];
-  now.lr = schedule_.rate(now.lr, at);
+  now.lr = schedule_.rate(base_rate(group, at), at);
   if (schedule_.changes_momentum()) now.momentum = now.beta1 = schedule_.momentum(at);
   return now;
 }

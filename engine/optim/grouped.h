@@ -19,6 +19,7 @@ class GroupedOptimizer : public Optimizer {
                             const Streams& at) const = 0;
   /// What the schedule makes of a group.
   GroupOptions now(int group, const Moment& at) const;
+  double base_rate(int group, const Moment& at) const;
   Streams streams_of(const UpdateBuffers& buffers) const;
   /// Of a state that other groups have.
   static void keep_state(int k, Extent part, const Streams& at);

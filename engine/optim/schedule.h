@@ -14,6 +14,7 @@ struct Moment {
   int64_t step;            // of the optimizer, from 1; steps that left the state as it was do not count
   int64_t epoch;           // from 0
   int64_t steps_of_epoch;  // 0: not known
+  double rate = 0;         // that takes the place of the first group's own; others keep their proportion; 0: none does
   int64_t since = 0;       // steps before the optimizer's state began anew
   int64_t age() const { return step - since; }
 };

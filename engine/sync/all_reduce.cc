@@ -17,7 +17,7 @@ using optim::Extent;
 using optim::overlap;
 
 constexpr int64_t kNoVector = 16;  // floats, the fewest that there may be
-constexpr int kScalars = 5;        // of a shard: those of Scalars, and whether its owner wants to pause
+constexpr int kScalars = 8;        // of a shard: those of Scalars, whether its owner wants to pause, and a Wish
 }  // namespace
 
 AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer,
@@ -50,9 +50,23 @@ void AllReduce::run(const Part& part, const Run& run) {
   put(part.shard, scalars);
 }
 
+/// Its owner's, of the first shard; nothing of the others, so that the sum is that one's.
+Wish AllReduce::wish_of(int shard) const {
+  const auto first = std::ranges::find(round_.present, true) - round_.present.begin();
+  return shard == first ? round_.wish : Wish();
+}
+
 void AllReduce::put_scalars(int shard, const Scalars& s) {
   const auto out = sum_->scalars(shard);
-  const double values[kScalars] = {s.numerator, s.denominator, s.correct, s.counted, round_.pause ? 1.0 : 0.0};
+  const Wish wish = wish_of(shard);
+  const double values[kScalars] = {s.numerator,
+                                   s.denominator,
+                                   s.correct,
+                                   s.counted,
+                                   round_.pause ? 1.0 : 0.0,
+                                   static_cast<double>(wish.number),
+                                   wish.rate,
+                                   static_cast<double>(wish.stop)};
   std::copy(std::begin(values), std::end(values), out.begin());
 }
 
@@ -77,6 +91,7 @@ Scalars AllReduce::exchange() {
   fault::point("exchanged", step());
   const auto t = sum_->totals();
   pausing_ = t[4] > 0;
+  heard_ = {static_cast<uint64_t>(t[5]), t[6], static_cast<Stop>(t[7])};
   return totals_ = {t[0], t[1], t[2], t[3]};
 }
 

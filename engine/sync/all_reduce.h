@@ -36,6 +36,7 @@ class AllReduce : public Strategy {
   void publish() override;
   Scalars exchange() override;
   bool pausing() const override { return pausing_; }
+  Wish heard() const override { return heard_; }
   bool make(StepTimes& times) override;
   void keep(StepTimes& times) override;
   std::vector<double> add_up(const std::vector<bool>& present, bool pause,
@@ -62,6 +63,7 @@ class AllReduce : public Strategy {
   Round round_;
 
  private:
+  Wish wish_of(int shard) const;
   void put_scalars(int shard, const Scalars& scalars);
   float clip(float scale, StepTimes& times);
   void measure(float scale, StepTimes& times);
@@ -78,6 +80,7 @@ class AllReduce : public Strategy {
   bool made_ = false;                              // in this round
   Scalars totals_;
   bool pausing_ = false;
+  Wish heard_;
   std::vector<float> clamp_;
   std::vector<float> factors_;  // of the optimizer, by parameter
 };

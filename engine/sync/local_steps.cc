@@ -58,6 +58,7 @@ std::vector<WeightSet> LocalSteps::sets() {
 
 void LocalSteps::begin(const Round& round) {
   AllReduce::begin(round);
+  rate_ = std::exchange(round_.at.rate, 0.0);  // the outer optimizer has a rate of its own
   alone_ = std::ranges::count(round.present, true) == 1;
   for (auto& replica : replicas_) {
     replica.steps = 0;
@@ -98,6 +99,7 @@ void LocalSteps::run(const Part& part, const Run& run) {
   const Scalars scalars = run(static_cast<int>(2 + number), gradient_.data(), after);
   optim::Moment at = round_.at;
   at.step += part.step;
+  at.rate = rate_;
   const bool begins = local_.inner_state == InnerState::reset || round_.at.step == 1;
   if (begins) at.since = at.step - 1 - replica.steps;  // it may have had no rows so far
   move(replica, at, scalars.denominator);

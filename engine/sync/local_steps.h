@@ -66,6 +66,7 @@ class LocalSteps final : public AllReduce {
   std::vector<double> norms_;
   std::vector<double> sums_;
   std::vector<float> clamp_;
+  double rate_ = 0;     // that the replicas were told, see optim::Moment
   bool alone_ = false;  // one replica only moves in this round
 };
 

@@ -17,12 +17,13 @@ int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buf
 }  // namespace
 
 /// Where things lie: head, both sets, finished epochs, their evaluations, what is set aside, norms; in a set: floats,
-/// counts, running totals, what is set aside.
+/// counts, running totals, what the fit was told, what is set aside.
 struct HostState::Offsets {
   explicit Offsets(const StateLayout& l)
       : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
         running(counts + round_up(l.counts * sizeof(int64_t), kLine)),
-        aside(running + sizeof(EpochTotals)),
+        told(running + sizeof(EpochTotals)),
+        aside(told + sizeof(Told)),
         set(round_up(aside + (l.best ? sizeof(int64_t) : 0), kLine)),
         sets(round_up(sizeof(Head), kLine)),
         finished(sets + 2 * set),
@@ -31,7 +32,7 @@ struct HostState::Offsets {
         best_counts(best + (l.best ? round_up((l.floats + l.buffer_floats) * sizeof(float), kLine) : 0)),
         norms(best_counts + (l.best ? round_up(l.counts * sizeof(int64_t), kLine) : 0)),
         end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
-  size_t counts, running, aside, set;  // within a set, and its size
+  size_t counts, running, told, aside, set;  // within a set, and its size
   size_t sets, finished, evaluated, best, best_counts, norms, end;
 };
 
@@ -86,6 +87,8 @@ int64_t* HostState::counts(int set) const {
 EpochTotals& HostState::running(int set) const {
   return *reinterpret_cast<EpochTotals*>(set_base(set) + Offsets(layout_).running);
 }
+
+Told& HostState::told(int set) const { return *reinterpret_cast<Told*>(set_base(set) + Offsets(layout_).told); }
 
 std::span<EpochTotals> HostState::finished() const {
   return {reinterpret_cast<EpochTotals*>(base_ + Offsets(layout_).finished), static_cast<size_t>(layout_.epochs)};

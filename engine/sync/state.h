@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "optim/arena.h"
 #include "shm/segment.h"
+#include "sync/wish.h"
 
 namespace stoker::sync {
 
@@ -68,6 +69,8 @@ class HostState {
   int64_t* counts(int set) const;
   /// Totals of the epoch that the set's commit lies in.
   EpochTotals& running(int set) const;
+  /// What the fit was told up to the set's commit.
+  Told& told(int set) const;
   /// Totals of each epoch; entries of epochs that are not over mean nothing.
   std::span<EpochTotals> finished() const;
   /// What the evaluation of one epoch came to, or those of the first `epochs`; of epochs that are not over it means

@@ -22,6 +22,7 @@ struct Round {
   bool pause = false;         // this rank was asked to pause after it
   optim::Moment at = 1;       // of its first step, for the optimizer
   int64_t steps = 1;
+  Wish wish = {};  // that this rank knows of
 };
 
 /// A shard's part of one step.
@@ -71,6 +72,8 @@ class Strategy {
   /// After exchange() or add_up(): whether a rank was asked to pause that owns a shard of this commit. The same on
   /// every rank, so all of them pause after the same commit.
   virtual bool pausing() const = 0;
+  /// After exchange(): what the owner of the first shard that is present wished. The same on every rank.
+  virtual Wish heard() const = 0;
   /// Writes the new state beside the old. Gives whether weights and buffers are finite, as they are not where a
   /// gradient is not; the same on every rank.
   virtual bool make(StepTimes& times) = 0;

@@ -23,6 +23,7 @@ ResumeSpec parse_resume(const json& in) {
   resume.parts = in.at("parts");
   resume.sections = in.at("sections");
   resume.isa = in.at("isa");
+  resume.begins = in.value("begins", false);
   for (const auto& shard : in.at("shards"))
     resume.shards.push_back({static_cast<int>(resume.shards.size()), shard.at(0), parse_digest(shard.at(1))});
   return resume;

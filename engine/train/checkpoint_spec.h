@@ -21,6 +21,7 @@ struct ResumeSpec {
   std::vector<std::pair<std::string, uint64_t>> sections;  // "sections": names and bytes, in the image's order
   std::vector<gang::ShardCount> shards;                    // "shards": rows and digest of each
   int isa = 0;                                             // "isa"
+  bool begins = false;                                     // "begins": another fit goes on; a stop was the last one's
 };
 
 struct CheckpointSpec {

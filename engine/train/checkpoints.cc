@@ -32,6 +32,12 @@ json about(const gang::Start& start) {
   return out;
 }
 
+/// Who copies them in forgets them after it, so that they are forgotten whoever is first.
+void forget_wishes(sync::Told& told) {
+  told.number = told.stop = 0;
+  told.why = sync::Stop::none;
+}
+
 void check_sections(const ResumeSpec& resume, const std::vector<Section>& mine) {
   std::vector<std::pair<std::string, uint64_t>> names;
   for (const auto& section : mine) names.emplace_back(section.name, section.bytes.size());
@@ -50,6 +56,7 @@ std::vector<Section> sections(const sync::HostState& state, const std::vector<st
     out.push_back({"optimizer." + optimizer[k], bytes_of(state.optimizer(set, static_cast<int>(k)), layout.floats)});
   out.push_back({"counts", bytes_of(state.counts(set), layout.counts)});
   out.push_back({"running", bytes_of(&state.running(set), 1)});
+  out.push_back({"told", bytes_of(&state.told(set), 1)});
   out.push_back({"finished", std::as_writable_bytes(state.finished().first(epochs_over))});
   if (layout.evaluation > 0) out.push_back({"evaluated", std::as_writable_bytes(state.evaluations(epochs_over))});
   if (!layout.best) return out;
@@ -93,6 +100,7 @@ uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& st
       throw error.within("cannot begin with the checkpoint's part " + name);
     }
   }
+  if (from.begins) forget_wishes(state.told(sync::HostState::set_of(from.commit)));
   return from.commit;
 }
 

@@ -59,6 +59,12 @@ void History::begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent) 
   watch_.restart();
 }
 
+double History::whole_seconds() const {
+  double sum = seconds();
+  for (const auto& epoch : epochs_) sum += epoch.totals.seconds;
+  return sum;
+}
+
 void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
   current_.totals = totals;
   current_.bytes_sent = bytes_sent - bytes_before_;
@@ -66,7 +72,7 @@ void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
 }
 
 std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t steps, int64_t epochs,
-                              int64_t micro_batches) const {
+                              int64_t micro_batches, const sync::Told& told, bool ended) const {
   EpochRecord now = current_;
   now.totals = totals;
   json out = now.to_json(mean_);
@@ -76,6 +82,9 @@ std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t
   out["steps_of_epoch"] = steps;
   out["epochs"] = epochs;
   out["micro_batches"] = micro_batches;
+  out["ended"] = ended;
+  if (told.rate > 0) out["told_rate"] = told.rate, out["told_at"] = told.since;
+  if (told.why == sync::Stop::asked) out["stop_at"] = told.stop;
   return out.dump();
 }
 

@@ -48,15 +48,18 @@ class History {
   void begin_epoch(const sync::EpochTotals& so_far, uint64_t bytes_sent);
   /// Seconds since the epoch began, those of its part before this rank came included.
   double seconds() const { return before_ + watch_.elapsed(); }
+  /// Of all epochs.
+  double whole_seconds() const;
   void end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent);
   /// Of the epoch under way.
   void evaluate(nlohmann::json evaluated) { current_.evaluated = std::move(evaluated); }
   /// That are over.
   uint64_t epochs() const { return epochs_.size(); }
   PhaseTimes& phases() { return current_.phases; }
-  /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones.
-  std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs,
-                       int64_t micro_batches) const;
+  /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones; what was told is there
+  /// when something was. `ended`: it has its last commit.
+  std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs, int64_t micro_batches,
+                       const sync::Told& told = {}, bool ended = false) const;
   nlohmann::json to_json() const;
 
  private:

@@ -199,7 +199,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   const data::Plan plan(counts_of(start), spec_.batch_size);
   Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
-  const Timetable table = timetable(plan);
+  Timetable table = timetable(plan);
   if (table.evaluates) present_held(start);
   const uint64_t commits = table.commits();
   const sync::HostState& state = trainer_->state();
@@ -220,9 +220,11 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
                                                  : run_step(feed, plan, start.owners, done);
     fault::point("flipped", static_cast<int64_t>(done) + 1);
     link_.progress(static_cast<int64_t>(done) + 1);
+    const bool told_more = state.told(state.current()).number > state.told(1 - state.current()).number;
+    table = timetable(plan);
     if (checkpoints_) checkpoints_->after_step(state);
-    const bool epoch_ends = table.step(done + 1) == 0;
-    report(plan, group, epoch_ends || !std::exchange(told, true));
+    const bool epoch_ends = table.step(done + 1) == 0 || is_over(table, done + 1);
+    report(plan, group, epoch_ends, epoch_ends || told_more || !std::exchange(told, true));
     if (epoch_ends) end_epoch(group);
     if (pause && !is_over(table, done + 1)) {  // all of them do, so none waits for a rank that has left
       link_.paused();
@@ -230,17 +232,35 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
     }
   }
   catch_up(table.epoch(state.committed() - 1));
+  end_cut_epoch(table, group);
   if (checkpoints_) checkpoints_->finish();
 }
 
+Timetable Session::timetable(const data::Plan& plan) const {
+  return {.steps = static_cast<uint64_t>(plan.steps()),
+          .evaluates = spec_.evaluation.has_value(),
+          .every = static_cast<uint64_t>(spec_.strategy.steps()),
+          .epochs = static_cast<uint64_t>(spec_.epochs),
+          .limit = static_cast<uint64_t>(spec_.max_steps),
+          .stop = trainer_->has_state() ? trainer_->state().told(trainer_->state().current()).stop : 0};
+}
+
+sync::Wish Session::wish() const {
+  const gang::Wish asked = link_.wish();
+  sync::Wish wish{asked.number, asked.rate, asked.stop ? sync::Stop::asked : sync::Stop::none};
+  if (spec_.max_seconds <= 0 || asked.stop) return wish;
+  if (history_->whole_seconds() >= spec_.max_seconds) wish.stop = sync::Stop::time;
+  return wish;
+}
+
 bool Session::is_over(const Timetable& table, uint64_t done) const {
-  if (done == table.commits() * spec_.epochs) return true;
+  if (table.is_over(done)) return true;
   const uint64_t epochs = table.epoch(done);
   return table.evaluates && epochs > 0 && table.step(done) == 0 && trainer_->verdict(epochs).stop;
 }
 
 bool Session::may_end(const Timetable& table, uint64_t done) const {
-  if (done + 1 == table.commits() * spec_.epochs) return true;
+  if (table.is_over(done + 1)) return true;
   return table.at_evaluation(done) && trainer_->verdict(table.epoch(done)).close;
 }
 
@@ -260,11 +280,12 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
                       .step = table.step(done),
                       .present = std::move(present),
                       .rows = rows,
-                      .last = first + count == plan.steps(),
+                      .last = first + count == plan.steps() || is_over(table, done + 1),
                       .steps = plan.steps(),
                       .pause = link_.pause_asked(),
                       .seconds = history_->seconds(),
-                      .count = count};
+                      .count = count,
+                      .wish = wish()};
   const auto inputs = [&](int64_t step, int shard) {
     return rows_of(step, shard) > 0 ? feed.micro_batch(step, shard) : std::vector<at::Tensor>();
   };
@@ -306,15 +327,35 @@ void Session::end_epoch(collective::Group& group) {
   if (group.hosts() > 1 && group.local_rank() == 0) link_.digest(state.committed(), state.digest());
 }
 
+void Session::end_cut_epoch(const Timetable& table, collective::Group& group) {
+  const uint64_t done = trainer_->state().committed() - 1;
+  if (table.step(done) == 0 || history_->epochs() > table.epoch(done)) return;
+  history_->begin_epoch(trainer_->state().running(trainer_->state().current()), group.bytes_sent());
+  end_epoch(group);
+}
+
 /// At once when told, unless it is one of many.
-void Session::report(const data::Plan& plan, const collective::Group& group, bool now) {
+void Session::report(const data::Plan& plan, const collective::Group& group, bool ended, bool now) {
   const double every = report_every(group.rank(), group.size());
   if (!(now && every <= kReportEvery) && since_report_.elapsed() < every) return;
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());
-  link_.metrics(
-      history_->progress(running, group.rank(), plan.steps(), spec_.epochs, forgotten_runs_ + trainer_->runs()));
+  link_.metrics(history_->progress(running, group.rank(), plan.steps(), spec_.epochs,
+                                   forgotten_runs_ + trainer_->runs(), state.told(state.current()), ended));
   since_report_.restart();
+}
+
+/// "" where its epochs are over.
+std::string Session::why_stopped(const Timetable& table) const {
+  const sync::HostState& state = trainer_->state();
+  const uint64_t done = state.committed() - 1, evaluations = table.epoch(done);
+  if (table.evaluates)
+    if (const Verdict verdict = trainer_->verdict(evaluations); verdict.stop) return verdict.reason;
+  if (done >= table.commits() * table.epochs) return "";
+  const sync::Told& told = state.told(state.current());
+  if (told.stop == 0) return cat("maxSteps: ", table.steps_done(done), " steps were done");
+  if (told.why == sync::Stop::time) return cat("maxSeconds: ", spec_.max_seconds, " s of training were over");
+  return cat("a callback asked for it, heard in step ", told.stop - 1);
 }
 
 std::string Session::history_json(const gang::Start& start) const {
@@ -327,10 +368,11 @@ std::string Session::history_json(const gang::Start& start) const {
                         {"generations", start.roster.generation},
                         {"micro_batches", trainer_->state().runs()}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
+  const Timetable table = timetable(data::Plan(counts_of(start), spec_.batch_size));
+  if (const std::string why = why_stopped(table); !why.empty()) out["stopped"] = why;
   if (!trainer_->evaluator()) return out.dump();
-  const Verdict verdict = trainer_->verdict(history_->epochs());
-  if (verdict.best >= 0) out["best_epoch"] = verdict.best + 1;
-  if (verdict.stop) out["stopped"] = verdict.reason;
+  const auto best = trainer_->verdict(table.epoch(trainer_->state().committed() - 1)).best;
+  if (best >= 0) out["best_epoch"] = best + 1;
   return out.dump();
 }
 

@@ -49,10 +49,10 @@ class Session {
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
   bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
-  Timetable timetable(const data::Plan& plan) const {
-    return {static_cast<uint64_t>(plan.steps()), spec_.evaluation.has_value(),
-            static_cast<uint64_t>(spec_.strategy.steps())};
-  }
+  /// As the committed state has it: what the fit was told may cut it.
+  Timetable timetable(const data::Plan& plan) const;
+  /// What this rank wishes for: what the driver does, or the end because the fit's time is over.
+  sync::Wish wish() const;
   /// Whether the fit ends after so many commits: its epochs are over, or its rules end it.
   bool is_over(const Timetable& table, uint64_t done) const;
   /// Whether the next commit may be the last.
@@ -61,7 +61,11 @@ class Session {
   bool run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop);
   void catch_up(uint64_t epochs);
   void end_epoch(collective::Group& group);
-  void report(const data::Plan& plan, const collective::Group& group, bool now);
+  /// The epoch under way, which the fit's end has cut short, for one that was not there.
+  void end_cut_epoch(const Timetable& table, collective::Group& group);
+  /// Of the epoch under way, which has `ended` or not.
+  void report(const data::Plan& plan, const collective::Group& group, bool ended, bool now);
+  std::string why_stopped(const Timetable& table) const;
   std::string history_json(const gang::Start& start) const;
 
   gang::WorkerLink& link_;

@@ -65,6 +65,8 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.columns = data::parse_columns(in.at("columns").dump());
   spec.batch_size = in.at("batch_size");
   spec.epochs = in.at("epochs");
+  spec.max_steps = in.value("max_steps", spec.max_steps);
+  spec.max_seconds = in.value("max_seconds", spec.max_seconds);
   spec.seed = in.at("seed");
   spec.shuffle = in.at("shuffle");
   spec.shards = in.at("shards");

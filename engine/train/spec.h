@@ -40,6 +40,8 @@ struct TrainSpec {
   std::vector<data::ColumnSpec> columns;     // "columns": one per program input, in the same order
   int64_t batch_size = 256;                  // "batch_size": rows of one step over all shards
   int64_t epochs = 1;                        // "epochs"
+  int64_t max_steps = 0;                     // "max_steps": the fit ends after so many, rounds are whole; 0: off
+  double max_seconds = 0;                    // "max_seconds": of training, after which the fit ends; 0: off
   uint64_t seed = 0;                         // "seed"
   bool shuffle = true;                       // "shuffle"
   int shards = 1;                            // "shards"

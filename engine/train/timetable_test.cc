@@ -27,4 +27,41 @@ TEST(Timetable, EpochsEndOnCommitsThoughRoundsDoNotDivideThem) {
       }
 }
 
+TEST(Timetable, AFitEndsWithItsEpochs) {
+  const Timetable table{.steps = 3, .evaluates = true, .epochs = 2};
+  EXPECT_FALSE(table.is_over(7));
+  EXPECT_TRUE(table.is_over(8));
+}
+
+TEST(Timetable, ALimitOfStepsCutsAnEpochAndTheWholeOneIsEvaluated) {
+  for (const uint64_t limit : {1, 2, 3, 4, 5}) {
+    const Timetable table{.steps = 3, .evaluates = true, .epochs = 9, .limit = limit};
+    uint64_t done = 0, steps = 0, evaluations = 0;
+    for (; !table.is_over(done); ++done) table.at_evaluation(done) ? ++evaluations : steps += table.next_steps(done);
+    EXPECT_EQ(steps, limit);
+    EXPECT_EQ(evaluations, limit / 3);
+  }
+}
+
+TEST(Timetable, RoundsOfALimitAreWhole) {
+  const Timetable table{.steps = 10, .every = 4, .epochs = 9, .limit = 13};
+  uint64_t done = 0;
+  while (!table.is_over(done)) ++done;
+  EXPECT_EQ(table.steps_done(done), 14);
+}
+
+TEST(Timetable, AStopWaitsForTheEvaluationOfAWholeEpoch) {
+  const auto over_at = [](uint64_t stop) {
+    const Timetable table{.steps = 3, .evaluates = true, .epochs = 9, .stop = stop};
+    uint64_t done = 0;
+    while (!table.is_over(done)) ++done;
+    return done;
+  };
+  EXPECT_EQ(over_at(2), 2);
+  EXPECT_EQ(over_at(3), 4) << "the epoch has its steps";
+  EXPECT_EQ(over_at(4), 4);
+  EXPECT_EQ(over_at(36), 36);
+  EXPECT_EQ(over_at(100), 36);
+}
+
 }  // namespace stoker::train

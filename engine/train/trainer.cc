@@ -240,6 +240,7 @@ void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals, bo
   }
   epoch.seconds = spec.seconds;
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
+  state_->told(sync::HostState::set_of(state_->committed() + 1)) = told_;
   if (spec.last) state_->finished()[spec.epoch] = epoch;
   if (layout_.best) state_->aside(sync::HostState::set_of(state_->committed() + 1)) = aside_;
 }
@@ -255,8 +256,10 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
                    PhaseTimes& times) {
   Stopwatch watch;
   set_aside(spec);
-  const optim::Moment at(updates_before(spec) + 1, static_cast<int64_t>(spec.epoch), spec.steps);
-  strategy_->begin({spec.present, spec.pause, at, spec.count});
+  told_ = state_->told(state_->current());
+  optim::Moment at(updates_before(spec) + 1, static_cast<int64_t>(spec.epoch), spec.steps);
+  at.rate = told_.rate;
+  strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
   if (step_->runs_together() && strategy_->runs_together())
     run_together(spec, inputs, times);
   else
@@ -266,6 +269,7 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   meanwhile();
   times.gather += watch.restart();
   const auto totals = strategy_->exchange();
+  told_ = sync::told_after(told_, strategy_->heard(), state_->committed());
   times.sync += watch.restart();
   sync::StepTimes step_times;
   if (!make(spec, totals, step_times)) {
@@ -336,6 +340,7 @@ void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& 
   sync::EpochTotals epoch = state_->running(state_->current());
   epoch.seconds = spec.seconds;
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
+  state_->told(sync::HostState::set_of(state_->committed() + 1)) = state_->told(state_->current());
   state_->finished()[spec.epoch] = epoch;
   std::ranges::copy(totals, state_->evaluated(spec.epoch).begin());
   if (!layout_.best) return;

@@ -38,6 +38,7 @@ struct StepSpec {
   bool pause = false;         // this rank was asked to pause after it
   double seconds = 0;         // since the epoch began, for its totals
   int64_t count = 1;          // steps
+  sync::Wish wish = {};       // that this rank knows of
 };
 
 class Trainer {
@@ -133,6 +134,7 @@ class Trainer {
   std::unique_ptr<sync::Strategy> strategy_;
   int64_t runs_ = 0;
   int64_t aside_ = 0;  // that of the set that a step makes
+  sync::Told told_;    // likewise
 };
 
 }  // namespace stoker::train

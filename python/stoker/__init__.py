@@ -17,6 +17,7 @@ _HOMES = {
     "StokerModel": "stoker.ml.models",
     "register_function": "stoker.ml.functions",
     "doctor": "stoker.health.doctor",
+    "Callback": "stoker.callback",
     "LocalSGD": "stoker.strategy",
     "DiLoCo": "stoker.strategy",
     "History": "stoker.history",

@@ -1,4 +1,5 @@
 # Made by scripts/stubs.py.
+from stoker.callback import Callback as Callback
 from stoker.errors import AbortedError as AbortedError
 from stoker.errors import BugError as BugError
 from stoker.errors import CompileError as CompileError

@@ -226,6 +226,10 @@ class Metrics(Event):
     bytes_sent: int = 0
     bound_by: str = ""
     skipped_steps: int = 0  # of the epoch
+    ended: bool = False  # the epoch has
+    scores: dict[str, Any] = field(default_factory=dict)  # of the evaluation, by name, with the last word of an epoch
+    told_rate: float | None = None  # of learning, that a callback has set
+    told_at: int = 0  # after so many steps
 
 
 @dataclass(frozen=True)
@@ -366,6 +370,8 @@ def parse(name: str, text: str) -> Event:
     """What the coordinator tells. Particulars that are not known here are left out."""
     told = json.loads(text)
     cls = class_of(name, told)
+    if cls is Metrics:
+        told["scores"] = {key: value for key, value in told.items() if key.startswith("val_")}
     try:
         return cls(**{key: value for key, value in told.items() if key in keys_of(cls)})  # type: ignore[arg-type]
     except TypeError as error:

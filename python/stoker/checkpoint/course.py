@@ -46,6 +46,7 @@ class Course:
         self.begin = found.newest
         if self.begin is not None:
             self._check(self.begin)
+        self._first = "" if self.begin is None else self.begin.folder
         self._begun = {} if self.begin is None else {"resumed_from": self.begin.step}
         self._keeper = Keeper(self._storage, self._about, wish.keep, found, warn)
         if self.begin is not None:
@@ -78,7 +79,9 @@ class Course:
             "every": self._wish.interval,
             "unit": self._wish.unit,
         }
-        return asked if self.begin is None else {**asked, "resume": resume_spec(self.begin)}
+        if self.begin is None:
+            return asked
+        return {**asked, "resume": {**resume_spec(self.begin), "begins": self.begin.folder == self._first}}
 
     def spec_of_restart(self) -> dict[str, Any]:
         """The same for another job of this fit, where the newest checkpoint may be one of its own."""

@@ -14,7 +14,7 @@ from stoker import engine
 from stoker.errors import WorldError
 
 MAGIC = "stoker-checkpoint"
-VERSION = 2
+VERSION = 3
 NAME = "manifest"
 _HEAD = re.compile(rb"stoker-checkpoint (\d+) ([0-9a-f]{32}) (\d+)\n")
 _FOLDER = re.compile(r"step-\d{12}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from stoker import engine, evaluation, program, strategy
+from stoker.callback import Callback, Control
 from stoker.checkpoint.course import Course
 from stoker.errors import UserError, WorldError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
@@ -20,6 +22,7 @@ from stoker.fit.settings import FitSettings
 from stoker.health.doctor import brief
 from stoker.history import History
 from stoker.observe import Sinks
+from stoker.observe.callbacks import Callbacks
 from stoker.observe.log import LogSink, name_of_fit
 from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
@@ -75,7 +78,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
-    sinks = Sinks(phases, LogSink(name_of_fit(settings.estimator)))
+    name = name_of_fit(settings.estimator)
+    sinks = Sinks(phases, LogSink(name))
     course = course_of(settings, spec, prepared.compiled, sinks)
     if course is not None:
         spec["checkpoint"] = course.spec()
@@ -84,12 +88,14 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         spec["scan"] = found.spec()
     gang = launch.Gang(how.workers, how.shards, spec, program.weights_to_train(prepared.compiled),
                        settings.start_timeout, settings.heartbeat_timeout, engine.torch_version(), settings.rules,
-                       how.assign == "partition", settings.coordinator_options, course)  # fmt: skip
+                       how.assign == "partition", settings.coordinator_options, course,
+                       control := Control())  # fmt: skip
     phases.enter("queue")
     sinks.add(story := Story([] if course is None else course.inexact))
     rows = piped_rows(table, ordered, how) if found is None else no_rows(spark, how.shards)
     try:
-        result = _run(rows, gang, sinks, make_progress(settings.verbose, settings.epochs))
+        with callbacks_of(settings.callbacks, control, name, sinks):
+            result = _run(rows, gang, sinks, make_progress(settings.verbose, settings.epochs))
     except UserError as error:
         raise with_place(error, table, ordered) from error
     except WorldError as error:
@@ -120,6 +126,22 @@ def course_of(settings: FitSettings, spec: dict[str, Any], compiled: Compiled, s
         sinks.event(Log(text, warning=True))
 
     return Course(settings.checkpoints, spec, compiled.weights, engine.torch_version(), warn)
+
+
+@contextlib.contextmanager
+def callbacks_of(callbacks: Sequence[Callback] | None, control: Control, name: str, sinks: Sinks) -> Iterator[None]:
+    """Meanwhile they are told of the fit's events."""
+    if not callbacks:
+        yield
+        return
+    told = Callbacks(callbacks, control, name)
+    sinks.add(told)
+    try:
+        yield
+    except BaseException:
+        told.close(ended=False)
+        raise
+    told.close(ended=True)
 
 
 def no_rows(session: SparkSession, shards: int) -> launch.Rows:
@@ -169,6 +191,8 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
         "on_bad_row": settings.on_bad_row,
         "batch_size": settings.batch_size,
         "epochs": settings.epochs,
+        "max_steps": settings.max_steps or 0,
+        "max_seconds": settings.max_seconds or 0.0,
         "seed": settings.seed,
         "shuffle": settings.shuffle,
         "shards": settings.shards,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stoker import evaluation, strategy
+from stoker.callback import Callback
 from stoker.checkpoint.course import Wish
 from stoker.errors import UserError
 from stoker.fit.names import Naming, checked
@@ -23,8 +24,8 @@ SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
 _LEARNT = ("given", "label_words")
 _NO_PARAMS = ("estimator", "more")
-_POSITIVE = ("batch_size", "epochs", "num_workers", "min_workers", "num_shards", "threads", "checkpoint_interval",
-             "checkpoint_keep")  # fmt: skip
+_POSITIVE = ("batch_size", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
+             "checkpoint_interval", "checkpoint_keep")  # fmt: skip
 _NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
 _CHOICES = {
     "assign": ("hash", "partition"),
@@ -55,6 +56,9 @@ class FitSettings:
     average_weights: Mapping[str, Any] | None
     learning_rate: float | None
     lr_schedule_unit: str
+    max_steps: int | None
+    max_seconds: float | None
+    callbacks: Sequence[Callback] | None
     loss_reduction: str | None
     output_kind: str | None
 
@@ -154,6 +158,8 @@ def _check_ranges(told: FitSettings) -> None:
     for name in _POSITIVE:
         if (value := getattr(told, name)) is not None and not value >= 1:
             raise UserError(f"{param_of(name)} must be at least 1, not {value}")
+    if told.max_seconds is not None and not told.max_seconds > 0:
+        raise UserError(f"maxSeconds must be more than 0, not {told.max_seconds:g}; leave it out to train all epochs")
     for name in _NOT_NEGATIVE:
         if (value := getattr(told, name)) is not None and not value >= 0:
             raise UserError(f"{param_of(name)} must not be negative, it is {value}")

@@ -23,6 +23,7 @@ from pyspark.ml.param.shared import (
 )
 
 from stoker.averaging import as_average
+from stoker.callback import as_callbacks
 from stoker.errors import did_you_mean, now_called
 from stoker.evaluation import as_metrics, as_stopping
 from stoker.inputs.declarations import as_inputs
@@ -247,6 +248,13 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                       "averaged (docs/strategies.md)", as_strategy)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
+    maxSteps = _param("maxSteps", "steps after which the fit ends though its epochs are not over (default: all are "
+                      "made)", TypeConverters.toInt)  # fmt: skip
+    maxSeconds = _param("maxSeconds", "seconds of training after which the fit ends though its epochs are not over "
+                        "(default: no limit)", TypeConverters.toFloat)  # fmt: skip
+    callbacks = _param("callbacks", "stoker.Callback instances that are told on the driver how the fit goes, and may "
+                       "end it or set its learning rate; not saved with an estimator (docs/callbacks.md)",
+                       as_callbacks)  # fmt: skip
     shuffle = _param("shuffle", "whether each epoch has an order of its own", TypeConverters.toBoolean)
     clipNorm = _param("clipNorm", "largest norm of the whole gradient; 0: off", TypeConverters.toFloat)
     clipValue = _param("clipValue", "largest absolute value in the gradient; 0: off", TypeConverters.toFloat)

@@ -28,7 +28,7 @@ class Unconfigured(logging.Handler):
             return
         level = "" if record.levelno <= INFO else f"{record.levelname.lower()}: "
         try:
-            print(f"stoker: {level}{record.getMessage()}", file=sys.stderr, flush=True)
+            print(f"stoker: {level}{self.format(record)}", file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)
 

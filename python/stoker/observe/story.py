@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from stoker.events import Disturbed, Event, Failed, RescueJob, Restart, RowsTold, Started
+from stoker.events import Disturbed, Event, Failed, Metrics, RescueJob, Restart, RowsTold, Started
 
 
 class Story:
@@ -16,6 +16,7 @@ class Story:
         self._rescues = 0
         self._restarts: list[str] = []
         self._growth: list[dict[str, int]] = []
+        self._told: dict[int, float] = {}  # learning rates that callbacks have set, by the steps before them
         self._inexact = inexact
         self._rows: dict[int, RowsTold] = {}  # by rank
 
@@ -31,11 +32,14 @@ class Story:
                 self._growth.append({"workers": event.workers, "step": event.step})
             case Disturbed():
                 self._inexact.append(event.text)
+            case Metrics(told_rate=float(rate)):
+                self._told[event.told_at] = rate
             case RowsTold():
                 self._rows[event.rank] = event
 
     def info(self) -> dict[str, Any]:
         return {"deaths": self._deaths, "rescues": self._rescues, "restarts": self._restarts, "growth": self._growth,
+                "told": [{"step": step, "learning_rate": rate} for step, rate in sorted(self._told.items())],
                 "inexact": self._inexact, "skipped": total(told.skipped for told in self._rows.values()),
                 "disk": total(told.disk for told in self._rows.values())}  # fmt: skip
 

@@ -16,6 +16,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from stoker import errors
+from stoker.callback import Control
 from stoker.checkpoint.course import Course
 from stoker.events import (
     Admitted,
@@ -59,6 +60,7 @@ class Gang:
     exact_partitions: bool = False  # the rows come as they lie, so their partitions must be as many as the workers
     options: dict[str, Any] = field(default_factory=dict)  # more of engine/gang/coordinator.h
     checkpoints: Course | None = None  # none are made
+    control: Control = field(default_factory=Control)  # what callbacks want
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
          shared: Callable[[], bool], allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
     secret = secrets.token_bytes(32)
     coordinator = _listen(_coordinator_options(gang, ways, secret, capacity, allowed))
+    gang.control.reach(coordinator.wish)
     try:
         task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, json.dumps(gang.spec),
                    gang.workers, allowed=allowed, peers=ways.peers, encrypt=ways.encrypt)  # fmt: skip
