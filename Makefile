@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies clean
+.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -48,6 +48,9 @@ format: setup ## puts right what the linters can put right
 tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
 	@scripts/build.sh dev
 	@git ls-files 'engine/*.cc' 'bindings/*.cc' | xargs -r -n 1 -P 2 clang-tidy -p build/dev --quiet
+
+docs: modules ## the documentation: build/site/index.html
+	@$(VENV_PYTHON) scripts/docs.py
 
 wheel: setup ## dist/stoker-*.whl
 	@$(VENV_PYTHON) -m pip wheel . --no-build-isolation --no-deps -w dist

@@ -260,7 +260,7 @@ bool start_is_late(TimePoint now, const Gang& gang, const CoordinatorOptions& op
          now - *gang.first_hello >= from_seconds(options.start_timeout);
 }
 
-/// The driver adds what keeps the others away (python/stoker/health/doctor.py).
+/// The driver adds what keeps the others away (health/doctor.py); docs/troubleshooting.md quotes the text.
 Error start_timed_out(const Gang& gang, const CoordinatorOptions& options) {
   const bool too_few = options.slots > 0 && options.slots < options.workers;
   const std::string slots = options.slots > 0 ? cat("the session has ", options.slots, " slots") : "slots were missing";
