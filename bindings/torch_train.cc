@@ -1,6 +1,7 @@
 // The train loop for Python: parse, call, return.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -38,15 +39,25 @@ class FixedEvaluation {
                    program::SafeTensors(weights_, "the weights")),
         numbers_(train::Evaluator::numbers(train::parse_evaluation(nlohmann::json::parse(spec)))) {}
 
-  /// The numbers of some rows, which add up.
-  std::vector<double> run(const std::vector<Array>& inputs) {
+  /// The numbers of some rows, which add up, and the rows as they are ranked.
+  std::pair<std::vector<double>, nb::bytes> run(const std::vector<Array>& inputs) {
     const auto tensors = to_tensors(inputs);
-    const nb::gil_scoped_release released;
     std::vector<double> numbers(numbers_);
-    evaluator_.add({}, tensors, numbers);
-    return numbers;
+    std::vector<train::Scored> rows;
+    {
+      const nb::gil_scoped_release released;
+      evaluator_.add({}, tensors, numbers, rows);
+      if (!rows.empty()) rows = train::sorted_runs(rows, evaluator_.ranked());
+    }
+    return {numbers, nb::bytes(rows.data(), rows.size() * sizeof(train::Scored))};
   }
-  std::string told(const std::vector<double>& numbers) const { return evaluator_.told(numbers).dump(); }
+  /// What the sums of all numbers come to, and all rows.
+  std::string told(std::vector<double> numbers, const std::vector<nb::bytes>& ranked) const {
+    std::vector<Bytes> rows;  // aligned
+    for (const auto& each : ranked) rows.emplace_back(view(each).begin(), view(each).end());
+    evaluator_.settle(train::runs_of({rows.begin(), rows.end()}, evaluator_.ranked()), numbers);
+    return evaluator_.told(numbers).dump();
+  }
 
  private:
   const Bytes weights_;
@@ -61,7 +72,7 @@ void bind_train(nb::module_& m) {
   nb::class_<FixedEvaluation>(m, "Evaluation", "See engine/train/evaluator.h.")
       .def(nb::init<const std::string&, const nb::bytes&>(), "spec"_a, "weights"_a)
       .def("run", &FixedEvaluation::run, "inputs"_a)
-      .def("told", &FixedEvaluation::told, "numbers"_a);
+      .def("told", &FixedEvaluation::told, "numbers"_a, "ranked"_a = std::vector<nb::bytes>());
   m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a, "storage"_a = nb::none(),
         "Runs the whole training of one worker with the GIL released; see engine/train/loop.h. `storage` keeps "
         "checkpoints where the spec names no folder.");

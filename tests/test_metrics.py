@@ -19,7 +19,8 @@ from stoker.program import TensorSpec
 from test_exact import make_fit
 from test_validation import HELD, ROWS, module_of
 
-SEVERAL = [name for name in OF_CLASSES if name not in ("precision", "recall", "f1")]
+RANKED = [name for name in OF_CLASSES if name.startswith(("roc_auc", "average_precision"))]  # test_ranking.py
+SEVERAL = [name for name in OF_CLASSES if name not in ("precision", "recall", "f1", *RANKED)]
 
 
 def of_table(p, y, w):
@@ -51,6 +52,13 @@ def of_table(p, y, w):
             "matthews_corrcoef": cov / np.sqrt(spread) if spread else 0.0,
             **averaged, **{name: values[1] for name, values in each.items()},
             "confusion_matrix": confusion.tolist()}  # fmt: skip
+
+
+def area(score, y, w):
+    """The share of pairs of both classes that are in order, by weight; ties are half."""
+    order = np.sign(score[y == 1][:, None] - score[y == 0]) / 2 + 0.5
+    pairs = w[y == 1][:, None] * w[y == 0]
+    return (order * pairs).sum() / pairs.sum()
 
 
 def softmax(x):
@@ -96,12 +104,15 @@ def test_metrics_of_numbers_are_their_formulas():
     fit = two_outputs(nn.MSELoss(), measured="values")
     found, weights = scored(fit, OF_VALUES, "values", 2)
     x, y = (fit.values[name][ROWS:].astype(float) for name in ("x", "y"))
+    found_poisson = found.pop("mean_poisson_deviance")
     e = y - (x @ weights["weight"].T.astype(float) + weights["bias"])
     wanted = {"mean_absolute_error": np.abs(e).mean(), "mean_squared_error": (e**2).mean(),
               "root_mean_squared_error": np.sqrt((e**2).mean(0)).mean(),
               "mean_absolute_percentage_error": (np.abs(e) / np.abs(y)).mean(),
               "r2": (1 - (e**2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)).mean()}  # fmt: skip
-    for name in OF_VALUES:
+    wanted["mean_pinball_loss"] = np.abs(e).mean() / 2
+    assert found_poisson is None  # of negative numbers
+    for name in found:
         assert found[name] == pytest.approx(wanted[name], rel=2e-6), name
 
 
@@ -113,7 +124,7 @@ def two_classes(spark):
 
 
 def test_metrics_of_two_classes_and_weights_are_their_formulas(two_classes):
-    names = [name for name in OF_CLASSES if not name.startswith("top")]
+    names = [name for name in OF_CLASSES if not name.startswith("top") and name not in RANKED] + ["roc_auc"]
     torch.manual_seed(2)
     model = StokerClassifier(model=nn.Linear(4, 1), weightCol="w", validationIndicatorCol="held", evalMetrics=names,
                              epochs=2, numWorkers=2, verbose=0).fit(two_classes)  # fmt: skip
@@ -121,7 +132,8 @@ def test_metrics_of_two_classes_and_weights_are_their_formulas(two_classes):
     x, y = torch.tensor([row.features for row in rows]), np.array([row.label for row in rows])
     with torch.no_grad():
         one = torch.sigmoid(model.torch()(x).double()).numpy()
-    wanted = of_table(np.concatenate([1 - one, one], 1), y, np.array([row.w for row in rows]))
+    w = np.array([row.w for row in rows])
+    wanted = {**of_table(np.concatenate([1 - one, one], 1), y, w), "roc_auc": area(one[:, 0], y, w)}
     for name in names:
         np.testing.assert_allclose(model.history[-1][f"val_{name}"], wanted[name], rtol=1e-6, err_msg=name)
     assert "val_accuracy" in repr(model.history) and "confusion" not in repr(model.history)
@@ -151,7 +163,7 @@ def test_metrics_that_do_not_fit_are_told_before_a_job(made, metrics, text, two_
 def test_a_model_evaluates_other_rows_as_its_fit_did(two_classes, tmp_path):
     torch.manual_seed(2)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 2))
-    asked = ["accuracy", "log_loss", "f1", "confusion_matrix"]
+    asked = ["accuracy", "log_loss", "f1", "roc_auc", "confusion_matrix"]
     model = StokerClassifier(model=net, weightCol="w", validationIndicatorCol="held", evalMetrics=asked, epochs=2,
                              numWorkers=2, verbose=0).fit(two_classes)  # fmt: skip
     model.write().save(str(tmp_path / "model"))

@@ -1,11 +1,15 @@
 """What users say about optimizers becomes the engine's options, or an error that names what is wrong."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from stoker.engine import core
 from stoker.errors import UserError
-from stoker.optimizer import parse, with_schedule
+from stoker.optimizer import parse, rate_scale, with_schedule
 
 
 @pytest.fixture
@@ -192,3 +196,22 @@ def test_a_cycle_of_momentum_wants_one(net):
     for name, words in (("adagrad", "adagrad has none"), ("nadam", "does not go with nadam")):
         with pytest.raises(UserError, match=words):
             with_schedule({"name": name, "groups": [{}]}, cycle, "steps", 1, False)
+
+
+def test_a_rate_follows_the_batch_linearly_or_by_its_root():
+    assert (rate_scale("linear", 1024), rate_scale("sqrt", 1024), rate_scale("linear", 128)) == (4.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd"])
+def test_a_scaled_rate_is_that_of_every_group_its_default_too(name):
+    def stepped(groups, **more):
+        told = json.dumps({"name": name, "groups": groups, **more})
+        engine = core().ArenaOptimizer(told, [("a", [4], 0), ("b", [4], 1)], "portable")
+        weights, gradient = (np.ones(engine.floats(), np.float32) for _ in range(2))
+        engine.update(1, gradient, 1.0, weights, [np.zeros_like(weights) for _ in engine.state_names()])
+        return weights
+
+    default = {"lars": 0.1, "sgd": 1e-3}[name]
+    scaled, told = stepped([{}, {"lr": 0.5}], rate_scale=4.0), stepped([{"lr": 4 * default}, {"lr": 2.0}])
+    np.testing.assert_array_equal(scaled, told)
+    assert (scaled != 1).any()

@@ -160,6 +160,7 @@ def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
         ({"clipNorm": -1.0}, "clipNorm must not be negative"),
         ({"assign": "random"}, "assign must be one of 'hash', 'partition', not 'random'"),
         ({"onNaN": "ignore"}, "onNaN must be one of 'error', 'continue', 'skip', not 'ignore'"),
+        ({"scaleRate": "log"}, "scaleRate must be one of 'linear', 'sqrt', not 'log'"),
         ({"outputKind": "odds"}, "outputKind must be one of 'auto', 'logits'"),
         ({"numShards": 1, "numWorkers": 2}, r"numShards \(1\) must not be smaller than numWorkers \(2\)"),
         ({"numShards": 4, "numWorkers": 2, "assign": "partition"}, r"numShards \(4\) must equal numWorkers \(2\)"),

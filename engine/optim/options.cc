@@ -177,6 +177,7 @@ OptimizerOptions parse_optimizer(const std::string& json) {
     if (!optimizers().contains(options.name))
       fail_user("unknown optimizer '", options.name, "', expected one of ", names());
     for (const auto& group : parsed.at("groups")) options.groups.push_back(parse_group(options.name, group));
+    for (auto& group : options.groups) group.lr *= parsed.value("rate_scale", 1.0);
     if (options.groups.empty()) fail_user("optimizer '", options.name, "' has no parameter group");
     if (parsed.contains("schedule")) options.schedule = parse_schedule(parsed.at("schedule").dump());
     if (parsed.contains("average")) options.average = parse_average(parsed.at("average"));

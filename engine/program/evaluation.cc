@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "program/loss.h"
+#include "program/scalars.h"
 #include "program/weights.h"
 
 namespace stoker::program {
@@ -51,7 +52,7 @@ Evaluation::Evaluation(const std::string& program, const Program& training, cons
   for (const auto& c : program_.constants) find(c.name, c.slot, c.dtype, c.shape);
 }
 
-StepScalars Evaluation::run(const StateSet& set, const std::vector<at::Tensor>& inputs, const Compare& compare) {
+Evaluation::Result Evaluation::run(const StateSet& set, const std::vector<at::Tensor>& inputs, const Compare& compare) {
   const at::NoGradGuard no_gradients;
   const at::DisableRecordFunctionGuard no_profiler;
   Slots slots = fixed_;
@@ -69,7 +70,10 @@ StepScalars Evaluation::run(const StateSet& set, const std::vector<at::Tensor>& 
     const auto* weight = m->weight == -1 ? nullptr : &slots[m->weight].toTensor();
     compare(slots[m->output].toTensor(), slots[m->label].toTensor(), weight);
   }
-  return loss_scalars(program_, slots, inputs.empty() ? 0 : inputs.front().size(0));
+  Result result{loss_scalars(program_, slots, inputs.empty() ? 0 : inputs.front().size(0)), {}};
+  for (const auto& own : program_.sums)
+    for (const int slot : {own.numerator, own.denominator}) result.sums.push_back(single_number(slots[slot]));
+  return result;
 }
 
 }  // namespace stoker::program

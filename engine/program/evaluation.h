@@ -31,8 +31,12 @@ class Evaluation {
 
   /// What metrics compare: output, label, and the weights of labels or rows, or null.
   using Compare = std::function<void(const at::Tensor&, const at::Tensor&, const at::Tensor*)>;
-  /// The loss of some rows with the weights of `set`. `compare` is called where the program has a metric.
-  StepScalars run(const StateSet& set, const std::vector<at::Tensor>& inputs, const Compare& compare);
+  struct Result {
+    StepScalars loss;
+    std::vector<double> sums;  // numerator and denominator of each of the program's own metrics
+  };
+  /// Of some rows with the weights of `set`. `compare` is called where the program has a metric.
+  Result run(const StateSet& set, const std::vector<at::Tensor>& inputs, const Compare& compare);
   const Program& program() const { return program_; }
 
  private:

@@ -163,6 +163,10 @@ std::optional<Metric> read_metric(const Reader& program) {
   return Metric{kind, at.get<int>("output"), at.get<int>("label"), weight};
 }
 
+OwnMetric read_own_metric(const Reader& at) {
+  return {at.get<std::string>("name"), at.get<int>("numerator"), at.get<int>("denominator")};
+}
+
 void collect_slots(const Json& value, std::vector<int>& slots) {
   if (value.is_array()) {
     for (const auto& item : value) collect_slots(item, slots);
@@ -218,6 +222,8 @@ void check_slots(const Program& program) {
   if (!program.has_loss) return;
   check.read(program.loss.numerator, "the loss");
   if (program.loss.denominator != -1) check.read(program.loss.denominator, "the loss");
+  for (const auto& own : program.sums)
+    for (const int slot : {own.numerator, own.denominator}) check.read(slot, "a metric");
   if (!program.metric) return;
   for (const int slot : {program.metric->output, program.metric->label}) check.read(slot, "the metric");
   if (program.metric->weight != -1) check.read(program.metric->weight, "the metric");
@@ -260,6 +266,7 @@ Program parse_program(const std::string& text) {
   if (program.has_loss) {
     program.loss = read_loss(at.object("loss"));
     program.metric = read_metric(at);
+    if (json.contains("sums")) program.sums = at.list("sums", read_own_metric);
   }
   check_slots(program);
   return program;

@@ -68,6 +68,13 @@ struct Metric {
   int weight = -1;
 };
 
+/// A user's metric: two numbers that add up over rows, and of which it is the ratio.
+struct OwnMetric {
+  std::string name;
+  int numerator = 0;  // slots
+  int denominator = 0;
+};
+
 struct Program {
   bool train = false;     // else it is run without gradients
   bool has_loss = false;  // kinds "train" and "eval"
@@ -83,6 +90,7 @@ struct Program {
   int64_t widest = 0;    // values that the largest tensor has for one row; 0: not known
   Loss loss;
   std::optional<Metric> metric;
+  std::vector<OwnMetric> sums;  // of evaluation programs
 };
 
 /// Throws Error(user) on text that is foreign, truncated or of another version, on missing fields and wrong types, and

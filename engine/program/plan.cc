@@ -188,6 +188,7 @@ void Plan::find_last_uses(const Program& program) {
     needed[program.loss.numerator] = true;
     if (program.loss.denominator != -1) needed[program.loss.denominator] = true;
   }
+  for (const auto& own : program.sums) needed[own.numerator] = needed[own.denominator] = true;
   if (program.metric) {
     needed[program.metric->output] = needed[program.metric->label] = true;
     if (program.metric->weight != -1) needed[program.metric->weight] = true;

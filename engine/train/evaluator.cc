@@ -1,52 +1,69 @@
 #include "train/evaluator.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+
+#include "base/error.h"
 
 namespace stoker::train {
 
 namespace {
 
-constexpr int64_t kLossNumbers = 2;
+constexpr int64_t kPair = 2;  // numerator and denominator
 constexpr std::string_view kBefore = "val_";
 
 /// No number where nothing counts, as where all weights are 0: it would be the best of all losses.
-double loss_of(std::span<const double> numbers) {
-  return numbers[1] > 0 ? numbers[0] / numbers[1] : std::numeric_limits<double>::quiet_NaN();
+double ratio(std::span<const double> pair) {
+  return pair[1] > 0 ? pair[0] / pair[1] : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace
 
-int64_t Evaluator::numbers(const EvaluationSpec& spec) { return kLossNumbers + Metrics(spec.metrics).size(); }
+int64_t Evaluator::numbers(const EvaluationSpec& spec) {
+  return kPair * (1 + static_cast<int64_t>(spec.own.size())) + Metrics(spec.metrics).size();
+}
 
 Evaluator::Evaluator(const EvaluationSpec& spec, const program::Program& training, const optim::Arena& weights,
                      const optim::Arena& buffers, const program::SafeTensors& constants)
-    : rules_(spec.rules), metrics_(spec.metrics), program_(spec.program, training, weights, buffers, constants) {}
+    : rules_(spec.rules),
+      own_(spec.own),
+      metrics_(spec.metrics),
+      program_(spec.program, training, weights, buffers, constants) {}
 
-void Evaluator::add(const program::StateSet& state, const std::vector<at::Tensor>& inputs, std::span<double> numbers) {
+void Evaluator::add(const program::StateSet& state, const std::vector<at::Tensor>& inputs, std::span<double> numbers,
+                    std::vector<Scored>& rows) {
   const auto compare = [&](const at::Tensor& output, const at::Tensor& label, const at::Tensor* weight) {
-    metrics_.add(output, label, weight, numbers.subspan(kLossNumbers));
+    metrics_.add(output, label, weight, of_metrics(numbers), rows);
   };
-  const auto loss = program_.run(state, inputs, compare);
-  numbers[0] += loss.numerator;
-  numbers[1] += loss.denominator;
+  const auto found = program_.run(state, inputs, compare);
+  numbers[0] += found.loss.numerator;
+  numbers[1] += found.loss.denominator;
+  for (size_t i = 0; i < found.sums.size(); ++i) numbers[kPair + i] += found.sums[i];
+}
+
+void Evaluator::settle(const std::vector<Runs>& runs, std::span<double> numbers) const {
+  if (ranked() > 0) metrics_.settle(runs, of_metrics(numbers));
 }
 
 nlohmann::json Evaluator::told(std::span<const double> numbers) const {
-  nlohmann::json out = {{"val_loss", loss_of(numbers)}};
-  for (auto& [name, value] : metrics_.values(numbers.subspan(kLossNumbers)))
-    out[std::string(kBefore) + name] = std::move(value);
+  nlohmann::json out = {{"val_loss", ratio(numbers)}};
+  for (size_t i = 0; i < own_.size(); ++i) out[cat(kBefore, own_[i])] = ratio(numbers.subspan(kPair * (1 + i)));
+  for (auto& [name, value] : metrics_.values(of_metrics(numbers))) out[cat(kBefore, name)] = std::move(value);
   return out;
 }
 
 double Evaluator::score(std::span<const double> numbers) const {
-  if (const double loss = loss_of(numbers); std::isnan(loss) || rules_.monitor == "val_loss") return loss;
-  return metrics_.value(rules_.monitor.substr(kBefore.size()), numbers.subspan(kLossNumbers));
+  if (const double loss = ratio(numbers); std::isnan(loss) || rules_.monitor == "val_loss") return loss;
+  const std::string name = rules_.monitor.substr(kBefore.size());
+  const auto own = std::ranges::find(own_, name);
+  if (own != own_.end()) return ratio(numbers.subspan(kPair * (1 + (own - own_.begin()))));
+  return metrics_.value(name, of_metrics(numbers));
 }
 
 Verdict Evaluator::judge(std::span<const double> evaluations) const {
-  const auto each = static_cast<size_t>(kLossNumbers + metrics_.size());
+  const auto each = kPair * (1 + own_.size()) + metrics_.size();
   std::vector<double> scores;
   for (size_t at = 0; at < evaluations.size(); at += each) scores.push_back(score(evaluations.subspan(at, each)));
   return train::judge(scores, rules_);

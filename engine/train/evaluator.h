@@ -14,14 +14,21 @@ namespace stoker::train {
 
 class Evaluator {
  public:
-  /// Numbers of one evaluation: the loss's numerator and denominator, and the metrics' sums.
+  /// Numbers of one evaluation: numerators and denominators of the loss and of the program's own metrics, and the
+  /// metrics' sums.
   static int64_t numbers(const EvaluationSpec& spec);
+  /// Classes whose rows are ranked, and entries that a row has in their runs at most.
+  int64_t ranked() const { return metrics_.ranked(); }
+  int64_t ranked_of_row() const { return metrics_.ranked_of_row(); }
   /// For the rest see program::Evaluation. Throws Error(user) where metrics do not fit.
   Evaluator(const EvaluationSpec& spec, const program::Program& training, const optim::Arena& weights,
             const optim::Arena& buffers, const program::SafeTensors& constants);
 
-  /// Adds the numbers of a micro-batch.
-  void add(const program::StateSet& state, const std::vector<at::Tensor>& inputs, std::span<double> numbers);
+  /// Adds the numbers of a micro-batch, and to `rows` what is ranked: see Metrics::add().
+  void add(const program::StateSet& state, const std::vector<at::Tensor>& inputs, std::span<double> numbers,
+           std::vector<Scored>& rows);
+  /// Completes the numbers of all rows: see Metrics::settle().
+  void settle(const std::vector<Runs>& runs, std::span<double> numbers) const;
   /// What an evaluation came to, by name: "val_loss" and each metric's.
   nlohmann::json told(std::span<const double> numbers) const;
   /// Of all evaluations so far, one after the other.
@@ -29,8 +36,14 @@ class Evaluator {
 
  private:
   double score(std::span<const double> numbers) const;
+  /// The part that is the metrics'.
+  template <typename T>
+  std::span<T> of_metrics(std::span<T> numbers) const {
+    return numbers.subspan(2 + 2 * own_.size());
+  }
 
   const StopRules rules_;
+  const std::vector<std::string> own_;
   const Metrics metrics_;
   program::Evaluation program_;
 };

@@ -17,8 +17,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kErrorNumbers = 6;
+constexpr int64_t kErrorNumbers = 8;
 constexpr int64_t kMostClasses = 1000;  // of a confusion matrix
+constexpr int64_t kRankingNumbers = 3;
 constexpr double kLeast = std::numeric_limits<double>::epsilon();
 
 /// k of "top_<k>_accuracy".
@@ -29,6 +30,27 @@ std::optional<int64_t> top_of(const std::string& name) {
   const char* end = name.data() + name.size() - after.size();
   const auto [stopped, error] = std::from_chars(name.data() + before.size(), end, k);
   return error == std::errc() && stopped == end && k > 0 ? std::optional(k) : std::nullopt;
+}
+
+/// Alpha of "mean_pinball_loss" or "mean_pinball_loss_<alpha>".
+std::optional<double> alpha_of(std::string_view name) {
+  constexpr std::string_view before = "mean_pinball_loss";
+  if (!name.starts_with(before)) return {};
+  if (name == before) return 0.5;
+  name.remove_prefix(before.size() + 1);
+  double alpha = 0;
+  const auto [stopped, error] = std::from_chars(name.data(), name.data() + name.size(), alpha);
+  return error == std::errc() && stopped == name.data() + name.size() ? std::optional(alpha) : std::nullopt;
+}
+
+/// Of a number that is counted; none where the formula has no value.
+double poisson_deviance(double there, double said) {
+  if (there < 0 || !(said > 0)) return std::numeric_limits<double>::quiet_NaN();
+  return 2 * ((there > 0 ? there * std::log(there / said) : 0) - there + said);
+}
+
+bool is_ranking(const std::string& name) {
+  return name.starts_with("roc_auc") || name.starts_with("average_precision");
 }
 
 bool is_error(const std::string& name) {
@@ -73,13 +95,15 @@ at::Tensor plain(const at::Tensor& tensor, at::ScalarType type) { return tensor.
 }  // namespace
 
 MetricsSpec parse_metrics(const json& in) {
-  MetricsSpec spec{in.at("names"), OutputKind::values, in.at("width")};
+  MetricsSpec spec{in.at("names"), OutputKind::values, in.at("width"), in.value("labels", int64_t{1})};
   const std::string kind = in.at("outputs");
   if (kind == "logits") spec.outputs = OutputKind::logits;
   if (kind == "probabilities") spec.outputs = OutputKind::probabilities;
   if (kind == "logProbabilities") spec.outputs = OutputKind::log_probabilities;
   return spec;
 }
+
+int64_t Metrics::ranked() const { return parts_.ranked < 0 ? 0 : classes_ == 2 ? 1 : classes_; }
 
 void Metrics::take(int64_t& part, int64_t numbers) {
   if (part >= 0) return;
@@ -92,6 +116,7 @@ Metrics::Metrics(MetricsSpec spec)
   for (const auto& name : spec_.names) {
     if (is_error(name) != (classes_ == 0)) fail_user("the metric '", name, "' does not fit the model's outputs");
     if (const auto k = top_of(name)) tops_.push_back(*k);
+    counts_ |= name == "mean_poisson_deviance";
   }
   for (const auto& name : spec_.names) {
     if (is_error(name)) {
@@ -101,6 +126,7 @@ Metrics::Metrics(MetricsSpec spec)
     take(parts_.classes, 3 * classes_);
     if (name == "log_loss") take(parts_.log_loss, 1);
     if (name == "brier_score") take(parts_.brier, 1);
+    if (is_ranking(name)) take(parts_.ranked, kRankingNumbers * (classes_ == 2 ? 1 : classes_));
     if (top_of(name)) take(parts_.top, static_cast<int64_t>(tops_.size()));
     if (name != "confusion_matrix") continue;
     if (classes_ > kMostClasses)
@@ -109,8 +135,8 @@ Metrics::Metrics(MetricsSpec spec)
   }
 }
 
-void Metrics::add(const at::Tensor& output, const at::Tensor& label, const at::Tensor* weight,
-                  std::span<double> sums) const {
+void Metrics::add(const at::Tensor& output, const at::Tensor& label, const at::Tensor* weight, std::span<double> sums,
+                  std::vector<Scored>& rows) const {
   if (size_ == 0) return;
   const int64_t items = output.numel() / std::max<int64_t>(spec_.width, 1);
   const int64_t labels = classes_ > 0 ? items : output.numel();
@@ -130,12 +156,12 @@ void Metrics::add(const at::Tensor& output, const at::Tensor& label, const at::T
     if (classes_ == 0) {
       add_values(outputs + i * spec_.width, numbers + i * spec_.width, each, sums.data());
     } else if (numbers[i] >= 0 && numbers[i] < static_cast<double>(classes_)) {
-      add_class(outputs + i * spec_.width, static_cast<int64_t>(numbers[i]), each, sums.data());
+      add_class(outputs + i * spec_.width, static_cast<int64_t>(numbers[i]), each, sums.data(), rows);
     }
   }
 }
 
-void Metrics::add_class(const float* x, int64_t label, double weight, double* sums) const {
+void Metrics::add_class(const float* x, int64_t label, double weight, double* sums, std::vector<Scored>& rows) const {
   const int64_t guess = predicted(x, spec_.width, spec_.outputs);
   double* classes = sums + parts_.classes;
   if (guess == label) classes[label] += weight;
@@ -146,9 +172,11 @@ void Metrics::add_class(const float* x, int64_t label, double weight, double* su
     const bool hit = spec_.width > 1 ? in_top(x, spec_.width, label, tops_[i]) : guess == label || tops_[i] > 1;
     if (hit) sums[parts_.top + static_cast<int64_t>(i)] += weight;
   }
-  if (parts_.log_loss < 0 && parts_.brier < 0) return;
+  if (parts_.log_loss < 0 && parts_.brier < 0 && parts_.ranked < 0) return;
   const auto p = probabilities(x, spec_.width, spec_.outputs);
   if (parts_.log_loss >= 0) sums[parts_.log_loss] -= weight * std::log(std::clamp(p[label], kLeast, 1 - kLeast));
+  if (parts_.ranked >= 0)
+    for (int64_t k = classes_ == 2 ? 1 : 0; k < classes_; ++k) rows.push_back({p[k], weight, k == label});
   if (parts_.brier < 0) return;
   double squares = 0;
   for (int64_t k = classes_ == 2 ? 1 : 0; k < classes_; ++k) squares += (p[k] - (k == label)) * (p[k] - (k == label));
@@ -165,6 +193,8 @@ void Metrics::add_values(const float* x, const double* y, double weight, double*
     s[3] += weight * y[c];
     s[4] += weight * y[c] * y[c];
     s[5] += weight * std::abs(e) / std::max(std::abs(y[c]), kLeast);
+    s[6] += weight * std::max(e, 0.0);
+    if (counts_) s[7] += weight * poisson_deviance(y[c], x[c]);
   }
 }
 
@@ -177,6 +207,8 @@ double Metrics::of_errors(const std::string& name, const double* sums) const {
     if (name == "mean_squared_error") total += ratio(s[2], s[0]);
     if (name == "root_mean_squared_error") total += std::sqrt(ratio(s[2], s[0]));
     if (name == "mean_absolute_percentage_error") total += ratio(s[5], s[0]);
+    if (name == "mean_poisson_deviance") total += ratio(s[7], s[0]);
+    if (const auto alpha = alpha_of(name)) total += ratio(*alpha * s[6] + (1 - *alpha) * (s[1] - s[6]), s[0]);
     if (name != "r2") continue;
     const double spread = s[4] - ratio(s[3] * s[3], s[0]);
     total += spread > 0 ? 1 - s[2] / spread : s[2] == 0 ? 1 : 0;
@@ -218,6 +250,27 @@ double average(std::string_view what, std::string_view how, const double* right,
 
 }  // namespace
 
+void Metrics::settle(const std::vector<Runs>& runs, std::span<double> sums) const {
+  double* to = sums.data() + parts_.ranked;
+  for (int64_t k = 0; k < ranked(); ++k, to += kRankingNumbers) {
+    const Ranking found = rank(runs[k]);
+    to[0] = found.roc_auc, to[1] = found.average_precision, to[2] = found.positives;
+  }
+}
+
+/// The mean over classes, each by its positives' weight where the name says so.
+double Metrics::of_ranking(const std::string& name, const double* sums) const {
+  const bool weighted = name.ends_with("_weighted");
+  const int which = name.starts_with("roc_auc") ? 0 : 1;
+  double sum = 0, weight = 0;
+  for (int64_t k = 0; k < ranked(); ++k) {
+    const double* of = sums + parts_.ranked + k * kRankingNumbers;
+    const double each = weighted ? of[2] : 1;
+    if (each != 0) sum += each * of[which], weight += each;
+  }
+  return ratio(sum, weight);
+}
+
 double Metrics::of_classes(const std::string& name, const double* sums) const {
   const double *right = sums + parts_.classes, *predicted = right + classes_, *there = predicted + classes_;
   double hits = 0, n = 0, recalls = 0, met = 0;
@@ -225,6 +278,7 @@ double Metrics::of_classes(const std::string& name, const double* sums) const {
     hits += right[k], n += there[k];
     if (there[k] > 0) recalls += right[k] / there[k], met += 1;
   }
+  if (is_ranking(name)) return of_ranking(name, sums);
   if (name == "accuracy") return ratio(hits, n);
   if (name == "balanced_accuracy") return ratio(recalls, met);
   if (name == "log_loss") return ratio(sums[parts_.log_loss], n);

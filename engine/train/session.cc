@@ -27,10 +27,16 @@ std::vector<int64_t> counts_of(const gang::Start& start) {
   return counts;
 }
 
+std::vector<int64_t> held_of_shards(const gang::Start& start) {
+  std::vector<int64_t> counts;
+  for (const auto& shard : start.shards) counts.push_back(shard.held);
+  return counts;
+}
+
 /// Of the store's shards: those to train on, which give none here, and the rows that each of them holds out.
 std::vector<int64_t> held_counts(const gang::Start& start) {
   std::vector<int64_t> counts(start.shards.size());
-  for (const auto& shard : start.shards) counts.push_back(shard.held);
+  std::ranges::copy(held_of_shards(start), std::back_inserter(counts));
   return counts;
 }
 
@@ -200,7 +206,10 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   Timetable table = timetable(plan);
-  if (table.evaluates) present_held(start);
+  if (table.evaluates) {
+    present_held(start);
+    trainer_->expect_evaluations(held_of_shards(start));
+  }
   const uint64_t commits = table.commits();
   const sync::HostState& state = trainer_->state();
   if (checkpoints_) checkpoints_->enter(group, start, state, commits);

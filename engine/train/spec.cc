@@ -47,6 +47,7 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
 EvaluationSpec parse_evaluation(const json& in) {
   EvaluationSpec spec;
   spec.program = in.at("program").dump();
+  for (const auto& own : in.at("program").value("sums", json::array())) spec.own.push_back(own.at("name"));
   if (in.contains("metrics")) spec.metrics = parse_metrics(in.at("metrics"));
   spec.rules.monitor = in.value("monitor", spec.rules.monitor);
   spec.rules.larger_is_better = in.value("larger", false);

@@ -16,10 +16,11 @@ namespace stoker::train {
 
 /// What is computed of the rows that are held out, after each epoch.
 struct EvaluationSpec {
-  std::string program;        // "program": of kind "eval", as JSON text
-  MetricsSpec metrics;        // "metrics"; may be left out
-  StopRules rules;            // "monitor", "larger", "min_delta", "patience"; may be left out
-  bool restore_best = false;  // "restore_best": the model gets the weights of the best evaluation
+  std::string program;           // "program": of kind "eval", as JSON text
+  std::vector<std::string> own;  // names of the program's own metrics
+  MetricsSpec metrics;           // "metrics"; may be left out
+  StopRules rules;               // "monitor", "larger", "min_delta", "patience"; may be left out
+  bool restore_best = false;     // "restore_best": the model gets the weights of the best evaluation
 };
 
 /// How shards come to a common state: see sync/strategy.h.

@@ -10,6 +10,7 @@
 #include "collective/topology.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
+#include "shm/memory.h"
 #include "sync/all_reduce.h"
 #include "sync/local_steps.h"
 
@@ -65,6 +66,15 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
   }
 }
 
+/// Half of what there is: activations and other processes need some, too.
+void check_room(size_t needed, int64_t rows) {
+  const size_t most = shm::available_memory() / 2;
+  if (needed <= most) return;
+  fail_user("roc_auc and average_precision are of all rows at once, and ", rows, " rows held out for validation take ",
+            needed >> 20, " MB for it on each host; ", most >> 20,
+            " MB may be used here: hold out fewer rows, or leave these metrics out of evalMetrics");
+}
+
 }  // namespace
 
 Trainer::Trainer(const TrainSpec& spec, ByteView constants)
@@ -91,6 +101,7 @@ gang::Fingerprint Trainer::fingerprint(int64_t rows) {
 
 void Trainer::join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load) {
   group_ = &group;
+  owners_ = owners;
   owned_ = collective::shards_of(owners, group.rank());
   state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !disturbed_});
   disturbed_ = false;
@@ -125,8 +136,21 @@ size_t Trainer::shard_bytes() const {
 }
 
 void Trainer::leave() {
+  ranked_.reset();
   strategy_.reset();
   group_ = nullptr;
+}
+
+void Trainer::expect_evaluations(const std::vector<int64_t>& rows) {
+  if (evaluator_->ranked() == 0) return;
+  std::vector<size_t> room;
+  int64_t all = 0;
+  for (const int64_t each : rows) {
+    room.push_back(static_cast<size_t>(each * evaluator_->ranked_of_row()) * sizeof(Scored));
+    all += each;
+  }
+  check_room(collective::ShardBytes::bytes(room), all);
+  ranked_ = std::make_unique<collective::ShardBytes>(*group_, room, owners_);
 }
 
 void Trainer::adopt(shm::Segment memory, bool undisturbed) {
@@ -306,17 +330,30 @@ std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batc
   const int set = state_->current();
   const program::StateSet state{model_weights(set), state_->buffers(set), state_->counts(set)};
   std::vector<double> numbers(layout_.evaluation);
+  std::vector<Scored> rows;
   for (int64_t step = 0; step < steps; ++step) {
     Stopwatch watch;
     const auto batch = inputs(step, shard);
     times.gather += watch.restart();
     if (batch.empty()) continue;
     fault::point("evaluate", static_cast<int64_t>(state_->committed()));
-    evaluator_->add(state, batch, numbers);
+    evaluator_->add(state, batch, numbers, rows);
     pulse::beat();
     times.compute += watch.restart();
   }
+  if (ranked_) {
+    const auto sorted = sorted_runs(rows, evaluator_->ranked());
+    ranked_->put(shard, std::as_bytes(std::span(sorted)));
+  }
   return numbers;
+}
+
+/// What needs all rows at once: the first rank of each host does it, before it writes.
+void Trainer::settle(std::vector<double>& totals) {
+  if (!ranked_ || group_->local_rank() != 0) return;
+  const auto runs = runs_of(ranked_->all(state_->committed() + 1), evaluator_->ranked());
+  evaluator_->settle(runs, totals);
+  fault::point("ranked", static_cast<int64_t>(state_->committed()));
 }
 
 bool Trainer::evaluate(const StepSpec& spec, int64_t steps, const Batches& inputs, PhaseTimes& times) {
@@ -326,6 +363,7 @@ bool Trainer::evaluate(const StepSpec& spec, int64_t steps, const Batches& input
   Stopwatch watch;
   auto totals = strategy_->add_up(spec.present, spec.pause, numbers);
   if (!mean_loss()) totals[1] = static_cast<double>(steps);
+  settle(totals);
   write_evaluation(spec, totals);
   sync::StepTimes step_times;
   strategy_->keep(step_times);

@@ -13,6 +13,7 @@
 
 #include "base/codec.h"
 #include "collective/group.h"
+#include "collective/shard_bytes.h"
 #include "optim/arena.h"
 #include "optim/optimizer.h"
 #include "program/format.h"
@@ -61,6 +62,9 @@ class Trainer {
   /// A Load from safetensors with the initial values of parameters and buffers by name, which `initial` gives to the
   /// first rank of each host.
   uint64_t begin_with(const std::function<Bytes()>& initial) const;
+  /// How many rows of each shard evaluations are of: all ranks tell it after join(), before the first evaluate().
+  /// Throws Error(user) where their metrics would take more memory than there is.
+  void expect_evaluations(const std::vector<int64_t>& rows);
   /// Nothing of this object works in the group any more.
   void leave();
   /// A state that was found elsewhere, to be brought to the next join() by a worker that has none. `undisturbed`:
@@ -107,6 +111,7 @@ class Trainer {
   void bind() const;
   int64_t updates_before(const StepSpec& spec) const;
   std::vector<double> evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times);
+  void settle(std::vector<double>& totals);
   void set_aside(const StepSpec& spec);
   void write_evaluation(const StepSpec& spec, const std::vector<double>& totals);
   void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
@@ -130,8 +135,10 @@ class Trainer {
   bool disturbed_ = false;                  // it came by adopt(), and who may write into it is not known
 
   collective::Group* group_ = nullptr;  // between join() and leave()
+  std::vector<int> owners_;             // by shard
   std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::Strategy> strategy_;
+  std::unique_ptr<collective::ShardBytes> ranked_;  // runs of the rows that are evaluated; none where nothing is ranked
   int64_t runs_ = 0;
   int64_t aside_ = 0;  // that of the set that a step makes
   sync::Told told_;    // likewise

@@ -3,38 +3,90 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
 from stoker.plain import is_finite, plain
 
 Settings = dict[str, Any]
+SAVED = "own:"  # before the name of a function that was not saved
 
+_OF_SEVERAL = ("roc_auc_ovr", "roc_auc_ovr_weighted", "average_precision_macro", "average_precision_weighted")
 _AVERAGED = [f"{what}_{how}" for what in ("precision", "recall", "f1") for how in ("micro", "macro", "weighted")]
 OF_CLASSES = ("accuracy", "balanced_accuracy", "top_5_accuracy", "log_loss", "brier_score", "matthews_corrcoef",
-              "precision", "recall", "f1", *_AVERAGED, "confusion_matrix")  # fmt: skip
+              "precision", "recall", "f1", *_AVERAGED, "roc_auc", "average_precision", *_OF_SEVERAL,
+              "confusion_matrix")  # fmt: skip
 OF_VALUES = ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "mean_absolute_percentage_error",
-             "r2")  # fmt: skip
+             "r2", "mean_pinball_loss", "mean_poisson_deviance")  # fmt: skip
 _TOP = re.compile(r"top_[1-9]\d*_accuracy")
-_OF_TWO = ("precision", "recall", "f1")
+_PINBALL = re.compile(r"mean_pinball_loss_(0?\.\d+)")
+_OF_TWO = {name: f"{name}_macro, {name}_micro or {name}_weighted" for name in ("precision", "recall", "f1")} | {
+    "roc_auc": "roc_auc_ovr or roc_auc_ovr_weighted",
+    "average_precision": "average_precision_macro or average_precision_weighted",
+}
 _SMALL_IS_BETTER = ("loss", "brier_score", "mean_", "root_")
 _STOPPING = {"monitor": "val_loss", "patience": 3, "minDelta": 0.0, "mode": "auto"}
 _MODES = ("auto", "min", "max")
 
 
+class OwnMetric(str):
+    """A user's metric: the name of its function, and the function, where it is known."""
+
+    compute: Callable[..., Any] | None = None
+
+
+def _own(value: Any) -> OwnMetric:
+    """Of a function, or as it was saved."""
+    name = value.removeprefix(SAVED) if isinstance(value, str) else getattr(value, "__name__", "")
+    if not name.isidentifier() or _is_of_classes(name) or _is_of_values(name) or name == "loss":
+        raise UserError(f"evalMetrics: a metric of your own has the name of its function, which must not be {name!r}: "
+                        "define it with def, under another name")  # fmt: skip
+    own = OwnMetric(name)
+    own.compute = value if callable(value) else None
+    return own
+
+
+def functions_of(metrics: Sequence[str] | None) -> dict[str, Callable[..., Any]]:
+    """A user's own ones by name. UserError where a function was not saved."""
+    found = {}
+    for metric in metrics or ():
+        if isinstance(metric, OwnMetric):
+            if metric.compute is None:
+                raise UserError(f"evalMetrics: the function {metric!r} is compiled into the estimator that was loaded; "
+                                "to compile another model, set evalMetrics with the function")  # fmt: skip
+            found[str(metric)] = metric.compute
+    return found
+
+
+def as_saved(metrics: Sequence[str]) -> list[str]:
+    return [f"{SAVED}{metric}" if isinstance(metric, OwnMetric) else metric for metric in metrics]
+
+
 def as_metrics(value: Any) -> list[str]:
-    """Names that are known. UserError names the nearest."""
-    told = [value] if isinstance(value, str) else list(value)
+    """Names that are known, and a user's functions. UserError names the nearest."""
+    told = [value] if isinstance(value, str) or callable(value) else list(value)
+    told = [_own(one) if callable(one) or (isinstance(one, str) and one.startswith(SAVED)) else one for one in told]
     for name in told:
-        if not isinstance(name, str) or not (name in (*OF_CLASSES, *OF_VALUES) or _TOP.fullmatch(name)):
+        if isinstance(name, OwnMetric):
+            continue
+        if not isinstance(name, str) or not (_is_of_classes(name) or _is_of_values(name)):
             near = (
                 did_you_mean(str(name), (*OF_CLASSES, *OF_VALUES))
                 or f"; there is {', '.join(OF_CLASSES)} for "
-                f"classes (top_k_accuracy with any number as k), and {', '.join(OF_VALUES)} for numbers"
+                f"classes (top_k_accuracy with any number as k), and {', '.join(OF_VALUES)} for numbers "
+                "(mean_pinball_loss_0.9 for the quantile 0.9)"
             )
             raise UserError(f"evalMetrics: there is no metric {name!r}{near}")
     return list(dict.fromkeys(told))
+
+
+def _is_of_classes(name: str) -> bool:
+    return name in OF_CLASSES or _TOP.fullmatch(name) is not None
+
+
+def _is_of_values(name: str) -> bool:
+    return name in OF_VALUES or _PINBALL.fullmatch(name) is not None
 
 
 def as_stopping(value: Any) -> Settings:
@@ -60,20 +112,34 @@ def as_stopping(value: Any) -> Settings:
 
 def check_fit(names: Sequence[str], outputs: str, width: int) -> None:
     """Whether the metrics are of what the model gives: something of each class, or values."""
-    known = OF_VALUES if outputs == "values" else OF_CLASSES
+    what, known, fits = ("numbers", OF_VALUES, _is_of_values) if outputs == "values" else \
+                        ("classes", OF_CLASSES, _is_of_classes)  # fmt: skip
     for name in names:
-        if name not in known and not (outputs != "values" and _TOP.fullmatch(name)):
-            what = "numbers" if outputs == "values" else "classes"
+        if not fits(name):
             raise UserError(f"evalMetrics: {name!r} does not fit this model, whose outputs are {what}: there is "
                             f"{', '.join(known)}")  # fmt: skip
         if name in _OF_TWO and width > 2:
-            raise UserError(f"evalMetrics: {name!r} is for two classes, and there are {width}: take {name}_macro, "
-                            f"{name}_micro or {name}_weighted")  # fmt: skip
+            raise UserError(f"evalMetrics: {name!r} is for two classes, and there are {width}: take {_OF_TWO[name]}")
+        if name in _OF_SEVERAL and width <= 2:
+            of_two = "roc_auc" if name.startswith("roc_auc") else "average_precision"
+            raise UserError(f"evalMetrics: {name!r} is for several classes, and there are two: take {of_two}")
+
+
+def own_names(program: Settings) -> list[str]:
+    return [entry["name"] for entry in program.get("sums", [])]
 
 
 def of_program(program: Settings, names: Sequence[str]) -> Settings:
     """The program and its metrics, as the engine reads them."""
     measured = program.get("measured")
+    own = own_names(program)
+    for name in names:
+        if isinstance(name, OwnMetric) and name not in own:
+            raise UserError(f"evalMetrics: {name!r} is not compiled into this model, which has "
+                            f"{', '.join(own) or 'no metrics of your own'}")  # fmt: skip
+    if own:
+        program = {**program, "sums": [entry for entry in program["sums"] if entry["name"] in names]}
+        names = [name for name in names if name not in own]
     if names and measured is None:
         raise UserError("evalMetrics: metrics compare one label with one output, of as many values or of its classes; "
                         "this model's are not: leave evalMetrics out")  # fmt: skip
@@ -96,11 +162,20 @@ def monitor_of(stopping: Mapping[str, Any] | None, metrics: Sequence[str]) -> st
 def rules(stopping: Mapping[str, Any] | None, metrics: Sequence[str], restore: bool) -> Settings:
     """The engine's rules."""
     name = monitor_of(stopping, metrics)
-    found: Settings = {"monitor": name, "larger": _larger(name, "auto" if stopping is None else stopping["mode"]),
-                       "restore_best": restore}  # fmt: skip
+    mode = "auto" if stopping is None else stopping["mode"]
+    is_own = any(isinstance(metric, OwnMetric) and name == f"val_{metric}" for metric in metrics)
+    larger = _larger_of_own(name, mode) if is_own else _larger(name, mode)
+    found: Settings = {"monitor": name, "larger": larger, "restore_best": restore}
     if stopping is None:
         return found
     return {**found, "patience": stopping["patience"], "min_delta": stopping["minDelta"]}
+
+
+def _larger_of_own(monitor: str, mode: str) -> bool:
+    if mode == "auto":
+        raise UserError(f"earlyStopping: monitor {monitor!r} is a metric of your own: set mode to 'min' or 'max', "
+                        "whichever is better")  # fmt: skip
+    return mode == "max"
 
 
 def _larger(monitor: str, mode: str) -> bool:

@@ -6,6 +6,7 @@ its class, groups and settings are read, it is never stepped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,6 +15,7 @@ from stoker.errors import UserError, did_you_mean
 from stoker.plain import is_number
 from stoker.schedule import complete
 
+BASE_BATCH = 256  # rows, of which rates are told where they are scaled
 Options = dict[str, Any]  # {"name": ..., "groups": [{...}, ...]}
 Groups = dict[str, int]  # parameter name to group
 
@@ -213,6 +215,13 @@ def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: st
     if told.get("cycle_momentum") and options["name"] == "nadam":
         raise UserError("lrSchedule: cycle_momentum=True does not go with nadam, whose momentum has its own course")
     return {**options, "groups": groups, "schedule": complete(told, unit, epochs)}
+
+
+def rate_scale(how: str, batch_size: int) -> float:
+    """By what scaleRate multiplies learning rates, which are those of batches of 256 rows: linear by Goyal et al.,
+    2017, arXiv 1706.02677, the square root by Krizhevsky, 2014, arXiv 1404.5997."""
+    times = batch_size / BASE_BATCH
+    return times if how == "linear" else math.sqrt(times)
 
 
 def _unscheduled(group: Mapping[str, Any]) -> dict[str, Any]:

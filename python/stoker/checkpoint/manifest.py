@@ -39,6 +39,7 @@ _WORDS = {
     "strategy.outer.groups[0].nesterov": "whether the strategy has an outerMomentum",
     "strategy.outer.name": "the strategy",
     "clip_value": "clipValue",
+    "optimizer.rate_scale": "scaleRate",
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, product
@@ -124,6 +124,7 @@ class Measured:
     kind: str  # of the program's metric
     outputs: str  # "logits", "probabilities", "logProbabilities" of classes, or "values"
     width: int  # of the output, for one label
+    labels: int = 1  # of a row
 
 
 def measured_by(loss: Any, shapes: Sequence[tuple[int, ...]], labels: Sequence[Source]) -> Measured | None:
@@ -138,7 +139,7 @@ def measured_by(loss: Any, shapes: Sequence[tuple[int, ...]], labels: Sequence[S
     if wants_classes(loss) and label.dtype == "int64" and shape:
         usual = "logProbabilities" if isinstance(as_module(loss), nn.NLLLoss) else "logits"
         kind = getattr(as_module(loss), "output_kind", None) or usual
-        return Measured("argmax", kind, shape[0])
+        return Measured("argmax", kind, shape[0], math.prod(label.shape))
     if math.prod(shape) == math.prod(label.shape):
         return Measured("values", "values", math.prod(shape))
     return None
@@ -146,16 +147,17 @@ def measured_by(loss: Any, shapes: Sequence[tuple[int, ...]], labels: Sequence[S
 
 def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequence[Source], *, weighted: bool,
                   reduction: str | None, metric: str | None, evaluated: bool = False,
-                  measured: Measured | None = None) -> Compiled:  # fmt: skip
-    """`evaluated`: there is an evaluation program, which measures what `measured` says."""
+                  measured: Measured | None = None,
+                  own: Mapping[str, Callable[..., Any]] | None = None) -> Compiled:  # fmt: skip
+    """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics."""
     from stoker.frontend import torch as frontend
 
     kind = measured.kind if measured else None
     compiled = frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
                                 weighted=weighted, loss_reduction=reduction, metric=metric,
-                                evaluated=evaluated, measured=kind)  # fmt: skip
+                                evaluated=evaluated, measured=kind, own=own)  # fmt: skip
     if compiled.evaluation is not None and measured is not None:
-        told = {"outputs": measured.outputs, "width": measured.width}
+        told = {"outputs": measured.outputs, "width": measured.width, "labels": measured.labels}
         compiled = replace(compiled, evaluation={**compiled.evaluation, "measured": told})
     return compiled
 

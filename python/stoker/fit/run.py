@@ -26,6 +26,7 @@ from stoker.observe.callbacks import Callbacks
 from stoker.observe.log import LogSink, name_of_fit
 from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
+from stoker.optimizer import rate_scale
 from stoker.program import Compiled
 from stoker.spark import launch, scan, shards
 from stoker.spark.columns import Source
@@ -102,6 +103,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         raise advised(error, phases, spark, how.workers) from error.__cause__
     phases.enter("finish")
     result.history.update(story.info(), ingest=told)
+    if settings.scale_rate is not None:
+        result.history["rate_scale"] = rate_scale(settings.scale_rate, settings.batch_size)
     warn_of_skipped(result.history["skipped"])
     warn_of_skew(result.history["shard_rows"], how)
     if course is not None:

@@ -36,6 +36,7 @@ _CHOICES = {
     "loss_reduction": ("mean", "sum", "none"),
     "output_kind": ("auto", *KINDS),
     "lr_schedule_unit": ("steps", "epochs"),
+    "scale_rate": ("linear", "sqrt"),
     "checkpoint_unit": ("epochs", "steps", "seconds"),
 }
 
@@ -59,6 +60,7 @@ class FitSettings:
     max_steps: int | None
     max_seconds: float | None
     callbacks: Sequence[Callback] | None
+    scale_rate: str | None
     loss_reduction: str | None
     output_kind: str | None
 

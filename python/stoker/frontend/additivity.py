@@ -93,10 +93,10 @@ def _adds_up(program: dict, weights: dict) -> bool:
 def _compare(program: dict, weights: dict, cuts: tuple) -> bool | None:
     """None where no random rows are found that the model takes."""
     interpreter = WithoutChance(program)
-    fixed = _fixed(program, weights)
-    for rows in _random_batches(program, sum(cuts[0])):
+    kept = fixed(program, weights)
+    for rows in random_batches(program, sum(cuts[0])):
         try:
-            whole, *parts = (_sums(interpreter, program, weights, {**fixed, **rows}, cut) for cut in cuts)
+            whole, *parts = (_sums(interpreter, program, weights, {**kept, **rows}, cut) for cut in cuts)
         except (RuntimeError, IndexError, ValueError) as error:  # the random rows are not what the model expects
             _refuse_spoilt(error)
             continue
@@ -160,7 +160,7 @@ def _classes(program: dict) -> int:
     return max(2, min([*sizes, *(tables[slot] for slot in looked_up if slot in tables)], default=2))
 
 
-def _random_batches(program: dict, rows: int) -> Iterator[dict[int, torch.Tensor]]:
+def random_batches(program: dict, rows: int) -> Iterator[dict[int, torch.Tensor]]:
     """Of several kinds: not every model takes every number."""
     for signed in (True, False):
         for largest in dict.fromkeys((_classes(program), 2)):
@@ -182,7 +182,7 @@ def _random(entry: dict, rows: int, largest: int, signed: bool, generator: torch
     return values[torch.randperm(count, generator=generator)].reshape(shape).to(dtype)
 
 
-def _fixed(program: dict, weights: dict) -> dict[int, torch.Tensor]:
+def fixed(program: dict, weights: dict) -> dict[int, torch.Tensor]:
     """Parameters and constants, which no run changes."""
     kept = {e["slot"]: torch.from_numpy(weights[e["name"]]) for e in (*program["constants"], *program["parameters"])}
     for entry in program["parameters"]:

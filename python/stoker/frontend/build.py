@@ -77,6 +77,7 @@ class Graph:
         wanted = [results[0], *(part for part in compared if part is not None)]
         if trace.denominator is not None:
             wanted.append(results[trace.denominator])
+        wanted += [results[index] for _, *pair in trace.sums for index in pair]
         emitter = Emitter(self.module.graph, wanted, keeps_state=keeps_state)
         roles = ["feature"] * len(inputs) + ["label"] * len(label_specs) + ["weight"] * weighted
         program = self._program(emitter, row_specs(inputs, label_specs, weighted), roles)
@@ -84,6 +85,9 @@ class Graph:
         program["outputs"] = [self._output(emitter, name, node) for name, node in found if node in emitter.live]
         program["loss"] = {"numerator": emitter.slot(results[0]), "denominator": self._denominator(emitter, results)}
         program["metric"] = _metric(emitter, metric, compared)
+        if trace.sums:
+            program["sums"] = [{"name": name, "numerator": emitter.slot(results[over]), "denominator":
+                                emitter.slot(results[under])} for name, over, under in trace.sums]  # fmt: skip
         return program
 
     def outputs_need_only(self, count: int) -> bool:

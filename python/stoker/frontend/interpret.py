@@ -99,11 +99,12 @@ def _store(slots: list, out: list, result) -> None:
 
 
 def _loss_slots(program: dict) -> set[int]:
-    if program["kind"] != "train":
+    if program["kind"] == "infer":
         return set()
     loss, metric = program["loss"], program["metric"] or {}
     compared = [metric.get(part) for part in ("output", "label", "weight")]
-    found = [loss["numerator"], loss["denominator"].get("slot"), *compared]
+    sums = [entry[part] for entry in program.get("sums", []) for part in ("numerator", "denominator")]
+    found = [loss["numerator"], loss["denominator"].get("slot"), *compared, *sums]
     return {slot for slot in found if slot is not None}
 
 

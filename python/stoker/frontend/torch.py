@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from stoker.errors import CompileError
-from stoker.frontend import additivity, buffers, build, coupling, structure
+from stoker.frontend import additivity, buffers, build, coupling, own_metrics, structure
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import copied
 from stoker.frontend.foreign import Foreign
@@ -37,13 +37,15 @@ def compile(
     metric: str | None = None,
     evaluated: bool = False,
     measured: str | None = None,
+    own: own_metrics.Own | None = None,
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
     `loss` is a torch loss, a functional loss, or a callable of (outputs, labels), where labels is a tensor, or a dict
     by name if there are several. `loss_reduction` says what a callable gives: the 'mean' over rows (default), the 'sum'
     (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row. `evaluated`: there
-    is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does).
+    is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does). `own`:
+    a user's metrics by name.
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -70,16 +72,18 @@ def compile(
     graphs, programs = [train_graph], [train]
     if evaluated:
         measured = measured or metric
-        eval_stage = EvalStage(model, own_loss, objective, inputs, labels, weighted, measured, Trace())
+        eval_stage = EvalStage(model, own_loss, objective, inputs, labels, weighted, measured, Trace(), own)
         eval_stage.stands_for(module, loss)
         with untouched(module, model):
             module.eval()
-            same = shared and measured == metric
+            same = shared and measured == metric and not own
             graphs.append(train_graph if same else _eval_graph(eval_stage, examples))
         programs.append(graphs[-1].eval_program(inputs, labels, weighted, measured))
     graphs.append(train_graph if shared else _infer_graph(model, inputs))
     infer, dropped = graphs[-1].infer_program(inputs)
     weights = build.gather_weights(model, graphs, [*programs, infer])
+    if evaluated:
+        own_metrics.check(programs[1], weights)
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
     coupled = _mark_coupled(infer, weights)
     statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
@@ -92,8 +96,10 @@ def compile(
 class TrainStage(Stage):
     """(inputs, labels, weight) -> numerator, denominator, outputs, what the metric compares."""
 
-    def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace):
+    def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace,
+                 own: own_metrics.Own | None = None):  # fmt: skip
         super().__init__(model, loss)
+        self.own = dict(own or {})
         self.plan = (objective, [s.name for s in inputs], [s.name for s in labels], weighted, metric)
         self.trace = [trace]  # in a list: nn.Module would look into it
 
@@ -114,7 +120,9 @@ class TrainStage(Stage):
             terms = objective(self.loss, outputs, as_given(named), weight)
             if isinstance(self.model, Foreign):
                 terms = with_added(terms, self.model.added_loss(), tensors[0].shape[0])
-        return _results(trace, terms, outputs, named, weight, metric), terms.numerator
+            sums = [(name, *own_metrics.sums_of(name, function, outputs, as_given(named), weight))
+                    for name, function in self.own.items()]  # fmt: skip
+        return _results(trace, terms, outputs, named, weight, metric, sums), terms.numerator
 
 
 class EvalStage(TrainStage):
@@ -138,7 +146,8 @@ class InferStage(Stage):
         return _number(self.trace[0], outputs, [])
 
 
-def _results(trace: Trace, terms: Terms, outputs, labels: dict, weight, metric: str | None) -> list[torch.Tensor]:
+def _results(trace: Trace, terms: Terms, outputs, labels: dict, weight, metric: str | None,
+             sums: list) -> list[torch.Tensor]:  # fmt: skip
     results = [terms.numerator]
     trace.rows = terms.rows
     if terms.denominator is not None:
@@ -148,6 +157,9 @@ def _results(trace: Trace, terms: Terms, outputs, labels: dict, weight, metric: 
         compared = build.compared(metric, outputs, labels, weight, terms)
         trace.metric = tuple(None if part is None else len(results) + index for index, part in enumerate(compared))
         results += [part for part in compared if part is not None]
+    for name, numerator, denominator in sums:
+        trace.sums.append((name, len(results), len(results) + 1))
+        results += [numerator, denominator]
     return _number(trace, outputs, results)
 
 

@@ -36,6 +36,7 @@ class Trace:
     denominator: int | None = None  # index among the graph's results
     rows: float = 0.0  # of the denominator where there is no such result
     metric: tuple[int, int, int | None] | None = None  # output, label, weight among the graph's results
+    sums: list[tuple[str, int, int]] = field(default_factory=list)  # own metrics: numerator and denominator likewise
     guards: list[tuple[str, str]] = field(default_factory=list)  # condition on the batch, place
     changed: list[str] = field(default_factory=list)  # plain attributes that forward set
     trained: set[str] | None = None  # the stage's names of the parameters that get a gradient; None: not asked

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 
 from stoker import optimizer
 from stoker.errors import UserError
+from stoker.evaluation import functions_of
 from stoker.fit import compiled, compiling, layout
 from stoker.fit.checks import check_built, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
@@ -136,6 +137,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         spec, rate = self._unscheduled_optimizer(prepared), self.value("learningRate")
         options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
                                           self.value("epochs"), rate is not None)  # fmt: skip
+        if how := self.value("scaleRate"):
+            options = {**options, "rate_scale": optimizer.rate_scale(how, self.value("batchSize"))}
         average = self.value("averageWeights")
         return {**spec, "options": {**options, "average": average} if average else options}
 
@@ -239,6 +242,7 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
         metric = compiling.class_metric(kind, size)
         compiled = compiling.compile_model(module, loss, inputs, labels, weighted=weighted, reduction=reduction,
                                            metric=metric, evaluated=evaluated(self),
+                                           own=functions_of(self.value("evalMetrics")),
                                            measured=Measured(metric, kind, size))  # fmt: skip
         return Prepared(compiled, kind, rules)
 
@@ -271,7 +275,7 @@ class StokerRegressor(RegressorAccessors, _StokerEstimator, Regressor):
         loss = self.value("loss") if self.value("loss") is not None else MSELoss()
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
-                                           evaluated=evaluated(self),
+                                           evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
                                            measured=measured(self, loss, probe, labels))  # fmt: skip
         return Prepared(compiled)
 
@@ -317,7 +321,7 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
         loss = self._loss()
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
-                                           evaluated=evaluated(self),
+                                           evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
                                            measured=measured(self, loss, probe, labels))  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})

@@ -119,12 +119,17 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
             raise UserError("this model was fit without rows held out for validation, so it cannot be evaluated: set "
                             "evalMetrics on the estimator, or validationFraction")  # fmt: skip
         table = Table.of(df)
-        names = as_metrics(self._metrics_of_fit() if metrics is None else metrics)
+        names = self._metrics_to_tell(program_, metrics)
         sources = layout.sources_of_evaluation(naming_of(self), table, program_["inputs"], weightCol)
         found = evaluation.of_program(program_, names)
         sent = columns.travelling(table, sources)
         return evaluated(df, json.dumps(found), [source.spec() for source in sources], sent,
                          program.save_weights(self._compiled.weights))  # fmt: skip
+
+    def _metrics_to_tell(self, program_: dict[str, Any], metrics: Sequence[str] | None) -> list[str]:
+        told = self._metrics_of_fit() if metrics is None else [metrics] if isinstance(metrics, str) else metrics
+        own = evaluation.own_names(program_)
+        return as_metrics([f"{evaluation.SAVED}{name}" if name in own else name for name in told])
 
     def _metrics_of_fit(self) -> list[str]:
         told = self._history[-1] if self._history else {}

@@ -240,6 +240,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                         "500}, or a torch.optim.lr_scheduler instance (default: it stays)", as_schedule)  # fmt: skip
     lrScheduleUnit = _param("lrScheduleUnit", "what lrSchedule counts: 'steps' or 'epochs'",
                             TypeConverters.toString)  # fmt: skip
+    scaleRate = _param("scaleRate", "how the learning rate, that of batches of 256 rows, follows batchSize: 'linear' "
+                       "(batchSize / 256 times) or 'sqrt' (the root of that) (default: it does not)",
+                       TypeConverters.toString)  # fmt: skip
     averageWeights = _param("averageWeights", "the model gets an average of the weights over the steps: 'ema', 'swa', "
                             "or a dict such as {'name': 'ema', 'decay': 0.999} (default: the last weights)",
                             as_average)  # fmt: skip
@@ -269,8 +272,9 @@ class ValidationParams(HasValidationIndicatorCol, KeywordParams):
     validationFraction = _param("validationFraction", "share of the rows, by their hash, that are held out for "
                                 "validation: always the same ones (default: none are)",
                                 TypeConverters.toFloat)  # fmt: skip
-    evalMetrics = _param("evalMetrics", "what is told of these rows beside the loss: names of metrics "
-                         "(docs/validation.md)", as_metrics)  # fmt: skip
+    evalMetrics = _param("evalMetrics", "what is told of these rows beside the loss: names of metrics, functions of "
+                         "(outputs, labels, weight) that give two sums (docs/validation.md)",
+                         as_metrics)  # fmt: skip
     earlyStopping = _param("earlyStopping", "when the fit ends before its epochs are over: a dict such as {'monitor': "
                            "'val_loss', 'patience': 3, 'minDelta': 0.0, 'mode': 'auto'} (default: never)",
                            as_stopping)  # fmt: skip

@@ -19,6 +19,7 @@ from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
 from stoker.errors import UserError
+from stoker.evaluation import as_saved
 from stoker.fit.compiling import Prepared
 from stoker.fit.settings import validates
 from stoker.history import History
@@ -221,6 +222,8 @@ def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:
     for name in _NOT_JSON:
         if name in kept and not isinstance(kept[name], str):
             del kept[name]
+    if kept.get("evalMetrics"):
+        kept["evalMetrics"] = as_saved(kept["evalMetrics"])
     if declarations.has_declared(kept.get("inputs")):
         del kept["inputs"]  # see _declared_inputs
     for name, value in kept.items():
