@@ -5,6 +5,7 @@
 
 namespace stoker {
 
+/// Python makes classes (python/stoker/errors.py) and exit codes (cli/main.py) of these.
 const char* name(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::user:

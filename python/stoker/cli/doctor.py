@@ -19,10 +19,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    spark = session.session_of(asked, "stoker doctor")
-    try:
+    with session.opened(asked, "stoker doctor") as spark:
         report = doctor(spark, asked.workers, asked.timeout)
-    finally:
-        spark.stop()
     print(report.to_json() if asked.json else report)
     return 0 if report.ok else 1

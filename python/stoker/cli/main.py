@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from stoker import __version__, errors
-from stoker.cli import doctor
+from stoker.cli import doctor, train
 
 DONE, FAILED, WRONG, TRY_AGAIN = 0, 1, 2, 3
-COMMANDS = (doctor,)
+COMMANDS = (train, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

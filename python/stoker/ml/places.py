@@ -38,6 +38,13 @@ def claim(spark: SparkSession, path: str, overwrite: bool) -> None:
         raise
 
 
+def check_free(spark: SparkSession, path: str) -> None:
+    """Before there is anything to save. Over Connect nothing is known yet."""
+    files = _file_system(spark, path)
+    if files is not None and files.there(path):
+        raise UserError(f"'{path}' exists already: take another, or say that it is to be overwritten")
+
+
 def condition(error: Exception) -> str:
     get = getattr(error, "getCondition", None)
     return (get() if get else "") or ""

@@ -1,0 +1,96 @@
+"""Jobs by file: what is wrong in one is told before Spark is asked, and each end has its exit code."""
+
+import json
+
+import pytest
+
+from conftest import blobs, table
+from stoker import AbortedError, UserError, WorldError
+from stoker.cli import job, main, train
+
+NETWORKS = "from torch import nn\n\ndef build():\n    return nn.Linear(4, 3)\n\nloss = nn.CrossEntropyLoss()\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "cli_networks.py").write_text(NETWORKS)
+    return tmp_path
+
+
+def config(folder, name="job.json", **told):
+    path = folder / name
+    path.write_text(json.dumps(told))
+    return str(path)
+
+
+def fit_job(folder, rows, **more):
+    params = {"epochs": 2, "verbose": 0, "loss": "python:cli_networks:loss", "checkpointDir": str(folder / "kept")}
+    told = {"estimator": "StokerClassifier", "model": "cli_networks:build", "params": params, "data": str(rows)}
+    return config(folder, **told, output=str(folder / "model"), **more)
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"estimator": "StokerClassifier", "modell": "a:b"}, "has 'modell', which is not known; did you mean 'model'?"),
+        ({"estimator": "StokerClasifier", "model": "cli_networks:build"}, "did you mean 'StokerClassifier'?"),
+        ({"estimator": "StokerClassifier"}, "has no 'model'"),
+        ({"estimator": "StokerClassifier", "model": "build"}, "'build' must be module:name"),
+        ({"estimator": "StokerClassifier", "model": "cli_networks:bild"}, "'cli_networks:bild' cannot be had"),
+        (
+            {"estimator": "StokerClassifier", "model": "cli_networks:build", "params": {"epoch": 1}},
+            "no parameter 'epoch'",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_job_is_told_by_file_and_key(folder, told, text):
+    path = config(folder, **told)
+    with pytest.raises(UserError) as error:
+        train.estimator_of(job.read(path, train.KEYS["fit"]))
+    assert text in str(error.value) and "job.json" in str(error.value)
+
+
+def test_sections_and_files_that_cannot_be_read_are_told(folder):
+    told = job.read(config(folder, data={"path": "a", "table": "b"}), ("data",))
+    with pytest.raises(UserError, match="data needs a path or a table"):
+        told.section("data", job.READING)
+    for name, text, message in (
+        ("a.json", "{", "is no JSON"),
+        ("a.yaml", "a: [", "is no YAML"),
+        ("b.json", "3", "must be"),
+    ):
+        (folder / name).write_text(text)
+        with pytest.raises(UserError, match=message):
+            job.read(str(folder / name), ())
+    assert main(["fit", "--config", str(folder / "none.yaml")]) == 2
+
+
+@pytest.mark.parametrize(("error", "code"), [(UserError, 2), (WorldError, 3), (AbortedError, 1)])
+def test_each_end_has_its_code(monkeypatch, folder, spark, error, code, capsys):
+    def fail(*_):
+        raise error("so it was")
+
+    monkeypatch.setattr(train, "estimator_of", fail)
+    assert main(["fit", "--config", config(folder)]) == code
+    assert capsys.readouterr().err == "stoker: so it was\n"
+
+
+def test_a_job_trains_saves_scores_and_goes_on_where_it_was(spark, folder, capsys):
+    rows = folder / "rows"
+    table(spark, *blobs(300)).write.parquet(str(rows))
+    path = fit_job(folder, rows)
+    assert main(["fit", "--config", path]) == 0
+    assert main(["fit", "--config", path]) == 2  # it is there already
+    assert "exists already" in capsys.readouterr().err
+    assert main(["fit", "--config", fit_job(folder, rows, overwrite=True)]) == 0
+    model = train.load(spark, job.Job(folder, {"model": str(folder / "model")}))
+    assert model.history.info["resumed_from"] > 0
+    scored = config(folder, model=str(folder / "model"), data={"path": str(rows), "where": "label < 2"},
+                    output={"path": str(folder / "scored"), "format": "json"})  # fmt: skip
+    assert main(["transform", "--config", scored]) == 0
+    assert {row.label for row in spark.read.json(str(folder / "scored")).select("label").collect()} == {0, 1}
+
+
+def test_a_model_that_is_not_there_is_told(spark, folder):
+    path = config(folder, model=str(folder / "none"), data=str(folder))
+    assert main(["evaluate", "--config", path]) == 2
