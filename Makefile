@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies clean
+.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -52,8 +52,13 @@ tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
 docs: modules ## the documentation: build/site/index.html
 	@$(VENV_PYTHON) scripts/docs.py
 
+# Its bytes are a function of the commit: files carry the commit's time.
 wheel: setup ## dist/stoker-*.whl
-	@$(VENV_PYTHON) -m pip wheel . --no-build-isolation --no-deps -w dist
+	@. .venv/env.sh && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m pip wheel . --no-build-isolation --no-deps -w dist
+	@$(VENV_PYTHON) scripts/check_symbols.py dist/stoker-*.whl
+
+test-install: wheel ## a clean venv outside the tree installs the wheel, trains MNIST and follows the pages; faults in real executors
+	@scripts/test_install.sh
 
 bench-fit: modules ## whole fits against TorchDistributor and plain PyTorch (BENCH="--quick mnist" chooses)
 	@$(VENV_PYTHON) bench/fit.py $(BENCH)

@@ -24,6 +24,7 @@ fuzzing=$!
 trap 'pkill -P $fuzzing; kill $fuzzing 2>/dev/null' EXIT
 
 check "licences" .venv/bin/python scripts/check_licenses.py
+check "symbols" .venv/bin/python scripts/check_symbols.py
 check "arrows" .venv/bin/python scripts/check_arrows.py
 check "parameters" .venv/bin/python scripts/check_params.py
 check "stubs" .venv/bin/python scripts/stubs.py --check

@@ -37,7 +37,16 @@ def __getattr__(name: str) -> Any:
         raise AttributeError("stoker.register is called stoker.register_function now")
     if name not in _HOMES:
         raise AttributeError(f"module 'stoker' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyspark":
+            raise
+        raise ModuleNotFoundError(
+            "Stoker needs PySpark 4, which this Python has not: on a cluster use the Python that has it, elsewhere "
+            "install stoker[spark]",
+            name="pyspark",
+        ) from error
 
 
 def __dir__() -> list[str]:
