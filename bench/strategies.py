@@ -44,6 +44,9 @@ REACHED = (
     ("DiLoCo(20), Adam", 4, DiLoCo(20), "adam", 1e-3, 95.32),
     ("DiLoCo(100), Adam", 4, DiLoCo(100), "adam", 1e-3, 93.57),
     ("DiLoCo(20, reset), Adam", 4, DiLoCo(20, innerState="reset"), "adam", 1e-3, 94.85),
+    ("DiLoCo(20, int8), SGD 0.1", 4, DiLoCo(20, compress="int8"), "sgd", 0.1, 95.61),
+    ("DiLoCo(20, int8, reset), Adam", 4, DiLoCo(20, innerState="reset", compress="int8"), "adam", 1e-3, 94.85),
+    ("DiLoCo(20, int4, reset), Adam", 4, DiLoCo(20, innerState="reset", compress="int4"), "adam", 1e-3, 94.85),
 )
 # strategy, points that it may lie below all-reduce after ten epochs, how many times fewer bytes
 TEN_EPOCHS = (

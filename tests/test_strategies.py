@@ -26,6 +26,7 @@ from test_validation import validated
 SGD = {"name": "sgd", "groups": [{"lr": 0.1}]}
 ADAM = {"name": "adam", "groups": [{"lr": 1e-2}]}
 LOCAL, RESET, OUTER = LocalSGD(every=3), LocalSGD(every=4, innerState="reset"), DiLoCo(every=4)
+INT8, INT4 = (DiLoCo(every=4, innerState="reset", compress=code) for code in ("int8", "int4"))
 
 
 def local(strategy, model="mlp", shards=4, optimizer=ADAM, **more):
@@ -38,7 +39,7 @@ def alone():
     return {name: run(local(strategy, "cnn"), 1) for name, strategy in STRATEGIES.items()}
 
 
-STRATEGIES = {"local": LOCAL, "reset": RESET, "outer": OUTER}
+STRATEGIES = {"local": LOCAL, "reset": RESET, "outer": OUTER, "int8": INT8, "int4": INT4}
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -49,7 +50,19 @@ def test_the_same_bits_for_any_number_of_workers(name, alone):
 
 
 def test_strategies_differ(alone):
-    assert len({outcome[1]["digest"] for outcome in alone.values()}) == 3
+    assert len({outcome[1]["digest"] for outcome in alone.values()}) == len(STRATEGIES)
+
+
+@pytest.mark.parametrize(("code", "steps"), [("int8", 254), ("int4", 14)])
+def test_one_round_with_codes_is_as_near_as_their_steps_are_fine(code, steps):
+    def one_round(compress):
+        strategy = DiLoCo(every=99, innerState="reset", compress=compress)
+        return run(local(strategy, optimizer=SGD, epochs=1), 1)[0]
+
+    plain, coded, start = one_round(None), one_round(code), local(LOCAL).compiled.weights
+    moved = max(np.abs(plain[name] - start[name]).max() for name in plain)
+    error = max(np.abs(plain[name] - coded[name]).max() for name in plain)
+    assert 0 < error < 3 * moved / steps, "a shard alone moves further than their mean"
 
 
 @pytest.mark.parametrize("optimizer", [SGD, ADAM, {"name": "lamb", "groups": [{"lr": 1e-2}]}], ids=lambda o: o["name"])
@@ -189,6 +202,14 @@ def test_less_goes_over_the_wire_and_averaged_state_is_part_of_it():
     assert every / 4 < sent(LocalSGD(every=10)) < every / 2.5, "Adam's two moments go too"
 
 
+def test_codes_take_a_quarter_or_an_eighth():
+    floats = DiLoCo(every=10, innerState="reset")
+    plain = sent(floats)
+    for code, fewer in (("int8", 4), ("int4", 8)):
+        coded = sent(replace(floats, compress=code))
+        assert plain / fewer / 1.1 < coded < plain / fewer * 1.6, (code, plain / coded)
+
+
 def test_what_does_not_go_together_is_told_before_a_job(spark):
     df = table(spark, *blobs(60))
     for more, words in (({"averageWeights": "ema"}, "averageWeights does not go with strategy 'localSGD'"),):
@@ -203,6 +224,7 @@ def test_what_does_not_go_together_is_told_before_a_job(spark):
     (LocalSGD(every=0), "every is 0, expected a whole number of steps, at least 1"),
     (LocalSGD(innerState="keep"), "innerState is 'keep', expected one of 'average', 'reset'"),
     (DiLoCo(outerMomentum=1.0), "outerMomentum is 1.0, expected a number from 0 to below 1"),
+    (DiLoCo(compress="int2"), "compress is 'int2', expected one of None, 'int8', 'int4'"),
     (DiLoCo(outerLearningRate=0), "outerLearningRate is 0, expected a number above 0"),
 ])  # fmt: skip
 def test_a_strategy_that_cannot_be_is_named(told, words):

@@ -35,6 +35,8 @@ DirectSum::DirectSum(Group& group, const ShardSumOptions& options)
   STOKER_CHECK(options.shards > 0 && options.block > 0 && options.block % 16 == 0 && options.floats >= 0 &&
                options.floats % options.block == 0 && options.scalars >= 0 &&
                static_cast<int>(owners_.size()) == options.shards);
+  STOKER_CHECK(!options.code || (options.block % options.code.block() == 0 && options.coded % options.block == 0 &&
+                                 options.coded <= options.floats));
   std::vector<size_t> offsets;
   size_t floats = 0;
   for (const int rank : group.local_ranks()) {
@@ -69,7 +71,7 @@ float* DirectSum::next() {
 }
 
 OwnFold DirectSum::own_fold() {
-  STOKER_CHECK(done_ == 0);
+  STOKER_CHECK(done_ == 0 && !options_.code);
   OwnFold fold{{steps_.begin(), steps_.end()}, {}};
   int left = 0;
   for (const FoldStep& step : steps_) left += 1 - step.merges;
@@ -84,6 +86,7 @@ std::span<double> DirectSum::scalars(int shard) {
 
 void DirectSum::put(int shard) {
   STOKER_CHECK(done_ < steps_.size() && steps_[done_].shard == shard);
+  if (options_.code) code(top(), shard);
   ++height_;
   for (int i = 0; i < steps_[done_].merges; ++i) {
     --height_;
@@ -93,6 +96,14 @@ void DirectSum::put(int shard) {
               [&](size_t at, size_t n) { add_2(left + at, left + at, right + at, static_cast<int64_t>(n)); });
   }
   ++done_;
+}
+
+void DirectSum::code(float* vector, int) { code(vector, code_); }
+
+void DirectSum::code(float* vector, std::vector<std::byte>& room) const {
+  resize_in_pieces(room, options_.code.bytes(options_.coded));
+  encode(options_.code, vector, options_.coded, room.data());
+  decode(options_.code, room.data(), options_.coded, vector);
 }
 
 void DirectSum::publish() {

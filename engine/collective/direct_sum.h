@@ -43,6 +43,9 @@ class DirectSum : public ShardSum {
   std::vector<Partial> host_partials() const;
   /// The first slot of each local rank.
   std::vector<float*> first_slots() const { return slots_; }
+  /// Makes of an owned shard's vector what its code says, before it is added to others.
+  virtual void code(float* vector, int shard);
+  void code(float* vector, std::vector<std::byte>& room) const;
   /// Totals over the tree, of scalars that stand in `of(shard)`.
   void add_totals(const std::function<const double*(int)>& of);
   double* scalars_at(int shard) const { return scalars_ + static_cast<size_t>(shard) * scalar_stride_; }
@@ -66,6 +69,7 @@ class DirectSum : public ShardSum {
   std::span<const FoldStep> steps_;  // of this step's fold
   size_t done_ = 0;                  // of steps_
   int height_ = 0;                   // vectors on my stack
+  std::vector<std::byte> code_;      // of one vector
   std::vector<double> totals_;
 };
 

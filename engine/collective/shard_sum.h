@@ -17,6 +17,7 @@
 #include <span>
 #include <vector>
 
+#include "collective/codes.h"
 #include "collective/group.h"
 #include "collective/partials.h"
 #include "collective/sum_program.h"
@@ -30,6 +31,8 @@ struct ShardSumOptions {
   int64_t block = 1024;          // floats
   int scalars = 0;               // doubles per shard
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: even_owners(). The same on every rank
+  Code code = {};                // of the first `coded` floats of each vector: what is added up is what its code says
+  int64_t coded = 0;             // whole blocks
 };
 
 /// How a rank's shards become its partials.
@@ -64,7 +67,8 @@ class ShardSum {
   virtual const float* sum(Range range) = 0;
 };
 
-/// The implementation that fits the group: local for one rank, shared memory on one host, TCP between hosts.
+/// The implementation that fits the group: local for one rank, shared memory on one host, TCP between hosts, where
+/// codes travel instead of floats if there is a code.
 std::unique_ptr<ShardSum> make_shard_sum(Group& group, const ShardSumOptions& options);
 
 }  // namespace stoker::collective

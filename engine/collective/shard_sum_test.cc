@@ -45,18 +45,25 @@ std::vector<T> reference(Node node, const std::vector<std::vector<T>>& of) {
   return left;
 }
 
+void code_and_decode(const ShardSumOptions& options, std::vector<float>& floats) {
+  std::vector<std::byte> code(options.code.bytes(options.coded));
+  encode(options.code, floats.data(), options.coded, code.data());
+  decode(options.code, code.data(), options.coded, floats.data());
+}
+
 struct Expected {
   std::vector<float> floats;
   std::vector<double> totals;
 };
 
-Expected expected(uint64_t step, const ShardSet& present, int64_t floats) {
+Expected expected(uint64_t step, const ShardSet& present, const ShardSumOptions& options) {
   const int shards = static_cast<int>(present.size());
   std::vector<std::vector<float>> f(shards);
   std::vector<std::vector<double>> d(shards);
   for (int s = 0; s < shards; ++s)
     if (present[s]) {
-      auto c = contribution(s, step, floats);
+      auto c = contribution(s, step, options.floats);
+      if (options.code) code_and_decode(options, c.floats);
       f[s] = std::move(c.floats);
       d[s] = std::move(c.scalars);
     }
@@ -108,9 +115,10 @@ bool same_bits(const T* a, const T* b, int64_t n) {
 void run_step(Group& group, ShardSum& sum, const ShardSumOptions& options, uint64_t step) {
   const ShardSet present = present_in(step, options.shards);
   sum.begin(step, present);
-  step % 2 ? fill_together(group, sum, options, step) : fill_mine(group, sum, options, step, present);
+  const bool together = step % 2 == 1 && !options.code;
+  together ? fill_together(group, sum, options, step) : fill_mine(group, sum, options, step, present);
   sum.exchange();
-  const Expected want = expected(step, present, options.floats);
+  const Expected want = expected(step, present, options);
   ASSERT_TRUE(same_bits(sum.totals().data(), want.totals.data(), kScalars)) << "totals of step " << step;
   const Range slice = sum.slice();
   for (Range r{slice.begin, 0}; r.begin < slice.end; r.begin = r.end) {
@@ -123,8 +131,7 @@ void run_step(Group& group, ShardSum& sum, const ShardSumOptions& options, uint6
   group.await(Phase::slices, step);
 }
 
-void run_world(const World& world, int shards, int64_t floats, int steps = 4, std::vector<int> owners = {}) {
-  const ShardSumOptions options{shards, floats, kBlock, kScalars, std::move(owners)};
+void run_world(const World& world, const ShardSumOptions& options, int steps) {
   std::atomic<int64_t> covered = 0;
   int hosts = 0;
   testing::run_groups(world, [&](Group& group) {
@@ -133,7 +140,11 @@ void run_world(const World& world, int shards, int64_t floats, int steps = 4, st
     covered += sum->slice().end - sum->slice().begin;
     for (int step = 0; step < steps; ++step) run_step(group, *sum, options, step);
   });
-  EXPECT_EQ(covered, hosts * floats) << "each host covers the whole vector once";
+  EXPECT_EQ(covered, hosts * options.floats) << "each host covers the whole vector once";
+}
+
+void run_world(const World& world, int shards, int64_t floats, int steps = 4, std::vector<int> owners = {}) {
+  run_world(world, {shards, floats, kBlock, kScalars, std::move(owners)}, steps);
 }
 
 class Grid : public ::testing::TestWithParam<World> {};
@@ -144,6 +155,31 @@ TEST_P(Grid, SumsAreTheCanonicalTreesBits) {
       SCOPED_TRACE(cat(GetParam().size, " ranks, ", shards, " shards, ", blocks, " blocks"));
       run_world(GetParam(), shards, blocks * kBlock);
     }
+}
+
+/// Whatever part of the vector is coded, and however slices and shards lie to it.
+TEST_P(Grid, CodesAreAddedUpToTheSameBitsWhereverTheyCameFrom) {
+  for (const int bits : {8, 4})
+    for (const int shards : {1, 3, 7})
+      for (const int64_t blocks : {0, 1, 7})
+        for (const int64_t coded : {int64_t{0}, blocks / 2, blocks}) {
+          SCOPED_TRACE(cat(GetParam().size, " ranks, ", bits, " bits, ", shards, " shards, ", coded, " of ", blocks));
+          run_world(GetParam(), {shards, blocks * kBlock, kBlock, kScalars, {}, Code{bits}, coded * kBlock}, 4);
+        }
+}
+
+TEST(ShardSum, CodesCostALinkTheirBitsForEachShardOnce) {
+  constexpr int64_t kFloats = 64 * kBlock;
+  for (const int bits : {8, 4}) {
+    testing::run_groups({.size = 2, .force_tcp = true}, [&](Group& group) {
+      const ShardSumOptions options{2, kFloats, kBlock, kScalars, {}, Code{bits}, kFloats};
+      const auto sum = make_shard_sum(group, options);
+      const uint64_t before = group.bytes_sent();
+      run_step(group, *sum, options, 0);
+      const double bytes = static_cast<double>(group.bytes_sent() - before);
+      EXPECT_NEAR(bytes / static_cast<double>(Code{bits}.bytes(kFloats)), 1, 0.02);
+    });
+  }
 }
 
 std::vector<World> worlds() {

@@ -29,6 +29,7 @@ enum class FrameKind : uint32_t {
   word = 6,      ///< payload: what a host's first rank tells the others'
   state = 7,     ///< index: number of the piece; payload: a part of a host's training state
   rows = 8,      ///< index: shard; payload: how many bytes its owner put, then its room
+  codes = 9,     ///< index: receiver; payload: the sender's scalars, then its shards' codes of the receiver's slice
   leave = 5,     ///< index: 0 done, 1 the sender failed or was aborted; the last frame
 };
 

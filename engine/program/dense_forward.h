@@ -2,8 +2,8 @@
 // Forward through a chain of linear layers whose weights do not change. Immutable; any number of threads.
 #include <vector>
 
-#include "program/dense.h"
 #include "base/float_rows.h"
+#include "program/dense.h"
 
 namespace stoker::program {
 

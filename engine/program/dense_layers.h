@@ -4,9 +4,9 @@
 #include <span>
 #include <vector>
 
+#include "base/float_rows.h"
 #include "optim/arena.h"
 #include "program/dense.h"
-#include "base/float_rows.h"
 #include "program/step.h"
 #include "program/trunk.h"
 

@@ -25,7 +25,8 @@ AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const 
     : group_(group), arena_(arena), optimizer_(optimizer), state_(state), options_(options) {
   STOKER_CHECK(state.layout().state_buffers == optimizer.state_buffers() + options.carried);
   const int64_t floats = arena.floats() * (1 + options.carried) + state.layout().buffer_floats;
-  sum_ = collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners});
+  sum_ = collective::make_shard_sum(
+      group, {options.shards, floats, optim::kBlock, kScalars, options.owners, options.code, arena.floats()});
   if (options.numbers > 0)  // and whether its owner wants to pause
     numbers_ =
         collective::make_shard_sum(group, {options.shards, kNoVector, kNoVector, options.numbers + 1, options.owners});

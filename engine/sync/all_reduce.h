@@ -18,6 +18,8 @@ struct AllReduceOptions {
   bool in_place = false;         // benches: over the old state, so that nobody may die
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: collective::even_owners()
   int numbers = 0;               // of a shard, that add_up() takes; 0: it is not called
+  collective::Code code = {};    // of each shard's part of the arena: what is added up is what its code says. Shards do
+                                 // not run together then
   int carried = 0;  // of the state's optimizer buffers the last ones, which are not the optimizer's: like the float
                     // buffers each shard gives its share of them
 };

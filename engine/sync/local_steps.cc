@@ -15,10 +15,11 @@ namespace {
 using optim::Extent;
 
 /// Without clipping, which is not the outer step's.
-AllReduceOptions outer_options(AllReduceOptions options, int carried) {
+AllReduceOptions outer_options(AllReduceOptions options, int carried, collective::Code code) {
   options.mean = false;
   options.clip_norm = options.clip_value = 0;
   options.carried = carried;
+  options.code = code;
   return options;
 }
 
@@ -36,7 +37,7 @@ int carried_buffers(const LocalOptions& options, const optim::Optimizer& inner) 
 LocalSteps::LocalSteps(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& inner,
                        const optim::Optimizer& outer, HostState& state, AllReduceOptions options,
                        const LocalOptions& local)
-    : AllReduce(group, arena, outer, state, outer_options(options, carried_buffers(local, inner))),
+    : AllReduce(group, arena, outer, state, outer_options(options, carried_buffers(local, inner), local.code)),
       inner_(inner),
       told_(options),
       local_(local),
@@ -59,7 +60,7 @@ std::vector<WeightSet> LocalSteps::sets() {
 void LocalSteps::begin(const Round& round) {
   AllReduce::begin(round);
   rate_ = std::exchange(round_.at.rate, 0.0);  // the outer optimizer has a rate of its own
-  alone_ = std::ranges::count(round.present, true) == 1;
+  alone_ = local_.plain && !local_.code && std::ranges::count(round.present, true) == 1;
   for (auto& replica : replicas_) {
     replica.steps = 0;
     replica.share = 0;
@@ -155,10 +156,9 @@ void LocalSteps::give(Replica& replica) {
   const auto share = static_cast<float>(replica.share);
   const float* weights = state_.weights(old_set());
   const float* mine = replica.floats.data();
-  const bool whole = alone_ && local_.plain;
   float* out = partial();
   in_chunks({0, arena_.floats()}, [&](Extent e) {
-    for (int64_t i = e.begin; i < e.end; ++i) out[i] = whole ? mine[i] : share * (weights[i] - mine[i]);
+    for (int64_t i = e.begin; i < e.end; ++i) out[i] = alone_ ? mine[i] : share * (weights[i] - mine[i]);
   });
   in_chunks({arena_.floats(), vector() + options_.carried * arena_.floats()}, [&](Extent e) {
     for (int64_t i = e.begin; i < e.end; ++i) out[i] = share * mine[i];
@@ -167,7 +167,7 @@ void LocalSteps::give(Replica& replica) {
 }
 
 void LocalSteps::update(Extent range, const optim::UpdateBuffers& buffers) {
-  if (!alone_ || !local_.plain) return AllReduce::update(range, buffers);
+  if (!alone_) return AllReduce::update(range, buffers);
   std::copy(buffers.gradient + range.begin, buffers.gradient + range.end, buffers.weights_out + range.begin);
 }
 

@@ -21,6 +21,7 @@ enum class InnerState {
 struct LocalOptions {
   InnerState inner_state = InnerState::average;
   bool plain = true;  // the outer optimizer is SGD at rate 1: weights that moved alone are taken over bit for bit
+  collective::Code code = {};  // of what weights moved by
 };
 
 /// Of the state's optimizer buffers, those that local steps carry.
@@ -67,7 +68,7 @@ class LocalSteps final : public AllReduce {
   std::vector<double> sums_;
   std::vector<float> clamp_;
   double rate_ = 0;     // that the replicas were told, see optim::Moment
-  bool alone_ = false;  // one replica only moves in this round
+  bool alone_ = false;  // one replica only moves in this round, and its weights are taken over
 };
 
 }  // namespace stoker::sync

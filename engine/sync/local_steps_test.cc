@@ -23,6 +23,7 @@ struct Case {
   double outer_lr = 1;
   double outer_momentum = 0;
   InnerState inner_state = InnerState::average;
+  int code = 0;  // bits
   int rounds = 3;
   std::vector<int64_t> steps = {5, 5, 5, 5};  // of each shard in a round
 };
@@ -70,7 +71,7 @@ class Rank {
         case_(c),
         inner_(optim::make_optimizer(inner(c), arena_, optim::best_isa())),
         outer_(optim::make_optimizer(sgd(c.outer_lr, c.outer_momentum), arena_, optim::best_isa())),
-        local_{c.inner_state, c.outer_lr == 1 && c.outer_momentum == 0},
+        local_{c.inner_state, c.outer_lr == 1 && c.outer_momentum == 0, {c.code}},
         state_(rejoin(group,
                       {arena_.floats(), optim::kBlock, outer_->state_buffers() + carried_buffers(local_, *inner_), 1},
                       {})),
@@ -179,6 +180,21 @@ TEST(LocalSteps, RanksDoNotChangeTheBits) {
       c.tcp = true;
       EXPECT_EQ(hex(run(c).digest), hex(one)) << "over TCP, " << inner;
     }
+}
+
+TEST(LocalSteps, CodesChangeNothingButTheirRounding) {
+  for (const int code : {8, 4}) {
+    Case c{.inner_state = InnerState::reset, .code = code, .steps = {5, 4, 0, 5}};
+    const End one = run(c);
+    for (const auto& [ranks, tcp] : {std::pair{2, false}, {3, true}, {4, true}}) {
+      c.ranks = ranks;
+      c.tcp = tcp;
+      EXPECT_EQ(hex(run(c).digest), hex(one.digest)) << ranks << " ranks, " << code << " bits";
+    }
+    const auto arena = make_arena();
+    for (int64_t i = arena.extent(0).begin; i < arena.extent(0).end; ++i)
+      ASSERT_NEAR(one.weights[i], expected(c, curvature(i)), code == 8 ? 0.02 : 0.3) << i;
+  }
 }
 
 /// c + (x - c) is not x for some numbers, so the only replica's weights are taken over.

@@ -23,6 +23,13 @@ sync::InnerState parse_inner_state(const std::string& name) {
   fail_user("innerState must be 'average' or 'reset', not '", name, "'");
 }
 
+collective::Code parse_code(const std::string& name) {
+  if (name.empty()) return {};
+  if (name == "int8") return {8};
+  if (name == "int4") return {4};
+  fail_user("compress must be 'int8' or 'int4', not '", name, "'");
+}
+
 /// One for the whole arena, whatever its groups.
 optim::OptimizerOptions parse_outer(const json& in, size_t groups) {
   auto outer = optim::parse_optimizer(in.dump());
@@ -36,6 +43,7 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
   if (fit.optimizer.average.on) fail_user("an average of the weights does not go with local steps");
   spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
+  spec.local.code = parse_code(in.value("compress", ""));
   spec.outer = parse_outer(in.at("outer"), fit.optimizer.groups.size());
   const auto& group = spec.outer.groups.front();
   spec.local.plain = spec.outer.name == "sgd" && group.lr == 1 && group.momentum == 0;

@@ -26,7 +26,7 @@ struct EvaluationSpec {
 /// How shards come to a common state: see sync/strategy.h.
 struct StrategySpec {
   int64_t every = 0;              // "every": local steps of a commit; 0: all-reduce, after each step
-  sync::LocalOptions local;       // "inner_state": "average" or "reset"
+  sync::LocalOptions local;       // "inner_state": "average" or "reset"; "compress": "int8", "int4" or none
   optim::OptimizerOptions outer;  // "outer": of local steps; see optim::parse_optimizer
   bool is_local() const { return every > 0; }
   int64_t steps() const { return is_local() ? every : 1; }

@@ -131,7 +131,8 @@ void Trainer::bind() const {
 
 /// Its sums, and, where it takes steps alone, weights and optimizer state.
 size_t Trainer::shard_bytes() const {
-  const int64_t vectors = 2 + (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0);
+  const int64_t vectors =
+      2 + (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
   return static_cast<size_t>(vectors * layout_.floats + layout_.buffer_floats) * sizeof(float);
 }
 

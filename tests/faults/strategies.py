@@ -31,6 +31,7 @@ ROWS, BATCH, EPOCHS = 600, 48, 40  # 13 steps an epoch
 STRATEGIES: dict[str, Any] = {
     "local": LocalSGD(every=4),
     "reset": LocalSGD(every=5, innerState="reset"),
+    "int8": DiLoCo(every=4, innerState="reset", compress="int8"),
     "diloco": DiLoCo(every=3),
     "allreduce": "allreduce",
 }

@@ -34,6 +34,7 @@ _WORDS = {
     "clip_norm": "clipNorm",
     "strategy.every": "the strategy's every",
     "strategy.inner_state": "the strategy's innerState",
+    "strategy.compress": "the strategy's compress",
     "strategy.outer.groups[0].lr": "the strategy's outerLearningRate",
     "strategy.outer.groups[0].momentum": "the strategy's outerMomentum",
     "strategy.outer.groups[0].nesterov": "whether the strategy has an outerMomentum",

@@ -75,6 +75,8 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     if local := spec.get("strategy"):
         carried = of_state if local["inner_state"] == "average" else 0
         own = 1 + (shards // workers) * (1 + of_state) + partials * carried
+        if local.get("compress"):  # what others have sent, decoded, and the codes of its own
+            own += shards - shards // workers + 1
         of_state = carried + (local["outer"]["groups"][0]["momentum"] > 0)
     vectors = 2 * (1 + of_state) + spec.get("evaluation", {}).get("restore_best", False)
     return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants)
