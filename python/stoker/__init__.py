@@ -16,6 +16,7 @@ _HOMES = {
     "StokerRegressionModel": "stoker.ml.models",
     "StokerModel": "stoker.ml.models",
     "register_function": "stoker.ml.functions",
+    "replace_head": "stoker.ml.transfer",
     "doctor": "stoker.health.doctor",
     "Callback": "stoker.callback",
     "LocalSGD": "stoker.strategy",

@@ -148,14 +148,15 @@ def measured_by(loss: Any, shapes: Sequence[tuple[int, ...]], labels: Sequence[S
 def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequence[Source], *, weighted: bool,
                   reduction: str | None, metric: str | None, evaluated: bool = False,
                   measured: Measured | None = None,
-                  own: Mapping[str, Callable[..., Any]] | None = None) -> Compiled:  # fmt: skip
+                  own: Mapping[str, Callable[..., Any]] | None = None,
+                  freeze: Sequence[str] = ()) -> Compiled:  # fmt: skip
     """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics."""
     from stoker.frontend import torch as frontend
 
     kind = measured.kind if measured else None
     compiled = frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
                                 weighted=weighted, loss_reduction=reduction, metric=metric,
-                                evaluated=evaluated, measured=kind, own=own)  # fmt: skip
+                                evaluated=evaluated, measured=kind, own=own, freeze=freeze)  # fmt: skip
     if compiled.evaluation is not None and measured is not None:
         told = {"outputs": measured.outputs, "width": measured.width, "labels": measured.labels}
         compiled = replace(compiled, evaluation={**compiled.evaluation, "measured": told})

@@ -63,6 +63,7 @@ class FitSettings:
     scale_rate: str | None
     loss_reduction: str | None
     output_kind: str | None
+    freeze: Sequence[str] | None
 
     num_workers: int
     min_workers: int | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Container
 from typing import Any
 
 from torch import nn
@@ -71,6 +72,10 @@ class Foreign(nn.Module):
 
     def output_kind(self) -> str:
         """'logits', 'probabilities' or 'log_probabilities', by the last layer."""
+        raise NotImplementedError
+
+    def freeze(self, names: Container[str]) -> None:
+        """Layers all of whose parameters these are run as in evaluation where they can tell."""
         raise NotImplementedError
 
     def parts(self) -> dict[int, tuple[str, str]]:

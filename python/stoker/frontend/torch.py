@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from stoker.errors import CompileError
-from stoker.frontend import additivity, buffers, build, coupling, own_metrics, structure
+from stoker.frontend import additivity, buffers, build, coupling, freezing, own_metrics, structure
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import copied
 from stoker.frontend.foreign import Foreign
@@ -38,6 +40,7 @@ def compile(
     evaluated: bool = False,
     measured: str | None = None,
     own: own_metrics.Own | None = None,
+    freeze: Sequence[str] = (),
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
@@ -46,6 +49,7 @@ def compile(
     (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row. `evaluated`: there
     is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does). `own`:
     a user's metrics by name.
+    `freeze`: patterns of names of parameters that are not trained.
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -54,6 +58,7 @@ def compile(
     objective = Objective(loss, loss_reduction, weighted)
     model, own_loss = _own_copies(module, loss)
     kept_modes = _to_train(model)
+    kept_modes += freezing.freeze(model, freeze)
     _initialise_lazy(model, inputs)
     check_parameters(model)
 

@@ -74,6 +74,9 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         """The model as the front end takes it."""
         return compiling.as_torch(self.value("model"))
 
+    def _frozen(self) -> list[str]:
+        return self.value("freeze") or []
+
     def _with_module(self) -> _StokerEstimator:
         """This estimator with the module that `model` builds, where it is a function, and with what a Keras model was
         compiled with."""
@@ -243,7 +246,8 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
         compiled = compiling.compile_model(module, loss, inputs, labels, weighted=weighted, reduction=reduction,
                                            metric=metric, evaluated=evaluated(self),
                                            own=functions_of(self.value("evalMetrics")),
-                                           measured=Measured(metric, kind, size))  # fmt: skip
+                                           measured=Measured(metric, kind, size),
+                                           freeze=self._frozen())  # fmt: skip
         return Prepared(compiled, kind, rules)
 
 
@@ -276,7 +280,8 @@ class StokerRegressor(RegressorAccessors, _StokerEstimator, Regressor):
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
-                                           measured=measured(self, loss, probe, labels))  # fmt: skip
+                                           measured=measured(self, loss, probe, labels),
+                                           freeze=self._frozen())  # fmt: skip
         return Prepared(compiled)
 
 
@@ -322,7 +327,8 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
         compiled = compiling.compile_model(self._module(), loss, inputs, labels, weighted=weighted,
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
-                                           measured=measured(self, loss, probe, labels))  # fmt: skip
+                                           measured=measured(self, loss, probe, labels),
+                                           freeze=self._frozen())  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 

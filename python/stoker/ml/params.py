@@ -228,6 +228,9 @@ class ModuleParams(HasLoss, KeywordParams):
     lossReduction = _param("lossReduction", "how the loss makes one number of its rows: 'mean', 'sum' or 'none'",
                            TypeConverters.toString)  # fmt: skip
 
+    freeze = _param("freeze", "what of the model is not trained: patterns of its parameters' names such as "
+                    "['encoder.*'], or names of parts (default: nothing)", _group)  # fmt: skip
+
 
 class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     optimizer = _param("optimizer", "'adam', 'sgd', 'lamb' or another name (docs/optimizers.md), or a torch.optim "

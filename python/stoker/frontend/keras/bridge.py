@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+from collections.abc import Container, Iterator
 
 import keras
 import torch
@@ -35,7 +36,8 @@ class KerasModel(Foreign):
 
     def _share(self, model: keras.Layer) -> None:
         self._models = (model,)  # in a tuple: nn.Module would register its layers
-        named = dict(zip(map(id, _variables(model)), names_of(model), strict=True))
+        named = self._names = dict(zip(map(id, _variables(model)), names_of(model), strict=True))
+        self._still: list[keras.Layer] = []
         self._trainable = [(named[id(v)], v) for v in model.trainable_variables]
         self._others = [(named[id(v)], v) for v in model.non_trainable_variables]
         seeds = _seeds(model)
@@ -47,6 +49,7 @@ class KerasModel(Foreign):
         made = memo[id(self)] = type(self).__new__(type(self))
         nn.Module.__init__(made)
         made._share(self._models[0])
+        made._still = list(self._still)
         made.training = self.training
         for name, parameter in self._parameters.items():
             made.register_parameter(name, copy.deepcopy(parameter, memo))
@@ -60,19 +63,23 @@ class KerasModel(Foreign):
         args, kwargs = self._inputs.given(dict(zip(names, tensors)) | named)
         if model._call_has_training_arg:
             kwargs["training"] = self.training
-        others = [self._buffers.get(name, variable.value) for name, variable in self._others]
+        trained, others = self._tensors(model.trainable_variables), self._tensors(model.non_trainable_variables)
         with keras.device("cpu"):
-            outputs, after, losses = model.stateless_call(
-                list(self._parameters.values()), others, *args, return_losses=True, **kwargs
-            )
-        self._keep(others, after)
+            outputs, after, losses = model.stateless_call(trained, others, *args, return_losses=True, **kwargs)
+        self._keep(model.non_trainable_variables, others, after)
         self._added.losses = losses
         return outputs
 
-    def _keep(self, before: list, after: list) -> None:
+    def _tensors(self, variables: list) -> list[torch.Tensor]:
+        """This module's own; of seeds, which nobody reads, Keras'."""
+        own = {**self._parameters, **self._buffers}
+        return [own.get(self._names[id(variable)], variable.value) for variable in variables]
+
+    def _keep(self, variables: list, before: list, after: list) -> None:
         statistics = self.statistics()
-        for (name, _), old, new in zip(self._others, before, after, strict=True):
-            if new is old or name not in self._kept:
+        for variable, old, new in zip(variables, before, after, strict=True):
+            name = self._names[id(variable)]
+            if new is old or name not in self._buffers:
                 continue
             if name not in statistics:
                 raise CompileError(
@@ -107,6 +114,13 @@ class KerasModel(Foreign):
             return "probabilities"
         return _KINDS.get(getattr(getattr(last, "activation", None), "__name__", ""), "logits")
 
+    def freeze(self, names: Container[str]) -> None:
+        def own(layer):
+            return [self._names[id(variable)] for variable in layer._trainable_variables]
+
+        layers = self._models[0]._flatten_layers()
+        self._still = [layer for layer in layers if own(layer) and all(name in names for name in own(layer))]
+
     def parts(self) -> dict[int, tuple[str, str]]:
         layers = self._models[0]._flatten_layers()
         return {id(layer): (layer.path or layer.name, type(layer).__name__) for layer in layers}
@@ -139,8 +153,21 @@ class KerasModel(Foreign):
 
     @contextlib.contextmanager
     def tracing(self):
-        with exchange.exchanged():
+        with exchange.exchanged(), _untrained(self._still):
             yield
+
+
+@contextlib.contextmanager
+def _untrained(layers: list[keras.Layer]) -> Iterator[None]:
+    """A batch norm that is not trained runs as in evaluation."""
+    was = [layer for layer in layers if layer.trainable]
+    for layer in was:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer in was:
+            layer.trainable = True
 
 
 class _Added:

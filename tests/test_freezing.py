@@ -1,0 +1,106 @@
+"""Parts that stay as they are, and new heads: nothing but what is meant is trained."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import blobs, table
+from stoker import StokerClassifier, replace_head
+from stoker.errors import UserError
+from stoker.frontend import torch as frontend
+from stoker.program import TensorSpec
+
+ROWS = [TensorSpec("features", "float32", (4,))]
+LABEL = [TensorSpec("label", "int64", ())]
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, features):
+        return self.head(self.encoder(features))
+
+
+def trained(model, *patterns):
+    compiled = frontend.compile(model, nn.CrossEntropyLoss(), ROWS, LABEL, freeze=patterns)
+    return [entry["name"] for entry in compiled.train["parameters"]], compiled
+
+
+@pytest.mark.parametrize("pattern", ["encoder.*", "encoder", "enc*"])
+def test_what_matches_is_not_trained_and_keeps_its_statistics(pattern):
+    net = Net()
+    names, compiled = trained(net, pattern)
+    assert names == ["head.weight", "head.bias"] and compiled.train["buffers"] == []
+    assert any("frozen: 4 of 6 parameters" in note for note in compiled.notes)
+    assert all(parameter.requires_grad for parameter in net.parameters()) and net.encoder[1].training
+
+
+def test_a_norm_that_is_frozen_in_part_is_trained_as_before():
+    names, compiled = trained(Net(), "encoder.1.bias")
+    assert "encoder.1.weight" in names and compiled.train["buffers"]
+
+
+@pytest.mark.parametrize(("patterns", "told"), [
+    (["encodr"], "freeze: no parameter of the model matches 'encodr'; did you mean 'encoder'?"),
+    (["zzz*"], "freeze: no parameter of the model matches 'zzz*'; it has 'encoder.0.weight'"),
+    (["*"], "freeze: its patterns match every parameter"),
+])  # fmt: skip
+def test_patterns_that_freeze_nothing_or_all_are_errors(patterns, told):
+    with pytest.raises(UserError) as caught:
+        trained(Net(), *patterns)
+    assert told in str(caught.value)
+
+
+def test_a_new_head_is_trained_on_the_frozen_trunk(spark):
+    net = Net()
+    model = replace_head(net, 5)
+    assert model.head.out_features == 5 and net.head.out_features == 3
+    features, labels = blobs(90)
+    fit = StokerClassifier(model=model, freeze="encoder", batchSize=30, epochs=3, verbose=0)
+    state = fit.fit(table(spark, features, labels)).torch().state_dict()
+    before = net.state_dict()
+    assert all(torch.equal(state[name], before[name]) for name in before if name.startswith("encoder"))
+    assert not torch.equal(state["head.weight"], model.head.weight)
+
+
+def test_a_last_layer_that_is_none_of_linear_is_told():
+    with pytest.raises(UserError, match=r"last layer is '1' \(Conv1d\), not an nn.Linear"):
+        replace_head(nn.Sequential(nn.Linear(4, 4), nn.Conv1d(1, 1, 1)), 2)
+    with pytest.raises(UserError, match="classes is 0"):
+        replace_head(Net(), 0)
+
+
+@pytest.fixture
+def keras():
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    return pytest.importorskip("keras")
+
+
+def of_keras(keras):
+    layers = keras.layers
+    trunk = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.BatchNormalization()], name="trunk")
+    return keras.Sequential([keras.Input((4,)), trunk, layers.Dense(3, "softmax", name="top")])
+
+
+def test_keras_layers_are_frozen_by_their_paths(keras):
+    model = of_keras(keras)
+    names, compiled = trained(model, "trunk")
+    assert all("top" in name for name in names) and len(names) == 2 and compiled.train["buffers"] == []
+    assert all(layer.trainable for layer in model._flatten_layers())
+    assert len(trained(model, "*/bias")[0]) == 4
+
+
+def test_a_keras_model_gets_a_new_head(keras):
+    model = of_keras(keras)
+    made, x = replace_head(model, 5), np.ones((2, 4), np.float32)
+    assert made.output_shape == (None, 5) and model.output_shape == (None, 3)
+    assert np.array_equal(made.layers[-2](x).detach(), model.layers[-2](x).detach())
+    assert replace_head(model, 1).layers[-1].activation is keras.activations.sigmoid
+    with pytest.raises(UserError, match=r"last layer is 'drop' \(Dropout\), not a Dense"):
+        replace_head(keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.1, name="drop")]), 2)
