@@ -149,6 +149,19 @@ TEST(Optimizer, EveryParameterMoves) {
   }
 }
 
+TEST(Optimizer, WithoutMeasuresFactorsAreOne) {
+  const std::string groups = R"("groups": [{"lr": 0.1}, {"lr": 0.01}])";
+  const Buffer gradient = random_buffer(2), weights = random_buffer(1);
+  const auto updated = [&](const std::string& json) {
+    const auto optimizer = make_optimizer(parse_optimizer(json), arena(), best_isa());
+    Buffer out = weights;
+    optimizer->update({0, arena().floats()}, 1, {gradient.data(), 1, weights.data(), out.data(), {}, {}});
+    return out;
+  };
+  const auto clipped = R"({"name": "keras_sgd", "clip": {"norm": 0.1, "by_parameter": true}, )" + groups + "}";
+  EXPECT_EQ(updated(clipped), updated(R"({"name": "keras_sgd", )" + groups + "}"));
+}
+
 TEST(Optimizer, OneAdamStepByHand) {
   const Arena one({{"w", {1}, 0}});
   const auto adam = make_optimizer(parse_optimizer(R"({"name": "adam", "groups": [{"lr": 0.1}]})"), one, best_isa());
