@@ -128,3 +128,18 @@ def test_pages_of_users_keep_to_the_words_of_the_field():
 
 def test_each_docstring_that_is_shown_has_text(script):
     assert [name for name, thing in script.others().items() if not inspect.getdoc(thing)] == []
+
+
+def pieces_of(message):
+    """What of a quoted message is its own text, without what is filled in."""
+    parts = re.split(r"\b[A-Z]\b|\.\.\.|'\w+'|\d+|file:line|torch [XY]", message)
+    return [part.strip(" .:;,") for part in parts if len(part.strip(" .:;,")) >= 6]
+
+
+def test_messages_of_the_troubleshooting_page_are_those_of_the_code():
+    files = [*ROOT.glob("python/stoker/**/*.py"), *ROOT.glob("engine/**/*.cc"), *ROOT.glob("engine/**/*.h")]
+    code = re.sub(r'"\s*f?"', "", "\n".join(file.read_text() for file in files))
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.M)
+    quoted = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    assert len(quoted) > 12
+    assert [piece for message in quoted for piece in pieces_of(message) if piece not in code] == []

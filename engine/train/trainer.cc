@@ -234,7 +234,7 @@ void Trainer::run_together(const StepSpec& spec, const Batches& inputs, PhaseTim
   times.compute += watch.restart();
 }
 
-/// Whether a step is committed that is finite, or is not.
+/// Whether a step is committed that is finite, or is not. docs/troubleshooting.md quotes what ends the fit.
 bool Trainer::goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const {
   if (finite || spec_.on_nan == OnNaN::proceed) return true;
   if (spec_.on_nan == OnNaN::skip) return false;
