@@ -67,6 +67,8 @@ std::vector<ByteView> ShardBytes::all(uint64_t step) {
     uint64_t size = 0;
     const ByteView from = place(shard);
     std::memcpy(&size, from.data(), sizeof(size));
+    if (size > room_[shard])
+      fail_world("shard ", shard, " has ", size, " bytes where there is room for ", room_[shard]);
     found.push_back(from.subspan(sizeof(size), size));
   }
   return found;
