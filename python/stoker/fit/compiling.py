@@ -149,14 +149,15 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
                   reduction: str | None, metric: str | None, evaluated: bool = False,
                   measured: Measured | None = None,
                   own: Mapping[str, Callable[..., Any]] | None = None,
-                  freeze: Sequence[str] = ()) -> Compiled:  # fmt: skip
-    """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics."""
+                  freeze: Sequence[str] = (), mix: dict[str, Any] | None = None) -> Compiled:  # fmt: skip
+    """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics; `mix`: how
+    rows are mixed in training."""
     from stoker.frontend import torch as frontend
 
     kind = measured.kind if measured else None
     compiled = frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
                                 weighted=weighted, loss_reduction=reduction, metric=metric,
-                                evaluated=evaluated, measured=kind, own=own, freeze=freeze)  # fmt: skip
+                                evaluated=evaluated, measured=kind, own=own, freeze=freeze, mix=mix)  # fmt: skip
     if compiled.evaluation is not None and measured is not None:
         told = {"outputs": measured.outputs, "width": measured.width, "labels": measured.labels}
         compiled = replace(compiled, evaluation={**compiled.evaluation, "measured": told})

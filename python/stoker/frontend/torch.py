@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stoker.errors import CompileError
-from stoker.frontend import additivity, buffers, build, coupling, freezing, own_metrics, structure
+from stoker.frontend import additivity, buffers, build, coupling, freezing, mixing, own_metrics, structure
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import copied
 from stoker.frontend.foreign import Foreign
@@ -41,6 +41,7 @@ def compile(
     measured: str | None = None,
     own: own_metrics.Own | None = None,
     freeze: Sequence[str] = (),
+    mix: dict | None = None,
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
@@ -49,7 +50,8 @@ def compile(
     (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row. `evaluated`: there
     is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does). `own`:
     a user's metrics by name.
-    `freeze`: patterns of names of parameters that are not trained.
+    `freeze`: patterns of names of parameters that are not trained. `mix`: how rows are mixed in training
+    (stoker.mixing).
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -65,6 +67,9 @@ def compile(
     trained = Trace()
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
     stage.stands_for(module, loss)
+    if mix is not None:
+        stage.mix = mixing.Mix(**mix, channels_last=isinstance(model, Foreign))
+        stage.mix.check(inputs)
     examples = [_example(spec) for spec in build.row_specs(inputs, labels, weighted)]
     with untouched(module, model):
         export(stage, trained, examples)
@@ -73,7 +78,9 @@ def compile(
     simplify(train_graph.module, gradients=True)
     train = train_graph.train_program(inputs, labels, weighted, metric)
 
-    shared = same_in_both_modes(model) and objective.known and train_graph.outputs_need_only(len(inputs))
+    shared = (
+        mix is None and same_in_both_modes(model) and objective.known and train_graph.outputs_need_only(len(inputs))
+    )
     graphs, programs = [train_graph], [train]
     if evaluated:
         measured = measured or metric
@@ -101,6 +108,8 @@ def compile(
 class TrainStage(Stage):
     """(inputs, labels, weight) -> numerator, denominator, outputs, what the metric compares."""
 
+    mix: mixing.Mix | None = None
+
     def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace,
                  own: own_metrics.Own | None = None):  # fmt: skip
         super().__init__(model, loss)
@@ -121,8 +130,15 @@ class TrainStage(Stage):
         named = dict(zip(labels, tensors[len(features) :], strict=False))
         weight = tensors[-1] if weighted else None
         with watched(self.model, self.loss, trace.changed):
-            outputs = structure.call(self.model, dict(zip(features, tensors, strict=False)))
+            rows = dict(zip(features, tensors, strict=False))
+            if self.mix is not None:
+                rows, share = self.mix.draw(rows)
+            outputs = structure.call(self.model, rows)
             terms = objective(self.loss, outputs, as_given(named), weight)
+            if self.mix is not None:
+                theirs = as_given(mixing.partners_of(named))
+                their_weight = None if weight is None else mixing.partners(weight)
+                terms = mixing.joined(share, terms, objective(self.loss, outputs, theirs, their_weight))
             if isinstance(self.model, Foreign):
                 terms = with_added(terms, self.model.added_loss(), tensors[0].shape[0])
             sums = [(name, *own_metrics.sums_of(name, function, outputs, as_given(named), weight))

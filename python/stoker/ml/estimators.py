@@ -247,7 +247,7 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
                                            metric=metric, evaluated=evaluated(self),
                                            own=functions_of(self.value("evalMetrics")),
                                            measured=Measured(metric, kind, size),
-                                           freeze=self._frozen())  # fmt: skip
+                                           freeze=self._frozen(), mix=self.value("mix"))  # fmt: skip
         return Prepared(compiled, kind, rules)
 
 
@@ -281,7 +281,7 @@ class StokerRegressor(RegressorAccessors, _StokerEstimator, Regressor):
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
                                            measured=measured(self, loss, probe, labels),
-                                           freeze=self._frozen())  # fmt: skip
+                                           freeze=self._frozen(), mix=self.value("mix"))  # fmt: skip
         return Prepared(compiled)
 
 
@@ -328,7 +328,7 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
                                            measured=measured(self, loss, probe, labels),
-                                           freeze=self._frozen())  # fmt: skip
+                                           freeze=self._frozen(), mix=self.value("mix"))  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 

@@ -27,6 +27,7 @@ from stoker.callback import as_callbacks
 from stoker.errors import did_you_mean, now_called
 from stoker.evaluation import as_metrics, as_stopping
 from stoker.inputs.declarations import as_inputs
+from stoker.mixing import as_mix
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
 from stoker.schedule import as_schedule
@@ -246,6 +247,8 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     scaleRate = _param("scaleRate", "how the learning rate, that of batches of 256 rows, follows batchSize: 'linear' "
                        "(batchSize / 256 times) or 'sqrt' (the root of that) (default: it does not)",
                        TypeConverters.toString)  # fmt: skip
+    mix = _param("mix", "rows are mixed in pairs while it trains, and their losses alike: 'mixup', 'cutmix', or a dict "
+                 "such as {'name': 'mixup', 'alpha': 0.2} (default: they are not)", as_mix)  # fmt: skip
     averageWeights = _param("averageWeights", "the model gets an average of the weights over the steps: 'ema', 'swa', "
                             "or a dict such as {'name': 'ema', 'decay': 0.999} (default: the last weights)",
                             as_average)  # fmt: skip

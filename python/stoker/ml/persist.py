@@ -35,7 +35,7 @@ PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 KERAS = "keras.json"  # the configuration of a Keras model
 _NOT_JSON = ("model", "loss", "optimizer", "callbacks")
-_COMPILED_IN = ("lossReduction", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze")
+_COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze")
 
 
 class _Writer(MLWriter):
