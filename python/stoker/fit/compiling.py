@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
+import sys
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -177,6 +179,25 @@ def is_model(model: Any) -> bool:
     from stoker.frontend import foreign
 
     return isinstance(model, nn.Module) or foreign.is_foreign(model)
+
+
+_KERAS_FILES = (".keras", ".h5", ".hdf5")
+
+
+def is_keras_file(model: Any) -> bool:
+    return isinstance(model, (str, os.PathLike)) and str(model).endswith(_KERAS_FILES)
+
+
+def loaded(path: Any) -> Any:
+    """The model of a file."""
+    if "keras" not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        from stoker.frontend.keras import files
+    except ImportError as error:
+        raise UserError(f"model: {str(path)!r} is a Keras model, and there is no Keras ({error}): "
+                        "pip install 'stoker[keras]'") from error  # fmt: skip
+    return files.load(str(path))
 
 
 def is_keras_optimizer(optimizer: Any) -> bool:

@@ -223,8 +223,9 @@ class DataParams(HasLabelCol, InputParams, HasWeightCol):
 
 
 class ModuleParams(HasLoss, KeywordParams):
-    model = _param("model", "the torch.nn.Module to train, which fit never changes; or a function without arguments "
-                   "that builds it, called under the fit's seed", Described.of)  # fmt: skip
+    model = _param("model", "the torch.nn.Module or Keras model to train, which fit never changes; the path of a "
+                   ".keras or .h5 file; or a function without arguments that builds it, called under the fit's seed",
+                   Described.of)  # fmt: skip
     loss = _param("loss", "a torch loss module, or a callable of (outputs, labels)", Described.of)
     lossReduction = _param("lossReduction", "how the loss makes one number of its rows: 'mean', 'sum' or 'none'",
                            TypeConverters.toString)  # fmt: skip
