@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies conformance clean
+.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -77,6 +77,9 @@ bench-ingest: modules ## from Parquet files to the engine's store against draini
 
 bench-strategies: modules ## how far local steps come against all-reduce, and what they send
 	@$(VENV_PYTHON) bench/strategies.py $(BENCH)
+
+bench-keras: modules ## a worker's step against keras.fit on torch, one thread
+	@$(VENV_PYTHON) bench/keras_step.py $(BENCH)
 
 conformance: modules ## layers of Keras beside Keras itself; writes docs/keras-layers.md
 	@. .venv/env.sh && cd tests && python -m conformance.keras_layers
