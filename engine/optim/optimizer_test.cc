@@ -162,6 +162,20 @@ TEST(Optimizer, WithoutMeasuresFactorsAreOne) {
   EXPECT_EQ(updated(clipped), updated(R"({"name": "keras_sgd", )" + groups + "}"));
 }
 
+TEST(Optimizer, KerasAdamHasEpsBesideTheUncorrectedRoot) {
+  const Arena one({{"w", {1}, 0}});
+  const auto json = R"({"name": "keras_adam", "groups": [{"lr": 0.1, "eps": 0.5, "betas": [0.9, 0.99]}]})";
+  const auto adam = make_optimizer(parse_optimizer(json), one, best_isa());
+  Buffer weights(one.floats()), gradient(one.floats()), mean(one.floats()), square(one.floats());
+  weights[0] = 1;
+  gradient[0] = 2;
+  adam->update(
+      {0, one.floats()}, 1,
+      {gradient.data(), 1, weights.data(), weights.data(), {mean.data(), square.data()}, {mean.data(), square.data()}});
+  // m = 0.2, v = 0.04; alpha = 0.1 sqrt(1 - 0.99) / (1 - 0.9) = 0.1; 0.1 * 0.2 / (0.2 + 0.5)
+  EXPECT_NEAR(weights[0], 1 - 0.02 / 0.7, 1e-6);
+}
+
 TEST(Optimizer, OneAdamStepByHand) {
   const Arena one({{"w", {1}, 0}});
   const auto adam = make_optimizer(parse_optimizer(R"({"name": "adam", "groups": [{"lr": 0.1}]})"), one, best_isa());
