@@ -5,11 +5,13 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "base/error.h"
 #include "bindings/bindings.h"
 #include "optim/optimizer.h"
+#include "optim/plateau.h"
 
 namespace nb = nanobind;
 
@@ -95,10 +97,20 @@ void bind_optim(nb::module_& m) {
           nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0);
   m.def(
       "learning_rate",
-      [](const std::string& schedule, double base, int64_t step, int64_t epoch, int64_t steps_of_epoch) {
-        return optim::parse_schedule(schedule).rate(base, {step, epoch, steps_of_epoch});
+      [](const std::string& schedule, double base, int64_t step, int64_t epoch, int64_t steps_of_epoch,
+         int64_t lowered) {
+        optim::Moment at(step, epoch, steps_of_epoch);
+        at.lowered = lowered;
+        return optim::parse_schedule(schedule).rate(base, at);
       },
-      nb::arg("schedule_json"), nb::arg("base"), nb::arg("step"), nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0);
+      nb::arg("schedule_json"), nb::arg("base"), nb::arg("step"), nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0,
+      nb::arg("lowered") = 0);
+  m.def(
+      "lowerings",
+      [](const std::string& plateau, const std::vector<double>& scores) {
+        return optim::lowerings(scores, optim::parse_plateau(nlohmann::json::parse(plateau)));
+      },
+      nb::arg("plateau_json"), nb::arg("scores"));
   m.def("clip_factor", optim::clip_factor, nb::arg("norm"), nb::arg("max_norm"));
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from faults.gang import HEARTBEAT
 from faulty_gang import FaultyGang
 from local_gang import run
 from stoker import StokerClassifier
+from stoker.engine import core
 from stoker.errors import UserError
 from stoker.events import Failed
 from test_checkpoints import Checkpointed
@@ -144,3 +146,34 @@ def test_a_classifier_stops_by_the_metric_that_is_watched(df):
 def test_rules_that_cannot_be_followed_are_told_before_a_job(params, text, df):
     with pytest.raises(UserError, match=text):
         classifier(**params).fit(df)
+
+
+PLATEAU = {"monitor": "val_loss", "larger": False, "patience": 0, "threshold": 0.0, "relative": True, "cooldown": 1}
+CURVE = {"name": "plateau", "factor": 0.5, "min_lr": 0.0, "eps": 0.0, "unit": "steps"}
+
+
+def plateau(**schedule):
+    fit = stopping(patience=-1, restore_best=False, plateau=PLATEAU)
+    return replace(fit, optimizer={"name": "adam", "groups": [{"lr": 1e-2}], "schedule": {**CURVE, **schedule}})
+
+
+def test_a_rate_that_follows_the_score_is_that_of_a_schedule_that_knew_it_whoever_dies():
+    one = run(plateau(), 1)
+    lowered = [core().lowerings(json.dumps(PLATEAU), scores(one)[:n]) for n in range(EPOCHS)]
+    assert lowered[-1] >= 2
+    known = [epoch for epoch in range(1, EPOCHS) if lowered[epoch] > lowered[epoch - 1]]
+    steps = plateau(name="multi_step", milestones=known, gamma=0.5, unit="epochs")
+    same_bits = [run(steps, 2), run(plateau(), 3)]
+    fault = {"STOKER_FAULTS": f"flipped@{known[0] * COMMITS}=die"}
+    outcome = FaultyGang(plateau(), 2, options=HEARTBEAT, timeout=60, environment=lambda place, attempt: (
+        fault if (place, attempt) == (0, 0) else {})).run()  # fmt: skip
+    assert len(outcome.told(Failed)) == 1
+    for _, history in [*same_bits, (outcome.weights, outcome.history)]:
+        assert history["digest"] == one[1]["digest"]
+
+
+def test_a_score_that_is_reached_ends_the_fit():
+    whole = scores(run(stopping(patience=-1), 1))
+    first = next(i for i, score in enumerate(whole) if score <= whole[0] - 1e-3)
+    _, history = run(stopping(patience=-1, goal=whole[0] - 1e-3), 2)
+    assert scores((None, history)) == whole[: first + 1] and "val_loss has reached" in history["stopped"]

@@ -3,11 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler as torch_lr
 
-from stoker import optimizer, schedule
+from stoker import evaluation, optimizer, schedule
 from stoker.engine import core
 from stoker.errors import UserError
 
@@ -129,7 +130,9 @@ def complaint(told):
         ({"name": "multi_step", "milestones": [3, 2]}, "milestones is [3, 2], expected ascending whole numbers"),
         ({"name": "cosine", "total": 5, "warmup": 5}, "warmup (5) must be shorter than total (5)"),
         ({"name": "sequence", "schedules": ["cosine"], "milestones": [4]}, "1 schedules and 1 milestones"),
-        ({"name": "plateau"}, "unknown name 'plateau': it follows the score of a validation, which fit does not make"),
+        ({"name": "plateau", "warmup": 5}, "'plateau' has no setting 'warmup'"),
+        ({"name": "plateau", "factor": 1}, "'plateau': factor is 1, expected a number below 1, not negative"),
+        ({"name": "ReduceLROnPlateau"}, "unknown name 'ReduceLROnPlateau': it is called 'plateau' here"),
         ({"name": "noam"}, "it is called 'inverse_sqrt' here"),
         (torch_lr.StepLR, "got the class StepLR; give an instance"),
         (3, "got a int, expected a dict such as {'name': 'cosine', 'warmup': 500}"),
@@ -145,7 +148,8 @@ def test_torch_schedulers_that_cannot_be_read():
 
     words = complaint(torch_lr.LambdaLR(sgd(), lambda epoch: 0.9))
     assert "LambdaLR cannot be read: it calls a Python function, which cannot run on the workers" in words
-    assert "ReduceLROnPlateau cannot be read: it follows" in complaint(torch_lr.ReduceLROnPlateau(sgd()))
+    uneven = torch_lr.ReduceLROnPlateau(sgd(), min_lr=[0.1, 0.2])
+    assert "min_lr of the ReduceLROnPlateau differs between the groups" in complaint(uneven)
     assert "Mine cannot be read" in complaint(Mine(sgd(), 3))
     chained = torch_lr.ChainedScheduler([torch_lr.CosineAnnealingLR(sgd(), 9)])
     assert "'cosine' does not" in complaint(chained)
@@ -159,3 +163,34 @@ def test_a_cycle_of_another_number_of_groups():
     told = schedule.as_schedule(torch_lr.OneCycleLR(sgd(), 0.5, 10))
     with pytest.raises(UserError, match="an optimizer with 2 groups, and this one has 1"):
         optimizer.with_schedule({"name": "sgd", "groups": [{}]}, told, "steps", 1, False)
+
+
+PLATEAUS = [
+    {},
+    {"patience": 0, "factor": 0.7},
+    {"patience": 2, "cooldown": 3},
+    {"mode": "max", "patience": 1},
+    {"mode": "max", "threshold_mode": "abs"},
+    {"threshold_mode": "abs", "threshold": 0.05, "patience": 1},
+    {"patience": 1, "min_lr": 0.002},
+    {"patience": 0, "eps": 0.01},
+    {"threshold": 0.2, "patience": 3},
+]
+
+
+@pytest.mark.parametrize("settings", PLATEAUS, ids=str)
+def test_two_hundred_scores_on_plateaus_equal_torch(settings):
+    theirs = sgd()
+    scheduler = torch_lr.ReduceLROnPlateau(theirs, **settings)
+    told = schedule.as_schedule(scheduler)
+    rules = evaluation.plateau({**told, "mode": "auto", "monitor": "val_accuracy" if told["mode"] == "max" else
+                                "val_loss"}, ["accuracy"])  # fmt: skip
+    options = {"groups": [{"lr": one} for one in RATES], "schedule": schedule.complete(told, "steps", 1)}
+    rng = np.random.default_rng(3)
+    scores = (np.exp(-np.arange(STEPS) / 60) + 0.1 * rng.normal(size=STEPS)).round(2).tolist()
+    scores[7] = math.nan
+    for seen in range(1, STEPS + 1):
+        scheduler.step(scores[seen - 1])
+        lowered = core().lowerings(json.dumps(rules), scores[:seen])
+        ours = [core().learning_rate(json.dumps(options["schedule"]), one, 1, lowered=lowered) for one in RATES]
+        assert ours == [group["lr"] for group in theirs.param_groups], seen

@@ -102,6 +102,16 @@ Curve inverse_sqrt(const Json& in) {
   return times([=](double t, double) { return std::sqrt(scale / std::max(scale, t + warmup + 1)); });
 }
 
+/// Its turns are the times that it was lowered.
+Curve plateau(const Json& in) {
+  const double factor = in.at("factor"), least = in.at("min_lr"), eps = in.at("eps");
+  return [=](double rate, double lowered, double) {
+    for (; lowered > 0; --lowered)
+      if (const double next = std::max(rate * factor, least); rate - next > eps) rate = next;
+    return rate;
+  };
+}
+
 /// torch's OneCycleLR: of its phases, which is under way and how far.
 struct OneCycle {
   double part_up;
@@ -175,6 +185,7 @@ const std::map<std::string, Curve (*)(const Json&)>& makers() {
                                                                     {"step", step},
                                                                     {"multi_step", multi_step},
                                                                     {"exponential", exponential},
+                                                                    {"plateau", plateau},
                                                                     {"polynomial", polynomial},
                                                                     {"piecewise", piecewise},
                                                                     {"inverse_time", inverse_time},
@@ -201,7 +212,10 @@ Curve part_of(const Json& in) {
 
 }  // namespace
 
-double Schedule::turn(const Moment& at) const { return static_cast<double>(by_epoch_ ? at.epoch : at.step - 1); }
+double Schedule::turn(const Moment& at) const {
+  if (by_score_) return static_cast<double>(at.lowered);
+  return static_cast<double>(by_epoch_ ? at.epoch : at.step - 1);
+}
 
 double Schedule::length(const Moment& at) const {
   const double whole = total_ > 0 ? total_ : by_epoch_ ? epochs_ : epochs_ * static_cast<double>(at.steps_of_epoch);
@@ -223,6 +237,7 @@ Schedule parse_schedule(const std::string& text) try {
   schedule.curve_ = curve_of(in);
   schedule.momentum_ = momentum_of(in);
   schedule.by_epoch_ = in.at("unit") == "epochs";
+  schedule.by_score_ = in.at("name") == "plateau";
   schedule.epochs_ = in.value("epochs", 0.0);
   schedule.total_ = in.value("total", 0.0);
   schedule.warmup_ = in.value("warmup", 0.0);

@@ -15,6 +15,7 @@ struct Moment {
   int64_t epoch;           // from 0
   int64_t steps_of_epoch;  // 0: not known
   double rate = 0;         // that takes the place of the first group's own; others keep their proportion; 0: none does
+  int64_t lowered = 0;     // how often a plateau of the score has lowered the rate, see optim/plateau.h
   int64_t since = 0;       // steps before the optimizer's state began anew
   int64_t age() const { return step - since; }
 };
@@ -42,6 +43,7 @@ class Schedule {
   Curve curve_;
   Momentum momentum_;
   bool by_epoch_ = false;
+  bool by_score_ = false;
   double epochs_ = 0;  // of the fit
   double total_ = 0;   // turns from the fit's beginning; 0: all of the fit
   double warmup_ = 0;  // turns of it that lead to the rate

@@ -29,6 +29,7 @@ Evaluator::Evaluator(const EvaluationSpec& spec, const program::Program& trainin
                      const optim::Arena& buffers, const program::SafeTensors& constants)
     : rules_(spec.rules),
       own_(spec.own),
+      plateau_(spec.plateau),
       metrics_(spec.metrics),
       program_(spec.program, training, weights, buffers, constants) {}
 
@@ -54,19 +55,28 @@ nlohmann::json Evaluator::told(std::span<const double> numbers) const {
   return out;
 }
 
-double Evaluator::score(std::span<const double> numbers) const {
-  if (const double loss = ratio(numbers); std::isnan(loss) || rules_.monitor == "val_loss") return loss;
-  const std::string name = rules_.monitor.substr(kBefore.size());
+double Evaluator::score(std::span<const double> numbers, const std::string& monitor) const {
+  if (const double loss = ratio(numbers); std::isnan(loss) || monitor == "val_loss") return loss;
+  const std::string name = monitor.substr(kBefore.size());
   const auto own = std::ranges::find(own_, name);
   if (own != own_.end()) return ratio(numbers.subspan(kPair * (1 + (own - own_.begin()))));
   return metrics_.value(name, of_metrics(numbers));
 }
 
-Verdict Evaluator::judge(std::span<const double> evaluations) const {
+std::vector<double> Evaluator::scores(std::span<const double> evaluations, const std::string& monitor) const {
   const auto each = kPair * (1 + own_.size()) + metrics_.size();
   std::vector<double> scores;
-  for (size_t at = 0; at < evaluations.size(); at += each) scores.push_back(score(evaluations.subspan(at, each)));
-  return train::judge(scores, rules_);
+  for (size_t at = 0; at < evaluations.size(); at += each)
+    scores.push_back(score(evaluations.subspan(at, each), monitor));
+  return scores;
+}
+
+Verdict Evaluator::judge(std::span<const double> evaluations) const {
+  return train::judge(scores(evaluations, rules_.monitor), rules_);
+}
+
+int64_t Evaluator::lowerings(std::span<const double> evaluations) const {
+  return plateau_ ? optim::lowerings(scores(evaluations, plateau_->monitor), plateau_->rules) : 0;
 }
 
 }  // namespace stoker::train

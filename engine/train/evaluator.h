@@ -33,9 +33,12 @@ class Evaluator {
   nlohmann::json told(std::span<const double> numbers) const;
   /// Of all evaluations so far, one after the other.
   Verdict judge(std::span<const double> evaluations) const;
+  /// How often they have lowered the rate: 0 where it follows no score.
+  int64_t lowerings(std::span<const double> evaluations) const;
 
  private:
-  double score(std::span<const double> numbers) const;
+  double score(std::span<const double> numbers, const std::string& monitor) const;
+  std::vector<double> scores(std::span<const double> evaluations, const std::string& monitor) const;
   /// The part that is the metrics'.
   template <typename T>
   std::span<T> of_metrics(std::span<T> numbers) const {
@@ -44,6 +47,7 @@ class Evaluator {
 
   const StopRules rules_;
   const std::vector<std::string> own_;
+  const std::optional<PlateauSpec> plateau_;
   const Metrics metrics_;
   program::Evaluation program_;
 };

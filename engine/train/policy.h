@@ -2,6 +2,7 @@
 // What becomes of a fit after an evaluation: pure functions of the scores so far, which are committed, so that every
 // rank, a restart and a checkpoint that is gone on with come to the same.
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -10,8 +11,9 @@ namespace stoker::train {
 struct StopRules {
   std::string monitor = "val_loss";  // the score's name
   bool larger_is_better = false;
-  double min_delta = 0;   // what counts as better is better than the best score so far by more than this
-  int64_t patience = -1;  // so many evaluations without a better score end the fit, one at least; -1: none do
+  double min_delta = 0;             // what counts as better is better than the best score so far by more than this
+  std::optional<double> goal = {};  // a score that is as good, or better, ends the fit
+  int64_t patience = -1;            // so many evaluations without a better score end the fit, one at least; -1: none do
 };
 
 struct Verdict {

@@ -43,6 +43,20 @@ TEST(Policy, never_takes_what_is_no_number) {
   EXPECT_EQ(verdict.reason, "val_loss was no number in 2 epochs");
 }
 
+TEST(Policy, stops_at_its_goal) {
+  EXPECT_FALSE(after({3, 2}, {.goal = 1.5}).stop);
+  EXPECT_TRUE(after({3}, {.goal = 1.5}).close);
+  EXPECT_EQ(after({3, 1.5}, {.goal = 1.5}).reason, "val_loss has reached 1.5: it is 1.5");
+  EXPECT_TRUE(after({0.5, 0.9}, {.larger_is_better = true, .goal = 0.75}).stop);
+  EXPECT_FALSE(after({kNaN}, {.goal = 0.75}).stop);
+}
+
+TEST(Policy, has_a_goal_and_patience_and_ends_with_the_first_of_them) {
+  EXPECT_TRUE(after({3, 4, 5}, {.goal = 1, .patience = 2}).stop);
+  EXPECT_TRUE(after({3, 0.5}, {.goal = 1, .patience = 2}).stop);
+  EXPECT_FALSE(after({3, 4}, {.goal = 1, .patience = 2}).stop);
+}
+
 TEST(Policy, has_no_word_before_the_first_evaluation) {
   EXPECT_FALSE(after({}, {.patience = 1}).stop);
   EXPECT_EQ(after({}, {}).best, -1);

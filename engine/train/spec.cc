@@ -61,6 +61,8 @@ EvaluationSpec parse_evaluation(const json& in) {
   spec.rules.larger_is_better = in.value("larger", false);
   spec.rules.min_delta = in.value("min_delta", 0.0);
   spec.rules.patience = in.value("patience", int64_t{-1});
+  if (in.contains("goal")) spec.rules.goal = in.at("goal").get<double>();
+  if (in.contains("plateau")) spec.plateau = {in.at("plateau").at("monitor"), optim::parse_plateau(in.at("plateau"))};
   spec.restore_best = in.value("restore_best", false);
   return spec;
 }

@@ -7,6 +7,7 @@
 
 #include "data/column_store.h"
 #include "optim/optimizer.h"
+#include "optim/plateau.h"
 #include "sync/local_steps.h"
 #include "train/checkpoint_spec.h"
 #include "train/metrics.h"
@@ -14,13 +15,20 @@
 
 namespace stoker::train {
 
+/// A schedule that follows a score.
+struct PlateauSpec {
+  std::string monitor = "val_loss";  // "monitor"
+  optim::PlateauRules rules;         // the rest
+};
+
 /// What is computed of the rows that are held out, after each epoch.
 struct EvaluationSpec {
-  std::string program;           // "program": of kind "eval", as JSON text
-  std::vector<std::string> own;  // names of the program's own metrics
-  MetricsSpec metrics;           // "metrics"; may be left out
-  StopRules rules;               // "monitor", "larger", "min_delta", "patience"; may be left out
-  bool restore_best = false;     // "restore_best": the model gets the weights of the best evaluation
+  std::string program;                 // "program": of kind "eval", as JSON text
+  std::vector<std::string> own;        // names of the program's own metrics
+  MetricsSpec metrics;                 // "metrics"; may be left out
+  StopRules rules;                     // "monitor", "larger", "min_delta", "patience", "goal"; may be left out
+  std::optional<PlateauSpec> plateau;  // "plateau"; may be left out
+  bool restore_best = false;           // "restore_best": the model gets the weights of the best evaluation
 };
 
 /// How shards come to a common state: see sync/strategy.h.

@@ -284,6 +284,7 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   told_ = state_->told(state_->current());
   optim::Moment at(updates_before(spec) + 1, static_cast<int64_t>(spec.epoch), spec.steps);
   at.rate = told_.rate;
+  if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.epoch));
   strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
   if (step_->runs_together() && strategy_->runs_together())
     run_together(spec, inputs, times);

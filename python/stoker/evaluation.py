@@ -26,7 +26,7 @@ _OF_TWO = {name: f"{name}_macro, {name}_micro or {name}_weighted" for name in ("
     "average_precision": "average_precision_macro or average_precision_weighted",
 }
 _SMALL_IS_BETTER = ("loss", "brier_score", "mean_", "root_")
-_STOPPING = {"monitor": "val_loss", "patience": 3, "minDelta": 0.0, "mode": "auto"}
+_STOPPING = {"monitor": "val_loss", "patience": 3, "minDelta": 0.0, "mode": "auto", "stoppingThreshold": None}
 _MODES = ("auto", "min", "max")
 
 
@@ -100,14 +100,20 @@ def as_stopping(value: Any) -> Settings:
             near = did_you_mean(str(key), _STOPPING) or f"; it has {', '.join(_STOPPING)}"
             raise UserError(f"earlyStopping: there is no setting {key!r}{near}")
     found = {**_STOPPING, **told}
-    if not is_finite(found["patience"]) or found["patience"] < 1 or found["patience"] != int(found["patience"]):
-        raise UserError(f"earlyStopping: patience is {found['patience']!r}, expected a whole number of epochs, at "
-                        "least 1")  # fmt: skip
+    goal = found["stoppingThreshold"]
+    if goal is not None and not is_finite(goal):
+        raise UserError(f"earlyStopping: stoppingThreshold is {goal!r}, expected a number")
+    patience = found["patience"]
+    if patience is None and goal is None:
+        raise UserError("earlyStopping: patience is None, so nothing would end the fit: give stoppingThreshold, or "
+                        "leave patience out")  # fmt: skip
+    if patience is not None and not (is_finite(patience) and patience >= 1 and patience == int(patience)):
+        raise UserError(f"earlyStopping: patience is {patience!r}, expected a whole number of epochs, at least 1")
     if not is_finite(found["minDelta"]) or found["minDelta"] < 0:
         raise UserError(f"earlyStopping: minDelta is {found['minDelta']!r}, expected a number, not negative")
     if found["mode"] not in _MODES:
         raise UserError(f"earlyStopping: mode is {found['mode']!r}, expected one of {', '.join(map(repr, _MODES))}")
-    return {**found, "patience": int(found["patience"]), "minDelta": float(found["minDelta"])}
+    return {**found, "patience": None if patience is None else int(patience), "minDelta": float(found["minDelta"])}
 
 
 def check_fit(names: Sequence[str], outputs: str, width: int) -> None:
@@ -149,12 +155,12 @@ def of_program(program: Settings, names: Sequence[str]) -> Settings:
     return {"program": program, "metrics": {"names": list(names), **measured}}
 
 
-def monitor_of(stopping: Mapping[str, Any] | None, metrics: Sequence[str]) -> str:
+def monitor_of(stopping: Mapping[str, Any] | None, metrics: Sequence[str], param: str = "earlyStopping") -> str:
     """The score that is watched. UserError where no evaluation has it."""
     name = "val_loss" if stopping is None else stopping["monitor"]
     known = ["val_loss", *(f"val_{metric}" for metric in metrics if metric != "confusion_matrix")]
     if name not in known:
-        raise UserError(f"earlyStopping: monitor is {name!r}, and the evaluations have {', '.join(known)}"
+        raise UserError(f"{param}: monitor is {name!r}, and the evaluations have {', '.join(known)}"
                         f"{did_you_mean(str(name), known) or '; evalMetrics adds more'}")  # fmt: skip
     return name
 
@@ -162,26 +168,40 @@ def monitor_of(stopping: Mapping[str, Any] | None, metrics: Sequence[str]) -> st
 def rules(stopping: Mapping[str, Any] | None, metrics: Sequence[str], restore: bool) -> Settings:
     """The engine's rules."""
     name = monitor_of(stopping, metrics)
-    mode = "auto" if stopping is None else stopping["mode"]
-    is_own = any(isinstance(metric, OwnMetric) and name == f"val_{metric}" for metric in metrics)
-    larger = _larger_of_own(name, mode) if is_own else _larger(name, mode)
+    larger = _direction(name, "auto" if stopping is None else stopping["mode"], metrics, "earlyStopping")
     found: Settings = {"monitor": name, "larger": larger, "restore_best": restore}
     if stopping is None:
         return found
-    return {**found, "patience": stopping["patience"], "min_delta": stopping["minDelta"]}
+    goal = stopping.get("stoppingThreshold")
+    return {**found, "patience": stopping["patience"] or -1, "min_delta": stopping["minDelta"],
+            **({} if goal is None else {"goal": float(goal)})}  # fmt: skip
 
 
-def _larger_of_own(monitor: str, mode: str) -> bool:
+def plateau(schedule: Mapping[str, Any], metrics: Sequence[str]) -> Settings:
+    """The engine's rules of a rate that follows a score."""
+    monitor = monitor_of(schedule, metrics, "lrSchedule")
+    return {"monitor": monitor, "larger": _direction(monitor, schedule["mode"], metrics, "lrSchedule"),
+            "relative": schedule["threshold_mode"] == "rel",
+            **{key: schedule[key] for key in ("patience", "threshold", "cooldown")}}  # fmt: skip
+
+
+def _direction(monitor: str, mode: str, metrics: Sequence[str], param: str) -> bool:
+    """Whether larger is better."""
+    is_own = any(isinstance(metric, OwnMetric) and monitor == f"val_{metric}" for metric in metrics)
+    return _larger_of_own(monitor, mode, param) if is_own else _larger(monitor, mode, param)
+
+
+def _larger_of_own(monitor: str, mode: str, param: str) -> bool:
     if mode == "auto":
-        raise UserError(f"earlyStopping: monitor {monitor!r} is a metric of your own: set mode to 'min' or 'max', "
+        raise UserError(f"{param}: monitor {monitor!r} is a metric of your own: set mode to 'min' or 'max', "
                         "whichever is better")  # fmt: skip
     return mode == "max"
 
 
-def _larger(monitor: str, mode: str) -> bool:
+def _larger(monitor: str, mode: str, param: str) -> bool:
     name = monitor.removeprefix("val_")
     larger = not (name.endswith("loss") or name.startswith(_SMALL_IS_BETTER))
     if mode not in ("auto", "max" if larger else "min"):
-        raise UserError(f"earlyStopping: mode {mode!r} contradicts monitor {monitor!r}, of which "
+        raise UserError(f"{param}: mode {mode!r} contradicts monitor {monitor!r}, of which "
                         f"{'more' if larger else 'less'} is better: leave mode out")  # fmt: skip
     return larger

@@ -52,6 +52,11 @@ RATES = Kind("a number or a list of one for each group of the optimizer",
              lambda v: all(map(RATE.fits, _several(v))), lambda v: list(map(float, _several(v))))  # fmt: skip
 STRATEGY = Kind("'cos' or 'linear'", lambda v: v in ("cos", "linear"), str)
 
+SCORE = Kind("the name of a score, such as 'val_loss'", lambda v: isinstance(v, str), str)
+MODE = Kind("'auto', 'min' or 'max'", lambda v: v in ("auto", "min", "max"), str)
+MEASURE = Kind("'rel' or 'abs'", lambda v: v in ("rel", "abs"), str)
+LESS = Kind("a number below 1, not negative", lambda v: is_finite(v) and 0 <= v < 1)
+
 # By name, the settings with their kinds and defaults; _NONE: must be given, None: may be left out.
 SCHEDULES: dict[str, dict[str, tuple[Kind, Any]]] = {
     "constant": {"factor": (RATE, 1.0), "total": (TURNS, 0)},
@@ -70,12 +75,17 @@ SCHEDULES: dict[str, dict[str, tuple[Kind, Any]]] = {
                   "div_factor": (POSITIVE, 25.0), "final_div_factor": (POSITIVE, 1e4), "three_phase": (FLAG, False),
                   "cycle_momentum": (FLAG, False), "base_momentum": (PART, 0.85), "max_momentum": (PART, 0.95)},
     "inverse_sqrt": {"timescale": (TURNS, 0)},
+    "plateau": {"monitor": (SCORE, "val_loss"), "mode": (MODE, "auto"), "factor": (LESS, 0.1), "patience": (TURNS, 10),
+                "threshold": (RATE, 1e-4), "threshold_mode": (MEASURE, "rel"), "cooldown": (TURNS, 0),
+                "min_lr": (RATE, 0.0), "eps": (RATE, 1e-8)},
     "sequence": {"schedules": (PARTS, _NONE), "milestones": (TURNS_LIST, _NONE)},
     "product": {"schedules": (PARTS, _NONE)},
 }  # fmt: skip
+_ALONE = ("one_cycle", "plateau")
 _WARMUP = {"warmup": (TURNS, None), "warmup_start": (PART, None)}
 _NOT_YET = {
-    "plateau": "it follows the score of a validation, which fit does not make yet; use 'step' or 'cosine'",
+    "reduce_on_plateau": "it is called 'plateau' here",
+    "reducelronplateau": "it is called 'plateau' here",
     "noam": "it is called 'inverse_sqrt' here, with warmup=",
 }
 
@@ -105,7 +115,7 @@ def _checked(told: Mapping[str, Any]) -> Settings:
         raise UserError(f"lrSchedule: 'name' is missing; it is one of {_listed(SCHEDULES)}")
     if name not in SCHEDULES:
         raise UserError(f"lrSchedule: unknown name {name!r}{_hint(str(name))}")
-    known = {**SCHEDULES[name], **_WARMUP}
+    known = {**SCHEDULES[name], **({} if name == "plateau" else _WARMUP)}
     for key in told:
         if key != "name" and key not in known:
             near = did_you_mean(str(key), known) or f"; it has {_listed(known)}"
@@ -146,10 +156,10 @@ def _check_parts(found: Settings) -> None:
     if "milestones" in found and parts and len(found["milestones"]) != len(parts) - 1:
         raise UserError(f"lrSchedule: 'sequence' has {len(parts)} schedules and {len(found['milestones'])} milestones; "
                         f"it needs one milestone between two schedules")  # fmt: skip
-    inner = next((part["name"] for part in parts if "warmup" in part or part["name"] == "one_cycle"), None)
+    inner = next((part["name"] for part in parts if "warmup" in part or part["name"] in _ALONE), None)
     if inner is not None:
-        raise UserError(f"lrSchedule: a part of another schedule cannot be 'one_cycle' or have a warmup of its own, "
-                        f"as {inner!r} does")  # fmt: skip
+        raise UserError(f"lrSchedule: a part of another schedule cannot be 'one_cycle' or 'plateau', or have a "
+                        f"warmup of its own, as {inner!r} does")  # fmt: skip
 
 
 def _listed(names: Any) -> str:

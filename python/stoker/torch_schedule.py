@@ -14,8 +14,6 @@ _CALLS_PYTHON = "it calls a Python function, which cannot run on the workers; us
 _REFUSED = {
     "LambdaLR": _CALLS_PYTHON,
     "MultiplicativeLR": _CALLS_PYTHON,
-    "ReduceLROnPlateau": "it follows the score of a validation, which fit does not make yet; use StepLR or "
-    "CosineAnnealingLR",
     "CyclicLR": "it has no formula here; use CosineAnnealingWarmRestarts or OneCycleLR",
     "SWALR": "it goes with torch's own loop; use a named schedule (docs/optimizers.md)",
 }
@@ -97,6 +95,14 @@ def _sequence(s: Any) -> Settings:
     return {"name": "sequence", "schedules": parts, "milestones": list(s._milestones)}
 
 
+def _plateau(s: Any) -> Settings:
+    if len(set(s.min_lrs)) > 1:
+        raise UserError("lrSchedule: min_lr of the ReduceLROnPlateau differs between the groups; it must be the same")
+    return {"name": "plateau", "mode": "auto" if s.mode == "min" else s.mode, "factor": s.factor,
+            "patience": s.patience, "threshold": s.threshold, "threshold_mode": s.threshold_mode,
+            "cooldown": s.cooldown, "min_lr": s.min_lrs[0], "eps": s.eps}  # fmt: skip
+
+
 def _product(s: Any) -> Settings:
     parts = [read(part) for part in s._schedulers]
     odd = next((part["name"] for part in parts if part["name"] not in _FACTORS), None)
@@ -110,5 +116,5 @@ _READERS: dict[str, Callable[[Any], Settings]] = {
     "StepLR": _step, "MultiStepLR": _multi_step, "ExponentialLR": _exponential, "ConstantLR": _constant,
     "LinearLR": _linear, "PolynomialLR": _polynomial, "CosineAnnealingLR": _cosine,
     "CosineAnnealingWarmRestarts": _cosine_restarts, "OneCycleLR": _one_cycle, "SequentialLR": _sequence,
-    "ChainedScheduler": _product,
+    "ChainedScheduler": _product, "ReduceLROnPlateau": _plateau,
 }  # fmt: skip

@@ -27,6 +27,9 @@ _WORDS = {
     "evaluation.restore_best": "restoreBest",
     "evaluation.monitor": "earlyStopping's monitor",
     "evaluation.min_delta": "earlyStopping's minDelta",
+    "evaluation.plateau.larger": "lrSchedule's mode",
+    "evaluation.plateau.relative": "whether lrSchedule's threshold is relative",
+    **{f"evaluation.plateau.{key}": f"lrSchedule's {key}" for key in ("monitor", "patience", "threshold", "cooldown")},
     "constants": "a frozen weight or constant of the model",
     "groups": "which parameters are in which group of the optimizer",
     "shards": "numShards",
@@ -93,7 +96,7 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
 def _evaluation(told: Mapping[str, Any]) -> dict[str, Any]:
     """What decides which epoch is the best, and what is kept of each. When the fit ends may change."""
     metrics = told.get("metrics", {}).get("names", [])
-    same = {name: told[name] for name in ("monitor", "larger", "min_delta", "restore_best") if name in told}
+    same = {name: told[name] for name in ("monitor", "larger", "min_delta", "restore_best", "plateau") if name in told}
     return {"program": program_digest(told["program"]), "metrics": metrics, **same}
 
 

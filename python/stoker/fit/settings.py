@@ -56,6 +56,7 @@ class FitSettings:
     strategy: Mapping[str, Any]
     average_weights: Mapping[str, Any] | None
     learning_rate: float | None
+    lr_schedule: Mapping[str, Any] | None
     lr_schedule_unit: str
     max_steps: int | None
     max_seconds: float | None
@@ -134,7 +135,13 @@ class FitSettings:
     @property
     def stopping(self) -> dict[str, Any]:
         """Of the engine's evaluation."""
-        return evaluation.rules(self.early_stopping, self.eval_metrics or [], self.restore_best)
+        metrics = self.eval_metrics or []
+        plateau = {"plateau": evaluation.plateau(self.lr_schedule or {}, metrics)} if self.follows_score else {}
+        return {**evaluation.rules(self.early_stopping, metrics, self.restore_best), **plateau}
+
+    @property
+    def follows_score(self) -> bool:
+        return (self.lr_schedule or {}).get("name") == "plateau"
 
 
 def naming_of(params: Any) -> Naming:
@@ -218,6 +225,9 @@ def _check_validation(told: FitSettings) -> None:
         if getattr(told, name) and not told.validates:
             raise UserError(f"{param_of(name)} follows a score of rows that are held out, and none are: set "
                             "validationFraction or validationIndicatorCol")  # fmt: skip
+    if told.follows_score and not told.validates:
+        raise UserError("lrSchedule: 'plateau' follows a score of rows that are held out, and none are: set "
+                        "validationFraction or validationIndicatorCol")  # fmt: skip
     if told.validates:
         _ = told.stopping
 
