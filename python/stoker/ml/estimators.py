@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.ml import Estimator
@@ -59,7 +60,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         checks.check_dataframe(df, "fit")
         checks.check_ends(df, "fit")
         settings = FitSettings.of(self.value, estimator=self.uid, more=self._gang_options)
-        return self._with_module()._fit_checked(settings, Table.of(df), phases)
+        return self._with_module()._going_on()._fit_checked(settings, Table.of(df), phases)
 
     def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         self._naming()
@@ -93,6 +94,21 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         told = compiled.params_of(module, self.value("loss"), given, validates(self.value))
         changed = {self.getParam(name): value for name, value in told.items()}
         return self.copy({**changed, self.model: module}) if changed or module is not build else self
+
+    def _going_on(self) -> _StokerEstimator:
+        """This estimator with the training program of initialModel, where it is given and model is not."""
+        initial = self.value("initialModel")
+        if initial is None:
+            return self
+        if not issubclass(type(initial), self._model_class):
+            raise UserError(f"initialModel: got a {type(initial).__name__}, and {type(self).__name__} goes on with a "
+                            f"{self._model_class.__name__}")  # fmt: skip
+        if self.isSet("model"):
+            return self
+        told = self.copy()
+        told._saved = Prepared(initial._compiled, initial.output_kind, initial_rules(initial))
+        told._label_words = initial._label_words
+        return told
 
     def _naming(self) -> Naming:
         """Which columns are what; they fit the model, which is one."""
@@ -128,6 +144,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         probe = Probe(module, inputs)
         labels = self._labels(naming, table, probe)
         prepared = self._compile(inputs, labels, weight is not None, probe)
+        if self.value("initialModel") is not None:
+            prepared = with_weights_of(self.value("initialModel")._compiled.weights, prepared)
         return prepared, [*inputs, *labels, *([weight] if weight else [])]
 
     def _sources_of_saved(self, saved: Prepared, naming: Naming, table: Table | None,
@@ -167,7 +185,12 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         return [(entry["name"], weights[entry["name"]]) for entry in prepared.compiled.train["parameters"]]
 
     def _make_model(self, fitted: Fitted, prepared: Prepared) -> Any:
-        model = self._model_class(fitted.compiled, fitted.history, prepared.output_kind, self.value("model"))
+        initial, module = self.value("initialModel"), self.value("model")
+        goes_on = initial is not None and module is None
+        model = self._model_class(fitted.compiled, fitted.history, prepared.output_kind,
+                                  initial._module if goes_on else module)  # fmt: skip
+        model.keras_config = initial.keras_config if goes_on else None
+        model._label_rules = prepared.label_rules
         model.optimizer_state, model._label_words = fitted.state, self._label_words
         return self._copyValues(model._resetUid(self.uid))
 
@@ -187,6 +210,28 @@ def evaluated(estimator: Any) -> bool:
 def measured(estimator: Any, loss: Any, probe: Probe, labels: Sequence[Source]) -> Measured | None:
     """What it measures. The model is run only where there is one: what is wrong with the rows is told first."""
     return compiling.measured_by(loss, probe.shapes, labels) if evaluated(estimator) else None
+
+
+def initial_rules(initial: Any) -> dict[str, Any]:
+    """Of the labels that a model was trained with; of one that was saved before they were, what is known."""
+    if initial._label_rules is not None:
+        return initial._label_rules
+    classes = getattr(initial, "numClasses", None)
+    return {"classes": classes} if classes else {}
+
+
+def with_weights_of(weights: Mapping[str, Any], prepared: Prepared) -> Prepared:
+    """The program with other weights and buffers, by name. UserError says which do not fit."""
+    compiled = prepared.compiled
+    names = [entry["name"] for kind in ("parameters", "buffers") for entry in compiled.train[kind]
+             if not entry["name"].startswith("$")]  # fmt: skip
+    wrong = [f"it has no {name!r}" for name in names if name not in weights]
+    wrong += [f"{name!r} is {list(weights[name].shape)} there and {list(compiled.weights[name].shape)} in model"
+              for name in names if name in weights and weights[name].shape != compiled.weights[name].shape]  # fmt: skip
+    if wrong:
+        raise UserError(f"initialModel: its weights do not fit model: {'; '.join(wrong)}")
+    begun = {**compiled.weights, **{name: weights[name] for name in names}}
+    return replace(prepared, compiled=replace(compiled, weights=begun))
 
 
 def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
@@ -229,6 +274,8 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
 
     def _learnt(self, table: Table) -> _StokerEstimator:
         told = super()._learnt(table)
+        if self._label_words and self.value("initialModel") is not None:
+            return told
         if words := learning.words_of_label(table, self.getLabelCol(), "labelCol"):
             told = told.copy()
             told._label_words = words

@@ -24,7 +24,7 @@ from pyspark.ml.param.shared import (
 
 from stoker.averaging import as_average
 from stoker.callback import as_callbacks
-from stoker.errors import did_you_mean, now_called
+from stoker.errors import UserError, did_you_mean, now_called
 from stoker.evaluation import as_metrics, as_stopping
 from stoker.inputs.declarations import as_inputs
 from stoker.mixing import as_mix
@@ -234,6 +234,14 @@ class ModuleParams(HasLoss, KeywordParams):
                     "['encoder.*'], or names of parts (default: nothing)", _group)  # fmt: skip
 
 
+def as_initial(value: Any) -> Any:
+    """A model of Stoker's, as a parameter holds it."""
+    if thing(value) is not None and not isinstance(value, str) and not hasattr(value, "_compiled"):
+        raise UserError(f"initialModel: got a {type(value).__name__}, expected what fit() or load() gives; for a model "
+                        "of torch or Keras set model")  # fmt: skip
+    return Described.of(value)
+
+
 class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     optimizer = _param("optimizer", "'adam', 'sgd', 'lamb' or another name (docs/optimizers.md), or a torch.optim "
                        "instance over the model's parameters", Described.of)  # fmt: skip
@@ -258,6 +266,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                       "averaged (docs/strategies.md)", as_strategy)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
+    initialModel = _param("initialModel", "a model that fit() or load() gave, whose training goes on: with its own "
+                          "program and weights, or, where model is set too, with its weights in that one; not saved "
+                          "with an estimator (default: model begins as it is)", as_initial)  # fmt: skip
     maxSteps = _param("maxSteps", "steps after which the fit ends though its epochs are not over (default: all are "
                       "made)", TypeConverters.toInt)  # fmt: skip
     maxSeconds = _param("maxSeconds", "seconds of training after which the fit ends though its epochs are not over "

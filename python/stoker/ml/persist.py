@@ -34,7 +34,7 @@ VERSION = 1
 PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 KERAS = "keras.json"  # the configuration of a Keras model
-_NOT_JSON = ("model", "loss", "optimizer", "callbacks")
+_NOT_JSON = ("model", "loss", "optimizer", "callbacks", "initialModel")
 _COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze")
 
 
@@ -66,6 +66,7 @@ class ModelWriter(_Writer):
         return {**files, **_declared_inputs(model)}, {
             "outputKind": model.output_kind,
             "labels": list(model._label_words),
+            "labelRules": model._label_rules,
         }
 
 
@@ -106,6 +107,7 @@ class StokerReader(MLReader):
         history = History.from_json(files["history.json"].decode())
         model = self.cls(compiled_of(path, files), history, metadata["stoker"]["info"].get("outputKind"))
         model.keras_config = files[KERAS].decode() if KERAS in files else None
+        model._label_rules = metadata["stoker"]["info"].get("labelRules")
         model._label_words = tuple(metadata["stoker"]["info"].get("labels", ()))
         return model
 
@@ -125,18 +127,19 @@ def _declared_inputs(instance: Any) -> dict[str, bytes]:
 
 def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: bool) -> None:
     """What was compiled into a loaded estimator cannot change without the module."""
-    if estimator.isSet("loss"):
-        raise UserError("this estimator was loaded; its loss is compiled in. To change the loss, set model too")
+    goes_on = estimator.value("initialModel") is not None
+    what = "initialModel is trained as it was" if goes_on else "this estimator was loaded"
+    for name in ("loss", *(() if estimator._compiled_in else ("lossReduction", "mix", "outputKind", "freeze"))):
+        if estimator.hasParam(name) and estimator.isSet(name):
+            raise UserError(f"{what}; its {name} is compiled in. To change the {name}, set model too")
     for name, was in estimator._compiled_in.items():
         if estimator.value(name) != was:
-            raise UserError(
-                f"this estimator was loaded; it was compiled with {name}={was!r}. To change that, set model too"
-            )
+            raise UserError(f"{what}; it was compiled with {name}={was!r}. To change that, set model too")
     if weighted != any(entry["role"] == "weight" for entry in inputs):
         was = "without" if weighted else "with"
-        raise UserError(f"this estimator was loaded; it was compiled {was} weightCol. To change that, set model again")
+        raise UserError(f"{what}; it was compiled {was} weightCol. To change that, set model again")
     if validates(estimator.value) and estimator._saved.compiled.evaluation is None:
-        raise UserError("this estimator was loaded; it was compiled without validation. To validate, set model again")
+        raise UserError(f"{what}; it was compiled without validation. To validate, set model again")
 
 
 def write_files(spark: SparkSession, path: str, files: Mapping[str, bytes]) -> None:
