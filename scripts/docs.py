@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def signature(name: str, thing: Any) -> str:
     if is_stage(thing) or not callable(thing):
         return ""
     try:
-        return f"```text\n{name}{inspect.signature(thing)}\n```\n\n"
+        return f"```text\n{name}{plain(inspect.signature(thing))}\n```\n\n"
     except ValueError:
         return ""
 
@@ -113,12 +114,17 @@ def _parameters(member: Any) -> str:
         told = inspect.signature(member)
     except (TypeError, ValueError):
         return "()"
-    return str(told.replace(parameters=[one for name, one in told.parameters.items() if name != "self"]))
+    return plain(told.replace(parameters=[one for name, one in told.parameters.items() if name != "self"]))
+
+
+def plain(told: inspect.Signature) -> str:
+    """Without the quotes of annotations."""
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(told))
 
 
 def text_of(thing: Any) -> str:
     """Its docstring as Markdown: examples as code, and without the list of parameters, which has a page."""
-    text = inspect.getdoc(thing) or ""
+    text = re.sub(r"\n*\.\. version\w+::.*", "", inspect.getdoc(thing) or "")
     if is_stage(thing) and "\nParameters:\n" in text:
         text, _, rest = text.partition("\nParameters:\n")
         text += f"\n[All parameters](parameters.md).\n\n{rest.partition('Example:')[2]}"

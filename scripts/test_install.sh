@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
 # What a stranger does: a clean venv outside the tree gets the wheel in dist/ and trains MNIST, pastes the README's example,
 # and runs the commands. Third parties come from the tree's .venv by a path, so nothing is downloaded. Then the doctor
-# looks at real executors with planted faults.
+# looks at real executors with planted faults, and a standalone cluster gets all packages as an archive. TWICE=1 builds the
+# wheel once more, in another folder, and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/env.sh
 root=$PWD
+if [ -n "${TWICE:-}" ]; then
+  again=$(mktemp -d)
+  PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python -m pip wheel . -q --no-build-isolation --no-deps -w "$again" \
+    -Cbuild-dir="$again/build"
+  cmp "$again"/stoker-*.whl dist/stoker-*.whl
+  echo "install: two builds in two folders gave the same bytes"
+  rm -rf "$again"
+fi
 outside=$(mktemp -d)
 trap 'rm -rf "$outside"' EXIT
 wheel=$(ls -t dist/stoker-*.whl | head -1)

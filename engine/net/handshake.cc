@@ -7,6 +7,7 @@
 namespace stoker::net {
 namespace {
 
+// What the proofs keep out, and what not: docs/security.md.
 constexpr std::array<std::byte, 4> kMagic{std::byte{'S'}, std::byte{'T'}, std::byte{'H'}, std::byte{2}};
 constexpr size_t kNonce = 32;
 constexpr size_t kProof = 32;
