@@ -25,12 +25,13 @@ test: build ## every check: arrows, C++ tests (also under sanitizers), Python an
 test-asan test-tsan: setup
 	@scripts/sanitize.sh $(@:test-%=%)
 
-test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, long work at each point (WAITS="--points meet"), 200 schedules in Spark (FAULTS="--to 20"), 50 of restarts with the driver elsewhere (RESTARTS="--to 5"), 40 of strategies and lent rows (STRATEGIES="--to 4"), clusters (CLUSTERS="--times 1")
+test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, long work at each point (WAITS="--points meet"), 200 schedules in Spark (FAULTS="--to 20"), 50 of restarts with the driver elsewhere (RESTARTS="--to 5"), 40 of strategies and lent rows (STRATEGIES="--to 4"), 40 of what follows scores and callbacks (EVALUATIONS="--to 4"), clusters (CLUSTERS="--times 1")
 	@. .venv/env.sh && tests/simulator/run.sh
 	@. .venv/env.sh && PYTHONPATH=tests python -c "from faults.waits import main; raise SystemExit(main())" $(WAITS)
 	@$(VENV_PYTHON) tests/faults $(FAULTS)
 	@$(VENV_PYTHON) tests/faults/restarts.py $(RESTARTS)
 	@$(VENV_PYTHON) tests/faults/strategies.py $(STRATEGIES)
+	@$(VENV_PYTHON) tests/faults/evaluations.py $(EVALUATIONS)
 	@$(VENV_PYTHON) tests/faults/clusters.py $(CLUSTERS)
 
 fuzz: setup ## what broken peers send and what broken batches hold, by libFuzzer (FUZZ=600 seconds for each reader; default 10)
