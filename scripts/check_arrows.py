@@ -42,6 +42,7 @@ PYTHON_ARROWS = {
     "inputs": {"spark"},
     "fit": {"inputs", "frontend", "spark", "health", "checkpoint", "observe"},
     "ml": {"fit", "inputs", "frontend", "spark"},
+    "compat": {"ml", "fit"},
     "cli": {"ml", "health", "spark"},
 }
 FACE = {"__init__", "__main__"}  # files that may import everything

@@ -32,6 +32,7 @@ RuleScalars sgd(const GroupOptions& group, int64_t, float scale) {
   return by;
 }
 
+/// The corrections of both moments are in the rate, so eps stands beside the uncorrected root.
 RuleScalars adam(const GroupOptions& group, int64_t step, float scale) {
   RuleScalars by = common(group, scale);
   by.step = narrow(-group.lr * std::sqrt(correction(group.beta2, step)) / correction(group.beta1, step));

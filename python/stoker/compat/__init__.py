@@ -1,0 +1,1 @@
+"""Names of other systems: their programs run with the import lines changed."""
