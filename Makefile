@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras conformance clean
+.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -84,6 +84,9 @@ bench-keras: modules ## a worker's step against keras.fit on torch, one thread
 
 conformance: modules ## layers of Keras beside Keras itself; writes docs/keras-layers.md
 	@. .venv/env.sh && cd tests && python -m conformance.keras_layers
+
+bench-craft: modules ## what large batches cost in accuracy
+	@$(VENV_PYTHON) bench/craft.py $(BENCH)
 
 bench-transform: modules ## model.transform against an iterator pandas UDF of the same torch module
 	@$(VENV_PYTHON) bench/transform.py $(BENCH)

@@ -1,0 +1,59 @@
+"""The craft of training: what large batches cost in accuracy.
+
+Run: make bench-craft, or with BENCH="large-batch" for one case.
+
+large-batch: MNIST, a perceptron, so many epochs of steps of 256 rows by Adam ("other"), and of 8192 rows by LAMB with a
+warm-up; plain Adam at 8192 beside it. The bar is half a point of accuracy.
+"""
+
+import argparse
+from typing import Any
+
+import torch
+from pyspark.sql import DataFrame
+
+import report
+import sides
+from stoker import StokerClassifier
+from tasks import TASKS, accuracy
+
+WORKERS, EPOCHS, POINTS = 2, 20, 0.5
+BATCH, LARGE = 256, 8192
+LAMB = {"lrSchedule": {"name": "cosine", "warmup": 16}, "optimizerParams": {"weight_decay": 0.01}}
+
+
+def trained(rows: DataFrame, batch: int, optimizer: str, rate: float, **more: Any) -> float:
+    """Accuracy on the test rows in percent."""
+    task = TASKS["mnist"]
+    torch.manual_seed(1)
+    estimator = StokerClassifier(
+        model=task.network(), **task.features(), optimizer=optimizer, learningRate=rate, batchSize=batch,
+        epochs=EPOCHS, numWorkers=WORKERS, verbose=0, **more,
+    )  # fmt: skip
+    return 100 * accuracy(task, estimator.fit(rows).torch())
+
+
+def large_batch() -> None:
+    rows = sides.read_rows(sides.session(WORKERS), TASKS["mnist"]).cache()
+    small = trained(rows, BATCH, "adam", 1e-3)
+    for name, reached, bar in (
+        ("large-batch", trained(rows, LARGE, "lamb", 5e-2, **LAMB), (small - POINTS) / small),
+        ("large-batch, plain Adam", trained(rows, LARGE, "adam", 1e-3), 0.0),
+    ):
+        report.row("craft", name, reached, small, f"batch {BATCH}", "% right", reached / small, bar,
+                   reached / small >= bar)  # fmt: skip
+
+
+CASES = {"large-batch": large_batch}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="*", help=f"some of: {', '.join(CASES)} (default: all)")
+    for case in parser.parse_args().case or CASES:
+        CASES[case]()
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
