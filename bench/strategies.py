@@ -54,6 +54,8 @@ TEN_EPOCHS = (
     (DiLoCo(20, innerState="reset"), 0.5, 18),
     (DiLoCo(100), 1.0, 28),
     (DiLoCo(100, innerState="reset"), 1.0, 85),
+    (DiLoCo(100, innerState="reset", compress="int8"), 1.0, 160),
+    (DiLoCo(100, innerState="reset", compress="int4"), 1.0, 300),
 )
 
 
@@ -109,7 +111,8 @@ def ten_epochs(rows: DataFrame) -> None:
     best, bytes_sent = max(ours for ours, _ in sync), sent(sync[0][1])
     for strategy, points, fewer in TEN_EPOCHS:
         ours, history = fit(rows, 4, strategy, "adam", 1e-3, 10, True)
-        name = f"DiLoCo({strategy.every}, {strategy.innerState}), Adam, K=4, ten epochs"
+        code = f", {strategy.compress}" if strategy.compress else ""
+        name = f"DiLoCo({strategy.every}, {strategy.innerState}{code}), Adam, K=4, ten epochs"
         bar = (best - points) / best
         report.row(
             "strategies", name, ours, best, "allreduce at its best", "% right", ours / best, bar, ours / best >= bar
