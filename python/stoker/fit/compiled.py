@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container
+from dataclasses import replace
 from typing import Any
+
+from stoker import evaluation
+from stoker.errors import UserError
+from stoker.fit.settings import FitSettings
 
 
 def params_of(model: Any, loss: Any, given: Container[str], validated: bool) -> dict[str, Any]:
@@ -29,3 +35,14 @@ def params_of(model: Any, loss: Any, given: Container[str], validated: bool) -> 
     if validated and "evalMetrics" not in given:
         told["evalMetrics"] = metrics.of_compiled(model) or None
     return {name: value for name, value in told.items() if value is not None}
+
+
+def with_metrics_that_fit(settings: FitSettings, program: Any) -> FitSettings:
+    """Without the metrics that a Keras model was compiled with, where they are not of what it gives: a warning says
+    so, as these are nobody's wish for this fit."""
+    try:
+        evaluation.of_program(program, settings.eval_metrics or [])
+    except UserError as error:
+        warnings.warn(f"metrics that the Keras model was compiled with are not computed: {error}", stacklevel=2)
+        return replace(settings, eval_metrics=None)
+    return settings

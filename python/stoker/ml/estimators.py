@@ -45,6 +45,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         self._set_defaults()
         self._gang_options: dict[str, Any] = {}  # more options of the coordinator, for tests
         self._saved: Prepared | None = None  # of an estimator that was loaded
+        self._metrics_of_model = False  # evalMetrics are those that a Keras model was compiled with
         self._compiled_in: dict[str, Any] = {}  # params of it that cannot change any more
         self._saved_optimizer: OptimizerSpec | None = None  # where it was a torch.optim instance
         self.setParams(**params)
@@ -59,8 +60,9 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         phases = Phases("learn")
         checks.check_dataframe(df, "fit")
         checks.check_ends(df, "fit")
-        settings = FitSettings.of(self.value, estimator=self.uid, more=self._gang_options)
-        return self._with_module()._going_on()._fit_checked(settings, Table.of(df), phases)
+        told = self._with_module()._going_on()
+        settings = FitSettings.of(told.value, estimator=self.uid, more=self._gang_options)
+        return told._fit_checked(settings, Table.of(df), phases)
 
     def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         self._naming()
@@ -93,7 +95,11 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         given = [param.name for param in self._paramMap]
         told = compiled.params_of(module, self.value("loss"), given, validates(self.value))
         changed = {self.getParam(name): value for name, value in told.items()}
-        return self.copy({**changed, self.model: module}) if changed or module is not build else self
+        if not changed and module is build:
+            return self
+        copy = self.copy({**changed, self.model: module})
+        copy._metrics_of_model = "evalMetrics" in told
+        return copy
 
     def _going_on(self) -> _StokerEstimator:
         """This estimator with the training program of initialModel, where it is given and model is not."""
@@ -127,6 +133,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _fit_learnt(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         phases.enter("compile")
         prepared, sources = self._prepare(table)
+        if self._metrics_of_model:
+            settings = compiled.with_metrics_that_fit(settings, prepared.compiled.evaluation)
         layout.check_classes(sources, prepared.label_rules.get("classes"))
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         fitted = fit(settings, table, prepared, sources, self._optimizer_spec(prepared), phases)
