@@ -157,13 +157,13 @@ QUIET = ("on_train_begin", "on_train_end", "on_worker_lost", "on_restart")
 STARTED = Started(1, 2, 0, 3, 100, 0, 0, "")
 
 
-def heard(*events):
+def heard(*events, epochs=()):
     callback = Heard()
     hooks = Hooks([callback])
     for event in events:
         for one, hook, args in hooks.of(event):
             getattr(one, hook)(*args)
-    for one, hook, args in hooks.at_end():
+    for one, hook, args in hooks.at_end(epochs):
         getattr(one, hook)(*args)
     return callback.calls
 
@@ -178,10 +178,11 @@ def test_hooks_are_called_in_the_order_of_the_fit():
 
 
 def test_the_end_of_an_epoch_is_told_once_and_also_where_nobody_told_of_it():
-    calls = heard(
-        metrics(1, STEPS, True), metrics(1, STEPS, True), metrics(2, 3), metrics(3, STEPS, True), metrics(4, 2)
-    )
+    past = [{"epoch": epoch, "rows_per_s": 1.0, "seconds": 1.0, "val_loss": 0.5} for epoch in (1, 2, 3, 4)]
+    calls = heard(metrics(1, STEPS, True), metrics(1, STEPS, True), metrics(2, 3), metrics(3, 1, past=past[:2]),
+                  metrics(3, STEPS, True), metrics(4, 2), epochs=past)  # fmt: skip
     assert [call[1] for call in calls if call[0] == "on_epoch_end"] == [0, 1, 2, 3]
+    assert [call[1] for call in calls if call[0] == "on_validation_end"] == [1, 3], "of the two that nobody told of"
 
 
 def test_a_callback_that_raises_is_logged_with_its_traceback_and_others_go_on(caplog):
@@ -193,7 +194,7 @@ def test_a_callback_that_raises_is_logged_with_its_traceback_and_others_go_on(ca
     with caplog.at_level(logging.ERROR, "stoker"):
         sink = Callbacks([Bad(), callback], Control(), "fit 1 of x")
         sink.event(metrics(1, STEPS, True))
-        sink.close(ended=True)
+        sink.close([])
     assert "fit 1 of x: on_epoch_end of the callback Bad failed; training goes on" in caplog.text
     assert "ZeroDivisionError: oh" in caplog.text and ("on_epoch_end", 0) in callback.calls
 
@@ -207,7 +208,7 @@ def test_a_slow_callback_holds_nobody_up(caplog, monkeypatch):
     begun = time.monotonic()
     sink = Callbacks([Slow()], Control(), "fit 1 of x")
     sink.event(metrics(1, STEPS, True))
-    sink.close(ended=True)
+    sink.close([])
     assert time.monotonic() - begun < 2
     assert "a callback is still running 0.1 s after the model was there" in caplog.text
 

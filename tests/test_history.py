@@ -36,7 +36,7 @@ def histories(spark, tmp_path_factory):
         asked = {"optimizer": "sgd", "learningRate": 1e38, "onNaN": "skip", "batchSize": 50, "epochs": epochs}
         return StokerClassifier(model=nn.Linear(4, 3), checkpointDir=where, verbose=0, **asked).fit(df).history
 
-    stopping = {"validationFraction": 0.2, "earlyStopping": {"patience": 1, "minDelta": 1e9}}
+    stopping = {"validationFraction": 0.2, "earlyStopping": {"patience": 1, "minDelta": 1e9}, "scaleRate": "sqrt"}
     return [fit(1), fit(2), StokerClassifier(model=nn.Linear(4, 3), epochs=3, verbose=0, **stopping).fit(df).history]
 
 

@@ -134,7 +134,9 @@ def test_twenty_steps_are_those_of_keras_fit(name):
 
 SCHEDULES = [
     schedules.ExponentialDecay(0.1, 7, 0.5), schedules.ExponentialDecay(0.1, 7, 0.5, staircase=True),
-    schedules.PiecewiseConstantDecay([3, 10], [0.1, 0.3, 0.02]), schedules.PolynomialDecay(0.1, 12, 0.01, power=2.0),
+    schedules.PiecewiseConstantDecay([3, 10], [0.1, 0.3, 0.02]),
+    schedules.PiecewiseConstantDecay([2.5, 9.75], [0.1, 0.3, 0.02]),
+    schedules.PolynomialDecay(0.1, 12, 0.01, power=2.0),
     schedules.PolynomialDecay(0.1, 6, 0.01, cycle=True), schedules.InverseTimeDecay(0.1, 5, 0.5),
     schedules.InverseTimeDecay(0.1, 5, 0.5, staircase=True), schedules.CosineDecay(0.1, 15, alpha=0.1),
     schedules.CosineDecay(0.01, 15, alpha=0.1, warmup_target=0.2, warmup_steps=5),
@@ -317,7 +319,9 @@ def test_a_compiled_model_trains_as_it_is(spark):
     model = mlp(activation="softmax")
     features, labels = blobs(60)
     loss = "sparse_categorical_crossentropy"
-    model.compile(optimizers.Adam(0.05, epsilon=1e-3), loss, metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2), loss])
+    model.compile(
+        optimizers.Adam(0.05, epsilon=1e-3), loss, metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2), loss]
+    )
     estimator = StokerClassifier(model=model, verbose=0, batchSize=60, epochs=20, validationFraction=0.1)
     with pytest.warns(UserWarning, match="compiled with metrics that Stoker has not: sparse_cat"):
         assert "val_top_2_accuracy" in estimator.fit(table(spark, features, labels)).history[-1]

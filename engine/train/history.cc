@@ -72,7 +72,7 @@ void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
 }
 
 std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t steps, int64_t epochs,
-                              int64_t micro_batches, const sync::Told& told, bool ended) const {
+                              int64_t micro_batches, const sync::Told& told, bool ended, size_t past) const {
   EpochRecord now = current_;
   now.totals = totals;
   json out = now.to_json(mean_);
@@ -85,12 +85,16 @@ std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t
   out["ended"] = ended;
   if (told.rate > 0) out["told_rate"] = told.rate, out["told_at"] = told.since;
   if (told.why == sync::Stop::asked) out["stop_at"] = told.stop;
+  if (past > 0) out["past"] = newest(past);
   return out.dump();
 }
 
-json History::to_json() const {
+json History::to_json() const { return newest(epochs_.size()); }
+
+json History::newest(size_t most) const {
   json out = json::array();
-  for (const auto& e : epochs_) out.push_back(e.to_json(mean_));
+  for (size_t i = epochs_.size() - std::min(most, epochs_.size()); i < epochs_.size(); ++i)
+    out.push_back(epochs_[i].to_json(mean_));
   return out;
 }
 

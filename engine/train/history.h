@@ -57,12 +57,15 @@ class History {
   uint64_t epochs() const { return epochs_.size(); }
   PhaseTimes& phases() { return current_.phases; }
   /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones; what was told is there
-  /// when something was. `ended`: it has its last commit.
+  /// when something was. `ended`: it has its last commit. `past`: so many epochs before it are told of too, as whoever
+  /// was to tell of their ends may have died.
   std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs, int64_t micro_batches,
-                       const sync::Told& told = {}, bool ended = false) const;
+                       const sync::Told& told = {}, bool ended = false, size_t past = 0) const;
   nlohmann::json to_json() const;
 
  private:
+  nlohmann::json newest(size_t most) const;
+
   bool mean_;
   Stopwatch watch_;
   double before_ = 0;

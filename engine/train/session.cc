@@ -20,6 +20,7 @@ namespace stoker::train {
 namespace {
 
 constexpr int64_t kMostCannedRows = 256;
+constexpr size_t kPast = 8;  // epochs: none passes while a generation forms
 
 std::vector<int64_t> counts_of(const gang::Start& start) {
   std::vector<int64_t> counts;
@@ -214,7 +215,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   const sync::HostState& state = trainer_->state();
   if (checkpoints_) checkpoints_->enter(group, start, state, commits);
   bool begun = false;  // an epoch, in this generation
-  bool told = false;   // that it goes on
+  bool told = false;   // anything
   while (!is_over(table, state.committed() - 1)) {
     const uint64_t done = state.committed() - 1;
     if (!begun || table.step(done) == 0) {
@@ -233,7 +234,8 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
     table = timetable(plan);
     if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = table.step(done + 1) == 0 || is_over(table, done + 1);
-    report(plan, group, epoch_ends, epoch_ends || told_more || !std::exchange(told, true));
+    const bool first = !std::exchange(told, true);
+    report(plan, group, epoch_ends, first, epoch_ends || told_more || first);
     if (epoch_ends) end_epoch(group);
     if (pause && !is_over(table, done + 1)) {  // all of them do, so none waits for a rank that has left
       link_.paused();
@@ -344,13 +346,14 @@ void Session::end_cut_epoch(const Timetable& table, collective::Group& group) {
 }
 
 /// At once when told, unless it is one of many.
-void Session::report(const data::Plan& plan, const collective::Group& group, bool ended, bool now) {
+void Session::report(const data::Plan& plan, const collective::Group& group, bool ended, bool first, bool now) {
   const double every = report_every(group.rank(), group.size());
   if (!(now && every <= kReportEvery) && since_report_.elapsed() < every) return;
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());
   link_.metrics(history_->progress(running, group.rank(), plan.steps(), spec_.epochs,
-                                   forgotten_runs_ + trainer_->runs(), state.told(state.current()), ended));
+                                   forgotten_runs_ + trainer_->runs(), state.told(state.current()), ended,
+                                   first ? kPast : 0));
   since_report_.restart();
 }
 

@@ -63,8 +63,9 @@ class Session {
   void end_epoch(collective::Group& group);
   /// The epoch under way, which the fit's end has cut short, for one that was not there.
   void end_cut_epoch(const Timetable& table, collective::Group& group);
-  /// Of the epoch under way, which has `ended` or not.
-  void report(const data::Plan& plan, const collective::Group& group, bool ended, bool now);
+  /// Of the epoch under way, which has `ended` or not, and of those before it where this is the `first` word of a
+  /// generation.
+  void report(const data::Plan& plan, const collective::Group& group, bool ended, bool first, bool now);
   std::string why_stopped(const Timetable& table) const;
   std::string history_json(const gang::Start& start) const;
 

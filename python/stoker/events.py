@@ -228,6 +228,7 @@ class Metrics(Event):
     skipped_steps: int = 0  # of the epoch
     ended: bool = False  # the epoch has
     scores: dict[str, Any] = field(default_factory=dict)  # of the evaluation, by name, with the last word of an epoch
+    past: list[dict[str, Any]] = field(default_factory=list)  # epochs before it, as the history has them, now and then
     told_rate: float | None = None  # of learning, that a callback has set
     told_at: int = 0  # after so many steps
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,8 +95,9 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     sinks.add(story := Story([] if course is None else course.inexact))
     rows = piped_rows(table, ordered, how) if found is None else no_rows(spark, how.shards)
     try:
-        with callbacks_of(settings.callbacks, control, name, sinks):
+        with callbacks_of(settings.callbacks, control, name, sinks) as end:
             result = _run(rows, gang, sinks, make_progress(settings.verbose, settings.epochs))
+            end(result.history["epochs"])
     except UserError as error:
         raise with_place(error, table, ordered) from error
     except WorldError as error:
@@ -132,19 +133,19 @@ def course_of(settings: FitSettings, spec: dict[str, Any], compiled: Compiled, s
 
 
 @contextlib.contextmanager
-def callbacks_of(callbacks: Sequence[Callback] | None, control: Control, name: str, sinks: Sinks) -> Iterator[None]:
-    """Meanwhile they are told of the fit's events."""
+def callbacks_of(callbacks: Sequence[Callback] | None, control: Control, name: str,
+                 sinks: Sinks) -> Iterator[Callable[[list[dict[str, Any]]], None]]:  # fmt: skip
+    """Meanwhile they are told of the fit's events; the function is told of its history, once it has one."""
     if not callbacks:
-        yield
+        yield lambda epochs: None
         return
     told = Callbacks(callbacks, control, name)
+    ended: list[list[dict[str, Any]]] = []
     sinks.add(told)
     try:
-        yield
-    except BaseException:
-        told.close(ended=False)
-        raise
-    told.close(ended=True)
+        yield ended.append
+    finally:
+        told.close(*ended)
 
 
 def no_rows(session: SparkSession, shards: int) -> launch.Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stoker.callback import Callback, Control, current
@@ -24,7 +24,6 @@ class Hooks:
         self._begun = False
         self._ended = 0  # epochs whose end was told
         self._stepped = [0] * len(self._callbacks)
-        self._newest: Metrics | None = None
 
     def of(self, event: Event) -> Iterator[Call]:
         match event:
@@ -39,32 +38,34 @@ class Hooks:
             case Metrics() if event.rank == 0:
                 yield from self._metrics(event)
 
-    def at_end(self) -> Iterator[Call]:
-        if self._newest is not None and self._newest.epoch > self._ended:
-            yield from self._epoch_end(self._newest)
-        yield from self._all("on_train_end", {} if self._newest is None else logs_of(self._newest))
+    def at_end(self, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
+        """`epochs`: of the history."""
+        yield from self._past(epochs)
+        yield from self._all("on_train_end", logs_of(epochs[-1]) if epochs else {})
 
     def _all(self, hook: str, *args: Any) -> Iterator[Call]:
         for callback in self._callbacks:
             yield callback, hook, args
 
     def _metrics(self, event: Metrics) -> Iterator[Call]:
-        # who told of an epoch's end may have died before it was heard
-        if self._newest is not None and self._ended < self._newest.epoch < event.epoch:
-            yield from self._epoch_end(self._newest)
-        self._newest = event
+        now = vars(event) | event.scores
+        yield from self._past(event.past)
         for i, callback in enumerate(self._callbacks):
             if event.step - self._stepped[i] >= callback.every:
                 self._stepped[i] = event.step
-                yield callback, "on_step_end", (event.step, logs_of(event))
-        if event.ended and event.epoch > self._ended:
-            yield from self._epoch_end(event)
+                yield callback, "on_step_end", (event.step, logs_of(now))
+        if event.ended:
+            yield from self._past([now])
 
-    def _epoch_end(self, event: Metrics) -> Iterator[Call]:
-        self._ended = event.epoch
-        if event.scores:
-            yield from self._all("on_validation_end", event.epoch - 1, dict(event.scores))
-        yield from self._all("on_epoch_end", event.epoch - 1, logs_of(event))
+    def _past(self, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
+        """Of epochs that have ended: who told of an end may have died before it was heard."""
+        for epoch in epochs:
+            if epoch["epoch"] <= self._ended:
+                continue
+            self._ended = epoch["epoch"]
+            if scores := scores_of(epoch):
+                yield from self._all("on_validation_end", epoch["epoch"] - 1, scores)
+            yield from self._all("on_epoch_end", epoch["epoch"] - 1, logs_of(epoch))
 
 
 class Callbacks:
@@ -82,9 +83,10 @@ class Callbacks:
         for call in self._hooks.of(event):
             self._calls.put(call)
 
-    def close(self, ended: bool) -> None:
-        """`ended`: with a model. Waits for the hooks that are left, for a while."""
-        for call in self._hooks.at_end() if ended else ():
+    def close(self, epochs: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """`epochs`: of the history of a fit that has a model. Waits for the hooks that are left then, for a while."""
+        ended = epochs is not None
+        for call in self._hooks.at_end(epochs) if epochs is not None else ():
             self._calls.put(call)
         self._calls.put(None)
         self._thread.join(PATIENCE if ended else 0)
@@ -104,7 +106,10 @@ class Callbacks:
                                      type(callback).__name__)  # fmt: skip
 
 
-def logs_of(metrics: Metrics) -> dict[str, Any]:
-    told = {"loss": metrics.loss, "accuracy": metrics.accuracy}
-    known = {name: value for name, value in told.items() if value is not None}
-    return {**known, "rows_per_s": metrics.rows_per_s, "seconds": metrics.seconds, **metrics.scores}
+def logs_of(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: epoch[name] for name in ("loss", "accuracy") if epoch.get(name) is not None}
+    return {**known, "rows_per_s": epoch["rows_per_s"], "seconds": epoch["seconds"], **scores_of(epoch)}
+
+
+def scores_of(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in epoch.items() if name.startswith("val_") and value is not None}

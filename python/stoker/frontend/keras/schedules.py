@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def _piecewise(told: Config) -> Read:
     """Keras changes the value after the step of a boundary."""
     top = max(told["values"]) or 1.0
     factors = [value / top for value in told["values"]]
-    return top, {"name": "piecewise", "milestones": [b + 1 for b in told["boundaries"]], "factors": factors}
+    return top, {"name": "piecewise", "milestones": [math.floor(b) + 1 for b in told["boundaries"]], "factors": factors}
 
 
 def _polynomial(told: Config) -> Read:
