@@ -41,6 +41,7 @@ def fit_job(folder, rows, **more):
             {"estimator": "StokerClassifier", "model": "cli_networks:build", "params": {"epoch": 1}},
             "no parameter 'epoch'",
         ),
+        ({"estimator": "StokerClassifier", "model": "cli_networks:build", "params": 3}, "params must be keys with"),
     ],
 )
 def test_what_is_wrong_in_a_job_is_told_by_file_and_key(folder, told, text):
@@ -62,7 +63,17 @@ def test_sections_and_files_that_cannot_be_read_are_told(folder):
         (folder / name).write_text(text)
         with pytest.raises(UserError, match=message):
             job.read(str(folder / name), ())
+    (folder / "c.json").write_bytes(b'{"data": "\xff"}')
+    with pytest.raises(UserError, match="no text in UTF-8"):
+        job.read(str(folder / "c.json"), ("data",))
+    with pytest.raises(UserError, match=r"data\.options must be keys with values, not 'header'"):
+        job.read(config(folder, data={"path": "a", "options": "header"}), ("data",)).section("data", job.READING)
     assert main(["fit", "--config", str(folder / "none.yaml")]) == 2
+
+
+def test_a_key_without_a_value_is_not_there(folder):
+    told = job.read(config(folder, params=None, data={"path": "a", "options": None}), ("params", "data"))
+    assert "params" not in told.told and told.section("data", job.READING) == {"path": "a"}
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError, 2), (WorldError, 3), (AbortedError, 1)])

@@ -34,6 +34,8 @@ class Job:
         told = self.need(key)
         told = {"path": told} if isinstance(told, str) else told
         check_keys(self.file, told, known, f"{key}.")
+        told = without_empty(told)
+        check_mapping(self.file, told.get("options", {}), f"{key}.options")
         if ("path" in told) == ("table" in told):
             raise UserError(f"{self.file}: {key} needs a path or a table")
         return told
@@ -43,12 +45,19 @@ def read(file: str, known: tuple[str, ...]) -> Job:
     """Raises UserError where it cannot be read, or has a key that is not known."""
     path = Path(file)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"--config {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--config {file} is no text in UTF-8: {error}") from error
     told = parse(path, text)
     check_keys(path, told, known)
-    return Job(path, told)
+    return Job(path, without_empty(told))
+
+
+def without_empty(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A key without a value is a key that is not there."""
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def parse(path: Path, text: str) -> Any:
@@ -68,12 +77,16 @@ def parse(path: Path, text: str) -> Any:
 
 
 def check_keys(file: Path, told: Any, known: tuple[str, ...], within: str = "") -> None:
-    if not isinstance(told, Mapping):
-        raise UserError(f"{file}: {within.rstrip('.') or 'the file'} must be keys with values, not {told!r}")
+    check_mapping(file, told, within.rstrip(".") or "the file")
     for key in told:
         if key not in known:
             raise UserError(f"{file} has '{within}{key}', which is not known{did_you_mean(str(key), known)}"
                             f" It may have: {', '.join(known)}")  # fmt: skip
+
+
+def check_mapping(file: Path, told: Any, what: str) -> None:
+    if not isinstance(told, Mapping):
+        raise UserError(f"{file}: {what} must be keys with values, not {told!r}")
 
 
 def thing(file: Path, name: str) -> Any:
@@ -92,6 +105,7 @@ def thing(file: Path, name: str) -> Any:
 
 def params(file: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     """Values that begin with "python:" are things of modules."""
+    check_mapping(file, told, "params")
     return {key: thing(file, value) if isinstance(value, str) and value.startswith(CODE) else value
             for key, value in told.items()}  # fmt: skip
 
