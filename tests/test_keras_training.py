@@ -11,6 +11,8 @@ from conftest import blobs, table
 from stoker import StokerClassifier, StokerEstimator, StokerRegressor
 from stoker.engine import core
 from stoker.errors import UserError
+from stoker.fit.compiled import with_metrics_that_fit
+from stoker.fit.settings import FitSettings
 from stoker.frontend import torch as frontend
 from stoker.frontend.additivity import denominator_of
 from stoker.frontend.interpret import Interpreter
@@ -336,3 +338,11 @@ def test_a_regressor_takes_what_it_was_compiled_with():
     model.compile("rmsprop", "log_cosh")
     told = StokerRegressor(model=model)._with_module()
     assert told.value("loss").name == "log_cosh" and told._optimizer_spec(None)["options"]["name"] == "keras_rmsprop"
+
+
+def test_metrics_of_the_model_that_do_not_fit_are_told_and_left_out():
+    settings = FitSettings.of(StokerClassifier(model=mlp(3), evalMetrics=["accuracy"], validationFraction=0.1).value)
+    with pytest.warns(UserWarning, match="compiled with are not computed: evalMetrics: 'accuracy' does not fit"):
+        assert with_metrics_that_fit(settings, {"measured": {"outputs": "values", "width": 3}}).eval_metrics is None
+    kept = with_metrics_that_fit(settings, {"measured": {"outputs": "logits", "width": 3}})
+    assert kept.eval_metrics == ["accuracy"]

@@ -12,8 +12,9 @@ from stoker.errors import UserError
 from stoker.fit.settings import FitSettings
 
 
-def params_of(model: Any, loss: Any, given: Container[str], validated: bool) -> dict[str, Any]:
-    """By name. The loss that is given for a Keras model may be one of Keras' names."""
+def params_of(model: Any, loss: Any, given: Container[str], validated: bool, classes: bool) -> dict[str, Any]:
+    """By name. The loss that is given for a Keras model may be one of Keras' names. `classes`: labels are numbers of
+    classes, whatever the loss wants."""
     from stoker.frontend.foreign import is_keras
 
     if not is_keras(model):
@@ -33,7 +34,8 @@ def params_of(model: Any, loss: Any, given: Container[str], validated: bool) -> 
     if "loss" not in given:
         told["loss"] = losses.of_compiled(model)
     if validated and "evalMetrics" not in given:
-        told["evalMetrics"] = metrics.of_compiled(model) or None
+        one_hot = not classes and losses.is_of_one_hot(told.get("loss", loss))
+        told["evalMetrics"] = metrics.of_compiled(model, one_hot) or None
     return {name: value for name, value in told.items() if value is not None}
 
 

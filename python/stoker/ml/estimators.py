@@ -93,7 +93,9 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         module = build if compiling.is_model(build) else compiling.built(build, self.value("seed"))
         check_built(module)
         given = [param.name for param in self._paramMap]
-        told = compiled.params_of(module, self.value("loss"), given, validates(self.value))
+        told = compiled.params_of(
+            module, self.value("loss"), given, validates(self.value), isinstance(self, StokerClassifier)
+        )
         changed = {self.getParam(name): value for name, value in told.items()}
         if not changed and module is build:
             return self

@@ -198,6 +198,10 @@ class _Told:
     weight: float
 
 
+def is_of_one_hot(loss: Any) -> bool:
+    return isinstance(loss, KerasLoss) and loss._function in _ONE_HOT
+
+
 def of_compiled(model: keras.Model) -> ForeignLoss | None:
     """The loss that a model was compiled with."""
     told, weights = model._compile_loss, None
