@@ -123,8 +123,12 @@ FAULTS = {  # (facts, level, name of the finding, what is said, of the cure)
         replace(SOUND, together=1), "error", "too-few-slots", "1 of 2 tasks ran at the same time", "minWorkers",
     ),
     "no executor comes": (
-        replace(SOUND, tasks=[], job_error="TimeoutError", job_cancelled=True, seconds=120.0),
+        replace(SOUND, tasks=[], together=0, job_error="TimeoutError", job_cancelled=True, seconds=120.0),
         "error", "no-task-starts", "Spark started no task in 120 s", "spark.executor.memory",
+    ),
+    "tasks are slow": (
+        replace(SOUND, tasks=[], job_error="TimeoutError", job_cancelled=True, seconds=20.0),
+        "warning", "slow-tasks", "2 tasks ran and had not answered within 20 s", "cold disk",
     ),
     "the disk is full": (
         second(disk=folder(free=1000, error="No space left on device")),

@@ -46,6 +46,13 @@ def test_a_norm_that_is_frozen_in_part_is_trained_as_before():
     assert "encoder.1.weight" in names and compiled.train["buffers"]
 
 
+def test_a_norm_without_parameters_lies_in_the_part_that_is_frozen():
+    net = nn.Sequential()
+    net.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, affine=False))
+    net.head = nn.Linear(6, 3)
+    assert trained(net, "body")[1].train["buffers"] == [] and trained(net, "body.0")[1].train["buffers"]
+
+
 @pytest.mark.parametrize(("patterns", "told"), [
     (["encodr"], "freeze: no parameter of the model matches 'encodr'; did you mean 'encoder'?"),
     (["zzz*"], "freeze: no parameter of the model matches 'zzz*'; it has 'encoder.0.weight'"),
@@ -76,6 +83,20 @@ def test_a_last_layer_that_is_none_of_linear_is_told():
         replace_head(Net(), 0)
 
 
+def test_a_head_of_two_names_is_replaced_under_both():
+    net = nn.Module()
+    net.fc = nn.Linear(4, 10)
+    net.classifier = net.fc
+    made = replace_head(net, 3)
+    assert made.classifier is made.fc and made.fc.out_features == 3 and net.fc.out_features == 10
+
+
+def test_a_part_of_another_layer_is_no_head():
+    net = nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 2))
+    with pytest.raises(UserError, match=r"last layer is '1\.out_proj'"):
+        replace_head(net, 3)
+
+
 @pytest.fixture
 def keras():
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -96,11 +117,37 @@ def test_keras_layers_are_frozen_by_their_paths(keras):
     assert len(trained(model, "*/bias")[0]) == 4
 
 
+def test_what_the_user_froze_stays_so_and_norms_of_a_frozen_part_only_are_still(keras):
+    layers = keras.layers
+
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="blk")
+            self.dense, self.norm = layers.Dense(4, name="d"), layers.BatchNormalization(name="bn")
+
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+            self.dense.build(shape)
+            self.norm.build(shape)
+
+        def call(self, x, training=None):
+            return self.norm(self.dense(x) * self.scale, training=training)
+
+    model = keras.Sequential([keras.Input((4,)), Block(), layers.Dense(3, name="top")])
+    model.layers[0].dense.trainable = False
+    names, compiled = trained(model, "*scale")
+    assert not model.layers[0].dense.trainable and model.layers[0].norm.trainable
+    assert any("gamma" in name for name in names) and compiled.train["buffers"], "the norm is trained"
+
+
 def test_a_keras_model_gets_a_new_head(keras):
     model = of_keras(keras)
     made, x = replace_head(model, 5), np.ones((2, 4), np.float32)
     assert made.output_shape == (None, 5) and model.output_shape == (None, 3)
     assert np.array_equal(made.layers[-2](x).detach(), model.layers[-2](x).detach())
     assert replace_head(model, 1).layers[-1].activation is keras.activations.sigmoid
+    of_two = keras.layers.Dense(1, "sigmoid", kernel_regularizer="l2")
+    binary = replace_head(keras.Sequential([keras.Input((4,)), of_two]), 5).layers[-1]
+    assert binary.activation is keras.activations.softmax and binary.kernel_regularizer is not None
     with pytest.raises(UserError, match=r"last layer is 'drop' \(Dropout\), not a Dense"):
         replace_head(keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.1, name="drop")]), 2)

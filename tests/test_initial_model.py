@@ -8,6 +8,7 @@ from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassificationModel, StokerClassifier, StokerRegressor, UserError
+from stoker.inputs import Numeric
 
 
 def network(width=8):
@@ -45,6 +46,22 @@ def test_a_model_goes_on_as_it_was_trained_also_after_a_load(rows, first, tmp_pa
     assert again.history.info["digest"] == wanted.history.info["digest"]
     weights = classifier(initialModel=first, model=network(), epochs=2, validationFraction=0.2).fit(rows)
     assert weights.history.info["digest"] == wanted.history.info["digest"]
+
+
+def test_texts_and_inputs_keep_what_the_first_fit_learnt_of_them(spark):
+    def of(most):  # the other label and word are more frequent in the second table
+        labels = ["yes" if bool(i % 3) == most else "no" for i in range(60)]
+        return spark.createDataFrame([(float(i + most), label) for i, label in enumerate(labels)], "x double, y string")
+
+    def fit(rows, **more):
+        told = {"inputs": {"input": [Numeric("x", standardize=True)]}, **more}
+        return StokerClassifier(labelCol="y", numShards=1, epochs=1, verbose=0, **told).fit(rows)
+
+    first = fit(of(True), model=nn.Linear(1, 2))
+    for more in ({}, {"model": nn.Linear(1, 2)}, {"inputs": None}):
+        on = fit(of(False), initialModel=first, **more)
+        assert on._label_words == first._label_words
+        assert repr(on.getInputs()) == repr(first.getInputs())
 
 
 def complaint(rows, estimator):

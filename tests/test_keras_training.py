@@ -55,6 +55,7 @@ OPTIMIZERS = {
     "ftrl": lambda: optimizers.Ftrl(0.1, l1_regularization_strength=1e-3, l2_regularization_strength=1e-2, beta=0.1),
     "ftrl shrunk": lambda: optimizers.Ftrl(0.1, l2_shrinkage_regularization_strength=0.1, weight_decay=0.01),
     "lamb": lambda: optimizers.Lamb(0.01, weight_decay=0.1),
+    "lamb of a schedule": lambda: optimizers.Lamb(schedules.PolynomialDecay(0.2, 15, 0.001), weight_decay=0.5),
     "clipnorm": lambda: optimizers.Adam(0.01, epsilon=0.1, clipnorm=0.05),
     "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.05),
     "clipvalue": lambda: optimizers.SGD(0.1, clipvalue=0.01),
@@ -302,6 +303,36 @@ def two_headed():
     x = keras.Input((4,), name="x")
     hidden = layers.Dense(6, "tanh")(x)
     return keras.Model(x, [layers.Dense(3, name="kind")(hidden), layers.Dense(1, name="size")(hidden)])
+
+
+def test_a_loss_reads_its_own_output_where_others_have_none():
+    from stoker.frontend.keras.losses import KerasLosses, of_compiled
+
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, [layers.Dense(2, name=name)(x) for name in "abc"])
+    target, rows = torch.randn(5, 2), torch.randn(5, 4)
+    for told in (["mse", None, "mse"], [None, None, "mse"]):
+        model.compile("sgd", told)
+        of = of_compiled(model)
+        outputs = tuple(out.detach() for out in model(rows))
+        read = [output for output, loss in zip(outputs, told) if loss]
+        labels = {name: target for name, loss in zip("abc", told) if loss}
+        assert isinstance(of, KerasLosses)
+        found = of.terms(outputs, labels, None).numerator / 5
+        wanted = sum(((one - target) ** 2).mean() for one in read)
+        assert torch.isclose(found, wanted), told
+
+
+def test_metrics_of_the_user_s_are_not_keras_by_their_names():
+    from stoker.frontend.keras.metrics import of_compiled
+
+    def accuracy(y_true, y_pred):
+        return 42.0
+
+    model = mlp(3)
+    model.compile("sgd", "mse", metrics=[accuracy, keras.metrics.R2Score("variance_weighted_average"), "mae"])
+    with pytest.warns(UserWarning, match="metrics that Stoker has not: accuracy, R2Score"):
+        assert of_compiled(model, False) == ["mean_absolute_error"]
 
 
 def test_losses_of_several_outputs_are_weighted(spark):

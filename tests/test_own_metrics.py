@@ -131,3 +131,16 @@ def test_an_estimator_that_was_loaded_still_has_them(spark, tmp_path):
                      numWorkers=2, verbose=0).save(str(tmp_path / "estimator"))  # fmt: skip
     model = StokerClassifier.load(str(tmp_path / "estimator")).fit(rows)
     assert model.history[-1]["val_right"] == pytest.approx(model.history[-1]["val_accuracy"])
+
+
+def test_two_functions_of_one_name_are_told():
+    def make(share):
+        def hits(outputs, labels, weight):
+            return share * (outputs.argmax(1) == labels).sum(), len(labels)
+
+        return hits
+
+    same = make(1)
+    assert as_metrics([same, same]) == ["hits"]
+    with pytest.raises(UserError, match="two functions have one name"):
+        as_metrics([same, make(2)])

@@ -115,3 +115,10 @@ def test_switching_gradients_calls_what_is_watched():
     seen = []
     torch.func.grad(lambda x: (seen.append(private.is_functorch_wrapped_tensor(x)), x.sum())[1])(torch.ones(2))
     assert seen == [True]
+
+
+def test_shares_are_drawn():
+    torch.manual_seed(0)
+    drawn = torch.stack([private.dirichlet(torch.full((2,), 2.0)) for _ in range(500)])
+    assert torch.allclose(drawn.sum(1), torch.ones(500)) and abs(drawn[:, 0].mean() - 0.5) < 0.05
+    assert abs(drawn[:, 0].var() - 0.05) < 0.01, "of Beta(2, 2)"

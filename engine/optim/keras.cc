@@ -68,10 +68,12 @@ RuleScalars adamax(const GroupOptions& group, int64_t step, float scale) {
 }
 
 /// torch's with a momentum_decay of 1.
+constexpr double kNothing = 1e-17;  // 1 - it is 1
+
 RuleScalars nadam(const GroupOptions& group, int64_t step, float scale) {
   const auto momentum = [&](int64_t i) { return group.beta1 * (1 - 0.5 * std::pow(0.96, static_cast<double>(i))); };
-  double product = 1;
-  for (int64_t i = 1; i <= step && product > 0; ++i) product *= momentum(i);
+  double product = 1, warm = 0.96;
+  for (int64_t i = 1; i <= step && product > kNothing; ++i, warm *= 0.96) product *= group.beta1 * (1 - 0.5 * warm);
   RuleScalars by = common(group, scale);
   by.blend1 = narrow(1 - group.beta1);
   by.keep1 = 1 - by.blend1;

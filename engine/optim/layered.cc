@@ -33,7 +33,7 @@ class Layered : public GroupedOptimizer {
       const GroupOptions group = now(group_of_[pieces_[i].parameter], at);
       float block[kBlock] = {};
       std::copy(buffers.weights_in + part.begin, buffers.weights_in + part.end, block);
-      kernels_.block_norms(block, 1, 1, sums + 2 * i);
+      kernels_.block_norms(block, narrow(kept(group)), 1, sums + 2 * i);
       const double square = change(group, part, at.age(), buffers.gradient_scale, streams, block);
       sums[2 * i + 1] = square;
     });
@@ -70,6 +70,8 @@ class Layered : public GroupedOptimizer {
   virtual double change(const GroupOptions& group, Extent part, int64_t step, float scale, const Streams& at,
                         float* block) const = 0;
   virtual double factor(const GroupOptions& group, const Norms& norms) const = 0;
+  /// What is left of the weights before they are measured.
+  virtual double kept(const GroupOptions&) const { return 1; }
   virtual void adapt(GroupOptions& group, float factor) const { group.lr *= factor; }
 
   double square_of(float* block, int64_t used) const {
@@ -165,9 +167,8 @@ class KerasLamb : public Layered {
     kernels_.lamb_direction(by, at, part.begin, part.end, block);
     return square_of(block, part.size());
   }
-  double factor(const GroupOptions& group, const Norms& norms) const override {
-    return (1 - group.lr * group.weight_decay) * norms.weights / norms.change;
-  }
+  double factor(const GroupOptions&, const Norms& norms) const override { return norms.weights / norms.change; }
+  double kept(const GroupOptions& group) const override { return 1 - group.lr * group.weight_decay; }
   /// The decay goes by the rate alone.
   void adapt(GroupOptions& group, float factor) const override {
     group.lr *= factor;

@@ -85,6 +85,7 @@ int64_t predicted(const float* x, int64_t width, OutputKind kind) {
 
 /// Whether the label is among the k classes of the largest outputs, of equal ones the first.
 bool in_top(const float* x, int64_t width, int64_t label, int64_t k) {
+  if (std::isnan(x[label])) return false;
   int64_t before = 0;
   for (int64_t i = 0; i < width; ++i) before += x[i] > x[label] || (x[i] == x[label] && i < label);
   return before < k;

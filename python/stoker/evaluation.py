@@ -78,6 +78,9 @@ def as_metrics(value: Any) -> list[str]:
                 "(mean_pinball_loss_0.9 for the quantile 0.9)"
             )
             raise UserError(f"evalMetrics: there is no metric {name!r}{near}")
+    own = [(one, one.compute) for one in told if isinstance(one, OwnMetric)]
+    if len({name for name, _ in own}) < len(set(own)):
+        raise UserError(f"evalMetrics: two functions have one name ({', '.join(name for name, _ in own)}): rename one")
     return list(dict.fromkeys(told))
 
 

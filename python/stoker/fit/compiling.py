@@ -213,6 +213,9 @@ def of_keras(optimizer: Any, module: Any, rate: float | None, more: Any, clips: 
     if more:
         raise UserError("optimizerParams: the optimizer is a Keras optimizer, which has its settings already: set "
                         "optimizer too, by a name")  # fmt: skip
+    if not hasattr(module, "trained") and optimizers.excludes(optimizer):
+        raise UserError("the Keras optimizer has exclude_from_weight_decay, which is of a Keras model's variables: "
+                        "give model too, or an optimizer without it")  # fmt: skip
     return optimizers.read(optimizer, getattr(module, "trained", list)(), rate, clips)
 
 

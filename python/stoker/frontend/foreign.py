@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any
 
 from torch import nn
@@ -74,8 +74,12 @@ class Foreign(nn.Module):
         """'logits', 'probabilities' or 'log_probabilities', by the last layer."""
         raise NotImplementedError
 
-    def freeze(self, names: Container[str]) -> None:
+    def freeze(self, names: Container[str], patterns: Sequence[str]) -> None:
         """Layers all of whose parameters these are run as in evaluation where they can tell."""
+        raise NotImplementedError
+
+    def channels_last(self) -> bool:
+        """Whether its pictures are (rows, height, width, channels)."""
         raise NotImplementedError
 
     def parts(self) -> dict[int, tuple[str, str]]:

@@ -21,10 +21,10 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
         if name in found:
             parameter.requires_grad_(False)
     if isinstance(model, Foreign):
-        model.freeze(found)
+        model.freeze(found, patterns)
     else:
-        _still_norms(model, found)
-    if len(found) == len(names):
+        _still_norms(model, found, patterns)
+    if found and len(found) == len(names):
         raise CompileError("freeze: its patterns match every parameter of the model, so nothing is left to train")
     return [f"frozen: {len(found)} of {len(names)} parameters"] if found else []
 
@@ -47,8 +47,13 @@ def _parts(names: list[str]) -> list[str]:
     return list(found)
 
 
-def _still_norms(model: nn.Module, frozen: set[str]) -> None:
+def covers(patterns: Sequence[str], path: str) -> bool:
+    """Whether a part without parameters is one of those that are frozen, or lies in one."""
+    return any(fnmatchcase(path, pattern) or path.startswith((f"{pattern}.", f"{pattern}/")) for pattern in patterns)
+
+
+def _still_norms(model: nn.Module, frozen: set[str], patterns: Sequence[str]) -> None:
     for path, part in model.named_modules():
         own = [f"{path}.{name}".lstrip(".") for name, _ in part.named_parameters(recurse=False)]
-        if isinstance(part, Norm) and own and frozen.issuperset(own):
+        if isinstance(part, Norm) and (frozen.issuperset(own) if own else covers(patterns, path)):
             part.eval()

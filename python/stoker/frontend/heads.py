@@ -18,15 +18,16 @@ def replaced(model: Any, classes: int) -> nn.Module:
     head = nn.Linear(last.in_features, classes, last.bias is not None, dtype=last.weight.dtype)
     if not name:
         return head
-    path, _, own = name.rpartition(".")
-    setattr(made.get_submodule(path), own, head)
+    for one in [one for one, part in model.named_modules(remove_duplicate=False) if part is last]:
+        path, _, own = one.rpartition(".")
+        setattr(made.get_submodule(path), own, head)
     return made
 
 
 def _last(model: nn.Module) -> tuple[str, nn.Linear]:
-    """In the order in which the model has its layers."""
+    """In the order in which the model has its layers, which need not be that in which forward calls them."""
     trained = [(name, part) for name, part in model.named_modules() if list(part.parameters(recurse=False))]
-    if not trained or not isinstance(trained[-1][1], nn.Linear):
+    if not trained or type(trained[-1][1]) is not nn.Linear:
         name, part = trained[-1] if trained else ("", model)
         raise CompileError(f"replace_head: the model's last layer is {name!r} ({type(part).__name__}), not an "
                            "nn.Linear: replace it by hand")  # fmt: skip

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from stoker.errors import CompileError
+from stoker.frontend import private
 from stoker.frontend.losses import Terms
 from stoker.program import TensorSpec
 
@@ -35,7 +36,7 @@ class Mix:
 
     def draw(self, inputs: Tensors) -> tuple[Tensors, torch.Tensor]:
         """The mixed inputs, and what share of each row is its own."""
-        own = torch._sample_dirichlet(torch.full((2,), self.alpha))[0]
+        own = private.dirichlet(torch.full((2,), self.alpha))[0]
         if self.name == "mixup":
             return {name: own * rows + (1 - own) * partners(rows) for name, rows in inputs.items()}, own
         high, wide = (1, 2) if self.channels_last else (2, 3)

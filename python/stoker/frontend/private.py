@@ -96,3 +96,8 @@ def forget(shapes: Any) -> None:
     for method in vars(type(shapes)).values():
         if clear := getattr(method, "cache_clear", None):
             clear()  # whoever else traces finds the results again, a little later
+
+
+def dirichlet(concentration: torch.Tensor) -> torch.Tensor:
+    """Shares that add up to 1, drawn by torch's generator, as one operator."""
+    return torch._sample_dirichlet(concentration)

@@ -68,7 +68,7 @@ def compile(
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
     stage.stands_for(module, loss)
     if mix is not None:
-        stage.mix = mixing.Mix(**mix, channels_last=isinstance(model, Foreign))
+        stage.mix = mixing.Mix(**mix, channels_last=isinstance(model, Foreign) and model.channels_last())
         stage.mix.check(inputs)
     examples = [_example(spec) for spec in build.row_specs(inputs, labels, weighted)]
     with untouched(module, model):

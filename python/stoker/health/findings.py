@@ -60,6 +60,11 @@ def job(facts: Facts) -> Iterator[Finding]:
     elif "No module named" in text:
         name = text.split("No module named")[1].strip(" '\"").split("'")[0]
         yield _missing(name, "executors")
+    elif facts.job_cancelled and facts.together > 0:
+        yield Finding(WARNING, "slow-tasks", "cluster",
+                      f"{facts.together} tasks ran and had not answered within {facts.seconds:.0f} s",
+                      "executors are slow to start Python or to load torch, as from a cold disk: look again, or look "
+                      "at what else runs on their machines")  # fmt: skip
     elif facts.job_cancelled:
         yield Finding(ERROR, "no-task-starts", "cluster", f"Spark started no task in {facts.seconds:.0f} s",
                       "the cluster gives this session no executor: look whether others hold its cores, whether it asks "

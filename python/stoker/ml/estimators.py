@@ -111,12 +111,19 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         if not issubclass(type(initial), self._model_class):
             raise UserError(f"initialModel: got a {type(initial).__name__}, and {type(self).__name__} goes on with a "
                             f"{self._model_class.__name__}")  # fmt: skip
-        if self.isSet("model"):
-            return self
-        told = self.copy()
-        told._saved = Prepared(initial._compiled, initial.output_kind, initial_rules(initial))
+        told = self.copy(self._learnt_by(initial))
         told._label_words = initial._label_words
+        if not self.isSet("model"):
+            told._saved = Prepared(initial._compiled, initial.output_kind, initial_rules(initial))
         return told
+
+    def _learnt_by(self, initial: Any) -> dict[Any, Any]:
+        """Its inputs with what they learnt from its rows, vocabularies and scales: the weights go with them."""
+        own, learnt = self.value("inputs") or {}, initial.value("inputs") or {}
+        if own and {name: type(one) for name, one in own.items()} != {name: type(one) for name, one in learnt.items()}:
+            raise UserError(f"initialModel: it was fit with inputs={', '.join(learnt) or None}, and its weights go "
+                            "with what these learnt: leave inputs out, or declare them as it did")  # fmt: skip
+        return {self.inputs: learnt} if learnt else {}
 
     def _naming(self) -> Naming:
         """Which columns are what; they fit the model, which is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 
 import keras
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from stoker.errors import CompileError
 from stoker.frontend.foreign import Foreign
+from stoker.frontend.freezing import covers
 from stoker.frontend.keras import exchange
 from stoker.frontend.keras.inputs import inputs_of
 
@@ -114,12 +115,18 @@ class KerasModel(Foreign):
             return "probabilities"
         return _KINDS.get(getattr(getattr(last, "activation", None), "__name__", ""), "logits")
 
-    def freeze(self, names: Container[str]) -> None:
-        def own(layer):
-            return [self._names[id(variable)] for variable in layer._trainable_variables]
+    def freeze(self, names: Container[str], patterns: Sequence[str]) -> None:
+        def is_still(layer):
+            own = [self._names[id(variable)] for variable in layer._trainable_variables]
+            return all(name in names for name in own) if own else covers(patterns, layer.path or layer.name)
 
         layers = self._models[0]._flatten_layers()
-        self._still = [layer for layer in layers if own(layer) and all(name in names for name in own(layer))]
+        self._still = [layer for layer in layers
+                       if isinstance(layer, keras.layers.BatchNormalization) and is_still(layer)]  # fmt: skip
+
+    def channels_last(self) -> bool:
+        layers = self._models[0]._flatten_layers()
+        return all(getattr(layer, "data_format", None) != "channels_first" for layer in layers)
 
     def parts(self) -> dict[int, tuple[str, str]]:
         layers = self._models[0]._flatten_layers()

@@ -7,6 +7,14 @@ import keras
 from stoker.errors import CompileError
 
 
+def _activation(last: keras.layers.Dense, classes: int) -> str:
+    """Two classes as one number go with sigmoid, several with softmax."""
+    kind = keras.activations.serialize(last.activation)
+    if classes == 1 and kind == "softmax":
+        return "sigmoid"
+    return "softmax" if classes > 1 and last.units == 1 and kind == "sigmoid" else kind
+
+
 def replaced(model: keras.Model, classes: int) -> keras.Model:
     if len(getattr(model, "outputs", None) or ()) != 1:
         raise CompileError(f"replace_head: the Keras model {model.name!r} ({type(model).__name__}) is no Sequential or "
@@ -18,8 +26,7 @@ def replaced(model: keras.Model, classes: int) -> keras.Model:
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     old = copy.outputs[0]._keras_history.operation
-    kind = (
-        keras.activations.sigmoid if classes == 1 and last.activation is keras.activations.softmax else last.activation
-    )
-    head = keras.layers.Dense(classes, kind, use_bias=last.use_bias, name=f"{last.name}_of_{classes}")
+    kind = _activation(last, classes)
+    told = {**last.get_config(), "units": classes, "activation": kind, "name": f"{last.name}_of_{classes}"}
+    head = type(last).from_config(told)
     return keras.Model(copy.inputs[0] if len(copy.inputs) == 1 else copy.input, head(old.input), name=model.name)

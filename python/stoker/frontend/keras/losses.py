@@ -140,10 +140,11 @@ class KerasLosses(ForeignLoss):
 
     of_one_output = False
 
-    def __init__(self, model_name: str, parts: list[tuple[str, KerasLoss, float]]):
+    def __init__(self, model_name: str, parts: list[tuple[str, KerasLoss, float]], outputs: list[str]):
+        """outputs: all of the model, by name, in their order."""
         super().__init__()
         self.name = " + ".join(f"{loss.name} of {name}" for name, loss, _ in parts)
-        self._model_name, self._parts = model_name, parts
+        self._model_name, self._parts, self._outputs = model_name, parts, outputs
         reductions = {loss.reduction for _, loss, _ in parts}
         if len(reductions) > 1:
             raise CompileError(f"the losses of the Keras model {model_name!r} have different reductions: take one")
@@ -151,7 +152,7 @@ class KerasLosses(ForeignLoss):
 
     def terms(self, outputs: Any, labels: Any, weight: Tensor | None) -> Terms:
         tensors = dict(structure.leaves(outputs))
-        tensors = dict(zip([name for name, _, _ in self._parts], tensors.values())) | tensors
+        tensors = dict(zip(self._outputs, tensors.values())) | tensors
         found = Terms(torch.zeros(()))
         for (name, loss, factor), label in zip(self._parts, self._labels(labels), strict=True):
             terms = loss.of_one(tensors[name], label, weight)
@@ -215,7 +216,7 @@ def of_compiled(model: keras.Model) -> ForeignLoss | None:
         return None
     if len(names) == 1 and parts[0][2] == 1.0:
         return parts[0][1]
-    return KerasLosses(model.name, parts)
+    return KerasLosses(model.name, parts, names)
 
 
 def _names_of(told: Any) -> list[str]:

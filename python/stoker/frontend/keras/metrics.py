@@ -43,19 +43,27 @@ def of_compiled(model: keras.Model, one_hot: bool) -> list[str | Callable]:
 
 def _name(metric: Any, one_hot: bool) -> str | Callable | None:
     kind = type(metric).__name__
+    if not isinstance(metric, str) and not _is_keras(metric):
+        return None
     if one_hot and (_shown(metric).lower() in _OF_ONE_HOT or kind == "CategoricalAccuracy"):
         return categorical_accuracy
     if kind in _TOP:
         return f"top_{metric.k}_accuracy"
-    if kind in ("BinaryAccuracy", "Precision", "Recall") and _has_settings(metric):
+    if isinstance(metric, keras.metrics.Metric) and _has_settings(metric):
         return None
     return _NAMES.get(_shown(metric).lower()) or _NAMES.get(keras.src.utils.naming.to_snake_case(kind))
+
+
+def _is_keras(metric: Any) -> bool:
+    """And not a function or class of the user's, whatever its name."""
+    of = metric if hasattr(metric, "__name__") else type(metric)
+    return of.__module__.startswith("keras.")
 
 
 def _has_settings(metric: Any) -> bool:
     """Thresholds, one of several classes ..."""
     told, usual = metric.get_config(), type(metric)().get_config()
-    return any(told[key] != usual[key] for key in usual if key != "name")
+    return any(told[key] != usual[key] for key in usual if key not in ("name", "dtype"))
 
 
 def _shown(metric: Any) -> str:

@@ -99,6 +99,12 @@ def _rate_of(optimizer: keras.optimizers.Optimizer) -> tuple[float, dict[str, An
     return float(f"{float(optimizer.learning_rate):.8g}"), {}
 
 
+def excludes(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether weight decay spares some variables."""
+    told = [getattr(optimizer, f"_exclude_from_weight_decay{of}", None) for of in ("", "_pattern")]
+    return bool(optimizer.weight_decay) and any(told)
+
+
 def _without_decay(optimizer: keras.optimizers.Optimizer, trained: Sequence[tuple[str, Any]]) -> dict[str, int]:
     """What exclude_from_weight_decay names."""
     return {name: 1 for name, variable in trained if not optimizer._use_weight_decay(variable)}
