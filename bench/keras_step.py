@@ -5,7 +5,6 @@ same batches; the time of keras.fit is that of its steps in the middle of an epo
 compile.
 """
 
-import argparse
 import json
 import os
 import time
@@ -140,14 +139,10 @@ def measure(case: Case) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
-    options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
-        parser.error(f"no case {', '.join(sorted(unknown))}")
+    asked = report.asked(__doc__, CASES)
     torch.set_num_threads(1)
     for name, case in CASES.items():
-        if not options.cases or name in options.cases:
+        if name in asked:
             ours, theirs, compiling = measure(case)
             ratio = theirs / ours
             report.row("step", name, ours * 1e3, theirs * 1e3, "keras.fit", "ms", ratio, case.bar, ratio >= case.bar)

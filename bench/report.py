@@ -3,11 +3,23 @@
 `ratio` says how many times better we are than the other; `bar` is the least that it should be.
 """
 
+import argparse
 import json
+from collections.abc import Collection
 
 FIELDS = ("bench", "case", "ours", "other", "other_name", "unit", "ratio", "bar", "holds")
 
 _rows: list[dict] = []
+
+
+def asked(doc: str | None, cases: Collection[str]) -> Collection[str]:
+    """The names of cases on the command line; none: all."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(cases)} (default: all)")
+    told = parser.parse_args().cases
+    if unknown := set(told) - set(cases):
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    return told or cases
 
 
 def row(

@@ -5,7 +5,6 @@ the same fixed batch; blocks of steps are interleaved and the median of the bloc
 is the time to compile it.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -169,14 +168,10 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"some of: {', '.join(CASES)} (default: all)")
-    options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
-        parser.error(f"no case {', '.join(sorted(unknown))}")
+    asked = report.asked(__doc__, CASES)
     torch.set_num_threads(1)
     for name, case in CASES.items():
-        if not options.cases or name in options.cases:
+        if name in asked:
             ours, eager = (seconds * 1e3 for seconds in measure(case))
             report.row("step", name, ours, eager, "PyTorch", "ms", eager / ours, case.bar, eager / ours >= case.bar)
             compiling, export = (seconds * 1e3 for seconds in measure_compile(case))

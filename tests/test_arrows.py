@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def script(name):
+def script_of(name):
+    """A file of scripts/, as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -21,7 +22,7 @@ def script(name):
 
 @pytest.fixture(scope="module")
 def arrows():
-    return script("check_arrows")
+    return script_of("check_arrows")
 
 
 @pytest.fixture
@@ -153,5 +154,5 @@ def test_rooms_of_the_python_face_are_those_of_the_design_page(arrows):
     ],
 )
 def test_who_reads_a_parameter_by_its_name_below_the_settings_is_found(package, name, text, why):
-    found = script("check_params").check(package({**FACE, name: text}), ["batchSize", "epochs", "seed"])
+    found = script_of("check_params").check(package({**FACE, name: text}), ["batchSize", "epochs", "seed"])
     assert (len(found) == 1 and why in found[0]) if why else not found, found

@@ -1,6 +1,6 @@
 """The user's pages: each block of Python runs, links and anchors lead somewhere, and nothing public is missing."""
 
-import importlib.util
+import importlib
 import inspect
 import re
 import subprocess
@@ -15,6 +15,7 @@ import stoker.inputs
 from conftest import blobs, table
 from stoker import StokerClassifier, errors, events
 from stoker.ml.params import params_of
+from test_arrows import script_of
 
 ROOT = Path(__file__).parent.parent
 NOT_USERS = {"design.md"}
@@ -49,11 +50,7 @@ def test_each_block_of_python_runs_as_it_stands(name, spark, empty_folder, capsy
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts/docs.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script_of("docs")
 
 
 @pytest.fixture(scope="module")

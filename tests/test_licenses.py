@@ -1,19 +1,15 @@
 """scripts/check_licenses.py finds a library that is linked without its licence's text."""
 
-import importlib.util
 import shutil
 
 import pytest
 
-from test_arrows import ROOT
+from test_arrows import ROOT, script_of
 
 
 @pytest.fixture(scope="module")
 def check():
-    spec = importlib.util.spec_from_file_location("check_licenses", ROOT / "scripts/check_licenses.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_of("check_licenses")
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """scripts/check_symbols.py sees what a module needs of the system; PySpark is the cluster's own."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 import stoker
+from test_arrows import script_of
 
 ROOT = Path(__file__).parent.parent
 TABLE = """
@@ -24,11 +23,7 @@ DYNAMIC SYMBOL TABLE:
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("check_symbols", ROOT / "scripts/check_symbols.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script_of("check_symbols")
 
 
 def test_only_what_is_needed_of_others_counts(script):

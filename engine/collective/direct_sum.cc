@@ -129,6 +129,12 @@ std::vector<DirectSum::Partial> DirectSum::host_partials() const {
   return partials;
 }
 
+void DirectSum::check_range(Range range) const {
+  const Range mine = slice();
+  STOKER_CHECK(mine.begin <= range.begin && range.end <= mine.end && range.begin % options_.block == 0 &&
+               range.end % options_.block == 0);
+}
+
 void DirectSum::add_totals(const std::function<const double*(int)>& of) {
   STOKER_CHECK(done_ == steps_.size());
   totals_.assign(options_.scalars, 0.0);

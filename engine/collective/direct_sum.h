@@ -39,6 +39,8 @@ class DirectSum : public ShardSum {
   virtual void plan() = 0;
   /// The shards of this rank.
   ShardSet owned_by(int rank) const;
+  /// A bug where it is not of whole blocks inside slice().
+  void check_range(Range range) const;
   /// The partials that the ranks of this host hold in this step, rank by rank.
   std::vector<Partial> host_partials() const;
   /// The first slot of each local rank.

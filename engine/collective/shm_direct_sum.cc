@@ -32,8 +32,7 @@ void ShmDirectSum::exchange() {
 }
 
 const float* ShmDirectSum::sum(Range range) {
-  STOKER_CHECK(slice_.begin <= range.begin && range.end <= slice_.end && range.begin % options_.block == 0 &&
-               range.end % options_.block == 0);
+  check_range(range);
   if (plan_->sources.size() == 1) return plan_->sources[0].data;
   const auto lines = static_cast<size_t>(range.size()) / std::size(Line().floats);
   if (sums_.size() <= lines) sums_.resize(lines + 1);

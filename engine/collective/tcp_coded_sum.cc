@@ -163,9 +163,7 @@ void TcpCodedSum::add_all_totals() {
 }
 
 const float* TcpCodedSum::sum(Range range) {
-  const Range mine = slice();
-  STOKER_CHECK(mine.begin <= range.begin && range.end <= mine.end && range.begin % options_.block == 0 &&
-               range.end % options_.block == 0);
+  check_range(range);
   sums_.make_room(range.size());
   float* base = sums_.data() - range.begin;
   plan_->program.run(plan_->sources, range, {{base}});

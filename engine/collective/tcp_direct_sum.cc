@@ -206,9 +206,7 @@ void TcpDirectSum::add_all_totals() {
 }
 
 const float* TcpDirectSum::sum(Range range) {
-  const Range mine = slice();
-  STOKER_CHECK(mine.begin <= range.begin && range.end <= mine.end && range.begin % options_.block == 0 &&
-               range.end % options_.block == 0);
+  check_range(range);
   return sums_;
 }
 
