@@ -3,7 +3,7 @@
 // moved out of them. How long buffers are only pyarrow knows, so it is asked first whether they are long enough.
 #include <nanobind/nanobind.h>
 
-#include "data/arrow_abi.h"
+#include "data/arrow/abi.h"
 
 namespace stoker {
 

@@ -15,11 +15,11 @@
 #include "base/error.h"
 #include "bindings/arrow_capsules.h"
 #include "bindings/bindings.h"
-#include "data/column_store.h"
-#include "data/exact_moments.h"
-#include "data/piece_tokenizer.h"
-#include "data/plan.h"
-#include "data/row_reader.h"
+#include "data/read/row_reader.h"
+#include "data/spec/exact_moments.h"
+#include "data/spec/piece_tokenizer.h"
+#include "data/store/column_store.h"
+#include "data/store/plan.h"
 
 namespace nb = nanobind;
 

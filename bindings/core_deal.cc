@@ -1,12 +1,12 @@
-// engine/data/deal.h for Python.
+// engine/data/deal/deal.h for Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings/arrow_capsules.h"
 #include "bindings/bindings.h"
-#include "data/column_store.h"
-#include "data/deal.h"
+#include "data/deal/deal.h"
+#include "data/store/column_store.h"
 
 namespace nb = nanobind;
 

@@ -21,7 +21,7 @@ ARROWS = {
     "net": set(),
     "shm": set(),
     "gang": {"net"},
-    "collective": {"gang", "net", "shm"},
+    "collective": {"net", "shm"},
     "checkpoint": set(),
     "program": {"optim"},
     "images": set(),
@@ -31,6 +31,14 @@ ARROWS = {
     "sync": {"net", "shm", "optim", "collective"},
     "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "pieces", "data", "optim", "sync"},
     "observe": set(),
+}
+# The rooms of data/, by the same rule; what lies in none of them is for tests.
+ROOMS = {
+    "data/spec": set(),
+    "data/arrow": {"data/spec"},
+    "data/read": {"data/spec", "data/arrow"},
+    "data/store": {"data/spec", "data/arrow", "data/read"},
+    "data/deal": {"data/spec", "data/arrow", "data/read"},
 }
 # Imports between folders of python/stoker. Each also imports itself and the files beside the folders.
 PYTHON_ARROWS = {
@@ -47,7 +55,7 @@ PYTHON_ARROWS = {
 }
 FACE = {"__init__", "__main__"}  # files that may import everything
 TORCH_FOLDERS = {"program", "train"}
-TORCH_FILES = re.compile(r"^data/gather[^/]*$")
+TORCH_FILES = re.compile(r"^data/store/gather[^/]*$")
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
@@ -70,6 +78,12 @@ def includes(file: Path) -> tuple[Include, ...]:
 
 def folder_of(name: str) -> str:
     return name.split("/", maxsplit=1)[0]
+
+
+def engine_room_of(name: str) -> str:
+    """As "data/spec"; "" outside the folders that have rooms."""
+    room = "/".join(name.split("/")[:-1])
+    return room if folder_of(name) in {folder_of(room) for room in ROOMS} else ""
 
 
 def is_test(name: str) -> bool:
@@ -104,6 +118,9 @@ def breach(engine: Path, name: str, include: Include) -> str | None:
         return f'"{include.path}": name the folder, as in "{folder}/{include.path}"'
     if target not in ARROWS[folder] | {folder, "base"}:
         return f'"{include.path}": {folder}/ may not include {target}/'
+    room, target_room = engine_room_of(name), engine_room_of(include.path)
+    if room and target_room and target_room not in ROOMS.get(room, set()) | {room}:
+        return f'"{include.path}": {room}/ may not include {target_room}/'
     if not may_see_torch(name):
         for chain in torch_headers(engine, include.path):
             return f'"{include.path}": brings libtorch into {folder}/ ({chain})'

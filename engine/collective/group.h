@@ -19,14 +19,14 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/error.h"
-#include "gang/roster.h"
+#include "net/roster.h"
 #include "net/socket.h"
 #include "shm/segment.h"
 
 namespace stoker::collective {
 
-using Member = gang::RosterEntry;
-using Roster = gang::Roster;
+using Member = net::RosterEntry;
+using Roster = net::Roster;
 
 /// The listening ends that a worker opens before it is admitted, so that their addresses can be announced.
 class Listeners {

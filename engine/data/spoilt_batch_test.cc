@@ -4,8 +4,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "data/column_store.h"
-#include "data/deal.h"
+#include "data/deal/deal.h"
+#include "data/store/column_store.h"
 #include "data/test_batch.h"
 
 namespace stoker::data {

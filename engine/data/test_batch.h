@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/arrow_abi.h"
+#include "data/arrow/abi.h"
 
 namespace stoker::data::testing {
 

@@ -9,10 +9,13 @@
 #include "base/codec.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "gang/roster.h"
 #include "net/handshake.h"
+#include "net/roster.h"
 
 namespace stoker::gang {
+
+using net::Roster;
+using net::RosterEntry;
 
 /// Numbers of the messages on the wire; never reuse one.
 enum class Kind : uint16_t {

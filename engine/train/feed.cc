@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "base/pieces.h"
 #include "base/pulse.h"
-#include "data/gather.h"
+#include "data/store/gather.h"
 #include "program/plan.h"
 
 namespace stoker::train {

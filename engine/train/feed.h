@@ -10,10 +10,10 @@
 #include <span>
 #include <vector>
 
-#include "data/column_store.h"
-#include "data/lent_rows.h"
-#include "data/plan.h"
-#include "data/read_ahead.h"
+#include "data/store/column_store.h"
+#include "data/store/lent_rows.h"
+#include "data/store/plan.h"
+#include "data/store/read_ahead.h"
 
 namespace stoker::train {
 

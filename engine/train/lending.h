@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "collective/group.h"
-#include "data/column_store.h"
-#include "data/lent_rows.h"
+#include "data/store/column_store.h"
+#include "data/store/lent_rows.h"
 #include "gang/protocol.h"
 
 namespace stoker::train {

@@ -5,7 +5,7 @@
 
 #include "checkpoint/storage.h"
 #include "collective/group.h"
-#include "data/column_store.h"
+#include "data/store/column_store.h"
 #include "gang/worker_link.h"
 #include "train/spec.h"
 

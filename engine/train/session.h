@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "collective/group.h"
-#include "data/column_store.h"
-#include "data/plan.h"
-#include "data/row_lender.h"
+#include "data/store/column_store.h"
+#include "data/store/plan.h"
+#include "data/store/row_lender.h"
 #include "gang/worker_link.h"
 #include "sync/constants.h"
 #include "train/checkpoints.h"

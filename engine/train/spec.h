@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/column_store.h"
+#include "data/store/column_store.h"
 #include "optim/optimizer.h"
 #include "optim/plateau.h"
 #include "sync/local_steps.h"

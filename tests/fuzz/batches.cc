@@ -4,8 +4,8 @@
 
 #include <cstring>
 
-#include "data/deal.h"
-#include "data/row_reader.h"
+#include "data/deal/deal.h"
+#include "data/read/row_reader.h"
 #include "fuzz.h"
 
 namespace stoker::fuzz {

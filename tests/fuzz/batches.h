@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/columns.h"
+#include "data/spec/columns.h"
 #include "data/test_batch.h"
 
 namespace stoker::fuzz {
