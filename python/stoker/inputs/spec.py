@@ -1,4 +1,4 @@
-"""What the engine reads of a declaration: its FieldSpec (engine/data/columns.h)."""
+"""What the engine reads of a declaration: its FieldSpec (engine/data/spec/columns.h)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from stoker.inputs.spec import Field, base, compact, filled
 from stoker.spark.columns import Sent
 
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# As engine/data/tokenizer.h has it: runs of letters, digits, '_' and what is beyond ASCII; else one character.
+# As engine/data/spec/tokenizer.h has it: runs of letters, digits, '_' and what is beyond ASCII; else one character.
 _WORD = r"r'[0-9A-Za-z_\x{80}-\x{10FFFF}]+|[^\x09-\x0D ]'"
 
 

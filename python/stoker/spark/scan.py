@@ -51,7 +51,7 @@ class Scan:
 
     files: tuple[tuple[str, parquet.Identity], ...]
     columns: tuple[str, ...]  # of the files
-    deal: dict[str, Any]  # engine/data/deal.h
+    deal: dict[str, Any]  # engine/data/deal/deal.h
     batch_rows: int
 
     def spec(self) -> dict[str, Any]:
