@@ -113,17 +113,21 @@ def breach(engine: Path, name: str, include: Include) -> str | None:
         return None if may_see_torch(name) else f"{include.path}: libtorch is not for {folder}/"
     if not include.quoted:
         return None
-    target = folder_of(include.path)
+    if against := against_the_arrows(name, include.path):
+        return against
+    chains = () if may_see_torch(name) else torch_headers(engine, include.path)
+    return next((f'"{include.path}": brings libtorch into {folder}/ ({chain})' for chain in chains), None)
+
+
+def against_the_arrows(name: str, path: str) -> str | None:
+    folder, target = folder_of(name), folder_of(path)
     if target not in ARROWS:
-        return f'"{include.path}": name the folder, as in "{folder}/{include.path}"'
+        return f'"{path}": name the folder, as in "{folder}/{path}"'
     if target not in ARROWS[folder] | {folder, "base"}:
-        return f'"{include.path}": {folder}/ may not include {target}/'
-    room, target_room = engine_room_of(name), engine_room_of(include.path)
-    if room and target_room and target_room not in ROOMS.get(room, set()) | {room}:
-        return f'"{include.path}": {room}/ may not include {target_room}/'
-    if not may_see_torch(name):
-        for chain in torch_headers(engine, include.path):
-            return f'"{include.path}": brings libtorch into {folder}/ ({chain})'
+        return f'"{path}": {folder}/ may not include {target}/'
+    room, target = engine_room_of(name), engine_room_of(path)
+    if room and target and target not in ROOMS.get(room, set()) | {room}:
+        return f'"{path}": {room}/ may not include {target}/'
     return None
 
 
