@@ -172,7 +172,7 @@ class OwnAdam(optimizers.Adam):
     (optimizers.Adafactor, "Keras optimizer Adafactor is none"),
     (lambda: optimizers.LossScaleOptimizer(optimizers.SGD()), "LossScaleOptimizer is none"),
     (OwnAdam, "Keras optimizer OwnAdam is none"),
-    (lambda: optimizers.SGD(gradient_accumulation_steps=4), "gradient_accumulation_steps=4, .* a larger batchSize"),
+    (lambda: optimizers.SGD(gradient_accumulation_steps=4), "gradient_accumulation_steps=4, .* accumulate=4 does"),
     (lambda: optimizers.SGD(use_ema=True, ema_overwrite_frequency=3), "ema_overwrite_frequency=3, which Stoker has"),
     (lambda: optimizers.Ftrl(learning_rate_power=-0.7), "learning_rate_power=-0.7, which"),
     (lambda: optimizers.Lamb(clipnorm=1.0), "Lamb has clipnorm=1.0, which Stoker has not beside"),

@@ -22,7 +22,8 @@ double run(const TrainSpec& spec, ByteView weights, const std::vector<at::Tensor
     Stopwatch watch;
     trainer.step(
         {0, static_cast<uint64_t>(s), std::vector<bool>(owners.size(), true), inputs.at(0).size(0) * group.size()},
-        [&](int64_t, int) { return inputs; }, [] {}, times);
+        {[&](int64_t, int) { return inputs.at(0).size(0); }, [&](int64_t, int, int64_t) { return inputs; }}, [] {},
+        times);
     seconds.push_back(watch.elapsed());
   }
   std::nth_element(seconds.begin(), seconds.begin() + steps / 2, seconds.end());

@@ -25,11 +25,18 @@ data::RowsAt RowSource::at(int shard, std::span<const uint32_t> rows) const {
 }
 
 Feed::Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
-           bool augments)
-    : from_(from), plan_(plan), owned_(std::move(owned)), seed_(seed), shuffle_(shuffle), augments_(augments) {
+           bool augments, int64_t accumulate)
+    : from_(from),
+      plan_(plan),
+      owned_(std::move(owned)),
+      seed_(seed),
+      shuffle_(shuffle),
+      augments_(augments),
+      accumulate_(accumulate) {
   if (!from_.own.on_disk()) return;
-  ahead_ = std::make_unique<data::ReadAhead>(from_.own, plan.steps(), static_cast<int>(owned_.size()),
-                                             [this](int64_t step, int slot) { return rows(step, owned_[slot]); });
+  ahead_ = std::make_unique<data::ReadAhead>(
+      from_.own, plan.steps() * accumulate_, static_cast<int>(owned_.size()),
+      [this](int64_t turn, int slot) { return rows(turn / accumulate_, owned_[slot], turn % accumulate_); });
 }
 
 void Feed::begin_epoch(uint64_t epoch) {
@@ -59,32 +66,38 @@ void Feed::prefetch(int64_t step) {
   gathered_.clear();
   gathered_step_ = step;
   for (int shard : owned_)
-    if (plan_.rows(step, shard).size() > 0) gathered_[shard] = gather(step, shard);
+    if (plan_.rows(step, shard).size() > 0) gathered_[shard] = gather(step, shard, 0);
 }
 
-std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard) {
-  return gathered_step_ == step ? gathered_.at(shard) : gather(step, shard);
+std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard, int64_t part) {
+  return gathered_step_ == step && part == 0 ? gathered_.at(shard) : gather(step, shard, part);
 }
 
-std::span<const uint32_t> Feed::rows(int64_t step, int shard) const {
-  const auto range = plan_.rows(step, shard);
-  return std::span(rows_.at(shard)).subspan(range.begin, range.size());
+data::Rows Feed::range(int64_t step, int shard, int64_t part) const {
+  const auto all = plan_.rows(step, shard);
+  const int64_t parts = data::parts_of(all.size(), accumulate_);
+  return part < parts ? data::part_of(all, parts, part) : data::Rows();
 }
 
-data::RowsAt Feed::stored(int64_t step, int shard) {
+std::span<const uint32_t> Feed::rows(int64_t step, int shard, int64_t part) const {
+  const auto places = range(step, shard, part);
+  return std::span(rows_.at(shard)).subspan(places.begin, places.size());
+}
+
+data::RowsAt Feed::stored(int64_t step, int shard, int64_t part) {
   if (ahead_) {
     const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
-    return ahead_->at(step, static_cast<int>(slot));
+    return ahead_->at(step * accumulate_ + part, static_cast<int>(slot));
   }
-  return from_.at(shard, rows(step, shard));
+  return from_.at(shard, rows(step, shard, part));
 }
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
-std::vector<at::Tensor> Feed::gather(int64_t step, int shard) try {
+std::vector<at::Tensor> Feed::gather(int64_t step, int shard, int64_t part) try {
   if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
   const uint64_t numbers[] = {seed_, epoch_, static_cast<uint64_t>(shard), kDraws};
-  const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(plan_.rows(step, shard).begin)};
-  const auto from = stored(step, shard);
+  const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(range(step, shard, part).begin)};
+  const auto from = stored(step, shard, part);
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(from_.own.columns().size()); ++c)
     batch.push_back(data::gather_batch(from_.own, c, from, augments_ ? &draws : nullptr));

@@ -31,16 +31,17 @@ struct RowSource {
 class Feed {
  public:
   /// `owned` ascending. `augments`: pictures are cropped and flipped by chance, as their columns say.
+  /// `accumulate`: in how many parts a step is run at most.
   Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
-       bool augments = true);
+       bool augments = true, int64_t accumulate = 1);
 
   void begin_epoch(uint64_t epoch);
   /// From any thread: whoever waits for rows from disk, or wants more of them, ends with Error(aborted), now and later.
   void interrupt();
-  /// Gathers the step's micro-batches now, so that micro_batch() need not.
+  /// Gathers the first parts of the step now, so that micro_batch() need not.
   void prefetch(int64_t step);
-  /// One tensor a column, batch first. REQUIRES: the shard is owned and present in the step.
-  std::vector<at::Tensor> micro_batch(int64_t step, int shard);
+  /// One tensor a column, batch first. REQUIRES: the shard is owned and present in the step, which has that part.
+  std::vector<at::Tensor> micro_batch(int64_t step, int shard, int64_t part = 0);
 
  private:
   const RowSource from_;
@@ -49,13 +50,16 @@ class Feed {
   uint64_t seed_;
   bool shuffle_;
   bool augments_;
+  int64_t accumulate_;
   uint64_t epoch_ = 0;
-  std::span<const uint32_t> rows(int64_t step, int shard) const;
-  data::RowsAt stored(int64_t step, int shard);
-  std::vector<at::Tensor> gather(int64_t step, int shard);
+  /// Places in the epoch's order.
+  data::Rows range(int64_t step, int shard, int64_t part) const;
+  std::span<const uint32_t> rows(int64_t step, int shard, int64_t part) const;
+  data::RowsAt stored(int64_t step, int shard, int64_t part);
+  std::vector<at::Tensor> gather(int64_t step, int shard, int64_t part);
 
   std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch
-  std::map<int, std::vector<at::Tensor>> gathered_;  // by shard, of step gathered_step_
+  std::map<int, std::vector<at::Tensor>> gathered_;  // by shard, the first parts of gathered_step_
   int64_t gathered_step_ = -1;
   std::atomic<bool> interrupted_ = false;
   std::unique_ptr<data::ReadAhead> ahead_;  // for rows on disk; it reads rows_, so it goes first

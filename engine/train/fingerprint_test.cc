@@ -62,8 +62,9 @@ Bytes trained(int ranks, bool with_fingerprint, std::vector<gang::Fingerprint>& 
     PhaseTimes times;
     for (uint64_t s = 0; s < 3; ++s) {
       trainer.step(
-          {0, s, std::vector<bool>(ranks, true), 8 * ranks}, [&](int64_t, int) { return canned_inputs(program, 8); },
-          [] {}, times);
+          {0, s, std::vector<bool>(ranks, true), 8 * ranks},
+          {[](int64_t, int) { return 8; }, [&](int64_t, int, int64_t) { return canned_inputs(program, 8); }}, [] {},
+          times);
     }
     if (group.rank() == 0) weights = trainer.weights();
     EXPECT_EQ(trainer.runs(), 3);

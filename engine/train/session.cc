@@ -203,8 +203,9 @@ void Session::borrow(collective::Group& group, const gang::Start& start) {
 }
 
 void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {
-  const data::Plan plan(counts_of(start), spec_.batch_size);
-  Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle);
+  const data::Plan plan(counts_of(start), spec_.step_rows());
+  Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle,
+            true, spec_.accumulate);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   Timetable table = timetable(plan);
   if (table.evaluates) {
@@ -297,11 +298,9 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
                       .seconds = history_->seconds(),
                       .count = count,
                       .wish = wish()};
-  const auto inputs = [&](int64_t step, int shard) {
-    return rows_of(step, shard) > 0 ? feed.micro_batch(step, shard) : std::vector<at::Tensor>();
-  };
+  const auto gather = [&](int64_t step, int shard, int64_t part) { return feed.micro_batch(step, shard, part); };
   return trainer_->step(
-      what, inputs, [&] { feed.prefetch(first + count); }, history_->phases());
+      what, {rows_of, gather}, [&] { feed.prefetch(first + count); }, history_->phases());
 }
 
 bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop) {
@@ -314,11 +313,9 @@ bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch,
   feed.begin_epoch(0);
   const StepSpec what{
       .epoch = epoch, .present = present_held(start), .pause = link_.pause_asked(), .seconds = history_->seconds()};
-  const auto inputs = [&](int64_t step, int shard) {
-    const bool any = plan.rows(step, shards + shard).size() > 0;
-    return any ? feed.micro_batch(step, shards + shard) : std::vector<at::Tensor>();
-  };
-  const bool pause = trainer_->evaluate(what, plan.steps(), inputs, history_->phases());
+  const auto rows_of = [&](int64_t step, int shard) { return plan.rows(step, shards + shard).size(); };
+  const auto gather = [&](int64_t step, int shard, int64_t) { return feed.micro_batch(step, shards + shard); };
+  const bool pause = trainer_->evaluate(what, plan.steps(), {rows_of, gather}, history_->phases());
   history_->evaluate(trainer_->evaluator()->told(trainer_->state().evaluated(epoch)));
   return pause;
 }
@@ -380,7 +377,7 @@ std::string Session::history_json(const gang::Start& start) const {
                         {"generations", start.roster.generation},
                         {"micro_batches", trainer_->state().runs()}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
-  const Timetable table = timetable(data::Plan(counts_of(start), spec_.batch_size));
+  const Timetable table = timetable(data::Plan(counts_of(start), spec_.step_rows()));
   if (const std::string why = why_stopped(table); !why.empty()) out["stopped"] = why;
   if (!trainer_->evaluator()) return out.dump();
   const auto best = trainer_->verdict(table.epoch(trainer_->state().committed() - 1)).best;

@@ -30,6 +30,14 @@ collective::Code parse_code(const std::string& name) {
   fail_user("compress must be 'int8' or 'int4', not '", name, "'");
 }
 
+int64_t parse_accumulate(const json& in, int64_t batch_size) {
+  const int64_t parts = in.value("accumulate", int64_t{1});
+  int64_t rows = 0;
+  if (parts < 1 || __builtin_mul_overflow(parts, batch_size, &rows))
+    fail_user("accumulate is ", parts, ", expected 1 or more, and a number of rows times batchSize");
+  return parts;
+}
+
 /// One for the whole arena, whatever its groups.
 optim::OptimizerOptions parse_outer(const json& in, size_t groups) {
   auto outer = optim::parse_optimizer(in.dump());
@@ -75,6 +83,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.groups = in.value("groups", spec.groups);
   spec.columns = data::parse_columns(in.at("columns").dump());
   spec.batch_size = in.at("batch_size");
+  spec.accumulate = parse_accumulate(in, spec.batch_size);
   spec.epochs = in.at("epochs");
   spec.max_steps = in.value("max_steps", spec.max_steps);
   spec.max_seconds = in.value("max_seconds", spec.max_seconds);

@@ -47,7 +47,8 @@ struct TrainSpec {
   optim::OptimizerOptions optimizer;         // "optimizer": see optim::parse_optimizer
   std::vector<int> groups;                   // "groups": parameter group of each program parameter; empty: all 0
   std::vector<data::ColumnSpec> columns;     // "columns": one per program input, in the same order
-  int64_t batch_size = 256;                  // "batch_size": rows of one step over all shards
+  int64_t batch_size = 256;                  // "batch_size": rows over all shards, of a step or of its parts
+  int64_t accumulate = 1;                    // "accumulate": steps have so many times the rows, run in as many parts
   int64_t epochs = 1;                        // "epochs"
   int64_t max_steps = 0;                     // "max_steps": the fit ends after so many, rounds are whole; 0: off
   double max_seconds = 0;                    // "max_seconds": of training, after which the fit ends; 0: off
@@ -63,6 +64,7 @@ struct TrainSpec {
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
   std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
+  int64_t step_rows() const { return batch_size * accumulate; }
 };
 
 /// "evaluation" of a TrainSpec.

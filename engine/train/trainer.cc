@@ -8,10 +8,12 @@
 #include "base/pieces.h"
 #include "base/pulse.h"
 #include "collective/topology.h"
+#include "data/plan.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
 #include "shm/memory.h"
 #include "sync/all_reduce.h"
+#include "sync/chunks.h"
 #include "sync/local_steps.h"
 
 namespace stoker::train {
@@ -187,27 +189,62 @@ void Trainer::count_run() {
   fault::point("forward", static_cast<int64_t>(state_->committed()));
 }
 
-void Trainer::run_part(const sync::Part& part, const StepSpec& spec, const std::vector<at::Tensor>& inputs) {
-  const program::RandomKey key{spec_.seed, spec.epoch, spec.step + part.step, static_cast<uint64_t>(part.shard)};
-  strategy_->run(part, [&](int set, float* gradient, float* buffers) -> sync::Scalars {
-    count_run();
-    const auto s = step_->run(set, inputs, gradient, buffers, key);
-    bend(gradient);
-    return {s.numerator, s.denominator, s.correct, s.counted};
+/// A part of the rows that a shard has in a step.
+sync::Scalars Trainer::run_micro_batch(const MicroBatch& which, const Batches& inputs, int set, float* gradient,
+                                       float* buffers, PhaseTimes& times) {
+  Stopwatch watch;
+  const auto batch = inputs.gather(which.step, which.shard, which.part);
+  times.gather += watch.restart();
+  count_run();
+  const auto turn = static_cast<uint64_t>(which.step * spec_.accumulate + which.part);
+  const auto s =
+      step_->run(set, batch, gradient, buffers, {spec_.seed, which.epoch, turn, static_cast<uint64_t>(which.shard)});
+  bend(gradient);
+  times.compute += watch.elapsed();
+  return {s.numerator, s.denominator, s.correct, s.counted};
+}
+
+/// Adds a part's gradient, and its share of the float buffers after it.
+void Trainer::add_part(const float* part, float share, float* gradient, float* buffers) const {
+  sync::in_chunks({0, layout_.floats}, [&](optim::Extent e) {
+    for (int64_t i = e.begin; i < e.end; ++i) gradient[i] += part[i];
+  });
+  const float* after = part + layout_.floats;
+  for (int64_t i = 0; i < layout_.buffer_floats; ++i) buffers[i] += share * after[i];
+}
+
+/// All from the same weights and buffers, as if each were of a shard of its own.
+sync::Scalars Trainer::accumulate(MicroBatch which, const Batches& inputs, int set, float* gradient, float* buffers,
+                                  PhaseTimes& times) {
+  const data::Rows rows{0, inputs.rows(which.step, which.shard)};
+  const int64_t parts = data::parts_of(rows.size(), spec_.accumulate);
+  if (parts == 1) return run_micro_batch(which, inputs, set, gradient, buffers, times);
+  part_.make_room(layout_.floats + layout_.buffer_floats);
+  std::fill_n(part_.data(), layout_.floats + layout_.buffer_floats, 0.0F);
+  std::fill_n(gradient, layout_.floats, 0.0F);
+  sync::Scalars sums;
+  for (; which.part < parts; ++which.part) {
+    sums += run_micro_batch(which, inputs, set, part_.data(), part_.data() + layout_.floats, times);
+    const auto share =
+        static_cast<double>(data::part_of(rows, parts, which.part).size()) / static_cast<double>(rows.size());
+    add_part(part_.data(), static_cast<float>(share), gradient, buffers);
+  }
+  return sums;
+}
+
+void Trainer::run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
+  const MicroBatch which{spec.epoch, static_cast<int64_t>(spec.step) + part.step, part.shard};
+  strategy_->run(part, [&](int set, float* gradient, float* buffers) {
+    return accumulate(which, inputs, set, gradient, buffers, times);
   });
 }
 
 void Trainer::run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
-  Stopwatch watch;
   for (int64_t i = 0; i < spec.count; ++i) {
     for (const int shard : owned_) {
-      if (!spec.present[shard]) continue;
-      const auto batch = inputs(static_cast<int64_t>(spec.step) + i, shard);
-      times.gather += watch.restart();
-      if (batch.empty()) continue;
-      const double share = static_cast<double>(batch.front().size(0)) / static_cast<double>(spec.rows);
-      run_part({shard, i, share}, spec, batch);
-      times.compute += watch.restart();
+      const int64_t rows = spec.present[shard] ? inputs.rows(static_cast<int64_t>(spec.step) + i, shard) : 0;
+      if (rows > 0)
+        run_part({shard, i, static_cast<double>(rows) / static_cast<double>(spec.rows)}, spec, inputs, times);
     }
   }
 }
@@ -218,7 +255,7 @@ void Trainer::run_together(const StepSpec& spec, const Batches& inputs, PhaseTim
   std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
   std::vector<program::MicroBatch> batches;
   for (const int shard : shards) {
-    batches.push_back({inputs(static_cast<int64_t>(spec.step), shard),
+    batches.push_back({inputs.gather(static_cast<int64_t>(spec.step), shard, 0),
                        {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
     count_run();
   }
@@ -287,7 +324,7 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   at.rate = told_.rate;
   if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.epoch));
   strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
-  if (step_->runs_together() && strategy_->runs_together())
+  if (spec_.accumulate == 1 && step_->runs_together() && strategy_->runs_together())
     run_together(spec, inputs, times);
   else
     run_apart(spec, inputs, times);
@@ -336,9 +373,9 @@ std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batc
   std::vector<Scored> rows;
   for (int64_t step = 0; step < steps; ++step) {
     Stopwatch watch;
-    const auto batch = inputs(step, shard);
+    if (inputs.rows(step, shard) == 0) continue;
+    const auto batch = inputs.gather(step, shard, 0);
     times.gather += watch.restart();
-    if (batch.empty()) continue;
     fault::point("evaluate", static_cast<int64_t>(state_->committed()));
     evaluator_->add(state, batch, numbers, rows);
     pulse::beat();

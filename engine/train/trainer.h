@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/codec.h"
+#include "base/float_rows.h"
 #include "collective/group.h"
 #include "collective/shard_bytes.h"
 #include "optim/arena.h"
@@ -75,8 +76,13 @@ class Trainer {
   /// Of this worker's own memory, about what one shard more takes.
   size_t shard_bytes() const;
 
-  /// A shard's micro-batch in a step of the epoch; without tensors where it has no rows.
-  using Batches = std::function<std::vector<at::Tensor>(int64_t step, int shard)>;
+  /// Where the rows of an epoch come from.
+  struct Batches {
+    /// That a shard has in a step.
+    std::function<int64_t(int64_t step, int shard)> rows;
+    /// One of the parts in which they are run: see data::parts_of(). There is at least one row.
+    std::function<std::vector<at::Tensor>(int64_t step, int shard, int64_t part)> gather;
+  };
   /// Runs the program over every owned shard that has rows, and commits state and totals. `meanwhile` is called where
   /// peers may be waited for, and counts as gathering. Where loss, weights or buffers would not be finite it throws
   /// Error(user), before anything is committed, or commits the state as it was, or goes on, as OnNaN tells. A step
@@ -116,7 +122,18 @@ class Trainer {
   void write_evaluation(const StepSpec& spec, const std::vector<double>& totals);
   void write_totals(const StepSpec& spec, const sync::Scalars& totals, bool kept);
   bool make(const StepSpec& spec, const sync::Scalars& totals, sync::StepTimes& times);
-  void run_part(const sync::Part& part, const StepSpec& spec, const std::vector<at::Tensor>& inputs);
+  struct MicroBatch {
+    uint64_t epoch = 0;
+    int64_t step = 0;
+    int shard = 0;
+    int64_t part = 0;
+  };
+  sync::Scalars run_micro_batch(const MicroBatch& which, const Batches& inputs, int set, float* gradient,
+                                float* buffers, PhaseTimes& times);
+  void add_part(const float* part, float share, float* gradient, float* buffers) const;
+  sync::Scalars accumulate(MicroBatch which, const Batches& inputs, int set, float* gradient, float* buffers,
+                           PhaseTimes& times);
+  void run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   bool goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const;
@@ -139,6 +156,7 @@ class Trainer {
   std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::Strategy> strategy_;
   std::unique_ptr<collective::ShardBytes> ranked_;  // runs of the rows that are evaluated; none where nothing is ranked
+  FloatRows part_;                                  // gradient and buffers of a part that is accumulated
   int64_t runs_ = 0;
   int64_t aside_ = 0;  // that of the set that a step makes
   sync::Told told_;    // likewise

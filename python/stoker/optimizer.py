@@ -217,10 +217,10 @@ def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: st
     return {**options, "groups": groups, "schedule": complete(told, unit, epochs)}
 
 
-def rate_scale(how: str, batch_size: int) -> float:
+def rate_scale(how: str, rows: int) -> float:
     """By what scaleRate multiplies learning rates, which are those of batches of 256 rows: linear by Goyal et al.,
     2017, arXiv 1706.02677, the square root by Krizhevsky, 2014, arXiv 1404.5997."""
-    times = batch_size / BASE_BATCH
+    times = rows / BASE_BATCH
     return times if how == "linear" else math.sqrt(times)
 
 

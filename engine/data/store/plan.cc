@@ -55,6 +55,12 @@ int64_t Plan::rows(int64_t step) const {
   return sum;
 }
 
+int64_t parts_of(int64_t rows, int64_t most) { return std::clamp<int64_t>(rows / 2, 1, most); }
+
+Rows part_of(Rows rows, int64_t parts, int64_t part) {
+  return {rows.begin + muldiv(part, rows.size(), parts), rows.begin + muldiv(part + 1, rows.size(), parts)};
+}
+
 namespace {
 
 /// Numbers below a bound without bias (Lemire: Fast Random Integer Generation in an Interval, TOMACS 2019).

@@ -6,6 +6,8 @@
 // unless its shard has one row only: a shard with fewer than 2 T rows gives them in pairs, the last pair with the odd
 // row, spread evenly over the steps; where the pairs fall is shifted from shard to shard, so that small shards do not
 // all meet in the same steps. Steps in which no shard would have rows are left out.
+//
+// Where gradients are accumulated a shard's rows of a step are run in even parts, one after the other.
 #include <cstdint>
 #include <vector>
 
@@ -35,6 +37,10 @@ class Plan {
   int64_t steps_ = 0;             // turns in which a shard has rows
   std::vector<int64_t> turn_of_;  // turn of each step; empty where they are the same
 };
+
+/// In how many parts so many rows of a step are run, of `most`: none of them has one row, unless there is no other.
+int64_t parts_of(int64_t rows, int64_t most);
+Rows part_of(Rows rows, int64_t parts, int64_t part);
 
 /// The order of one shard's rows in one epoch: a permutation of 0 .. n-1 keyed by (seed, epoch, shard).
 /// Fisher-Yates over a counter-based generator; without shuffle the identity.

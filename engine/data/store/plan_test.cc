@@ -49,6 +49,26 @@ TEST(Plan, EveryRowOnceAndNoneAlone) {
   }
 }
 
+TEST(Plan, PartsOfAStepAreEvenAndNoneHasOneRow) {
+  for (int64_t rows = 1; rows < 60; ++rows) {
+    for (int64_t most = 1; most < 20; ++most) {
+      const int64_t parts = parts_of(rows, most);
+      ASSERT_LE(parts, most);
+      int64_t next = 7;
+      for (int64_t i = 0; i < parts; ++i) {
+        const Rows mine = part_of({7, 7 + rows}, parts, i);
+        ASSERT_EQ(mine.begin, next);
+        ASSERT_GE(mine.size(), std::min<int64_t>(rows, 2));
+        ASSERT_LE(mine.size() - rows / parts, 1);
+        next = mine.end;
+      }
+      ASSERT_EQ(next, 7 + rows);
+      ASSERT_TRUE(parts == most || rows < 2 * (parts + 1));
+    }
+  }
+  EXPECT_EQ(parts_of(0, 4), 1);
+}
+
 TEST(Plan, NoRowsNoSteps) {
   EXPECT_EQ(Plan({}, 8).steps(), 0);
   EXPECT_EQ(Plan({0, 0}, 8).steps(), 0);

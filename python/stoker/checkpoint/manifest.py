@@ -47,6 +47,7 @@ _WORDS = {
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }
+_LEFT_OUT = {"accumulate": 1}  # what it means where it is not told
 _UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups")
 
 
@@ -81,7 +82,8 @@ def decode(data: bytes) -> dict[str, Any]:
 def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_version: str) -> dict[str, Any]:
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
-    same = ("optimizer", "shards", "batch_size", "seed", "shuffle", "threads", "clip_norm", "clip_value", "strategy")
+    same = ("optimizer", "shards", "batch_size", "accumulate", "seed", "shuffle", "threads", "clip_norm", "clip_value",
+            "strategy")  # fmt: skip
     evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,
@@ -116,7 +118,7 @@ def weights_digest(weights: Mapping[str, np.ndarray]) -> str:
 
 def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     """What differs between two identities, one phrase each."""
-    new, old = dict(_flat(now)), dict(_flat(before))
+    new, old = _LEFT_OUT | dict(_flat(now)), _LEFT_OUT | dict(_flat(before))
     found = []
     for name in sorted(new.keys() | old.keys()):
         if new.get(name) != old.get(name):

@@ -74,7 +74,7 @@ class Fitted:
 def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequence[Source], optimizer: dict[str, Any],
         phases: Phases) -> Fitted:  # fmt: skip
     """Trains on the sources' columns of the table's rows."""
-    notes = [ONE_ROW] if settings.batch_size == 1 else []
+    notes = [ONE_ROW] if settings.step_rows == 1 else []
     for note in [*prepared.compiled.notes, *notes]:
         warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
@@ -105,7 +105,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     phases.enter("finish")
     result.history.update(story.info(), ingest=told)
     if settings.scale_rate is not None:
-        result.history["rate_scale"] = rate_scale(settings.scale_rate, settings.batch_size)
+        result.history["rate_scale"] = rate_scale(settings.scale_rate, settings.step_rows)
     warn_of_skipped(result.history["skipped"])
     warn_of_skew(result.history["shard_rows"], how)
     if course is not None:
@@ -188,6 +188,7 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
     return {
         **evaluated,
         **strategy.spec_of(settings.strategy),
+        **({"accumulate": settings.accumulate} if settings.accumulate > 1 else {}),
         "program": compiled.train,
         "optimizer": optimizer["options"],
         "groups": [optimizer["groups"].get(entry["name"], 0) for entry in compiled.train["parameters"]],

@@ -24,7 +24,7 @@ SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
 _LEARNT = ("given", "label_words")
 _NO_PARAMS = ("estimator", "more")
-_POSITIVE = ("batch_size", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
+_POSITIVE = ("batch_size", "accumulate", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
              "checkpoint_interval", "checkpoint_keep")  # fmt: skip
 _NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
 _CHOICES = {
@@ -46,6 +46,7 @@ class FitSettings:
     """Each field but the last two is the parameter of that name; docs are theirs (stoker/ml/params.py)."""
 
     batch_size: int
+    accumulate: int
     epochs: int
     seed: int
     shuffle: bool
@@ -108,6 +109,10 @@ class FitSettings:
     @property
     def shards(self) -> int:
         return self.num_shards or self.num_workers
+
+    @property
+    def step_rows(self) -> int:
+        return self.batch_size * self.accumulate
 
     @property
     def validates(self) -> bool:

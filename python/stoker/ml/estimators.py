@@ -179,7 +179,10 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
                                           self.value("epochs"), rate is not None)  # fmt: skip
         if how := self.value("scaleRate"):
-            options = {**options, "rate_scale": optimizer.rate_scale(how, self.value("batchSize"))}
+            options = {
+                **options,
+                "rate_scale": optimizer.rate_scale(how, self.value("batchSize") * self.value("accumulate")),
+            }
         average = self.value("averageWeights")
         return {**spec, "options": {**options, "average": average} if average else options}
 

@@ -265,6 +265,8 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                       "stoker.LocalSGD(every=20) or stoker.DiLoCo(every=100), whose shards take steps alone and are "
                       "averaged (docs/strategies.md)", as_strategy)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
+    accumulate = _param("accumulate", "micro-batches of batchSize rows whose gradients are added up to one step's, in "
+                        "the memory of one", TypeConverters.toInt)  # fmt: skip
     epochs = _param("epochs", "passes over the rows", TypeConverters.toInt)
     initialModel = _param("initialModel", "a model that fit() or load() gave, whose training goes on: with its own "
                           "program and weights, or, where model is set too, with its weights in that one; not saved "
@@ -359,8 +361,8 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, G
     def _set_defaults(self) -> None:
         self._setDefault(strategy=as_strategy("allreduce"),
                          assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
-                         batchSize=256, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0, onNaN="error",
-                         restoreBest=False,
+                         batchSize=256, accumulate=1, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0,
+                         onNaN="error", restoreBest=False,
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
                          onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

@@ -69,7 +69,7 @@ def _check(optimizer: keras.optimizers.Optimizer) -> None:
     name = type(optimizer).__name__
     for key, off in _OFF.items():
         if (told := getattr(optimizer, key, off)) != off:
-            why = "; a larger batchSize does the same" if key == "gradient_accumulation_steps" else ""
+            why = f"; the estimator's accumulate={told} does the same" if key == "gradient_accumulation_steps" else ""
             raise UserError(f"the Keras optimizer {name} has {key}={told!r}, which Stoker has not{why}")
     if optimizer.built and int(optimizer.iterations) > 0:
         warnings.warn(f"the Keras optimizer {name} has made {int(optimizer.iterations)} steps: this fit begins with "

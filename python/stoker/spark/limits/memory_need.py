@@ -78,6 +78,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
         if local.get("compress"):  # what others have sent, decoded, and the codes of its own
             own += shards - shards // workers + 1
         of_state = carried + (local["outer"]["groups"][0]["momentum"] > 0)
+    own += spec.get("accumulate", 1) > 1  # a part's gradient
     vectors = 2 * (1 + of_state) + spec.get("evaluation", {}).get("restore_best", False)
     return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants)
 
