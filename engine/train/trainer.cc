@@ -8,7 +8,7 @@
 #include "base/pieces.h"
 #include "base/pulse.h"
 #include "collective/topology.h"
-#include "data/plan.h"
+#include "data/store/plan.h"
 #include "program/executor.h"
 #include "program/safetensors.h"
 #include "shm/memory.h"
