@@ -445,8 +445,9 @@ void Coordinator::Impl::end_process(const Member& member) {
   const std::string& name = member.hello.unix_name;
   const bool stands_still = member.lost->how == Loss::silent || member.lost->how == Loss::stuck;
   if (name.empty()) return;
-  if ((keeper.holds() || stands_still) && !net::end_process_behind(name, net::kKillTime)) keeper.release();
+  keeper.fence(name, Clock::now());
   if (!stands_still) return;
+  const net::ProcessEnd killed(name);
   for (const auto& [id, session] : sessions) {
     if (!session.hello || session.hello->host != member.hello.host) continue;
     if (member_of(session) || session.hello->attempt == member.hello.attempt) send(id, Kill{name});
@@ -482,7 +483,7 @@ void Coordinator::Impl::act() try {
   readmit();
   for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
   if (hand_in) go_on_with_hand_in();
-  steady = !hand_in && is_steady(gang, options);
+  steady = !hand_in && keeper.is_fenced(Clock::now()) && is_steady(gang, options);
 } catch (const std::exception& error) {
   end(Error(ErrorKind::bug, cat("the coordinator could not go on: ", error.what())));
 }
@@ -493,8 +494,8 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
       return pause(decision.reason);
     case Action::halt:
       return halt(decision.reason);
-    case Action::form:
-      return begin(*decision.start, decision.reason);
+    case Action::form:  // in memory that is held when nobody else writes into it
+      return keeper.is_fenced(Clock::now()) ? begin(*decision.start, decision.reason) : void();
     case Action::rescue:
       return rescue(decision.partitions);
     case Action::dismiss:
@@ -589,7 +590,7 @@ void Coordinator::Impl::begin_hand_in(const std::string& reason) {
   if (!loop || gang.end) return;
   gang.restarting = true;
   if (gang.running) halt(reason);
-  if (keeper.holds_that_of(gang.generation)) return;
+  if (keeper.holds_that_of(gang.generation) && keeper.is_fenced(Clock::now())) return;
   const double patience = options.heartbeat_timeout > 0 ? options.heartbeat_timeout * gang.patience : kUnwatched;
   hand_in.emplace(keeper.kept().commit, from_seconds(patience));
   act();

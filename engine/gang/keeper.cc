@@ -4,8 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
-#include "net/unix.h"
 
 namespace stoker::gang {
 
@@ -45,9 +46,24 @@ uint64_t Keeper::commit() const {
   return ::pread(fd_.get(), &commit, sizeof(commit), sizeof(Hash128)) == sizeof(commit) ? commit : 0;
 }
 
+void Keeper::fence(const std::string& unix_name, TimePoint now) {
+  if (!holds()) return;
+  net::ProcessEnd end(unix_name);
+  if (end.is_proven()) return;
+  if (!end.may_come()) return release();
+  fenced_.emplace_back(std::move(end), now + net::kKillTime);
+}
+
+bool Keeper::is_fenced(TimePoint now) {
+  std::erase_if(fenced_, [](const auto& fenced) { return fenced.first.is_proven(); });
+  if (std::ranges::any_of(fenced_, [&](const auto& fenced) { return now >= fenced.second; })) release();
+  return fenced_.empty();
+}
+
 void Keeper::release() {
   fd_.reset();
   held_ = {};
+  fenced_.clear();
 }
 
 }  // namespace stoker::gang

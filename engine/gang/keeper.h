@@ -2,9 +2,13 @@
 // The training's state, kept by the coordinator where every worker may die: the segment of its own host, held open
 // (memory lives as long as someone has it open), or what a survivor on another host handed in.
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "base/clock.h"
 #include "gang/protocol.h"
 #include "net/socket.h"
+#include "net/unix.h"
 
 namespace stoker::gang {
 
@@ -24,6 +28,10 @@ class Keeper {
   bool holds() const { return static_cast<bool>(fd_); }
   /// Whether the segment is one that this generation works in.
   bool holds_that_of(uint64_t generation) const { return holds() && generation_ == generation; }
+  /// Ends the process behind the name, which may write into the segment. Nobody waits for that: see is_fenced().
+  void fence(const std::string& unix_name, TimePoint now);
+  /// Whether no process that was fenced runs any more; one that cannot be proven to have ended in time has the segment.
+  bool is_fenced(TimePoint now);
   /// Lets go of the segment.
   void release();
   const Kept& kept() const { return kept_; }
@@ -34,7 +42,8 @@ class Keeper {
  private:
   net::Fd fd_;
   Held held_;
-  uint64_t generation_ = 0;  // in which the segment was offered
+  uint64_t generation_ = 0;                                    // in which the segment was offered
+  std::vector<std::pair<net::ProcessEnd, TimePoint>> fenced_;  // and until when there is time for their ends
   Kept kept_;
   Bytes state_;
 };

@@ -178,7 +178,7 @@ void WorkerLink::Impl::answer(const Ping& ping) {
 /// That of a neighbour, or this one itself, when its training thread does not come back.
 void WorkerLink::Impl::end_process(const std::string& unix_name) const {
   if (unix_name == hello.unix_name) ::kill(::getpid(), SIGKILL);
-  net::end_process_behind(unix_name, net::kKillTime);
+  const net::ProcessEnd killed(unix_name);
 }
 
 void WorkerLink::Impl::take(const Frame& frame) {

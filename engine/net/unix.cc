@@ -88,12 +88,12 @@ int64_t pid_behind(const std::string& name) {
   return fd ? peer_pid(fd.get()) : 0;
 }
 
-bool end_process_behind(const std::string& name, Duration patience) {
-  if (nobody_listens(name)) return true;
-  const Fd process = process_behind(name);
-  if (!process) return nobody_listens(name);
-  ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
-  return has_ended(process.get(), patience);
+ProcessEnd::ProcessEnd(std::string name) : name_(std::move(name)), process_(process_behind(name_)) {
+  if (process_) ::syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0);
+}
+
+bool ProcessEnd::is_proven(Duration patience) const {
+  return process_ ? has_ended(process_.get(), patience) : nobody_listens(name_);
 }
 
 }  // namespace stoker::net

@@ -22,9 +22,20 @@ Fd connect_unix(const std::string& name);
 /// The process that listens under the name, in this pid namespace; 0 when there is none that can be seen from here.
 int64_t pid_behind(const std::string& name);
 
-/// Sees to it that the process behind the name runs no more: it is gone already, or it is killed and waited for.
-/// False when that could not be proven within `patience`; the calling process itself is never touched.
-/// REQUIRES: that the name was heard of in this network namespace; else nobody listens and the answer proves nothing.
-bool end_process_behind(const std::string& name, Duration patience);
+/// The end of the process behind a name: it is killed as this is made, and whoever wants the proof asks or waits for
+/// it. The calling process itself is never touched. REQUIRES: that the name was heard of in this network namespace;
+/// else nobody listens and the answer proves nothing.
+class ProcessEnd {
+ public:
+  explicit ProcessEnd(std::string name);
+  /// Whether the process runs no more, for certain; waits for that, no longer than `patience`.
+  bool is_proven(Duration patience = {}) const;
+  /// Whether it may be proven later: not where somebody listens who cannot be seen from here, or is the caller.
+  bool may_come() const { return static_cast<bool>(process_); }
+
+ private:
+  std::string name_;
+  Fd process_;
+};
 
 }  // namespace stoker::net

@@ -86,7 +86,7 @@ TEST(Unix, NobodyBehindAName) {
 
 TEST(EndProcess, ThatRunsIsKilledAndWaitedFor) {
   Child child;
-  EXPECT_TRUE(end_process_behind(child.name, kTime));
+  EXPECT_TRUE(ProcessEnd(child.name).is_proven(kTime));
   EXPECT_TRUE(child.has_ended());
 }
 
@@ -96,7 +96,7 @@ TEST(EndProcess, ThatIsStoppedIsKilledToo) {
   int status = 0;
   ASSERT_EQ(::waitpid(child.pid, &status, WUNTRACED), child.pid);
   ASSERT_TRUE(WIFSTOPPED(status));
-  EXPECT_TRUE(end_process_behind(child.name, kTime));
+  EXPECT_TRUE(ProcessEnd(child.name).is_proven(kTime));
   EXPECT_TRUE(child.has_ended());
 }
 
@@ -104,7 +104,7 @@ TEST(EndProcess, ThatIsGoneIsProvenAtOnce) {
   Child child;
   child.end();
   const Stopwatch watch;
-  EXPECT_TRUE(end_process_behind(child.name, kTime));
+  EXPECT_TRUE(ProcessEnd(child.name).is_proven(kTime));
   EXPECT_LT(watch.elapsed(), 1);
 }
 
@@ -112,16 +112,16 @@ TEST(EndProcess, NeverTheCallersOwn) {
   const std::string name = fresh_name();
   Fd fd = listen_under(name);
   EXPECT_EQ(pid_behind(name), ::getpid());
-  EXPECT_FALSE(end_process_behind(name, kTime)) << "it lives, so nothing is proven";
+  EXPECT_FALSE(ProcessEnd(name).is_proven(kTime)) << "it lives, so nothing is proven";
   fd.reset();
-  EXPECT_TRUE(end_process_behind(name, kTime));
+  EXPECT_TRUE(ProcessEnd(name).is_proven(kTime));
 }
 
 TEST(EndProcess, WhoseQueueIsFullIsKilledOrNotProvenDead) {
   Child child;
   std::vector<Fd> waiting;
   for (int i = 0; i < 64; ++i) waiting.push_back(connect_unix(child.name));
-  EXPECT_EQ(end_process_behind(child.name, kTime), child.has_ended());
+  EXPECT_EQ(ProcessEnd(child.name).is_proven(kTime), child.has_ended());
 }
 
 }  // namespace stoker::net

@@ -131,10 +131,14 @@ Bytes Session::initial(const gang::Start& start) {
 
 /// Whether those who shared memory with this worker are in the new gang, or dead for certain.
 bool Session::nobody_disturbs(const gang::Roster& roster) const {
-  return std::ranges::all_of(neighbours_, [&](const collective::Member& old) {
-    const auto same = [&](const collective::Member& member) { return member.attempt == old.attempt; };
+  std::vector<net::ProcessEnd> ends;
+  for (const collective::Member& old : neighbours_) {
+    const auto is_it = [&](const collective::Member& member) { return member.attempt == old.attempt; };
+    if (std::ranges::none_of(roster.members, is_it)) ends.emplace_back(old.unix_name);
+  }
+  return std::ranges::all_of(ends, [](const net::ProcessEnd& end) {
     pulse::beat();  // each may take its time
-    return std::ranges::any_of(roster.members, same) || net::end_process_behind(old.unix_name, net::kKillTime);
+    return end.is_proven(net::kKillTime);
   });
 }
 
