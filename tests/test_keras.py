@@ -109,6 +109,10 @@ def by_keras(model, rows, label):
     return loss.item(), gradients
 
 
+def as_given(tensor, layout):
+    return tensor.permute(layout) if layout else tensor
+
+
 def by_program(compiled, weights, rows, label):
     """The same by the training program; `weights` are stepped."""
     program = compiled.train
@@ -136,16 +140,17 @@ def test_three_steps_are_those_of_keras(make):
     rows, label = rows_for(model)
     compiled = compiled_of(model, rows)
     weights = {name: torch.tensor(values) for name, values in compiled.weights.items()}
+    layouts = {entry["name"]: entry.get("layout") for entry in compiled.train["parameters"]}
     for _ in range(3):
         expected, gradients = by_keras(model, rows, label)
         loss, found = by_program(compiled, weights, rows, label)
         assert loss == pytest.approx(expected, rel=1e-5)
         largest = max(float(gradient.abs().max()) for gradient in gradients)
-        for a, b in zip(found, gradients, strict=True):
-            assert float((a - b).abs().max()) <= 1e-5 * largest
+        for a, b, layout in zip(found, gradients, layouts.values(), strict=True):
+            assert float((as_given(a, layout) - b).abs().max()) <= 1e-5 * largest
     for variable in model.variables:
         if "seed_generator" not in variable.path:
-            found = weights[variable.path].detach().numpy()
+            found = as_given(weights[variable.path].detach(), layouts.get(variable.path)).numpy()
             assert np.allclose(found, variable.numpy(), rtol=1e-4, atol=1e-5), variable.path
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,7 +106,13 @@ class Steps:
                 gradients = {name: g.clamp(-self.clip, self.clip) for name, g in gradients.items()}
             self.optimizer.update(step + 1, self.flat(gradients), 1.0, self.arena, self.state)
         averaged = "average" in self.optimizer.state_names()
-        return self.unflat(self.state[-1] if averaged else self.arena)
+        return self.given(self.unflat(self.state[-1] if averaged else self.arena))
+
+    def given(self, weights):
+        """As Keras has them."""
+        arrays = {name: tensor.detach().numpy() for name, tensor in weights.items()}
+        given = replace(self.compiled, weights=arrays).given()
+        return {name: torch.tensor(array) for name, array in given.items()}
 
     def gradients(self, features, label):
         trained = [self.weights[entry["name"]].requires_grad_() for entry in self.program["parameters"]]

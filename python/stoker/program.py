@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class Compiled:
     """What the front end hands over.
 
     ``weights`` holds parameters, buffers and constants of both programs by name. A name that begins with ``$`` is
-    internal (a literal, a buffer that is not saved, something of the loss); all others are the user's state_dict.
+    internal (a literal, a buffer that is not saved, something of the loss); all others are the user's state_dict, in
+    the programs' layouts.
     """
 
     train: dict
@@ -45,6 +46,22 @@ class Compiled:
     output_shapes: dict[str, tuple[int, ...]]
     notes: list[str] = field(default_factory=list)
     evaluation: dict | None = None  # the loss in evaluation mode, where it was asked for
+
+    def given(self) -> dict[str, np.ndarray]:
+        """The weights as the user's model has them."""
+        layouts = self._layouts()
+        return {name: np.ascontiguousarray(array.transpose(layouts[name])) if name in layouts else array
+                for name, array in self.weights.items()}  # fmt: skip
+
+    def with_given(self, weights: Mapping[str, np.ndarray]) -> Compiled:
+        """The same with these weights, which are as the user's model has them, in the place of its own."""
+        layouts = self._layouts()
+        stored = {name: np.ascontiguousarray(array.transpose(np.argsort(layouts[name]))) if name in layouts else array
+                  for name, array in weights.items()}  # fmt: skip
+        return replace(self, weights={**self.weights, **stored})
+
+    def _layouts(self) -> dict[str, list[int]]:
+        return {entry["name"]: entry["layout"] for entry in self.train["parameters"] if "layout" in entry}
 
     def to_files(self) -> dict[str, bytes]:
         train = dict(self.train, notes=self.notes)
@@ -68,6 +85,12 @@ class Compiled:
         _check_weights([train, infer, *([evaluation] if evaluation else [])], weights)
         shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
         return cls(train, infer, weights, shapes, list(train.pop("notes", [])), evaluation)
+
+
+def given_shape(entry: Mapping) -> tuple[int, ...]:
+    """The shape that a parameter, buffer or constant of a program has in the user's model."""
+    shape = entry["shape"]
+    return tuple(shape[dim] for dim in entry["layout"]) if "layout" in entry else tuple(shape)
 
 
 def load_program(data: bytes, name: str, kind: str) -> dict:

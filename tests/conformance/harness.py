@@ -177,8 +177,15 @@ def _update(weights: dict, result: dict, program: dict) -> dict:
     return updated
 
 
+def as_given(program: dict, tensors: dict) -> dict:
+    """Parameters, or their gradients, as the model has them."""
+    layouts = {entry["name"]: entry.get("layout") for entry in program["parameters"]}
+    return {name: tensor.transpose(layouts[name]) if layouts.get(name) else tensor for name, tensor in tensors.items()}
+
+
 def _compare_weights(step: int, weights: dict, model: nn.Module, loss, program: dict) -> None:
-    gradients = weights.pop("$gradients")
+    gradients = as_given(program, weights.pop("$gradients"))
+    given = as_given(program, weights)
     parameters = _trainable(model, loss)
     found = [p.grad.abs().max() for p in parameters.values() if p.grad is not None and p.grad.numel()]
     rounding = ROUNDING * float(max(found, default=0))
@@ -190,7 +197,7 @@ def _compare_weights(step: int, weights: dict, model: nn.Module, loss, program: 
         same(f"gradient of {name} at step {step}", gradients[name], expected.numpy(), rounding)
         with torch.no_grad():
             parameter.sub_(RATE * expected)
-        same(f"{name} after step {step}", weights[name], parameter.detach().numpy())
+        same(f"{name} after step {step}", given[name], parameter.detach().numpy())
     buffers = dict(model.named_buffers())
     for entry in program["buffers"]:
         name = entry["name"].removeprefix("$model.")

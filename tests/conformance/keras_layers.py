@@ -277,7 +277,7 @@ def result_of(name: str, steps: int = STEPS[-1]) -> Result:
 
 def compared(model, compiled, rows, label, steps: int) -> dict[str, float]:
     program, run = compiled.train, Interpreter(compiled.train).run
-    weights = {name: torch.tensor(values) for name, values in compiled.weights.items()}
+    weights = {name: torch.tensor(values) for name, values in compiled.given().items()}
     variables = {variable.path: variable for variable in model.variables}
     worst, noise = dict.fromkeys(("loss", "gradient"), 0.0), set()
     for step in range(1, steps + 1):
@@ -311,9 +311,14 @@ def _of_keras(model, rows, label):
     return loss.item(), dict(zip(named, gradients))
 
 
+def _stored(tensor, entry):
+    layout = entry.get("layout", range(tensor.dim()))
+    return tensor.permute([list(layout).index(dim) for dim in range(tensor.dim())])
+
+
 def _of_program(program, run, weights, rows, label):
     entries = [*program["parameters"], *program["buffers"], *program["constants"]]
-    trained = [weights[entry["name"]].detach().requires_grad_() for entry in program["parameters"]]
+    trained = [_stored(weights[entry["name"]].detach(), entry).requires_grad_() for entry in program["parameters"]]
     values = {entry["slot"]: weights[entry["name"]] for entry in entries}
     values |= {entry["slot"]: value for entry, value in zip(program["parameters"], trained)}
     values |= {entry["slot"]: row for entry, row in zip(program["inputs"], [*rows, label])}
@@ -322,7 +327,9 @@ def _of_program(program, run, weights, rows, label):
     gradients = torch.autograd.grad(numerator, trained, allow_unused=True, materialize_grads=True)
     divisor = denominator_of(program, slots, ROWS)
     named = zip(program["parameters"], gradients)
-    return numerator.item() / divisor, {entry["name"]: gradient / divisor for entry, gradient in named}
+    found = {entry["name"]: gradient.permute(entry.get("layout", list(range(gradient.dim())))) / divisor
+             for entry, gradient in named}  # fmt: skip
+    return numerator.item() / divisor, found
 
 
 def page(results: dict[str, Result]) -> str:

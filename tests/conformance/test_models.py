@@ -52,7 +52,7 @@ def evaluated(case):
 
 
 def saved_in_python(case, compiled):
-    module = ProgramModule(compiled.infer, compiled.weights)
+    module = ProgramModule(compiled.infer, compiled.given())
     assert case.model.load_state_dict(module.state_dict()).missing_keys == []
     with torch.no_grad():
         return named(module(**{name: tensor.clone() for name, tensor in case.inputs.items()}))

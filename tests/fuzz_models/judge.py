@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from conformance.harness import EngineRunner, infer_with_engine
+from conformance.harness import EngineRunner, as_given, infer_with_engine
 from fuzz_models.eager import RATE, Eager, case_of, default_dtype
 from stoker.errors import CompileError, UserError
 from stoker.frontend.additivity import without_dropout
@@ -213,6 +213,7 @@ class Comparison:
 
     def _gradients(self, prefix: str, ours: dict, divisor: float) -> None:
         """Ours against eager's; who has one that the other has not holds a zero."""
+        ours = as_given(self.program, ours)
         right = {
             name.partition("gradient of ")[2] for name in self.right.near if name.startswith(f"{prefix}gradient of ")
         }
@@ -221,9 +222,9 @@ class Comparison:
             self._same(f"{prefix}gradient of {name}", mine)
 
     def _state(self, prefix: str, weights: dict) -> None:
-        held = dict(weights)
+        held = as_given(self.program, weights)
         for entry in self.program["parameters"]:
-            held |= dict.fromkeys(entry["aliases"], weights[entry["name"]])
+            held |= dict.fromkeys(entry["aliases"], held[entry["name"]])
         for name in [name for name in self.right.near if name.startswith(f"{prefix}value of ")]:
             short = name.partition("value of ")[2]
             if short in held or not short.startswith("$"):

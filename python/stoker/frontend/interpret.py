@@ -31,7 +31,7 @@ class Interpreter:
         self.device = torch.device(device)
         self.steps = [self._step(node) for node in program["nodes"]]
         self.slots = program["slots"]
-        kept = {output["slot"] for output in program["outputs"]} | _loss_slots(program)
+        kept = {output["slot"] for output in program["outputs"]} | loss_slots(program)
         self.dead = _last_uses(program["nodes"], kept)
 
     def run(self, values: dict[int, object]) -> list:
@@ -98,7 +98,8 @@ def _store(slots: list, out: list, result) -> None:
             slots[slot] = value
 
 
-def _loss_slots(program: dict) -> set[int]:
+def loss_slots(program: dict) -> set[int]:
+    """What a program is run for beside its outputs."""
     if program["kind"] == "infer":
         return set()
     loss, metric = program["loss"], program["metric"] or {}

@@ -26,7 +26,7 @@ class ProgramModule(nn.Module):
         self._program = infer
         self._trains = train is not None and same_programs(train, infer, weights)
         self._interpreters: dict[torch.device, Interpreter] = {}
-        self._named: dict[int, str] = {}
+        self._named: dict[int, dict] = {}  # entries of the program by slot
         trainable = {entry["name"] for entry in infer["parameters"]}
         for name, array in weights.items():
             self._register(name, torch.from_numpy(np.array(array)), name in trainable)
@@ -35,7 +35,7 @@ class ProgramModule(nn.Module):
                 owner, leaf = self._owner(alias)
                 setattr(owner, leaf, self.get_parameter(entry["name"]))
         for entry in (*infer["parameters"], *infer["buffers"], *infer["constants"]):
-            self._named[entry["slot"]] = entry["name"]
+            self._named[entry["slot"]] = entry
         self.train(self._trains)
 
     def train(self, mode: bool = True) -> ProgramModule:
@@ -65,11 +65,15 @@ class ProgramModule(nn.Module):
             owner = owner._modules[part]
         return owner, leaf
 
-    def _tensor(self, name: str) -> torch.Tensor:
+    def _tensor(self, entry: dict) -> torch.Tensor:
+        """As the program wants it."""
+        name = entry["name"]
         if name.startswith("$"):
             return self._buffers[_hidden(name)]
         owner, leaf = self._owner(name)
-        return owner._parameters[leaf] if leaf in owner._parameters else owner._buffers[leaf]
+        tensor = owner._parameters[leaf] if leaf in owner._parameters else owner._buffers[leaf]
+        layout = entry.get("layout", [])
+        return tensor.permute([layout.index(dim) for dim in range(len(layout))]) if layout else tensor
 
     def forward(self, *args: torch.Tensor, **named: torch.Tensor):
         names = [entry["name"] for entry in self._program["inputs"]]
@@ -77,7 +81,7 @@ class ProgramModule(nn.Module):
             what = f"{len(args)} tensors" if len(args) > len(names) else f"'{min(unknown)}'"
             raise TypeError(f"forward takes {', '.join(names)}, each once, and was given {what}")
         inputs = dict(zip(names, args), **named)
-        values: dict[int, object] = {slot: self._tensor(name) for slot, name in self._named.items()}
+        values: dict[int, object] = {slot: self._tensor(entry) for slot, entry in self._named.items()}
         for entry in self._program["inputs"]:
             if entry["name"] not in inputs:
                 raise TypeError(f"the input {entry['name']!r} is missing")

@@ -39,6 +39,7 @@ def simplify(gm: fx.GraphModule, gradients: bool) -> None:
     drop_identities(gm)
     name_squeezed_dims(gm)
     fuse_linear(gm)
+    fuse_bias_of_conv(gm)
     copy_changed_inputs(gm)
 
 
@@ -143,6 +144,37 @@ def _matmul_plus_vector(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     if not isinstance(vector, torch.Tensor) or vector.dtype != x.dtype or x.dim() < 2 or matrix.dim() != 2:
         return None
     return (product, bias) if tuple(vector.shape) == (matrix.shape[1],) else None
+
+
+_CONVS = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default}
+_CONVS |= {aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding}
+
+
+def fuse_bias_of_conv(gm: fx.GraphModule) -> None:
+    """conv(x, w) + b, with b in the place of the channels, is conv(x, w, b), one pass over the pictures less."""
+    for node in list(gm.graph.nodes):
+        if (found := _conv_plus_channels(node)) is not None:
+            conv, bias = found
+            conv.args = (*conv.args[:2], bias, *conv.args[3:])
+            _replace(gm, node, node.args[0])
+
+
+def _conv_plus_channels(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    """The convolution, which nobody else reads, and the parameter that is added to it or to its permuted result."""
+    if node.target is not aten.add.Tensor or node.kwargs or len(node.args) != 2:
+        return None
+    conv, spread = node.args
+    order = list(range(node.meta["val"].dim()))
+    if conv.target is aten.permute.default and len(conv.users) == 1:
+        conv, order = conv.args[0], [dim % len(order) for dim in conv.args[1]]
+    if conv.target not in _CONVS or len(conv.users) != 1 or conv.kwargs or conv.args[2:3] not in ((), (None,)):
+        return None
+    if not isinstance(spread, fx.Node) or spread.target not in (aten.reshape.default, aten.view.default):
+        return None
+    wanted = [conv.meta["val"].shape[1] if dim == 1 else 1 for dim in order]
+    bias = spread.args[0]
+    fits = list(spread.meta["val"].shape) == wanted and bias.op == "placeholder" and bias.meta["val"].dim() == 1
+    return (conv, bias) if fits else None
 
 
 def copy_changed_inputs(gm: fx.GraphModule) -> None:

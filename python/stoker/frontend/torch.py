@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stoker.errors import CompileError
-from stoker.frontend import additivity, buffers, build, coupling, freezing, mixing, own_metrics, structure
+from stoker.frontend import additivity, buffers, build, coupling, freezing, layouts, mixing, own_metrics, structure
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import copied
 from stoker.frontend.foreign import Foreign
@@ -101,6 +101,7 @@ def compile(
     statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
     notes = coupled or _notes(train, weights, statistics)
     foreign = model.notes() if isinstance(model, Foreign) else []
+    layouts.hoist([*programs, infer], weights)
     return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes + foreign,
                     programs[1] if evaluated else None)  # fmt: skip
 

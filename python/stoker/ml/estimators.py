@@ -162,7 +162,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         labels = self._labels(naming, table, probe)
         prepared = self._compile(inputs, labels, weight is not None, probe)
         if self.value("initialModel") is not None:
-            prepared = with_weights_of(self.value("initialModel")._compiled.weights, prepared)
+            prepared = with_weights_of(self.value("initialModel")._compiled.given(), prepared)
         return prepared, [*inputs, *labels, *([weight] if weight else [])]
 
     def _sources_of_saved(self, saved: Prepared, naming: Naming, table: Table | None,
@@ -201,7 +201,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _named_parameters(self, prepared: Prepared) -> list[tuple[str, Any]]:
         if self.isSet("model"):
             return list(self._module().named_parameters())
-        weights = prepared.compiled.weights
+        weights = prepared.compiled.given()
         return [(entry["name"], weights[entry["name"]]) for entry in prepared.compiled.train["parameters"]]
 
     def _make_model(self, fitted: Fitted, prepared: Prepared) -> Any:
@@ -245,13 +245,13 @@ def with_weights_of(weights: Mapping[str, Any], prepared: Prepared) -> Prepared:
     compiled = prepared.compiled
     names = [entry["name"] for kind in ("parameters", "buffers") for entry in compiled.train[kind]
              if not entry["name"].startswith("$")]  # fmt: skip
+    own = compiled.given()
     wrong = [f"it has no {name!r}" for name in names if name not in weights]
-    wrong += [f"{name!r} is {list(weights[name].shape)} there and {list(compiled.weights[name].shape)} in model"
-              for name in names if name in weights and weights[name].shape != compiled.weights[name].shape]  # fmt: skip
+    wrong += [f"{name!r} is {list(weights[name].shape)} there and {list(own[name].shape)} in model"
+              for name in names if name in weights and weights[name].shape != own[name].shape]  # fmt: skip
     if wrong:
         raise UserError(f"initialModel: its weights do not fit model: {'; '.join(wrong)}")
-    begun = {**compiled.weights, **{name: weights[name] for name in names}}
-    return replace(prepared, compiled=replace(compiled, weights=begun))
+    return replace(prepared, compiled=compiled.with_given({name: weights[name] for name in names}))
 
 
 def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:

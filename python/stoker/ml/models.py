@@ -166,7 +166,7 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
             return _fill(copy.deepcopy(self._module), self._state(), exact=False)
         from stoker.frontend.module import ProgramModule
 
-        return ProgramModule(self._compiled.infer, self._compiled.weights, self._compiled.train).eval()
+        return ProgramModule(self._compiled.infer, self._compiled.given(), self._compiled.train).eval()
 
     def keras(self, into: Any = None) -> Any:
         """The trained model as a Keras model: `into`, filled; else one made from the configuration of that which was
@@ -195,7 +195,7 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
 
     def _state(self) -> dict[str, np.ndarray]:
         """The user's state_dict; tied weights under each of their names."""
-        weights = self._compiled.weights
+        weights = self._compiled.given()
         state = {name: values for name, values in weights.items() if not name.startswith("$")}
         for entry in self._compiled.train["parameters"]:
             state.update(dict.fromkeys(entry["aliases"], weights[entry["name"]]))

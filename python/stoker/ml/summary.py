@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stoker.program import Compiled
+from stoker.program import Compiled, given_shape
 
 _PLACE = re.compile(r"(?:(.+?) \((\w+)\)|(\w+))(?:, |$)")  # "fc1 (Linear), net.py:12", or the model's class alone
 _TITLES = ("layer", "kind", "parameters", "fixed", "tensors")
@@ -82,7 +82,7 @@ def _tensors(train: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...], bool
     for kind in ("parameters", "buffers", "constants"):
         for entry in train[kind]:
             if not entry["name"].startswith("$"):
-                yield entry["name"], tuple(entry["shape"]), kind == "parameters"
+                yield entry["name"], given_shape(entry), kind == "parameters"
 
 
 def _places(nodes: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
