@@ -39,23 +39,24 @@ class FixedEvaluation {
                    program::SafeTensors(weights_, "the weights")),
         numbers_(train::Evaluator::numbers(train::parse_evaluation(nlohmann::json::parse(spec)))) {}
 
-  /// The numbers of some rows, which add up, and the rows as they are ranked.
+  /// The numbers of some rows, which add up, and the rows as metrics collect them.
   std::pair<std::vector<double>, nb::bytes> run(const std::vector<Array>& inputs) {
     const auto tensors = to_tensors(inputs);
     std::vector<double> numbers(numbers_);
-    std::vector<train::Scored> rows;
+    Bytes collected;
     {
       const nb::gil_scoped_release released;
+      train::Collected rows;
       evaluator_.add({}, tensors, numbers, rows);
-      if (!rows.empty()) rows = train::sorted_runs(rows, evaluator_.ranked());
+      if (evaluator_.bytes_of_row() > 0) collected = evaluator_.packed(rows);
     }
-    return {numbers, nb::bytes(rows.data(), rows.size() * sizeof(train::Scored))};
+    return {numbers, nb::bytes(collected.data(), collected.size())};
   }
   /// What the sums of all numbers come to, and all rows.
-  std::string told(std::vector<double> numbers, const std::vector<nb::bytes>& ranked) const {
+  std::string told(std::vector<double> numbers, const std::vector<nb::bytes>& collected) const {
     std::vector<Bytes> rows;  // aligned
-    for (const auto& each : ranked) rows.emplace_back(view(each).begin(), view(each).end());
-    evaluator_.settle(train::runs_of({rows.begin(), rows.end()}, evaluator_.ranked()), numbers);
+    for (const auto& each : collected) rows.emplace_back(view(each).begin(), view(each).end());
+    if (evaluator_.bytes_of_row() > 0) evaluator_.settle({rows.begin(), rows.end()}, numbers);
     return evaluator_.told(numbers).dump();
   }
 
@@ -72,7 +73,7 @@ void bind_train(nb::module_& m) {
   nb::class_<FixedEvaluation>(m, "Evaluation", "See engine/train/evaluator.h.")
       .def(nb::init<const std::string&, const nb::bytes&>(), "spec"_a, "weights"_a)
       .def("run", &FixedEvaluation::run, "inputs"_a)
-      .def("told", &FixedEvaluation::told, "numbers"_a, "ranked"_a = std::vector<nb::bytes>());
+      .def("told", &FixedEvaluation::told, "numbers"_a, "collected"_a = std::vector<nb::bytes>());
   m.def("train", &train_worker, "link"_a, "listeners"_a, "store"_a, "start"_a, "spec"_a, "storage"_a = nb::none(),
         "Runs the whole training of one worker with the GIL released; see engine/train/loop.h. `storage` keeps "
         "checkpoints where the spec names no folder.");

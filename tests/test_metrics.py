@@ -174,7 +174,7 @@ def test_a_model_evaluates_other_rows_as_its_fit_did(two_classes, tmp_path):
         for name, value in found.items():
             np.testing.assert_allclose(value, last[f"val_{name}"], rtol=1e-6, err_msg=name)
     assert set(model.evaluate(held, ["recall"], weightCol="w")) == {"loss", "recall"}
-    with pytest.raises(UserError, match="weightCol is missing: this model's loss is weighted"):
+    with pytest.raises(UserError, match="weightCol is missing: this model was fit with it"):
         model.evaluate(held)
     with pytest.raises(UserError, match="evaluate: the DataFrame has no rows"):
         model.evaluate(held.where("false"), weightCol="w")

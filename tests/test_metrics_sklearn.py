@@ -9,10 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.stats import hypergeom
 from sklearn import metrics as sk
 from torch import nn
 
-from stoker.evaluation import OF_CLASSES, OF_VALUES, of_program
+from stoker.evaluation import OF_CLASSES, OF_VALUES, of_program, with_groups
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec, save_weights
 from stoker.spark.evaluate import told
@@ -54,8 +55,8 @@ def measured(program, names, table, cuts):
     edges = [0, *sorted(cuts), len(table[0])]
     found = [parts.run([np.ascontiguousarray(column[low:high]) for column in table])
              for low, high in itertools.pairwise(edges) if high > low]  # fmt: skip
-    nothing = ([0.0] * len(found[0][0]), b"")
-    return {name.removeprefix("val_"): value for name, value in told(spec, weights, [nothing, *found]).items()}
+    empty = ([0.0] * len(found[0][0]), b"")
+    return {name.removeprefix("val_"): value for name, value in told(spec, weights, [empty, *found]).items()}
 
 
 def drawn(random, classes, rows):
@@ -170,3 +171,48 @@ def test_metrics_of_numbers_are_scikit_learns(programs):
                          random.integers(0, rows + 1, 3))  # fmt: skip
         wanted = of_values(np.asarray(x, float), np.asarray(y, float), np.asarray(w, float))
         assert_equal(found, wanted)
+
+
+def hit_chance(y, x, k):
+    """Of a relevant row among the first k, whatever the order of ties: those above the k-th score are all there, of
+    those that have it some are drawn."""
+    k = min(k, len(x))
+    last = np.sort(x)[-k]
+    above, tied = x > last, x == last
+    missed = hypergeom.pmf(0, tied.sum(), (y[tied] > 0).sum(), k - above.sum())
+    return 1.0 if (y[above] > 0).any() else 1 - missed
+
+
+def ndcg(y, x, k):
+    if len(y) > 1:
+        return sk.ndcg_score([y], [x], k=k)
+    return float(y[0] > 0)  # of one row scikit-learn knows none
+
+
+def of_groups(x, y, w, g):
+    groups = [g == group for group in np.unique(g)]
+    weights = [w[rows].mean() for rows in groups]
+
+    def mean(score, k):
+        return np.average([score(y[rows], x[rows], k) for rows in groups], weights=weights)
+
+    return {"ndcg_score": mean(ndcg, None), **{f"ndcg_score_{k}": mean(ndcg, k) for k in (1, 3)},
+            **{f"hit_rate_{k}": mean(hit_chance, k) for k in (1, 3)}}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [("values", 1), ("probabilities", 1)])
+def test_metrics_of_groups_are_scikit_learns(kind, programs):
+    program, weights = programs.get(kind) or evaluation(*kind)
+    program = {**with_groups(program), "measured": program["measured"]}
+    random = np.random.default_rng(11)
+    names = ["ndcg_score", "ndcg_score_1", "ndcg_score_3", "hit_rate_1", "hit_rate_3"]
+    for _ in range(TABLES):
+        rows = int(random.integers(1, 60))
+        x = (random.integers(0, random.choice([4, 1 << 20]), rows) / (1 << 20)).astype(np.float32)
+        y = random.integers(0, 4 if kind[0] == "values" else 2, rows).astype(np.float32)
+        g = random.choice([-1, 3, 1 << 40, 7, 8], rows) if rows > 5 else np.arange(rows)
+        w = random.choice([np.ones(rows), random.random(rows) + 0.1]).astype(np.float32)
+        shape = (rows, 1) if kind[0] == "values" else (rows,)
+        found = measured((program, weights), [*names, "accuracy" if kind[0] != "values" else "r2"],
+                         [x.reshape(shape), y.reshape(shape), w, g], random.integers(0, rows + 1, 3))  # fmt: skip
+        assert_equal(found, of_groups(x.astype(float), y, w.astype(float), g))

@@ -67,8 +67,8 @@ Evaluation::Result Evaluation::run(const StateSet& set, const std::vector<at::Te
   fill_inputs(program_, inputs, slots);
   plan_.run(slots, RandomKey{});
   if (const auto& m = program_.metric) {
-    const auto* weight = m->weight == -1 ? nullptr : &slots[m->weight].toTensor();
-    compare(slots[m->output].toTensor(), slots[m->label].toTensor(), weight);
+    const auto there = [&](int slot) { return slot == -1 ? nullptr : &slots[slot].toTensor(); };
+    compare({*there(m->output), *there(m->label), there(m->weight), there(m->group)});
   }
   Result result{loss_scalars(program_, slots, inputs.empty() ? 0 : inputs.front().size(0)), {}};
   for (const auto& own : program_.sums)

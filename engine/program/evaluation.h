@@ -22,6 +22,14 @@ struct StateSet {
   int64_t* counts;
 };
 
+/// What metrics compare.
+struct Compared {
+  const at::Tensor& output;
+  const at::Tensor& label;
+  const at::Tensor* weight;  // of labels or rows, or null
+  const at::Tensor* group;   // of rows, or null
+};
+
 class Evaluation {
  public:
   /// What the program reads by name is a part of the state that `training` and its arenas describe, or else one of the
@@ -29,8 +37,7 @@ class Evaluation {
   Evaluation(const std::string& program, const Program& training, const optim::Arena& weights,
              const optim::Arena& buffers, const SafeTensors& constants);
 
-  /// What metrics compare: output, label, and the weights of labels or rows, or null.
-  using Compare = std::function<void(const at::Tensor&, const at::Tensor&, const at::Tensor*)>;
+  using Compare = std::function<void(const Compared&)>;
   struct Result {
     StepScalars loss;
     std::vector<double> sums;  // numerator and denominator of each of the program's own metrics

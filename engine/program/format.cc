@@ -99,7 +99,8 @@ std::vector<int64_t> read_shape(const Reader& at) {
 
 Input read_input(const Reader& at) {
   return {at.get<std::string>("name"),
-          pick<std::string>(at, "role", {{"feature", "feature"}, {"label", "label"}, {"weight", "weight"}}),
+          pick<std::string>(at, "role",
+                            {{"feature", "feature"}, {"label", "label"}, {"weight", "weight"}, {"group", "group"}}),
           at.get<int>("slot"), at.get<std::string>("dtype"), read_shape(at)};
 }
 
@@ -160,7 +161,8 @@ std::optional<Metric> read_metric(const Reader& program) {
                                       {"half", MetricKind::half},
                                       {"values", MetricKind::values}});
   const int weight = at.at("weight").is_null() ? -1 : at.get<int>("weight");
-  return Metric{kind, at.get<int>("output"), at.get<int>("label"), weight};
+  const int group = program.at("metric").contains("group") ? at.get<int>("group") : -1;
+  return Metric{kind, at.get<int>("output"), at.get<int>("label"), weight, group};
 }
 
 OwnMetric read_own_metric(const Reader& at) {
@@ -226,7 +228,8 @@ void check_slots(const Program& program) {
     for (const int slot : {own.numerator, own.denominator}) check.read(slot, "a metric");
   if (!program.metric) return;
   for (const int slot : {program.metric->output, program.metric->label}) check.read(slot, "the metric");
-  if (program.metric->weight != -1) check.read(program.metric->weight, "the metric");
+  for (const int slot : {program.metric->weight, program.metric->group})
+    if (slot != -1) check.read(slot, "the metric");
 }
 
 void check_header(const Json& json) {

@@ -66,6 +66,7 @@ struct Metric {
   int output = 0;
   int label = 0;
   int weight = -1;
+  int group = -1;  // of evaluation programs
 };
 
 /// A user's metric: two numbers that add up over rows, and of which it is the ratio.

@@ -191,7 +191,8 @@ void Plan::find_last_uses(const Program& program) {
   for (const auto& own : program.sums) needed[own.numerator] = needed[own.denominator] = true;
   if (program.metric) {
     needed[program.metric->output] = needed[program.metric->label] = true;
-    if (program.metric->weight != -1) needed[program.metric->weight] = true;
+    for (const int slot : {program.metric->weight, program.metric->group})
+      if (slot != -1) needed[slot] = true;
   }
   for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
     for (auto& slot : node->out) {

@@ -34,18 +34,16 @@ Evaluator::Evaluator(const EvaluationSpec& spec, const program::Program& trainin
       program_(spec.program, training, weights, buffers, constants) {}
 
 void Evaluator::add(const program::StateSet& state, const std::vector<at::Tensor>& inputs, std::span<double> numbers,
-                    std::vector<Scored>& rows) {
-  const auto compare = [&](const at::Tensor& output, const at::Tensor& label, const at::Tensor* weight) {
-    metrics_.add(output, label, weight, of_metrics(numbers), rows);
-  };
+                    Collected& rows) {
+  const auto compare = [&](const program::Compared& compared) { metrics_.add(compared, of_metrics(numbers), rows); };
   const auto found = program_.run(state, inputs, compare);
   numbers[0] += found.loss.numerator;
   numbers[1] += found.loss.denominator;
   for (size_t i = 0; i < found.sums.size(); ++i) numbers[kPair + i] += found.sums[i];
 }
 
-void Evaluator::settle(const std::vector<Runs>& runs, std::span<double> numbers) const {
-  if (ranked() > 0) metrics_.settle(runs, of_metrics(numbers));
+void Evaluator::settle(const std::vector<ByteView>& packed, std::span<double> numbers) const {
+  metrics_.settle(gathered(packed, metrics_.ranked()), of_metrics(numbers));
 }
 
 nlohmann::json Evaluator::told(std::span<const double> numbers) const {

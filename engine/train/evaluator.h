@@ -17,18 +17,19 @@ class Evaluator {
   /// Numbers of one evaluation: numerators and denominators of the loss and of the program's own metrics, and the
   /// metrics' sums.
   static int64_t numbers(const EvaluationSpec& spec);
-  /// Classes whose rows are ranked, and entries that a row has in their runs at most.
-  int64_t ranked() const { return metrics_.ranked(); }
-  int64_t ranked_of_row() const { return metrics_.ranked_of_row(); }
+  /// See Metrics.
+  size_t bytes_of_row() const { return metrics_.bytes_of_row(); }
   /// For the rest see program::Evaluation. Throws Error(user) where metrics do not fit.
   Evaluator(const EvaluationSpec& spec, const program::Program& training, const optim::Arena& weights,
             const optim::Arena& buffers, const program::SafeTensors& constants);
 
-  /// Adds the numbers of a micro-batch, and to `rows` what is ranked: see Metrics::add().
+  /// Adds the numbers of a micro-batch, and to `rows` what is collected: see Metrics::add().
   void add(const program::StateSet& state, const std::vector<at::Tensor>& inputs, std::span<double> numbers,
-           std::vector<Scored>& rows);
-  /// Completes the numbers of all rows: see Metrics::settle().
-  void settle(const std::vector<Runs>& runs, std::span<double> numbers) const;
+           Collected& rows);
+  /// What was collected, as it travels.
+  Bytes packed(const Collected& rows) const { return train::packed(rows, metrics_.ranked()); }
+  /// Completes the numbers of all rows by all that was packed: see Metrics::settle(). REQUIRES: bytes_of_row() > 0.
+  void settle(const std::vector<ByteView>& packed, std::span<double> numbers) const;
   /// What an evaluation came to, by name: "val_loss" and each metric's.
   nlohmann::json told(std::span<const double> numbers) const;
   /// Of all evaluations so far, one after the other.

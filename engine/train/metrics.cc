@@ -115,11 +115,14 @@ void Metrics::take(int64_t& part, int64_t numbers) {
 Metrics::Metrics(MetricsSpec spec)
     : spec_(std::move(spec)), classes_(spec_.outputs == OutputKind::values ? 0 : std::max<int64_t>(spec_.width, 2)) {
   for (const auto& name : spec_.names) {
+    if (take_group_metric(name)) continue;
     if (is_error(name) != (classes_ == 0)) fail_user("the metric '", name, "' does not fit the model's outputs");
     if (const auto k = top_of(name)) tops_.push_back(*k);
     counts_ |= name == "mean_poisson_deviance";
   }
+  if (!groups_.empty()) take(parts_.grouped, static_cast<int64_t>(groups_.size()));
   for (const auto& name : spec_.names) {
+    if (group_metric(name)) continue;
     if (is_error(name)) {
       take(parts_.errors, kErrorNumbers * spec_.width);
       continue;
@@ -136,15 +139,30 @@ Metrics::Metrics(MetricsSpec spec)
   }
 }
 
-void Metrics::add(const at::Tensor& output, const at::Tensor& label, const at::Tensor* weight, std::span<double> sums,
-                  std::vector<Scored>& rows) const {
+bool Metrics::take_group_metric(const std::string& name) {
+  const auto metric = group_metric(name);
+  if (!metric) return false;
+  if (spec_.labels != 1 || (classes_ == 0 ? spec_.width != 1 : classes_ != 2))
+    fail_user("the metric '", name, "' does not fit the model's outputs");
+  groups_.push_back(*metric);
+  return true;
+}
+
+size_t Metrics::bytes_of_row() const {
+  return static_cast<size_t>(ranked() * spec_.labels) * sizeof(Scored) + (groups_.empty() ? 0 : sizeof(Grouped));
+}
+
+void Metrics::add(const program::Compared& compared, std::span<double> sums, Collected& rows) const {
   if (size_ == 0) return;
+  const auto& [output, label, weight, group] = compared;
   const int64_t items = output.numel() / std::max<int64_t>(spec_.width, 1);
   const int64_t labels = classes_ > 0 ? items : output.numel();
   if (items * spec_.width != output.numel() || label.numel() != labels)
     fail_user("the metrics have ", output.numel(), " outputs for ", label.numel(), " labels");
+  if (!groups_.empty() && (!group || group->numel() != items)) fail_user("the metrics have no group for each row");
   const auto x = plain(output, at::kFloat), y = plain(label, at::kDouble);
   const auto w = weight ? plain(*weight, at::kDouble) : at::Tensor();
+  const auto groups = groups_.empty() ? at::Tensor() : plain(*group, at::kLong);
   if (weight && (w.numel() == 0 || items % w.numel() != 0)) {
     if (items == 0) return;
     fail_user("the metrics have ", w.numel(), " weights for ", items, " rows");
@@ -153,13 +171,19 @@ void Metrics::add(const at::Tensor& output, const at::Tensor& label, const at::T
   const auto* numbers = y.const_data_ptr<double>();
   const int64_t share = weight ? items / w.numel() : 1;
   for (int64_t i = 0; i < items; ++i) {
+    const float* row = outputs + i * spec_.width;
     const double each = weight ? w.const_data_ptr<double>()[i / share] : 1.0;
-    if (classes_ == 0) {
-      add_values(outputs + i * spec_.width, numbers + i * spec_.width, each, sums.data());
-    } else if (numbers[i] >= 0 && numbers[i] < static_cast<double>(classes_)) {
-      add_class(outputs + i * spec_.width, static_cast<int64_t>(numbers[i]), each, sums.data(), rows);
-    }
+    if (classes_ > 0 && !(numbers[i] >= 0 && numbers[i] < static_cast<double>(classes_))) continue;
+    if (!groups_.empty())
+      rows.grouped.push_back({groups.const_data_ptr<int64_t>()[i], score_of(row), numbers[i], each});
+    if (parts_.classes >= 0) add_class(row, static_cast<int64_t>(numbers[i]), each, sums.data(), rows.scored);
+    if (parts_.errors >= 0) add_values(row, numbers + i * spec_.width, each, sums.data());
   }
+}
+
+/// By which a row is ordered in its group: the number that the model gives, or the probability of class 1.
+double Metrics::score_of(const float* x) const {
+  return classes_ == 0 ? *x : probabilities(x, spec_.width, spec_.outputs)[1];
 }
 
 void Metrics::add_class(const float* x, int64_t label, double weight, double* sums, std::vector<Scored>& rows) const {
@@ -251,12 +275,13 @@ double average(std::string_view what, std::string_view how, const double* right,
 
 }  // namespace
 
-void Metrics::settle(const std::vector<Runs>& runs, std::span<double> sums) const {
+void Metrics::settle(const Gathered& rows, std::span<double> sums) const {
   double* to = sums.data() + parts_.ranked;
   for (int64_t k = 0; k < ranked(); ++k, to += kRankingNumbers) {
-    const Ranking found = rank(runs[k]);
+    const Ranking found = rank(rows.scored[k]);
     to[0] = found.roc_auc, to[1] = found.average_precision, to[2] = found.positives;
   }
+  if (!groups_.empty()) std::ranges::copy(of_groups(rows.grouped, groups_), sums.begin() + parts_.grouped);
 }
 
 /// The mean over classes, each by its positives' weight where the name says so.
@@ -296,7 +321,17 @@ double Metrics::of_classes(const std::string& name, const double* sums) const {
   return average(what, std::string_view(name).substr(cut + 1), right, predicted, there, classes_);
 }
 
+double Metrics::of_group_metric(const std::string& name, const double* sums) const {
+  int64_t at = 0;
+  for (const auto& each : spec_.names) {
+    if (each == name) break;
+    at += group_metric(each) ? 1 : 0;
+  }
+  return sums[parts_.grouped + at];
+}
+
 double Metrics::value(const std::string& name, std::span<const double> sums) const {
+  if (group_metric(name)) return of_group_metric(name, sums.data());
   return classes_ > 0 ? of_classes(name, sums.data()) : of_errors(name, sums.data());
 }
 

@@ -9,7 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "train/ranking.h"
+#include "program/evaluation.h"
+#include "train/collected.h"
 
 namespace stoker::train {
 
@@ -32,15 +33,13 @@ class Metrics {
   int64_t size() const { return size_; }
   /// Classes whose rows are ranked; 0: no metric needs their order.
   int64_t ranked() const;
-  /// Entries that a row has at most, in all runs.
-  int64_t ranked_of_row() const { return ranked() * spec_.labels; }
-  /// Adds rows in their order: `label` has one number for each `width` of `output`, or as many where these are values.
-  /// Labels that are no class are not counted. `weight`: of rows or of labels, or null. `rows`: what each
-  /// class that is ranked sees of each label goes to its end.
-  void add(const at::Tensor& output, const at::Tensor& label, const at::Tensor* weight, std::span<double> sums,
-           std::vector<Scored>& rows) const;
-  /// Completes the sums of all rows: `runs` of each class that is ranked, of all shards in their order.
-  void settle(const std::vector<Runs>& runs, std::span<double> sums) const;
+  /// Bytes of a row at most, as it is collected; 0: no metric needs the rows.
+  size_t bytes_of_row() const;
+  /// Adds rows in their order: the label has one number for each `width` of the output, or as many where these are
+  /// values. Labels that are no class are not counted. What metrics need of each row goes to the end of `rows`.
+  void add(const program::Compared& compared, std::span<double> sums, Collected& rows) const;
+  /// Completes the sums of all rows: `rows` of all shards in their order.
+  void settle(const Gathered& rows, std::span<double> sums) const;
   /// By name, in the order asked: a number, or the rows of a matrix.
   std::vector<std::pair<std::string, nlohmann::json>> values(std::span<const double> sums) const;
   /// The number of one of them.
@@ -55,18 +54,23 @@ class Metrics {
     int64_t top = -1;        // one number for each of tops_
     int64_t confusion = -1;  // rows of labels, columns of predictions
     int64_t ranked = -1;     // of each class that is ranked: a Ranking; zeros before settle()
+    int64_t grouped = -1;    // of each of groups_: what it comes to; zeros before settle()
     int64_t errors = -1;     // of each column: weight, |e|, e e, y, y y, |e / y|, e where it is positive, deviance
   };
   void take(int64_t& part, int64_t numbers);
+  bool take_group_metric(const std::string& name);
   void add_class(const float* output, int64_t label, double weight, double* sums, std::vector<Scored>& rows) const;
   void add_values(const float* output, const double* label, double weight, double* sums) const;
+  double score_of(const float* output) const;
   double of_classes(const std::string& name, const double* sums) const;
   double of_ranking(const std::string& name, const double* sums) const;
+  double of_group_metric(const std::string& name, const double* sums) const;
   double of_errors(const std::string& name, const double* sums) const;
 
   const MetricsSpec spec_;
   int64_t classes_ = 0;
   std::vector<int64_t> tops_;
+  std::vector<GroupMetric> groups_;
   bool counts_ = false;  // there is a metric of counts
   Parts parts_;
   int64_t size_ = 0;

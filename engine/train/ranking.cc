@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <queue>
 
 #include "base/pulse.h"
+#include "train/merge.h"
 
 namespace stoker::train {
 
@@ -17,35 +17,7 @@ constexpr int64_t kBeat = 1 << 16;  // rows
 /// What is no number comes last.
 double order(const Scored& row) { return std::isnan(row.score) ? -std::numeric_limits<double>::infinity() : row.score; }
 
-/// The rows of sorted runs, highest score first; of equal ones those of the first run.
-class Merge {
- public:
-  explicit Merge(const Runs& runs) : runs_(runs) {
-    for (size_t i = 0; i < runs_.size(); ++i) push(i);
-  }
-  /// Null at the end.
-  const Scored* next() {
-    if (heads_.empty()) return nullptr;
-    const size_t run = heads_.top().run;
-    heads_.pop();
-    const Scored* row = runs_[run].data();
-    runs_[run] = runs_[run].subspan(1);
-    push(run);
-    return row;
-  }
-
- private:
-  struct Head {
-    double order;
-    size_t run;
-    bool operator<(const Head& other) const { return order != other.order ? order < other.order : run > other.run; }
-  };
-  void push(size_t run) {
-    if (!runs_[run].empty()) heads_.push({order(runs_[run].front()), run});
-  }
-  Runs runs_;
-  std::priority_queue<Head> heads_;
-};
+bool comes_first(const Scored& a, const Scored& b) { return order(a) > order(b); }
 
 /// The weights of rows as the threshold falls.
 struct Counts {
@@ -62,7 +34,7 @@ std::vector<Scored> sorted_runs(std::span<const Scored> rows, int64_t classes) {
   for (int64_t k = 0; k < classes; ++k) {
     for (size_t i = 0; i < each; ++i) sorted.push_back(rows[i * classes + k]);
     const std::span run = std::span(sorted).last(each);
-    std::ranges::stable_sort(run, [](const Scored& a, const Scored& b) { return order(a) > order(b); });
+    std::ranges::stable_sort(run, comes_first);
     pulse::beat();
   }
   return sorted;
@@ -80,7 +52,7 @@ std::vector<Runs> runs_of(const std::vector<ByteView>& sorted, int64_t classes) 
 }
 
 Ranking rank(const Runs& runs) {
-  Merge merge(runs);
+  Merge<Scored, comes_first> merge(runs);
   Counts before;  // of the thresholds before this one
   double area = 0, precisions = 0;
   int64_t rows = 0;

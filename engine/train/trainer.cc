@@ -72,8 +72,8 @@ void list_arena(const optim::Arena& arena, const float* base, std::vector<progra
 void check_room(size_t needed, int64_t rows) {
   const size_t most = shm::available_memory() / 2;
   if (needed <= most) return;
-  fail_user("roc_auc and average_precision are of all rows at once, and ", rows, " rows held out for validation take ",
-            needed >> 20, " MB for it on each host; ", most >> 20,
+  fail_user("roc_auc, average_precision, ndcg_score and hit_rate are of all rows at once, and ", rows,
+            " rows held out for validation take ", needed >> 20, " MB for it on each host; ", most >> 20,
             " MB may be used here: hold out fewer rows, or leave these metrics out of evalMetrics");
 }
 
@@ -139,22 +139,22 @@ size_t Trainer::shard_bytes() const {
 }
 
 void Trainer::leave() {
-  ranked_.reset();
+  collected_.reset();
   strategy_.reset();
   group_ = nullptr;
 }
 
 void Trainer::expect_evaluations(const std::vector<int64_t>& rows) {
-  if (evaluator_->ranked() == 0) return;
+  if (evaluator_->bytes_of_row() == 0) return;
   std::vector<size_t> room;
   int64_t all = 0;
   for (const int64_t each : rows) {
-    room.push_back(static_cast<size_t>(each * evaluator_->ranked_of_row()) * sizeof(Scored));
+    room.push_back(packed_bytes(static_cast<size_t>(each) * evaluator_->bytes_of_row()));
     all += each;
   }
   // Once a host: who comes later finds less, as the first one has taken it.
   if (group_->local_rank() == 0) check_room(collective::ShardBytes::bytes(room), all);
-  ranked_ = std::make_unique<collective::ShardBytes>(*group_, room, owners_);
+  collected_ = std::make_unique<collective::ShardBytes>(*group_, room, owners_);
 }
 
 void Trainer::adopt(shm::Segment memory, bool undisturbed) {
@@ -370,7 +370,7 @@ std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batc
   const int set = state_->current();
   const program::StateSet state{model_weights(set), state_->buffers(set), state_->counts(set)};
   std::vector<double> numbers(layout_.evaluation);
-  std::vector<Scored> rows;
+  Collected rows;
   for (int64_t step = 0; step < steps; ++step) {
     Stopwatch watch;
     if (inputs.rows(step, shard) == 0) continue;
@@ -381,18 +381,14 @@ std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batc
     pulse::beat();
     times.compute += watch.restart();
   }
-  if (ranked_) {
-    const auto sorted = sorted_runs(rows, evaluator_->ranked());
-    ranked_->put(shard, std::as_bytes(std::span(sorted)));
-  }
+  if (collected_) collected_->put(shard, evaluator_->packed(rows));
   return numbers;
 }
 
 /// What needs all rows at once: the first rank of each host does it, before it writes.
 void Trainer::settle(std::vector<double>& totals) {
-  if (!ranked_ || group_->local_rank() != 0) return;
-  const auto runs = runs_of(ranked_->all(state_->committed() + 1), evaluator_->ranked());
-  evaluator_->settle(runs, totals);
+  if (!collected_ || group_->local_rank() != 0) return;
+  evaluator_->settle(collected_->all(state_->committed() + 1), totals);
   fault::point("ranked", static_cast<int64_t>(state_->committed()));
 }
 

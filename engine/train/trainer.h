@@ -155,8 +155,8 @@ class Trainer {
   std::vector<int> owners_;             // by shard
   std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::Strategy> strategy_;
-  std::unique_ptr<collective::ShardBytes> ranked_;  // runs of the rows that are evaluated; none where nothing is ranked
-  FloatRows part_;                                  // gradient and buffers of a part that is accumulated
+  std::unique_ptr<collective::ShardBytes> collected_;  // rows that are evaluated; none where no metric needs them
+  FloatRows part_;                                     // gradient and buffers of a part that is accumulated
   int64_t runs_ = 0;
   int64_t aside_ = 0;  // that of the set that a step makes
   sync::Told told_;    // likewise

@@ -19,6 +19,9 @@ OF_CLASSES = ("accuracy", "balanced_accuracy", "top_5_accuracy", "log_loss", "br
               "confusion_matrix")  # fmt: skip
 OF_VALUES = ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "mean_absolute_percentage_error",
              "r2", "mean_pinball_loss", "mean_poisson_deviance")  # fmt: skip
+OF_GROUPS = ("ndcg_score", "ndcg_score_10", "hit_rate_10")
+_RANKED = re.compile(r"ndcg_score|(ndcg_score|hit_rate)_[1-9]\d*")
+_GROUP = {"name": "group", "role": "group", "dtype": "int64", "shape": []}
 _TOP = re.compile(r"top_[1-9]\d*_accuracy")
 _PINBALL = re.compile(r"mean_pinball_loss_(0?\.\d+)")
 _OF_TWO = {name: f"{name}_macro, {name}_micro or {name}_weighted" for name in ("precision", "recall", "f1")} | {
@@ -39,7 +42,7 @@ class OwnMetric(str):
 def _own(value: Any) -> OwnMetric:
     """Of a function, or as it was saved."""
     name = value.removeprefix(SAVED) if isinstance(value, str) else getattr(value, "__name__", "")
-    if not name.isidentifier() or _is_of_classes(name) or _is_of_values(name) or name == "loss":
+    if not name.isidentifier() or _is_known(name) or name == "loss":
         raise UserError(f"evalMetrics: a metric of your own has the name of its function, which must not be {name!r}: "
                         "define it with def, under another name")  # fmt: skip
     own = OwnMetric(name)
@@ -70,12 +73,13 @@ def as_metrics(value: Any) -> list[str]:
     for name in told:
         if isinstance(name, OwnMetric):
             continue
-        if not isinstance(name, str) or not (_is_of_classes(name) or _is_of_values(name)):
+        if not isinstance(name, str) or not _is_known(name):
             near = (
-                did_you_mean(str(name), (*OF_CLASSES, *OF_VALUES))
+                did_you_mean(str(name), (*OF_CLASSES, *OF_VALUES, *OF_GROUPS))
                 or f"; there is {', '.join(OF_CLASSES)} for "
-                f"classes (top_k_accuracy with any number as k), and {', '.join(OF_VALUES)} for numbers "
-                "(mean_pinball_loss_0.9 for the quantile 0.9)"
+                f"classes (top_k_accuracy with any number as k), {', '.join(OF_VALUES)} for numbers "
+                f"(mean_pinball_loss_0.9 for the quantile 0.9), and with groupCol {', '.join(OF_GROUPS)} (any number "
+                "for 10)"
             )
             raise UserError(f"evalMetrics: there is no metric {name!r}{near}")
     own = [(one, one.compute) for one in told if isinstance(one, OwnMetric)]
@@ -90,6 +94,15 @@ def _is_of_classes(name: str) -> bool:
 
 def _is_of_values(name: str) -> bool:
     return name in OF_VALUES or _PINBALL.fullmatch(name) is not None
+
+
+def is_of_groups(name: str) -> bool:
+    """Whether it is of the order of rows within their groups."""
+    return not isinstance(name, OwnMetric) and _RANKED.fullmatch(name) is not None
+
+
+def _is_known(name: str) -> bool:
+    return _is_of_classes(name) or _is_of_values(name) or _RANKED.fullmatch(name) is not None
 
 
 def as_stopping(value: Any) -> Settings:
@@ -119,12 +132,15 @@ def as_stopping(value: Any) -> Settings:
     return {**found, "patience": None if patience is None else int(patience), "minDelta": float(found["minDelta"])}
 
 
-def check_fit(names: Sequence[str], outputs: str, width: int) -> None:
-    """Whether the metrics are of what the model gives: something of each class, or values."""
+def check_fit(names: Sequence[str], outputs: str, width: int, labels: int = 1) -> None:
+    """Whether the metrics are of what the model gives: something of each class, or values, `width` for each of the
+    labels of a row."""
     what, known, fits = ("numbers", OF_VALUES, _is_of_values) if outputs == "values" else \
                         ("classes", OF_CLASSES, _is_of_classes)  # fmt: skip
     for name in names:
-        if not fits(name):
+        if is_of_groups(name):
+            _check_ranks(name, outputs, width, labels)
+        elif not fits(name):
             raise UserError(f"evalMetrics: {name!r} does not fit this model, whose outputs are {what}: there is "
                             f"{', '.join(known)}")  # fmt: skip
         if name in _OF_TWO and width > 2:
@@ -132,6 +148,43 @@ def check_fit(names: Sequence[str], outputs: str, width: int) -> None:
         if name in _OF_SEVERAL and width <= 2:
             of_two = "roc_auc" if name.startswith("roc_auc") else "average_precision"
             raise UserError(f"evalMetrics: {name!r} is for several classes, and there are two: take {of_two}")
+
+
+def _check_ranks(name: str, outputs: str, width: int, labels: int) -> None:
+    if labels > 1 or width > (1 if outputs == "values" else 2):
+        raise UserError(f"evalMetrics: {name!r} ranks rows by one number, and this model gives {width * labels}: it is "
+                        "for models of one output, or of two classes")  # fmt: skip
+
+
+def check_groups(metrics: Sequence[str] | None, group_col: str | None, evaluated: bool) -> None:
+    """Whether there are groups where a metric asks for them, and the reverse."""
+    asking = [name for name in metrics or () if is_of_groups(name)]
+    if asking and not group_col:
+        raise UserError(f"evalMetrics: {asking[0]!r} ranks the rows of a group: set groupCol to the column that says "
+                        "which rows are one group, such as those of a query")  # fmt: skip
+    if group_col and not evaluated:
+        raise UserError("groupCol says which rows metrics such as ndcg_score rank together, and nothing is evaluated: "
+                        "set evalMetrics, or leave groupCol out")  # fmt: skip
+
+
+def _check_grouped(names: Sequence[str], program: Settings) -> None:
+    for name in names:
+        if is_of_groups(name) and not is_grouped(program):
+            raise UserError(f"evalMetrics: {name!r} ranks the rows of a group, and this model was fit without "
+                            "groupCol")  # fmt: skip
+
+
+def with_groups(program: Settings) -> Settings:
+    """The program with one input more, the group of each row, which the metric of an evaluation gets."""
+    slot = program["slots"]
+    more = {"inputs": [*program["inputs"], {**_GROUP, "slot": slot}], "slots": slot + 1}
+    if program["kind"] == "eval" and program["metric"] is not None:
+        more["metric"] = {**program["metric"], "group": slot}
+    return {**program, **more}
+
+
+def is_grouped(program: Settings) -> bool:
+    return any(entry["role"] == "group" for entry in program["inputs"])
 
 
 def own_names(program: Settings) -> list[str]:
@@ -154,7 +207,8 @@ def of_program(program: Settings, names: Sequence[str]) -> Settings:
                         "this model's are not: leave evalMetrics out")  # fmt: skip
     if measured is None:
         return {"program": program}
-    check_fit(names, measured["outputs"], measured["width"])
+    _check_grouped(names, program)
+    check_fit(names, measured["outputs"], measured["width"], measured.get("labels", 1))
     return {"program": program, "metrics": {"names": list(names), **measured}}
 
 

@@ -14,6 +14,7 @@ from itertools import islice, product
 from typing import Any
 
 from stoker.errors import UserError
+from stoker.evaluation import with_groups
 from stoker.fit.layout import spec_of, typed
 from stoker.program import Compiled
 from stoker.spark.columns import Source
@@ -40,6 +41,13 @@ class Prepared:
         ordered = [by_name[entry["role"], entry["name"]] for entry in self.compiled.train["inputs"]]
         return [replace(source, rules={**source.rules, **self.label_rules}) if source.role == "label" else source
                 for source in ordered]  # fmt: skip
+
+
+def grouped(prepared: Prepared) -> Prepared:
+    """Its programs with the group of each row. REQUIRES: there is an evaluation program."""
+    compiled = prepared.compiled
+    evaluation = with_groups(compiled.evaluation or {})
+    return replace(prepared, compiled=replace(compiled, train=with_groups(compiled.train), evaluation=evaluation))
 
 
 class Probe:

@@ -135,18 +135,18 @@ def check_classes(sources: Sequence[Source], classes: int | None) -> None:
                             "all")  # fmt: skip
 
 
-def sources_of_evaluation(naming: Naming, table: Table, entries: list[Mapping[str, Any]],
-                          weight: str | None) -> list[Source]:  # fmt: skip
+def sources_of_evaluation(naming: Naming, table: Table, entries: list[Mapping[str, Any]], weight_col: str | None,
+                          group_col: str | None) -> list[Source]:  # fmt: skip
     """In the order of an evaluation program's inputs."""
-    weighted = any(entry["role"] == "weight" for entry in entries)
-    if weighted != bool(weight):
-        raise UserError("weightCol is missing: this model's loss is weighted" if weighted
-                        else "weightCol: this model was fit without it")  # fmt: skip
+    told = {"weight": weight_col, "group": group_col}
+    for role, column in told.items():
+        if any(entry["role"] == role for entry in entries) != bool(column):
+            was = "with" if column is None else "without"
+            raise UserError(f"{role}Col{' is missing' if column is None else ''}: this model was fit {was} it")
+    naming = replace(naming, weight_col=weight_col, group_col=group_col)
     found = features_of_program(naming, table, [entry for entry in entries if entry["role"] == "feature"])
     found += labels_of_program(naming, table, [entry for entry in entries if entry["role"] == "label"])
-    if weight:
-        checks.check_scalar(table, weight, "weightCol")
-        found.append(Source("weight", (weight,), "weightCol", rules=WEIGHT_RULES, role="weight"))
+    found += [source for source in (weight(naming, table), group(naming, table)) if source is not None]
     by_name = {(source.role, source.name): source for source in found}
     return [by_name[entry["role"], entry["name"]] for entry in entries]
 
@@ -191,6 +191,20 @@ def weight(naming: Naming, table: Table | None) -> Source | None:
     if table is not None:
         checks.check_scalar(table, source.columns[0], "weightCol")
     return source
+
+
+def group(naming: Naming, table: Table | None) -> Source | None:
+    """Whole numbers as they are, texts by their hash."""
+    if naming.group_col is None:
+        return None
+    source = Source("group", (naming.group_col,), "groupCol", "int64", rules={"integral": True}, role="group")
+    if table is None:
+        return source
+    kind = table.type_of(naming.group_col, "groupCol")
+    if not (is_scalar(kind) and is_whole(kind)) and not isinstance(kind, StringType):
+        raise UserError(f"groupCol: column '{naming.group_col}' is {kind.simpleString()}, expected whole numbers or "
+                        "texts")  # fmt: skip
+    return replace(source, hashed=isinstance(kind, StringType))
 
 
 def _tuple(names: Any) -> tuple[str, ...]:

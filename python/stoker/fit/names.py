@@ -27,6 +27,7 @@ class Naming:
     label_cols: Mapping[str, Any] | Sequence[str] | None = None
     label_types: Mapping[str, str] | None = None
     weight_col: str | None = None
+    group_col: str | None = None
     given: frozenset[str] = frozenset()  # which of these parameters the user has set
     label_words: tuple[str, ...] = ()  # that a label of texts holds, by class; learnt from the rows
 

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 
 from stoker import optimizer
 from stoker.errors import UserError
-from stoker.evaluation import functions_of
+from stoker.evaluation import check_groups, functions_of
 from stoker.fit import compiled, compiling, layout
 from stoker.fit.checks import check_built, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
@@ -66,6 +66,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         self._naming()
+        check_groups(self.value("evalMetrics"), self.value("groupCol"), evaluated(self))
         checks.check_absent(table, known_columns(self))
         if settings.id_col:
             checks.check_key(table, settings.id_col, "idCol")
@@ -153,25 +154,26 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         """The program, and the columns that fill its inputs; without a table as far as parameters tell. REQUIRES: a
         module, no function that builds one."""
         naming = self._naming()
-        weight = layout.weight(naming, table)
+        beside = [one for one in (layout.weight(naming, table), layout.group(naming, table)) if one is not None]
         if self._saved is not None and not self.isSet("model"):
-            return self._saved, self._sources_of_saved(self._saved, naming, table, weight)
+            return self._saved, [*self._sources_of_saved(self._saved, naming, table), *beside]
         module = self._module()
         inputs = layout.features(naming, table, module)
         probe = Probe(module, inputs)
         labels = self._labels(naming, table, probe)
-        prepared = self._compile(inputs, labels, weight is not None, probe)
+        prepared = self._compile(inputs, labels, naming.weight_col is not None, probe)
+        if naming.group_col is not None:
+            prepared = compiling.grouped(prepared)
         if self.value("initialModel") is not None:
             prepared = with_weights_of(self.value("initialModel")._compiled.given(), prepared)
-        return prepared, [*inputs, *labels, *([weight] if weight else [])]
+        return prepared, [*inputs, *labels, *beside]
 
-    def _sources_of_saved(self, saved: Prepared, naming: Naming, table: Table | None,
-                          weight: Source | None) -> list[Source]:  # fmt: skip
+    def _sources_of_saved(self, saved: Prepared, naming: Naming, table: Table | None) -> list[Source]:
         entries = saved.compiled.train["inputs"]
-        persist.check_still_fits(self, entries, weight is not None)
+        persist.check_still_fits(self, entries, {"weight": naming.weight_col, "group": naming.group_col})
         inputs = layout.features_of_program(naming, table, [entry for entry in entries if entry["role"] == "feature"])
         labels = layout.labels_of_program(naming, table, [entry for entry in entries if entry["role"] == "label"])
-        return [*inputs, *labels, *([weight] if weight else [])]
+        return [*inputs, *labels]
 
     def _optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
         """The engine's optimizer options, and the group of each parameter that is not in group 0."""

@@ -110,7 +110,7 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         return compat.append_outputs(df, scoring, list(inputs.values()), schema)
 
     def evaluate(self, df: DataFrame, metrics: Sequence[str] | None = None,
-                 weightCol: str | None = None) -> dict[str, Any]:  # fmt: skip
+                 weightCol: str | None = None, groupCol: str | None = None) -> dict[str, Any]:  # fmt: skip
         """The loss and metrics (default: those of the fit's evaluations) of any rows with labels, by name: what
         docs/validation.md says of rows that are held out. Needs a fit with such rows, or with evalMetrics set."""
         checks.check_dataframe(df, "evaluate")
@@ -121,7 +121,8 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
                             "evalMetrics on the estimator, or validationFraction")  # fmt: skip
         table = Table.of(df)
         names = self._metrics_to_tell(program_, metrics)
-        sources = layout.sources_of_evaluation(naming_of(self), table, program_["inputs"], weightCol)
+        sources = layout.sources_of_evaluation(naming_of(self), table, program_["inputs"], weightCol,
+                                               groupCol)  # fmt: skip
         found = evaluation.of_program(program_, names)
         sent = columns.travelling(table, sources)
         return evaluated(df, json.dumps(found), [source.spec() for source in sources], sent,

@@ -295,6 +295,8 @@ class ValidationParams(HasValidationIndicatorCol, KeywordParams):
     evalMetrics = _param("evalMetrics", "what is told of these rows beside the loss: names of metrics, functions of "
                          "(outputs, labels, weight) that give two sums (docs/validation.md)",
                          as_metrics)  # fmt: skip
+    groupCol = _param("groupCol", "column of whole numbers or texts whose equal values say which rows metrics such as "
+                      "ndcg_score_10 rank together, as those of a query", TypeConverters.toString)  # fmt: skip
     earlyStopping = _param("earlyStopping", "when the fit ends before its epochs are over: a dict such as {'monitor': "
                            "'val_loss', 'patience': 3, 'minDelta': 0.0, 'mode': 'auto'} (default: never)",
                            as_stopping)  # fmt: skip

@@ -125,7 +125,8 @@ def _declared_inputs(instance: Any) -> dict[str, bytes]:
     return {INPUTS: json.dumps(declarations.to_json(told)).encode()} if declarations.has_declared(told) else {}
 
 
-def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: bool) -> None:
+def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]],
+                     beside: Mapping[str, str | None]) -> None:  # fmt: skip
     """What was compiled into a loaded estimator cannot change without the module."""
     goes_on = estimator.value("initialModel") is not None
     what = "initialModel is trained as it was" if goes_on else "this estimator was loaded"
@@ -135,9 +136,10 @@ def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]], weighted: 
     for name, was in estimator._compiled_in.items():
         if estimator.value(name) != was:
             raise UserError(f"{what}; it was compiled with {name}={was!r}. To change that, set model too")
-    if weighted != any(entry["role"] == "weight" for entry in inputs):
-        was = "without" if weighted else "with"
-        raise UserError(f"{what}; it was compiled {was} weightCol. To change that, set model again")
+    for role, column in beside.items():
+        if bool(column) != any(entry["role"] == role for entry in inputs):
+            was = "without" if column else "with"
+            raise UserError(f"{what}; it was compiled {was} {role}Col. To change that, set model again")
     if validates(estimator.value) and estimator._saved.compiled.evaluation is None:
         raise UserError(f"{what}; it was compiled without validation. To validate, set model again")
 

@@ -60,9 +60,10 @@ class Source:
     rules: dict[str, Any] = field(default_factory=dict)  # more fields of the engine's ColumnSpec
     fields: tuple[dict[str, Any], ...] = ()  # the engine's FieldSpecs, of declared inputs
     sent: tuple[Sent, ...] = ()  # for the fields
-    role: str = "feature"  # or "label", "weight": each may have an input of the same name
+    role: str = "feature"  # or "label", "weight", "group": each may have an input of the same name
     tops: tuple[int, ...] = ()  # of declared whole numbers: the largest that each value of a row can be
     words: tuple[str, ...] = ()  # of a label of texts, by class
+    hashed: bool = False  # texts of which only their equality matters
 
     @property
     def sent_as(self) -> str:
@@ -100,6 +101,9 @@ def expression(table: Table, source: Source) -> Column:
     """The source as one column in a type that the engine stores without a further cast."""
     if source.words:
         return F.expr(_class_of(table.sql_name(source.columns[0]), source))
+    if source.hashed:
+        value = table.column(source.columns[0])
+        return F.when(value.isNotNull(), F.xxhash64(value))
     kinds = [table.type_of(name, source.param) for name in source.columns]
     to = crossing_type(source, kinds)
     if len(kinds) > 1:

@@ -13,7 +13,7 @@ from stoker.errors import UserError
 from stoker.spark.infer import Reader
 from stoker.spark.weights import Weights, carried, send
 
-NUMBERS = "numbers array<double>, ranked binary"
+NUMBERS = "numbers array<double>, collected binary"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Evaluate:
     weights: Weights
 
     def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """One row for each part of the rows: its numbers, and its rows where they are ranked."""
+        """One row for each part of the rows: its numbers, and its rows where metrics need them."""
         import pyarrow as pa
 
         from stoker.engine import load_torch
@@ -35,8 +35,8 @@ class Evaluate:
         for batch in batches:
             found = [evaluation.run(rows) for rows in reader.parts(batch) if batch.num_rows]
             numbers = pa.array([numbers for numbers, _ in found], pa.list_(pa.float64()))
-            ranked = pa.array([ranked for _, ranked in found], pa.binary())
-            yield pa.RecordBatch.from_pydict({"numbers": numbers, "ranked": ranked})
+            collected = pa.array([rows for _, rows in found], pa.binary())
+            yield pa.RecordBatch.from_pydict({"numbers": numbers, "collected": collected})
 
 
 def evaluated(df: DataFrame, spec: str, sources: list[dict[str, Any]], sent: dict[str, Column],
@@ -44,7 +44,7 @@ def evaluated(df: DataFrame, spec: str, sources: list[dict[str, Any]], sent: dic
     """What the rows come to, by name: "loss" and the metrics."""
     task = Evaluate(spec, json.dumps(sources), send(df.sparkSession, carried(weights)))
     rows = df.select(*[value.alias(name) for name, value in sent.items()])
-    parts = [(row.numbers, bytes(row.ranked)) for row in rows.mapInArrow(task, NUMBERS).collect()]
+    parts = [(row.numbers, bytes(row.collected)) for row in rows.mapInArrow(task, NUMBERS).collect()]
     if not parts:
         raise UserError("evaluate: the DataFrame has no rows")
     return {name.removeprefix("val_"): value for name, value in told(spec, weights, parts).items()}
@@ -55,4 +55,4 @@ def told(spec: str, weights: bytes, parts: list[tuple[list[float], bytes]]) -> d
     from stoker.engine import load_torch
 
     totals = [sum(column) for column in zip(*(numbers for numbers, _ in parts))]
-    return json.loads(load_torch().Evaluation(spec, weights).told(totals, [ranked for _, ranked in parts]))
+    return json.loads(load_torch().Evaluation(spec, weights).told(totals, [rows for _, rows in parts]))
