@@ -1,6 +1,7 @@
 #include "base/pulse.h"
 
 #include "base/error.h"
+#include "base/lent_pulse.h"
 
 namespace stoker::pulse {
 namespace {
@@ -20,6 +21,12 @@ std::string Pulse::awaits() const {
   const std::lock_guard lock(mutex_);
   return awaits_;
 }
+
+Pulse* lent() { return mine; }
+
+Lent::Lent(Pulse* pulse) : before_(mine) { mine = pulse; }
+
+Lent::~Lent() { mine = before_; }
 
 void beat() {
   if (mine) mine->beat();

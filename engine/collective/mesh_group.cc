@@ -29,6 +29,8 @@ const char* name(Phase phase) {
       return "kept";
     case Phase::measures:
       return "measures";
+    case Phase::round:
+      return "round";
     case Phase::count:
       break;
   }

@@ -30,6 +30,7 @@ enum class FrameKind : uint32_t {
   state = 7,     ///< index: number of the piece; payload: a part of a host's training state
   rows = 8,      ///< index: shard; payload: how many bytes its owner put, then its room
   codes = 9,     ///< index: receiver; payload: the sender's scalars, then its shards' codes of the receiver's slice
+  rounds = 10,   ///< index: 0; payload: the numbers of the sender's host's present shards in a round within a step
   leave = 5,     ///< index: 0 done, 1 the sender failed or was aborted; the last frame
 };
 

@@ -23,7 +23,7 @@ using c10::IValue;
 
 class Executor final : public Step {
  public:
-  Executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants);
+  Executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants, const AddUp& add_up);
 
   void bind(int set, float* weights, float* buffers, int64_t* counts) override;
   StepScalars run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
@@ -49,13 +49,16 @@ class Executor final : public Step {
   Slots slots_;
 };
 
-Executor::Executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants)
+Executor::Executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants, const AddUp& add_up)
     : program_(program),
       arena_(arena),
       buffers_(buffer_arena(program)),
       landing_(arena),
       plan_(program,
-            [this](const Node& node, const c10::OperatorHandle&) { return linear_call(program_, node, landing_); }),
+            [&, norms = 0](const Node& node, const c10::OperatorHandle&) mutable {
+              if (auto norm = add_up ? whole_batch_norm(node, norms + 1, add_up) : Call()) return ++norms, norm;
+              return linear_call(program_, node, landing_);
+            }),
       counts_(count_numbers(program)),
       slots_(program.slots) {
   if (!program.train) fail_user("this program is not for training");
@@ -132,7 +135,12 @@ int64_t count_numbers(const Program& program) {
 }
 
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
-  return std::make_unique<Executor>(program, arena, constants);
+  return make_whole_batch_executor(program, arena, constants, {});
+}
+
+std::unique_ptr<Step> make_whole_batch_executor(const Program& program, const optim::Arena& arena,
+                                                const SafeTensors& constants, const AddUp& add_up) {
+  return std::make_unique<Executor>(program, arena, constants, add_up);
 }
 
 std::unique_ptr<Step> make_step(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {

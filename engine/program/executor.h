@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "optim/arena.h"
+#include "program/batch_norm.h"
 #include "program/format.h"
 #include "program/safetensors.h"
 #include "program/step.h"
@@ -22,6 +23,11 @@ int64_t count_numbers(const Program& program);
 /// (weights.h), else copied: their bytes outlive the step. The caller's thread decides the number of intra-op threads.
 /// Throws Error(user) where the program or a constant does not fit.
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants);
+
+/// The same, where batch norms go by the statistics of the whole batch, which `add_up` knows, and not by the
+/// micro-batch's.
+std::unique_ptr<Step> make_whole_batch_executor(const Program& program, const optim::Arena& arena,
+                                                const SafeTensors& constants, const AddUp& add_up);
 
 /// The fastest Step for the program: make_chain() where that fits, else make_executor().
 std::unique_ptr<Step> make_step(const Program& program, const optim::Arena& arena, const SafeTensors& constants);

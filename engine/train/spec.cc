@@ -96,6 +96,9 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
   spec.lend_after = in.value("lend_after", spec.lend_after);
   if (in.contains("strategy")) spec.strategy = parse_strategy(in.at("strategy"), spec);
+  spec.whole_batch = in.value("whole_batch", false);
+  if (spec.whole_batch && (spec.strategy.is_local() || spec.accumulate > 1))
+    fail_user("batchNorm='batch' goes neither with local steps nor with accumulate");
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
   if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"), spec.strategy.steps());
   return spec;

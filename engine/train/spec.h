@@ -58,6 +58,7 @@ struct TrainSpec {
   int threads = 1;                           // "threads": intra-op threads of every worker
   double clip_norm = 0;                      // "clip_norm": 0 is off
   double clip_value = 0;                     // "clip_value": 0 is off
+  bool whole_batch = false;                  // "whole_batch": batch norms go by the rows of all shards; may be left out
   StrategySpec strategy;                     // "strategy"; may be left out
   double lend_after = 10;                    // "lend_after": seconds of training before rows are lent; may be left out
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions

@@ -45,6 +45,8 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
           spec.evaluation && spec.evaluation->restore_best};
 }
 
+sync::Scalars as_scalars(const program::StepScalars& s) { return {s.numerator, s.denominator, s.correct, s.counted}; }
+
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
   const auto* tensor = from.find(name);
   if (!tensor) fail_user("the initial weights lack '", name, "'");
@@ -89,9 +91,16 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants)
       outer_(spec.strategy.is_local() ? optim::make_optimizer(spec.strategy.outer, arena_, optim::best_isa())
                                       : nullptr),
       layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec)) {
-  const Bytes none = program::write_safetensors({});
-  const program::SafeTensors given(constants.empty() ? ByteView(none) : constants, "the constants");
-  step_ = program::make_step(program_, arena_, given);
+  static const Bytes none = program::write_safetensors({});
+  if (constants.empty()) constants = none;
+  const program::SafeTensors given(constants, "the constants");
+  if (spec.whole_batch) {
+    whole_ = std::make_unique<WholeBatch>(program_, arena_, constants, spec.threads);
+    step_ = program::make_whole_batch_executor(program_, arena_, given,
+                                               [](int, std::span<double>) {});  // alone: its fingerprint
+  } else {
+    step_ = program::make_step(program_, arena_, given);
+  }
   if (spec.evaluation) evaluator_ = std::make_unique<Evaluator>(*spec.evaluation, program_, arena_, buffers_, given);
 }
 
@@ -120,6 +129,7 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
         std::make_unique<sync::LocalSteps>(group, arena_, *optimizer_, *outer_, *state_, options, spec_.strategy.local);
   else
     strategy_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
+  if (whole_) whole_->join(group, owners);
   bind();
 }
 
@@ -127,20 +137,24 @@ void Trainer::bind() const {
   std::vector<sync::WeightSet> sets;
   for (int set : {0, 1}) sets.push_back({state_->weights(set), state_->buffers(set), state_->counts(set)});
   for (const auto& own : strategy_->sets()) sets.push_back(own);
-  for (int i = 0; i < static_cast<int>(sets.size()); ++i)
+  for (int i = 0; i < static_cast<int>(sets.size()); ++i) {
     step_->bind(i, sets[i].weights, sets[i].buffers, sets[i].counts);
+    if (whole_) whole_->bind(i, sets[i]);
+  }
 }
 
-/// Its sums, and, where it takes steps alone, weights and optimizer state.
+/// Its sums, its own gradient where it runs beside others, and, where it takes steps alone, weights and optimizer
+/// state.
 size_t Trainer::shard_bytes() const {
   const int64_t vectors =
-      2 + (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
+      2 + (whole_ ? 1 : 0) + (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
   return static_cast<size_t>(vectors * layout_.floats + layout_.buffer_floats) * sizeof(float);
 }
 
 void Trainer::leave() {
   collected_.reset();
   strategy_.reset();
+  if (whole_) whole_->leave();
   group_ = nullptr;
 }
 
@@ -201,7 +215,7 @@ sync::Scalars Trainer::run_micro_batch(const MicroBatch& which, const Batches& i
       step_->run(set, batch, gradient, buffers, {spec_.seed, which.epoch, turn, static_cast<uint64_t>(which.shard)});
   bend(gradient);
   times.compute += watch.elapsed();
-  return {s.numerator, s.denominator, s.correct, s.counted};
+  return as_scalars(s);
 }
 
 /// Adds a part's gradient, and its share of the float buffers after it.
@@ -249,27 +263,59 @@ void Trainer::run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes&
   }
 }
 
-void Trainer::run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
-  Stopwatch watch;
-  std::vector<int> shards;
-  std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
+std::vector<program::MicroBatch> Trainer::gathered(const StepSpec& spec, const std::vector<int>& shards,
+                                                   const Batches& inputs) {
   std::vector<program::MicroBatch> batches;
   for (const int shard : shards) {
     batches.push_back({inputs.gather(static_cast<int64_t>(spec.step), shard, 0),
                        {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
     count_run();
   }
+  return batches;
+}
+
+std::vector<int> Trainer::present(const StepSpec& spec) const {
+  std::vector<int> shards;
+  std::ranges::copy_if(owned_, std::back_inserter(shards), [&](int shard) { return spec.present[shard]; });
+  return shards;
+}
+
+void Trainer::run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
+  Stopwatch watch;
+  const auto shards = present(spec);
+  const auto batches = gathered(spec, shards, inputs);
   times.gather += watch.restart();
   const auto fold = strategy_->own_fold();
   program::GradientStack gradients{{}, fold.partials};
   for (const auto& step : fold.steps) gradients.merges.push_back(step.merges);
   const int set = state_->current();
   std::vector<sync::Scalars> scalars;
-  for (const auto& s : step_->run_together(set, batches, gradients))
-    scalars.push_back({s.numerator, s.denominator, s.correct, s.counted});
+  for (const auto& s : step_->run_together(set, batches, gradients)) scalars.push_back(as_scalars(s));
   bend(fold.partials.front());
   strategy_->put_all(shards, scalars);
   times.compute += watch.restart();
+}
+
+void Trainer::run_whole_batch(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
+  Stopwatch watch;
+  const auto shards = present(spec);
+  const WholeBatch::Step step{state_->current(), shards, gathered(spec, shards, inputs), spec.present,
+                              static_cast<int64_t>(state_->committed())};
+  times.gather += watch.restart();
+  double waited = 0;
+  const auto results = whole_->run(step, waited);
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const auto rows = static_cast<double>(inputs.rows(static_cast<int64_t>(spec.step), shards[i]));
+    const auto& [scalars, from, after] = results[i];
+    strategy_->run({shards[i], 0, rows / static_cast<double>(spec.rows)}, [&](int, float* gradient, float* buffers) {
+      std::copy_n(from, layout_.floats, gradient);
+      std::copy_n(after, buffers_.floats(), buffers);
+      bend(gradient);
+      return as_scalars(scalars);
+    });
+  }
+  times.compute += watch.elapsed() - waited;
+  times.sync += waited;
 }
 
 /// Whether a step is committed that is finite, or is not. docs/troubleshooting.md quotes what ends the fit.
@@ -324,7 +370,9 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   at.rate = told_.rate;
   if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.epoch));
   strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
-  if (spec_.accumulate == 1 && step_->runs_together() && strategy_->runs_together())
+  if (whole_)
+    run_whole_batch(spec, inputs, times);
+  else if (spec_.accumulate == 1 && step_->runs_together() && strategy_->runs_together())
     run_together(spec, inputs, times);
   else
     run_apart(spec, inputs, times);

@@ -26,6 +26,7 @@
 #include "train/fingerprint.h"
 #include "train/history.h"
 #include "train/spec.h"
+#include "train/whole_batch.h"
 
 namespace stoker::train {
 
@@ -136,6 +137,10 @@ class Trainer {
   void run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  void run_whole_batch(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  std::vector<int> present(const StepSpec& spec) const;
+  std::vector<program::MicroBatch> gathered(const StepSpec& spec, const std::vector<int>& shards,
+                                            const Batches& inputs);
   bool goes_on(bool finite, const StepSpec& spec, const sync::Scalars& totals) const;
 
   const TrainSpec& spec_;
@@ -147,6 +152,7 @@ class Trainer {
   std::unique_ptr<optim::Optimizer> outer_;  // of local steps; none where the fit has none
   sync::StateLayout layout_;
   std::unique_ptr<program::Step> step_;
+  std::unique_ptr<WholeBatch> whole_;       // none where micro-batches run apart
   std::unique_ptr<Evaluator> evaluator_;    // none where the spec has no evaluation
   std::unique_ptr<sync::HostState> state_;  // none before the first join() or adopt()
   bool disturbed_ = false;                  // it came by adopt(), and who may write into it is not known

@@ -57,4 +57,6 @@ OF_EVALUATION = [
     Point("evaluate", "a micro-batch of rows that are held out begins", steps=True),
     Point("aside", "the best weights are set aside, nothing is committed", steps=True),
 ]
-BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION]}
+OF_BATCH_NORM = [Point("statistics", "sums of a batch norm are there, not added up", steps=True)]
+BY_NAME = {point.name: point
+           for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION, *OF_BATCH_NORM]}  # fmt: skip

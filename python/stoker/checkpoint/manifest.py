@@ -34,6 +34,7 @@ _WORDS = {
     "groups": "which parameters are in which group of the optimizer",
     "shards": "numShards",
     "batch_size": "batchSize",
+    "whole_batch": "batchNorm",
     "clip_norm": "clipNorm",
     "strategy.every": "the strategy's every",
     "strategy.inner_state": "the strategy's innerState",
@@ -47,8 +48,8 @@ _WORDS = {
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }
-_LEFT_OUT = {"accumulate": 1}  # what it means where it is not told
-_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups")
+_LEFT_OUT = {"accumulate": 1, "whole_batch": False}  # what it means where it is not told
+_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch")
 
 
 def folder_name(step: int) -> str:
@@ -83,7 +84,7 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
     same = ("optimizer", "shards", "batch_size", "accumulate", "seed", "shuffle", "threads", "clip_norm", "clip_value",
-            "strategy")  # fmt: skip
+            "strategy", "whole_batch")  # fmt: skip
     evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from stoker import engine, evaluation, program, strategy
+from stoker import batch_norm, engine, evaluation, program, strategy
 from stoker.callback import Callback, Control
 from stoker.checkpoint.course import Course
 from stoker.errors import UserError, WorldError
@@ -75,7 +75,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         phases: Phases) -> Fitted:  # fmt: skip
     """Trains on the sources' columns of the table's rows."""
     notes = [ONE_ROW] if settings.step_rows == 1 else []
-    for note in [*prepared.compiled.notes, *notes]:
+    of_model = batch_norm.notes_of(prepared.compiled.notes, settings.whole_batch, prepared.compiled.train)
+    for note in [*of_model, *notes]:
         warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
@@ -188,6 +189,7 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
     return {
         **evaluated,
         **strategy.spec_of(settings.strategy),
+        **({"whole_batch": True} if settings.whole_batch and batch_norm.by_batch(compiled.train) else {}),
         **({"accumulate": settings.accumulate} if settings.accumulate > 1 else {}),
         "program": compiled.train,
         "optimizer": optimizer["options"],

@@ -37,6 +37,7 @@ _CHOICES = {
     "output_kind": ("auto", *KINDS),
     "lr_schedule_unit": ("steps", "epochs"),
     "scale_rate": ("linear", "sqrt"),
+    "batch_norm": ("shard", "batch"),
     "checkpoint_unit": ("epochs", "steps", "seconds"),
 }
 
@@ -63,6 +64,7 @@ class FitSettings:
     max_seconds: float | None
     callbacks: Sequence[Callback] | None
     scale_rate: str | None
+    batch_norm: str
     loss_reduction: str | None
     output_kind: str | None
     freeze: Sequence[str] | None
@@ -102,9 +104,14 @@ class FitSettings:
         """Of parameters, and of what is none. UserError says what cannot be."""
         told = {one.name: value(param_of(one.name)) for one in fields(cls) if one.name not in _NO_PARAMS}
         settings = cls(**told, **not_params)
-        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy):
+        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy, _check_batch_norm):
             check(settings)
         return settings
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether batch norms go by the whole batch."""
+        return self.batch_norm == "batch"
 
     @property
     def shards(self) -> int:
@@ -241,3 +248,14 @@ def _check_strategy(told: FitSettings) -> None:
     if strategy.is_local(told.strategy) and told.average_weights:
         raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, which averages by "
                         "itself: leave one of them out")  # fmt: skip
+
+
+def _check_batch_norm(told: FitSettings) -> None:
+    if not told.whole_batch:
+        return
+    if strategy.is_local(told.strategy):
+        raise UserError(f"batchNorm='batch' needs all shards at each batch norm, and with strategy "
+                        f"{told.strategy['name']!r} they take steps alone: leave one of them out")  # fmt: skip
+    if told.accumulate > 1:
+        raise UserError("batchNorm='batch' needs the rows of a step at the same time, and accumulate runs them one "
+                        "after the other: leave one of them out")  # fmt: skip

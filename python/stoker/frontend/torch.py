@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from stoker.batch_norm import PER_MICRO_BATCH
 from stoker.errors import CompileError
 from stoker.frontend import additivity, buffers, build, coupling, freezing, layouts, mixing, own_metrics, structure
 from stoker.frontend.bridges import as_torch
@@ -277,5 +278,6 @@ def _foreign_statistics(model: nn.Module, train: dict) -> list[str]:
 def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:
     if statistics:
         places = "; ".join(statistics)
-        return [f"statistics are per micro-batch in {places}: another number of shards gives another result"]
+        return [f"{PER_MICRO_BATCH}{places}: another number of shards gives another result; batchNorm='batch' makes "
+                "them those of the whole batch"]  # fmt: skip
     return additivity.notes(train, weights)

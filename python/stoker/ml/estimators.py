@@ -14,6 +14,7 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
 from stoker import optimizer
+from stoker.batch_norm import check_whole
 from stoker.errors import UserError
 from stoker.evaluation import check_groups, functions_of
 from stoker.fit import compiled, compiling, layout
@@ -145,6 +146,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         prepared, sources = self._prepare(table)
         if self._metrics_of_model:
             settings = compiled.with_metrics_that_fit(settings, prepared.compiled.evaluation)
+        if settings.whole_batch:
+            check_whole(prepared.compiled.train)
         layout.check_classes(sources, prepared.label_rules.get("classes"))
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         fitted = fit(settings, table, prepared, sources, self._optimizer_spec(prepared), phases)

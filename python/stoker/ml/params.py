@@ -264,6 +264,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     strategy = _param("strategy", "how workers come to one model: 'allreduce' (each step's gradients are added up), or "
                       "stoker.LocalSGD(every=20) or stoker.DiLoCo(every=100), whose shards take steps alone and are "
                       "averaged (docs/strategies.md)", as_strategy)  # fmt: skip
+    batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "
+                       "rows that each shard gives to the step) or 'batch' (those of the whole batch, as in one "
+                       "process, for any number of shards)", TypeConverters.toString)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     accumulate = _param("accumulate", "micro-batches of batchSize rows whose gradients are added up to one step's, in "
                         "the memory of one", TypeConverters.toInt)  # fmt: skip
@@ -364,7 +367,7 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, G
         self._setDefault(strategy=as_strategy("allreduce"),
                          assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, accumulate=1, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0,
-                         onNaN="error", restoreBest=False,
+                         onNaN="error", restoreBest=False, batchNorm="shard",
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
                          onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

@@ -79,6 +79,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
             own += shards - shards // workers + 1
         of_state = carried + (local["outer"]["groups"][0]["momentum"] > 0)
     own += spec.get("accumulate", 1) > 1  # a part's gradient
+    own += shards // workers if spec.get("whole_batch") else 0  # gradients of shards that run beside each other
     vectors = 2 * (1 + of_state) + spec.get("evaluation", {}).get("restore_best", False)
     return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants)
 
