@@ -42,18 +42,23 @@ class ArenaOptimizer {
  public:
   ArenaOptimizer(const std::string& options, const Parameters& parameters, const std::string& isa)
       : arena_(make_arena(parameters)),
-        optimizer_(optim::make_optimizer(optim::parse_optimizer(options), arena_, parse_isa(isa))) {}
+        optimizer_(optim::make_optimizer(optim::parse_optimizer(options), arena_, parse_isa(isa))),
+        numbers_(optimizer_->numbers()) {}
+
+  /// Why there is nothing more to do.
+  std::string ended() const { return optimizer_->ended(numbers_.data()); }
 
   const Arena& arena() const { return arena_; }
+  int64_t numbers() const { return optimizer_->numbers(); }
   std::vector<std::string> state_names() const { return optimizer_->state_names(); }
   std::tuple<int64_t, int64_t> extent(int i) const {
     STOKER_CHECK(i >= 0 && i < static_cast<int>(arena_.parameters().size()));
     return {arena_.extent(i).begin, arena_.extent(i).end};
   }
 
-  /// In place over the whole arena.
+  /// In place over the whole arena. `loss`: for optimizers that decide by it.
   void update(const optim::Moment& at, const Floats& gradient, float scale, const Floats& weights,
-              const std::vector<Floats>& state) {
+              const std::vector<Floats>& state, double loss) {
     const auto base = [&](const Floats& array) {
       STOKER_CHECK(static_cast<int64_t>(array.size()) == arena_.floats());
       return array.data();
@@ -70,12 +75,17 @@ class ArenaOptimizer {
       factors = optimizer_->factors(sums.data());
       buffers.factors = factors.data();
     }
+    if (!numbers_.empty()) {
+      numbers_ = optimizer_->decide({numbers_.data(), loss, sums.data()});
+      buffers.numbers = numbers_.data();
+    }
     optimizer_->update({0, arena_.floats()}, at, buffers);
   }
 
  private:
   Arena arena_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::vector<double> numbers_;
 };
 
 }  // namespace
@@ -90,11 +100,13 @@ void bind_optim(nb::module_& m) {
       .def(
           "update",
           [](ArenaOptimizer& self, int64_t step, const Floats& gradient, float scale, const Floats& weights,
-             const std::vector<Floats>& state, int64_t epoch, int64_t steps_of_epoch) {
-            self.update({step, epoch, steps_of_epoch}, gradient, scale, weights, state);
+             const std::vector<Floats>& state, int64_t epoch, int64_t steps_of_epoch, double loss) {
+            self.update({step, epoch, steps_of_epoch}, gradient, scale, weights, state, loss);
           },
           nb::arg("step"), nb::arg("gradient"), nb::arg("scale"), nb::arg("weights"), nb::arg("state"),
-          nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0);
+          nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0, nb::arg("loss") = 0.0)
+      .def("ended", &ArenaOptimizer::ended)
+      .def("numbers", &ArenaOptimizer::numbers);
   m.def(
       "learning_rate",
       [](const std::string& schedule, double base, int64_t step, int64_t epoch, int64_t steps_of_epoch,

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+import stoker
 from stoker.engine import core
 from stoker.errors import UserError
-from stoker.optimizer import parse, rate_scale, with_schedule
+from stoker.fit.settings import FitSettings
+from stoker.optimizer import check_full_batch, parse, rate_scale, with_schedule
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_parameters_of_another_model_are_counted(net):
 
 def test_unknown_names_classes_and_settings(net):
     assert "unknown name 'lyon'; did you mean 'lion'?" in complaint("lyon", net)
-    assert "unknown name 'lbfgs', expected one of 'sgd', 'adam', 'adamw', 'rmsprop'" in complaint("lbfgs", net)
+    assert "unknown name 'newton', expected one of 'sgd', 'adam', 'adamw', 'rmsprop'" in complaint("newton", net)
     assert "adam has no setting 'momentum', it has 'lr'" in complaint("adam", net, momentum=0.9)
     assert "class Rprop is not supported, expected one of SGD, Adam" in complaint(
         torch.optim.Rprop(net.parameters()), net
@@ -122,6 +124,48 @@ def test_a_subclass_may_do_anything(net):
 )
 def test_bad_values_are_refused_as_torch_refuses_them(net, name, settings, words):
     assert words in complaint(name, net, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"history_size": 0}, "history_size is 0, expected 1 or more"),
+        ({"max_iter": 2.5}, "max_iter is 2.5, expected a whole number"),
+        ({"tolerance_grad": -1}, "tolerance_grad is -1.0, expected zero or more"),
+        ({"weight_decay": 0.1}, "lbfgs has no setting 'weight_decay'"),
+    ],
+)
+def test_settings_of_lbfgs_that_cannot_be(net, settings, words):
+    assert words in complaint("lbfgs", net, **settings)
+
+
+def test_an_instance_of_lbfgs_ends_no_fit_where_it_would_end_a_call(net):
+    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.5, history_size=7, line_search_fn="strong_wolfe")
+    told = {"lr": 0.5, "tolerance_grad": 1e-7, "tolerance_change": 1e-9, "history_size": 7}
+    assert parsed(optimizer, net)[0] == {"name": "lbfgs", "groups": [told]}
+    assert "line_search_fn=None; give it line_search_fn='strong_wolfe'" in complaint(
+        torch.optim.LBFGS(net.parameters()), net
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"epochs": 1}, "with epochs=1 nothing would be trained"),
+        ({"clipNorm": 1.0, "averageWeights": "ema"}, "does not go with averageWeights, clipNorm: an evaluation is of"),
+        ({"strategy": stoker.LocalSGD(every=4)}, "does not go with strategy 'localSGD'"),
+        ({"lrSchedule": "cosine", "maxSteps": 3}, "does not go with lrSchedule, maxSteps"),
+        ({"onNaN": "skip"}, "does not go with onNaN='skip'"),
+        ({"checkpointDir": "x", "checkpointUnit": "steps"}, "does not go with checkpointUnit='steps'"),
+        ({"optimizerParams": {"groups": [{"params": "*.bias", "lr": 0.1}]}}, "does not go with parameter groups"),
+    ],
+)
+def test_what_lbfgs_does_not_go_with_is_named(net, told, words):
+    estimator = stoker.StokerRegressor(model=net, **{"optimizer": "lbfgs", "epochs": 9, **told})
+    options, _ = parse("lbfgs", None, estimator.value("optimizerParams") or {}, net.named_parameters())
+    with pytest.raises(UserError) as caught:
+        check_full_batch(options, FitSettings.of(estimator.value))
+    assert words in str(caught.value)
 
 
 def test_what_is_given_twice(net):

@@ -29,6 +29,7 @@ class Averaged : public Optimizer {
     names.push_back("average");
     return names;
   }
+  int result() const override { return state_buffers() - 1; }
   int64_t sums() const override { return inner_->sums(); }
   void measure(Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
     inner_->measure(range, at, without_average(buffers), sums);

@@ -10,6 +10,7 @@
 #include "optim/keras.h"
 #include "optim/kernels.h"
 #include "optim/layered.h"
+#include "optim/lbfgs.h"
 #include "optim/rules.h"
 
 namespace stoker::optim {
@@ -82,6 +83,7 @@ class Adam : public GroupedOptimizer {
 std::unique_ptr<Optimizer> make_plain(const OptimizerOptions& options, const Arena& arena, Isa isa) {
   if (options.name == "sgd") return std::make_unique<Sgd>(options, arena, isa);
   if (options.name == "adam" || options.name == "adamw") return std::make_unique<Adam>(options, arena, isa);
+  if (options.name == "lbfgs") return make_lbfgs(options, arena);
   if (auto layered = make_layered(options, arena, isa)) return layered;
   if (auto of_keras = make_keras(options, arena, isa)) return of_keras;
   auto optimizer = make_rule(options, arena, isa);

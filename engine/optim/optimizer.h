@@ -37,6 +37,10 @@ struct GroupOptions {
   double trust_coefficient = 1e-3;                    // LARS
   bool adapt = true;                                  // LARS, LAMB: the rate of each tensor by its norms
   double l1 = 0, l2 = 0, l2_shrinkage = 0, beta = 0;  // Keras' Ftrl
+  double max_iter = 0;                                // L-BFGS; 0: no limit
+  double tolerance_grad = 1e-7;                       // L-BFGS
+  double tolerance_change = 1e-9;                     // L-BFGS
+  double history_size = 10;                           // L-BFGS
 };
 
 /// Gradients are shortened to a norm as Keras does it.
@@ -59,6 +63,8 @@ struct OptimizerOptions {
   Schedule schedule = {};
   AverageOptions average = {};
   ClipOptions clip = {};
+  /// Whether an update is of all rows, evaluated at one point.
+  bool full_batch() const { return name == "lbfgs"; }
 };
 /// From {"name": "adam", "groups": [{"lr": 0.001, "betas": [0.9, 0.999], ...}, ...], "schedule": {...}}, fields named
 /// as torch.optim's; "schedule" may be missing: see parse_schedule. Throws Error(user) on an unknown name or field and
@@ -74,7 +80,16 @@ struct UpdateBuffers {
   float* weights_out;
   std::vector<const float*> state_in;
   std::vector<float*> state_out;
-  const float* factors = nullptr;  // by parameter, of Optimizer::factors(); none: all are 1
+  const float* factors = nullptr;   // by parameter, of Optimizer::factors(); none: all are 1
+  const double* numbers = nullptr;  // of Optimizer::decide()
+};
+
+/// What decisions are made of.
+struct Evaluated {
+  const double* numbers;  // before the update
+  double loss;            // of the weights before it
+  const double* sums;     // of measure()
+  double rate = 0;        // that takes the place of the group's own; 0: none does
 };
 
 class Optimizer {
@@ -90,6 +105,13 @@ class Optimizer {
   virtual int64_t sums() const { return 0; }
   virtual void measure(Extent, const Moment&, const UpdateBuffers&, double*) const {}
   virtual std::vector<float> factors(const double*) const { return {}; }
+  /// Numbers that are committed beside the buffers, zero before the first step. Where there are some decide() tells
+  /// those after an update, which goes by them, and ended() whether by them there is nothing more to do, and why.
+  virtual int64_t numbers() const { return 0; }
+  virtual std::vector<double> decide(const Evaluated&) const { return {}; }
+  virtual std::string ended(const double*) const { return ""; }
+  /// The state buffer with the weights that the model gets; -1: the weights themselves.
+  virtual int result() const { return -1; }
   /// Thread-safe over ranges that do not overlap.
   virtual void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const = 0;
 };

@@ -241,10 +241,10 @@ TEST(ParseOptimizer, DefaultsAreTorchs) {
 }
 
 TEST(ParseOptimizer, WhatItDoesNotKnowIsNamed) {
-  EXPECT_EQ(
-      complaint(R"({"name": "lyon", "groups": [{}]})"),
-      "unknown optimizer 'lyon', expected one of adadelta, adagrad, adam, adamax, adamw, lamb, lars, lion, nadam, "
-      "radam, rmsprop, sgd");
+  EXPECT_EQ(complaint(R"({"name": "lyon", "groups": [{}]})"),
+            "unknown optimizer 'lyon', expected one of adadelta, adagrad, adam, adamax, adamw, lamb, lars, lbfgs, "
+            "lion, nadam, "
+            "radam, rmsprop, sgd");
   EXPECT_EQ(complaint(R"({"name": "adam", "groups": [{"momentum": 0.9}]})"),
             "optimizer 'adam' has no option 'momentum'");
   EXPECT_EQ(complaint(R"({"name": "sgd", "groups": [{"lr": "fast"}]})"),

@@ -57,7 +57,11 @@ const Setters& setters() {
                               {"l1", number(&GroupOptions::l1)},
                               {"l2", number(&GroupOptions::l2)},
                               {"l2_shrinkage", number(&GroupOptions::l2_shrinkage)},
-                              {"beta", number(&GroupOptions::beta)}};
+                              {"beta", number(&GroupOptions::beta)},
+                              {"max_iter", number(&GroupOptions::max_iter)},
+                              {"tolerance_grad", number(&GroupOptions::tolerance_grad)},
+                              {"tolerance_change", number(&GroupOptions::tolerance_change)},
+                              {"history_size", number(&GroupOptions::history_size)}};
   return all;
 }
 
@@ -101,6 +105,7 @@ std::map<std::string, Known> make_known() {
   all["lion"].defaults.beta2 = 0.99;
   all["lars"].defaults.momentum = 0.9;
   for (auto& [name, known] : all) known.settings.insert(known.settings.end(), {"lr", "weight_decay", "maximize"});
+  all["lbfgs"] = {{"lr", "max_iter", "tolerance_grad", "tolerance_change", "history_size"}, with_lr(1)};
   return all;
 }
 
@@ -138,6 +143,10 @@ void check(const GroupOptions& group) {
   not_negative("l2_shrinkage", group.l2_shrinkage);
   not_negative("l2", group.l2);
   not_negative("l1", group.l1);
+  not_negative("max_iter", group.max_iter);
+  not_negative("tolerance_grad", group.tolerance_grad);
+  not_negative("tolerance_change", group.tolerance_change);
+  if (group.history_size < 1) fail_user("optimizer: history_size is ", group.history_size, ", expected 1 or more");
   below_one("betas[0]", group.beta1);
   below_one("betas[1]", group.beta2);
   if (group.nesterov && (group.momentum == 0 || group.dampening != 0)) {
@@ -178,6 +187,8 @@ OptimizerOptions parse_optimizer(const std::string& json) {
       fail_user("unknown optimizer '", options.name, "', expected one of ", names());
     for (const auto& group : parsed.at("groups")) options.groups.push_back(parse_group(options.name, group));
     for (auto& group : options.groups) group.lr *= parsed.value("rate_scale", 1.0);
+    if (options.full_batch() && options.groups.size() > 1)
+      fail_user("optimizer '", options.name, "' takes one parameter group, not ", options.groups.size());
     if (options.groups.empty()) fail_user("optimizer '", options.name, "' has no parameter group");
     if (parsed.contains("schedule")) options.schedule = parse_schedule(parsed.at("schedule").dump());
     if (parsed.contains("average")) options.average = parse_average(parsed.at("average"));

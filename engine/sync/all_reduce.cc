@@ -151,6 +151,7 @@ optim::UpdateBuffers AllReduce::buffers(Extent range, float scale) {
     b.state_out.push_back(state_.optimizer(to, k));
   }
   if (!factors_.empty()) b.factors = factors_.data();
+  if (!numbers_after_.empty()) b.numbers = numbers_after_.data();
   return b;
 }
 
@@ -167,6 +168,9 @@ void AllReduce::measure(float scale, StepTimes& times) {
   group_.await(Phase::measures, next_);
   times.wait += watch.elapsed();
   factors_ = optimizer_.factors(state_.sums());
+  if (optimizer_.numbers() == 0) return;
+  const double loss = options_.mean ? totals_.numerator / totals_.denominator : totals_.numerator;
+  numbers_after_ = optimizer_.decide({state_.numbers(old_set()), loss, state_.sums(), round_.at.rate});
 }
 
 void AllReduce::update(Extent range, const optim::UpdateBuffers& buffers) {
@@ -223,6 +227,10 @@ void AllReduce::write_counts(int64_t more) {
   for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + more;
 }
 
+void AllReduce::write_numbers(const double* numbers) {
+  if (group_.local_rank() == 0) std::copy_n(numbers, state_.layout().numbers, state_.numbers(new_set()));
+}
+
 /// My part of the new state stands, and everybody's does.
 void AllReduce::stand(Phase phase, StepTimes& times) {
   Stopwatch watch;
@@ -240,6 +248,7 @@ bool AllReduce::make(StepTimes& times) {
   const auto slice = sum_->slice();
   if (!write({slice.begin, slice.end}, scale)) state_.find_infinite(next_);
   write_counts(round_.steps);
+  if (!numbers_after_.empty()) write_numbers(numbers_after_.data());
   times.update += watch.elapsed();
   stand(Phase::slices, times);
   made_ = true;
@@ -250,6 +259,7 @@ void AllReduce::keep(StepTimes& times) {
   const auto slice = sum_->slice();
   keep_floats({slice.begin, slice.end});
   write_counts(0);
+  write_numbers(state_.numbers(old_set()));
   stand(made_ ? Phase::kept : Phase::slices, times);
 }
 

@@ -73,6 +73,7 @@ class AllReduce : public Strategy {
   bool carry(optim::Extent range, float* to);
   void keep_floats(optim::Extent range);
   void write_counts(int64_t more);
+  void write_numbers(const double* numbers);
   void stand(collective::Phase phase, StepTimes& times);
   optim::UpdateBuffers buffers(optim::Extent range, float scale);
 
@@ -84,7 +85,8 @@ class AllReduce : public Strategy {
   bool pausing_ = false;
   Wish heard_;
   std::vector<float> clamp_;
-  std::vector<float> factors_;  // of the optimizer, by parameter
+  std::vector<float> factors_;         // of the optimizer, by parameter
+  std::vector<double> numbers_after_;  // of the optimizer
 };
 
 }  // namespace stoker::sync

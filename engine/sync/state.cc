@@ -17,11 +17,12 @@ int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buf
 }  // namespace
 
 /// Where things lie: head, both sets, finished epochs, their evaluations, what is set aside, norms; in a set: floats,
-/// counts, running totals, what the fit was told, what is set aside.
+/// counts, the optimizer's numbers, running totals, what the fit was told, what is set aside.
 struct HostState::Offsets {
   explicit Offsets(const StateLayout& l)
       : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
-        running(counts + round_up(l.counts * sizeof(int64_t), kLine)),
+        numbers(counts + round_up(l.counts * sizeof(int64_t), kLine)),
+        running(numbers + round_up(l.numbers * sizeof(double), kLine)),
         told(running + sizeof(EpochTotals)),
         aside(told + sizeof(Told)),
         set(round_up(aside + (l.best ? sizeof(int64_t) : 0), kLine)),
@@ -32,7 +33,7 @@ struct HostState::Offsets {
         best_counts(best + (l.best ? round_up((l.floats + l.buffer_floats) * sizeof(float), kLine) : 0)),
         norms(best_counts + (l.best ? round_up(l.counts * sizeof(int64_t), kLine) : 0)),
         end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
-  size_t counts, running, told, aside, set;  // within a set, and its size
+  size_t counts, numbers, running, told, aside, set;  // within a set, and its size
   size_t sets, finished, evaluated, best, best_counts, norms, end;
 };
 
@@ -84,6 +85,10 @@ int64_t* HostState::counts(int set) const {
   return reinterpret_cast<int64_t*>(set_base(set) + Offsets(layout_).counts);
 }
 
+double* HostState::numbers(int set) const {
+  return reinterpret_cast<double*>(set_base(set) + Offsets(layout_).numbers);
+}
+
 EpochTotals& HostState::running(int set) const {
   return *reinterpret_cast<EpochTotals*>(set_base(set) + Offsets(layout_).running);
 }
@@ -119,6 +124,7 @@ std::vector<std::span<std::byte>> HostState::pieces(int set) const {
 Hash128 HostState::digest(int set) const {
   Hash128 sum = hash128(std::as_bytes(std::span(weights(set), floats_of_set(layout_))));
   sum += hash128(std::as_bytes(std::span(counts(set), layout_.counts)), 1);
+  if (layout_.numbers > 0) sum += hash128(std::as_bytes(std::span(numbers(set), layout_.numbers)), 4);
   if (!layout_.best || aside(set) == 0) return sum;
   sum += hash128(std::as_bytes(std::span(best(), vector_)), 2);
   sum += hash128(std::as_bytes(std::span(best_counts(), layout_.counts)), 3);

@@ -45,6 +45,7 @@ struct StateLayout {
   int64_t sums = 0;        // doubles of the optimizer's sums over tensors
   int64_t evaluation = 0;  // doubles that an evaluation, one an epoch, commits
   bool best = false;       // whether the best weights are kept aside
+  int64_t numbers = 0;     // doubles that the optimizer commits beside its buffers
 };
 
 class HostState {
@@ -67,6 +68,7 @@ class HostState {
   float* buffers(int set) const { return weights(set) + layout_.floats; }
   float* optimizer(int set, int k) const { return floats(set, vector_ + k * layout_.floats); }
   int64_t* counts(int set) const;
+  double* numbers(int set) const;
   /// Totals of the epoch that the set's commit lies in.
   EpochTotals& running(int set) const;
   /// What the fit was told up to the set's commit.
@@ -118,8 +120,8 @@ class HostState {
   /// have the set's commit.
   std::vector<std::span<std::byte>> pieces(int set) const;
 
-  /// Digest of the committed weights, float buffers, optimizer state and counters, or of those of a set; and of what it
-  /// has set aside.
+  /// Digest of the committed weights, float buffers, optimizer state and numbers and counters, or of those of a set;
+  /// and of what it has set aside.
   Hash128 digest() const { return digest(current()); }
   Hash128 digest(int set) const;
 

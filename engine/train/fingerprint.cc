@@ -61,17 +61,24 @@ Hash128 hash_of(const at::Tensor& floats, uint64_t seed) {
 }
 
 /// In place, of the arena's beginning, which is returned.
-at::Tensor update(const Canned& canned, const at::Tensor& weights, const at::Tensor& gradient, double denominator) {
+at::Tensor update(const Canned& canned, const at::Tensor& weights, const at::Tensor& gradient,
+                  const program::StepScalars& told) {
   const optim::Extent part{0, std::min(kUpdated, canned.weights.floats())};
   optim::UpdateBuffers buffers;
   buffers.gradient = gradient.const_data_ptr<float>();
-  buffers.gradient_scale = denominator > 0 ? static_cast<float>(1 / denominator) : 1;
+  buffers.gradient_scale = told.denominator > 0 ? static_cast<float>(1 / told.denominator) : 1;
   buffers.weights_in = buffers.weights_out = weights.mutable_data_ptr<float>();
   std::vector<at::Tensor> state;
   for (int i = 0; i < canned.optimizer.state_buffers(); ++i) {
     state.push_back(at::zeros({part.end}, at::kFloat));
     buffers.state_out.push_back(state.back().mutable_data_ptr<float>());
     buffers.state_in.push_back(buffers.state_out.back());
+  }
+  std::vector<double> sums(canned.optimizer.sums()), numbers(canned.optimizer.numbers());
+  if (!numbers.empty()) {
+    canned.optimizer.measure(part, 1, buffers, sums.data());
+    numbers = canned.optimizer.decide({numbers.data(), told.numerator, sums.data()});
+    buffers.numbers = numbers.data();
   }
   canned.optimizer.update(part, 1, buffers);
   return weights.narrow(0, 0, part.end);
@@ -92,7 +99,7 @@ Hash128 digest_of(const Canned& canned, int64_t rows) {
   const auto scalars = canned.step.run(0, canned_inputs(canned.program, rows), gradient.mutable_data_ptr<float>(),
                                        after.mutable_data_ptr<float>(), {});
   bend(gradient.mutable_data_ptr<float>());
-  const auto updated = update(canned, weights, gradient, scalars.denominator);
+  const auto updated = update(canned, weights, gradient, scalars);
   Hash128 digest = hash128(std::as_bytes(std::span(&scalars, 1)));
   return ((digest += hash_of(gradient, 1)) += hash_of(after, 2)) += hash_of(updated, 3);
 }

@@ -227,7 +227,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
       catch_up(table.epoch(done));
       const auto& running = state.running(state.current());
       history_->begin_epoch(table.step(done) == 0 ? sync::EpochTotals() : running, group.bytes_sent());
-      feed.begin_epoch(table.epoch(done));
+      feed.begin_epoch(spec_.draws(table.epoch(done)));
       begun = true;
     }
     if (checkpoints_) checkpoints_->before_step(done + 2, may_end(table, done));
@@ -255,7 +255,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
 Timetable Session::timetable(const data::Plan& plan) const {
   return {.steps = static_cast<uint64_t>(plan.steps()),
           .evaluates = spec_.evaluation.has_value(),
-          .every = static_cast<uint64_t>(spec_.strategy.steps()),
+          .every = static_cast<uint64_t>(spec_.optimizer.full_batch() ? plan.steps() : spec_.strategy.steps()),
           .epochs = static_cast<uint64_t>(spec_.epochs),
           .limit = static_cast<uint64_t>(spec_.max_steps),
           .stop = trainer_->has_state() ? trainer_->state().told(trainer_->state().current()).stop : 0};
@@ -271,12 +271,13 @@ sync::Wish Session::wish() const {
 
 bool Session::is_over(const Timetable& table, uint64_t done) const {
   if (table.is_over(done)) return true;
+  if (!trainer_->ended().empty() && !(table.evaluates && table.at_evaluation(done))) return true;
   const uint64_t epochs = table.epoch(done);
   return table.evaluates && epochs > 0 && table.step(done) == 0 && trainer_->verdict(epochs).stop;
 }
 
 bool Session::may_end(const Timetable& table, uint64_t done) const {
-  if (table.is_over(done + 1)) return true;
+  if (table.is_over(done + 1) || spec_.optimizer.full_batch()) return true;
   return table.at_evaluation(done) && trainer_->verdict(table.epoch(done)).close;
 }
 
@@ -364,6 +365,7 @@ std::string Session::why_stopped(const Timetable& table) const {
   const uint64_t done = state.committed() - 1, evaluations = table.epoch(done);
   if (table.evaluates)
     if (const Verdict verdict = trainer_->verdict(evaluations); verdict.stop) return verdict.reason;
+  if (const std::string why = trainer_->ended(); !why.empty()) return why;
   if (done >= table.commits() * table.epochs) return "";
   const sync::Told& told = state.told(state.current());
   if (told.stop == 0) return cat("maxSteps: ", table.steps_done(done), " steps were done");

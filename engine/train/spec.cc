@@ -58,6 +58,14 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   return spec;
 }
 
+void check_full_batch(const TrainSpec& spec) {
+  const bool alone = spec.strategy.is_local() || spec.whole_batch || spec.optimizer.average.on ||
+                     spec.optimizer.clip.norm > 0 || spec.optimizer.schedule.changes_rate() || spec.clip_norm > 0 ||
+                     spec.clip_value > 0;
+  if (alone)
+    fail_bug("local steps, whole batches, averages, clipping and schedules do not go with ", spec.optimizer.name);
+}
+
 }  // namespace
 
 EvaluationSpec parse_evaluation(const json& in) {
@@ -88,7 +96,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.max_steps = in.value("max_steps", spec.max_steps);
   spec.max_seconds = in.value("max_seconds", spec.max_seconds);
   spec.seed = in.at("seed");
-  spec.shuffle = in.at("shuffle");
+  spec.shuffle = in.at("shuffle") && !spec.optimizer.full_batch();
   spec.shards = in.at("shards");
   spec.threads = in.at("threads");
   spec.clip_norm = in.value("clip_norm", 0.0);
@@ -99,6 +107,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.whole_batch = in.value("whole_batch", false);
   if (spec.whole_batch && (spec.strategy.is_local() || spec.accumulate > 1))
     fail_user("batchNorm='batch' goes neither with local steps nor with accumulate");
+  if (spec.optimizer.full_batch()) check_full_batch(spec);
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
   if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"), spec.strategy.steps());
   return spec;

@@ -66,6 +66,8 @@ struct TrainSpec {
   std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
   int64_t step_rows() const { return batch_size * accumulate; }
+  /// The epoch whose random streams one has: where all of them are evaluations of one function, they draw the same.
+  uint64_t draws(uint64_t epoch) const { return optimizer.full_batch() ? 0 : epoch; }
 };
 
 /// "evaluation" of a TrainSpec.

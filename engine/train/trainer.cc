@@ -14,6 +14,7 @@
 #include "shm/memory.h"
 #include "sync/all_reduce.h"
 #include "sync/chunks.h"
+#include "sync/full_batch.h"
 #include "sync/local_steps.h"
 
 namespace stoker::train {
@@ -42,7 +43,8 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
           spec.epochs,
           outer ? 0 : optimizer.sums(),
           spec.evaluation ? Evaluator::numbers(*spec.evaluation) : 0,
-          spec.evaluation && spec.evaluation->restore_best};
+          spec.evaluation && spec.evaluation->restore_best,
+          optimizer.numbers()};
 }
 
 sync::Scalars as_scalars(const program::StepScalars& s) { return {s.numerator, s.denominator, s.correct, s.counted}; }
@@ -124,7 +126,9 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
                                        spec_.in_place,
                                        owners,
                                        static_cast<int>(layout_.evaluation)};
-  if (outer_)
+  if (spec_.optimizer.full_batch())
+    strategy_ = std::make_unique<sync::FullBatch>(group, arena_, *optimizer_, *state_, options);
+  else if (outer_)
     strategy_ =
         std::make_unique<sync::LocalSteps>(group, arena_, *optimizer_, *outer_, *state_, options, spec_.strategy.local);
   else
@@ -146,8 +150,8 @@ void Trainer::bind() const {
 /// Its sums, its own gradient where it runs beside others, and, where it takes steps alone, weights and optimizer
 /// state.
 size_t Trainer::shard_bytes() const {
-  const int64_t vectors =
-      2 + (whole_ ? 1 : 0) + (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
+  const int64_t vectors = 2 + (whole_ || spec_.optimizer.full_batch() ? 1 : 0) +
+                          (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
   return static_cast<size_t>(vectors * layout_.floats + layout_.buffer_floats) * sizeof(float);
 }
 
@@ -247,7 +251,7 @@ sync::Scalars Trainer::accumulate(MicroBatch which, const Batches& inputs, int s
 }
 
 void Trainer::run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
-  const MicroBatch which{spec.epoch, static_cast<int64_t>(spec.step) + part.step, part.shard};
+  const MicroBatch which{spec_.draws(spec.epoch), static_cast<int64_t>(spec.step) + part.step, part.shard};
   strategy_->run(part, [&](int set, float* gradient, float* buffers) {
     return accumulate(which, inputs, set, gradient, buffers, times);
   });
@@ -470,6 +474,8 @@ void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& 
   state_->aside(sync::HostState::set_of(state_->committed() + 1)) = best ? 0 : state_->aside(state_->current());
 }
 
+std::string Trainer::ended() const { return has_state() ? optimizer_->ended(state_->numbers(state_->current())) : ""; }
+
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
 
 std::vector<std::string> Trainer::optimizer_names() const {
@@ -483,8 +489,8 @@ std::vector<std::string> Trainer::optimizer_names() const {
 
 /// Those that the model gets.
 float* Trainer::model_weights(int set) const {
-  const bool average = spec_.optimizer.average.on;  // the optimizer's last state
-  return average ? state_->optimizer(set, layout_.state_buffers - 1) : state_->weights(set);
+  const int result = optimizer_->result();
+  return result >= 0 ? state_->optimizer(set, result) : state_->weights(set);
 }
 
 Bytes Trainer::weights() const {

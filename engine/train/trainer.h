@@ -97,6 +97,8 @@ class Trainer {
 
   /// What the first `epochs` evaluations say of the fit. REQUIRES: the spec has an evaluation.
   Verdict verdict(uint64_t epochs) const { return evaluator_->judge(state_->evaluations(epochs)); }
+  /// Why the optimizer has nothing more to do; "": it has.
+  std::string ended() const;
   /// Null where the spec has no evaluation.
   const Evaluator* evaluator() const { return evaluator_.get(); }
 

@@ -34,13 +34,17 @@ _SETTINGS: dict[str, dict[str, type]] = {
     "lion": {**_COMMON, "betas": tuple},
     "lars": {**_COMMON, "momentum": float, "trust_coefficient": float, "eps": float, "adapt": bool},
     "lamb": {**_BETAS, "adapt": bool},
+    "lbfgs": {"lr": float, "max_iter": int, "tolerance_grad": float, "tolerance_change": float, "history_size": int},
 }
 _CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad",
-            "adadelta": "Adadelta", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam"}  # fmt: skip
+            "adadelta": "Adadelta", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam",
+            "lbfgs": "LBFGS"}  # fmt: skip
 # By name pattern, in optimizerParams.
 _GROUPS, _PARAMS = "groups", "params"
 # How torch computes, not what: without meaning for the engine.
 _IGNORED = {"params", "param_names", "foreach", "fused", "decoupled_weight_decay"}
+# Of one call of LBFGS.step(), which a fit has not.
+_OF_CALL = {"max_iter", "max_eval"}
 # What lr_schedulers leave in a group.
 _OF_SCHEDULERS = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
 # Fine as long as they are off.
@@ -131,9 +135,12 @@ def _check_values(name: str, group: Mapping[str, Any]) -> None:
         like([torch.zeros(())], **known)
     except ValueError as error:
         raise UserError(f"optimizer {name}: {error}") from None
-    for key in ("momentum", "trust_coefficient"):
+    for key in ("momentum", "trust_coefficient", "tolerance_grad", "tolerance_change"):
         if group.get(key, 0.0) < 0:
             raise UserError(f"optimizer {name}: {key} is {group[key]}, expected zero or more")
+    for key in ("max_iter", "history_size"):
+        if group.get(key, 1) < 1:
+            raise UserError(f"optimizer {name}: {key} is {group[key]}, expected 1 or more")
 
 
 def _value(name: str, key: str, value: Any) -> Any:
@@ -142,10 +149,10 @@ def _value(name: str, key: str, value: Any) -> Any:
         if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(is_number(beta) for beta in value):
             raise UserError(f"optimizer {name}: {key} is {value!r}, expected two numbers")
         return [float(beta) for beta in value]
-    if not (isinstance(value, (bool, int)) if kind is bool else is_number(value)):
-        raise UserError(
-            f"optimizer {name}: {key} is {value!r}, expected {'true or false' if kind is bool else 'a number'}"
-        )
+    number = is_number(value)
+    if not {bool: isinstance(value, (bool, int)), int: number and value == int(value), float: number}[kind]:
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"optimizer {name}: {key} is {value!r}, expected {expected}")
     return kind(value)
 
 
@@ -193,7 +200,41 @@ def _name_of(optimizer: Any) -> str:
 
 def _read_group(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     _check_foreign(name, group)
-    return {key: _value(name, key, group[key]) for key in _SETTINGS[name] if key in group}
+    ours = group if name != "lbfgs" else _of_fit(group)
+    return {key: _value(name, key, ours[key]) for key in _SETTINGS[name] if key in ours}
+
+
+def _of_fit(group: Mapping[str, Any]) -> dict[str, Any]:
+    if group["line_search_fn"] != "strong_wolfe":
+        raise UserError(f"optimizer: LBFGS has line_search_fn={group['line_search_fn']!r}; give it "
+                        "line_search_fn='strong_wolfe', the only one that is supported")  # fmt: skip
+    return {key: value for key, value in group.items() if key not in _OF_CALL}
+
+
+def check_full_batch(options: Options, told: Any) -> None:
+    """What L-BFGS, whose evaluations are of all rows at one point, does not go with; `told`: the fit's settings."""
+    if options["name"] != "lbfgs":
+        return
+    if told.epochs < 2:
+        raise UserError("optimizer 'lbfgs' evaluates all rows once an epoch, so with epochs=1 nothing would be "
+                        "trained: give epochs as many as evaluations may be made, such as 100")  # fmt: skip
+    wrong = {
+        f"strategy {told.strategy['name']!r}": told.strategy["name"] != "allreduce",
+        "lrSchedule": told.lr_schedule,
+        "scaleRate": told.scale_rate,
+        "averageWeights": told.average_weights,
+        "clipNorm": told.clip_norm,
+        "clipValue": told.clip_value,
+        "maxSteps": told.max_steps,
+        "batchNorm='batch'": told.whole_batch,
+        "accumulate": told.accumulate > 1,
+        "onNaN='skip'": told.on_nan == "skip",
+        "checkpointUnit='steps'": told.checkpoint_dir and told.checkpoint_unit == "steps",
+        "parameter groups": len(options["groups"]) > 1,
+    }
+    if found := [name for name, given in wrong.items() if given]:
+        raise UserError(f"optimizer 'lbfgs' does not go with {', '.join(found)}: an evaluation is of all rows, and its "
+                        "line search finds the length of each step; leave them out")  # fmt: skip
 
 
 def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: str, epochs: int,
@@ -239,6 +280,8 @@ def _check_foreign(name: str, group: Mapping[str, Any]) -> None:
             )
         if key in _REFUSED and value:
             raise UserError(f"optimizer: {key}={value!r} is not supported")
+        if name == "lbfgs" and key in _OF_CALL | {"line_search_fn"}:
+            continue
         if key not in _SETTINGS[name] and key not in _IGNORED | _REFUSED:
             raise UserError(f"optimizer: setting {key!r} of {_CLASSES[name]} is not supported")
 

@@ -150,7 +150,9 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
             check_whole(prepared.compiled.train)
         layout.check_classes(sources, prepared.label_rules.get("classes"))
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
-        fitted = fit(settings, table, prepared, sources, self._optimizer_spec(prepared), phases)
+        spec = self._optimizer_spec(prepared)
+        optimizer.check_full_batch(spec["options"], settings)
+        fitted = fit(settings, table, prepared, sources, spec, phases)
         return self._make_model(fitted, prepared)
 
     def _prepare(self, table: Table | None) -> tuple[Prepared, list[Source]]:

@@ -71,7 +71,9 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     frozen = spec["program"].get("constants", [])
     constants = sum(np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"]) for entry in frozen)
     of_state = len(optimizer.state_names())
-    own = 0  # vectors of replicas that take steps alone, and their gradient
+    own = 0  # vectors of replicas that take steps alone, and their gradient; or of shards whose batches add up
+    if spec["optimizer"]["name"] == "lbfgs":
+        own = 1 + shards // workers
     if local := spec.get("strategy"):
         carried = of_state if local["inner_state"] == "average" else 0
         own = 1 + (shards // workers) * (1 + of_state) + partials * carried
