@@ -127,6 +127,11 @@ def test_any_number_of_workers_gives_the_same_bits(workers, options, alone):
     assert_same(alone, run(steps(), workers, order_seed=workers, **options))
 
 
+def test_several_threads_of_a_worker_give_the_same_bits_for_any_number_of_workers():
+    fit = replace(steps(), more={**steps().more, "threads": 2, "epochs": 1})
+    assert_same(run(fit, 1), run(fit, 3))
+
+
 def test_it_is_another_fit_than_by_statistics_of_each_shard(alone):
     apart = replace(steps(), more={**steps().more, "whole_batch": False})
     assert run(apart, 1)[1]["digest"] != alone[1]["digest"]
