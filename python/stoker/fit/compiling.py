@@ -68,9 +68,9 @@ class Probe:
         import torch
 
         from stoker.frontend import structure
-        from stoker.frontend.copies import copied
+        from stoker.frontend.copies import to_run
 
-        module = copied(self._module)[0].eval()
+        module = to_run(self._module)[0].eval()
         rows = {s.name: _zeros(s) for s in self._inputs}
         for source in self._inputs:
             if source.tops:
@@ -244,10 +244,13 @@ def built(build: Callable[[], Any], seed: int) -> Any:
 def check_module(module: Any, inputs: Sequence[str]) -> None:
     """Its parameters can be trained; every input is an argument of forward, and nothing that forward needs is without
     one. The name of a lone one may be any where there is nothing to confuse it with."""
+    from stoker.frontend import foreign, hugging
     from stoker.frontend.arguments import Arguments
     from stoker.frontend.torch import check_parameters
 
     check_parameters(module)
+    if foreign.is_hugging(module):
+        hugging.check_inputs(module, inputs)
     arguments = Arguments(module)
     if list(inputs) != ["features"] and len(arguments.names) > 1:
         arguments.check_known(inputs)
@@ -261,6 +264,13 @@ def is_known(loss: Any) -> bool:
 
     told = as_module(loss)
     return form_of(told) is not None or (isinstance(told, ForeignLoss) and told.of_one_output)
+
+
+def own_loss(module: Any) -> Any:
+    """That of a model of Hugging Face transformers; None of another model."""
+    from stoker.frontend import foreign, hugging
+
+    return hugging.own_loss(module) if foreign.is_hugging(module) else None
 
 
 def output_kind_of(module: Any, loss: Any, told: str) -> str:

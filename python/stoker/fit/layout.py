@@ -212,13 +212,16 @@ def _tuple(names: Any) -> tuple[str, ...]:
 
 
 def _feature_type(naming: Naming, name: str, module: Any) -> str:
-    from stoker.frontend.foreign import Foreign
+    from stoker.frontend import hugging
+    from stoker.frontend.foreign import Foreign, is_hugging
 
     types = naming.input_types or {}
     if name in types:
         return types[name]
     if isinstance(module, Foreign):
         return module.told_type(name) or "float32"
+    if is_hugging(module):
+        return hugging.told_type(module, name)
     return "int64" if not types and starts_with_embedding(module) else "float32"
 
 

@@ -9,7 +9,7 @@ from itertools import takewhile
 import torch
 
 from stoker.errors import CompileError, did_you_mean
-from stoker.frontend.foreign import Foreign
+from stoker.frontend.foreign import Foreign, is_hugging
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -24,7 +24,8 @@ class Arguments:
         self.names = [p.name for p in named]
         self._needed = [p.name for p in named if p.default is p.empty]
         self._in_order = [p.name for p in named if p.kind in _POSITIONAL]
-        self._any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self._any_name = takes_more and not is_hugging(model)  # which passes on what it does not know
         self._any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
     def fed(self, inputs: Sequence[str]) -> tuple[list[str], list[str]]:

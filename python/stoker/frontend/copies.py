@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from stoker.frontend.hugging import without_caches
+
 
 def copied(*modules: nn.Module) -> tuple[nn.Module, ...]:
     """Copied together: what they share, their copies share too. On the CPU."""
@@ -14,6 +16,11 @@ def copied(*modules: nn.Module) -> tuple[nn.Module, ...]:
     for module in modules:
         memo |= _without_history(module)
     return tuple(copy.deepcopy(module, memo).cpu() for module in modules)
+
+
+def to_run(*modules: nn.Module) -> tuple[nn.Module, ...]:
+    """copied(), to be called: without what a program cannot return."""
+    return tuple(without_caches(module) for module in copied(*modules))
 
 
 def _without_history(module: nn.Module) -> dict[int, torch.Tensor]:

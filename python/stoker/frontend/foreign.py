@@ -22,6 +22,11 @@ def is_of(model: Any, package: str) -> bool:
     return any(kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)
 
 
+def is_hugging(model: Any) -> bool:
+    """A torch model of Hugging Face transformers, or of a class that is made from one."""
+    return isinstance(model, nn.Module) and is_of(model, "transformers") and hasattr(model, "main_input_name")
+
+
 def is_foreign_loss(loss: Any) -> bool:
     """A loss of Keras, of its classes or its functions."""
     if isinstance(loss, (type, ForeignLoss)):
@@ -40,6 +45,7 @@ class ForeignLoss(nn.Module):
     reduction: str  # "mean" or "sum"
     classes: bool = False  # whether labels are class numbers
     of_one_output: bool = True
+    labels_as_outputs: bool = True  # whether a label has as many values as the output, where nothing else is told
     output_kind: str | None = None  # where it tells what outputs mean
 
     def __deepcopy__(self, memo: dict) -> ForeignLoss:

@@ -9,12 +9,13 @@ import torch
 
 from stoker.errors import CompileError
 from stoker.frontend.arguments import Arguments
+from stoker.frontend.foreign import is_of
 
 
-def call(model: torch.nn.Module, tensors: dict[str, torch.Tensor]):
-    """Gives each tensor to the argument of its name; see Arguments."""
+def call(model: torch.nn.Module, tensors: dict[str, torch.Tensor], more: Mapping[str, torch.Tensor] | None = None):
+    """Gives each tensor to the argument of its name; see Arguments. `more`: named arguments beside the inputs."""
     by_position, by_name = Arguments(model).fed(list(tensors))
-    return model(*[tensors[name] for name in by_position], **{name: tensors[name] for name in by_name})
+    return model(*[tensors[name] for name in by_position], **{name: tensors[name] for name in by_name}, **(more or {}))
 
 
 def leaves(outputs, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
@@ -36,7 +37,7 @@ def _items(outputs) -> list[tuple[object, object]]:
         return list(zip(outputs._fields, outputs, strict=True))
     if isinstance(outputs, (tuple, list)):
         return list(enumerate(outputs))
-    if outputs is None or isinstance(outputs, (bool, int, float, str)):
+    if outputs is None or isinstance(outputs, (bool, int, float, str)) or is_of(outputs, "transformers"):  # a cache
         return []
     raise CompileError(
         f"the model returns a {type(outputs).__name__}; it may return a tensor, or tensors in a tuple, list, dict "

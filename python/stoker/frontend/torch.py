@@ -11,11 +11,12 @@ from stoker.batch_norm import PER_MICRO_BATCH
 from stoker.errors import CompileError
 from stoker.frontend import additivity, buffers, build, coupling, freezing, layouts, mixing, own_metrics, structure
 from stoker.frontend.bridges import as_torch
-from stoker.frontend.copies import copied
+from stoker.frontend.copies import to_run
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import trained_by, untouched
 from stoker.frontend.guess import default_output_kind, infer_input_shape
 from stoker.frontend.hooks import refuse_gradient_hooks
+from stoker.frontend.hugging import OwnLoss
 from stoker.frontend.labels import as_given
 from stoker.frontend.losses import Objective, Terms, as_module, with_added
 from stoker.frontend.modes import same_in_both_modes
@@ -135,7 +136,8 @@ class TrainStage(Stage):
             rows = dict(zip(features, tensors, strict=False))
             if self.mix is not None:
                 rows, share = self.mix.draw(rows)
-            outputs = structure.call(self.model, rows)
+            more = self.loss.into_forward(named) if isinstance(self.loss, OwnLoss) else {}
+            outputs = structure.call(self.model, rows, more)
             terms = objective(self.loss, outputs, as_given(named), weight)
             if self.mix is not None:
                 theirs = as_given(mixing.partners_of(named))
@@ -220,7 +222,7 @@ def _own_copies(module: nn.Module, loss) -> tuple[nn.Module, object]:
     if isinstance(loss, nn.Module):
         refuse_gradient_hooks("loss", loss)
     try:
-        return copied(module, loss) if isinstance(loss, nn.Module) else (*copied(module), loss)
+        return to_run(module, loss) if isinstance(loss, nn.Module) else (*to_run(module), loss)
     except Exception as error:
         raise CompileError(f"the model or loss cannot be copied (copy.deepcopy): {error}") from error
 

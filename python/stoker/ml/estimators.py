@@ -396,7 +396,8 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
         def own(label: Source) -> str:
             return types.get(label.name) or layout.own_type(table, label)
 
-        labels = layout.value_labels(naming, table, own, probe.only_size)
+        size = probe.only_size if getattr(loss, "labels_as_outputs", True) else lambda: None
+        labels = layout.value_labels(naming, table, own, size)
         return probe.typed_for(loss, labels, types)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
@@ -410,6 +411,8 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 
     def _loss(self) -> Any:
-        if self.value("loss") is None:
-            raise UserError("loss is not set: give a torch loss, or a callable of (outputs, labels)")
-        return self.value("loss")
+        if self.value("loss") is not None:
+            return self.value("loss")
+        if (own := compiling.own_loss(self._module())) is not None:
+            return own
+        raise UserError("loss is not set: give a torch loss, or a callable of (outputs, labels)")
