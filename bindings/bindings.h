@@ -10,6 +10,7 @@ void bind_collective(nanobind::module_& m);
 void bind_checkpoint(nanobind::module_& m);
 void bind_data(nanobind::module_& m);
 void bind_deal(nanobind::module_& m);
+void bind_library(nanobind::module_& m);
 void bind_memory(nanobind::module_& m);
 void bind_optim(nanobind::module_& m);
 

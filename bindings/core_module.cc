@@ -8,6 +8,7 @@ NB_MODULE(_core, m) {
   stoker::bind_checkpoint(m);
   stoker::bind_data(m);
   stoker::bind_deal(m);
+  stoker::bind_library(m);
   stoker::bind_memory(m);
   stoker::bind_optim(m);
 }

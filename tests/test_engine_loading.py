@@ -146,6 +146,22 @@ def test_torch_without_its_libraries(tmp_path):
     assert f"cannot load libc10.so of the installed torch {version}" in text
 
 
+def test_other_threads_go_on_while_libraries_load(tmp_path):
+    version = run(LOOK + "print(json.dumps(engine.torch_version()))")
+    path = fake_torch(tmp_path, version)
+    os.mkfifo(tmp_path / "torch/lib/libc10.so")  # whoever opens it waits for its other end
+    script = """
+import threading
+loading = threading.Thread(target=engine.load_torch, daemon=True)
+threading.excepthook = lambda told: print(json.dumps([told.exc_type.__name__, str(told.exc_value)]))
+loading.start()
+open(engine._package() / "lib/libc10.so", "wb").close()
+loading.join()
+"""
+    kind, text = run(LOOK + script, pythonpath=path)
+    assert kind == "WorldError" and "cannot load libc10.so" in text
+
+
 def test_no_torch_at_all():
     seen = run(LOOK + "import importlib.util\nimportlib.util.find_spec = lambda name: None" + ERROR)
     assert seen[0] == "UserError"

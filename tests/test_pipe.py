@@ -1,11 +1,13 @@
-"""Batches out of Spark's pipe: one ahead, no more, and its failures are Spark's."""
+"""Batches out of Spark's pipe or out of files: one ahead, no more; and a pipe's failures are Spark's."""
 
 import contextlib
 import threading
 
 import pytest
 
+from stoker.engine import core
 from stoker.errors import WorldError
+from stoker.spark import ingest
 from stoker.spark.task import from_spark
 
 
@@ -59,3 +61,25 @@ def test_who_stops_early_waits_for_no_batch():
     closed.join(5)
     go_on.set()
     assert not closed.is_alive()
+
+
+def test_the_next_batch_of_a_file_is_read_while_one_is_stored(monkeypatch):
+    second = threading.Event()
+
+    def scanned(scan, threads):
+        yield 1
+        second.set()
+        yield 2
+
+    class Dealer:
+        def deal_into(self, store, batch):
+            assert second.wait(5)
+
+    class Told(Link):
+        ingesting = staticmethod(lambda rows: None)
+
+    monkeypatch.setattr(ingest, "scanned", scanned)
+    monkeypatch.setattr(ingest, "dealer", lambda *_: Dealer())
+    spec = {"scan": {}, "threads": 1, "on_bad_row": "error",
+            "columns": [{"name": "x", "shown": "x", "dtype": "float32", "shape": [1]}]}  # fmt: skip
+    assert ingest.ingest(core(), Told(), spec, [0], 0, iter(())).rows() == 0

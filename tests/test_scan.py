@@ -1,5 +1,6 @@
 """Rows that workers read from Parquet files by themselves, against those of Spark's pipe; and when they may."""
 
+import contextlib
 import json
 import os
 import re
@@ -96,7 +97,7 @@ def ingest_task(spec, workers, shards, batches):
     from stoker.spark.ingest import ingest
 
     partition = TaskContext.get().partitionId()
-    silent = SimpleNamespace(ingesting=lambda rows: None)
+    silent = SimpleNamespace(ingesting=lambda rows: None, resting=contextlib.nullcontext)
     store = ingest(core(), silent, json.loads(spec), owned_shards(partition, workers, shards), partition, batches)
     shard, rows, high, low = zip(*store.shard_rows())
     arrays = [pa.array(shard, pa.int32()), pa.array(rows), pa.array(map(str, high)), pa.array(map(str, low))]

@@ -5,7 +5,6 @@ Python's torch is never imported here: loading its C++ libraries takes a fractio
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib
 import importlib.util
@@ -110,13 +109,18 @@ def _load_libraries(level: int) -> None:
     for name in ("libc10.so", "libtorch_cpu.so"):
         path = _package() / "lib" / name
         try:
-            ctypes.CDLL(str(path))
-        except OSError as error:
+            core().load_library(str(path))
+        except WorldError as error:
             raise WorldError(f"cannot load {name} of the installed torch {torch_version()}: {error}") from None
+    core().load_library(str(next(Path(__file__).parent.glob(f"{_module_name()}.*"))))  # an import holds others up
+
+
+def _module_name() -> str:
+    return "_torch_" + _check_version().replace(".", "_")
 
 
 def _module() -> ModuleType:
-    return importlib.import_module("stoker._torch_" + _check_version().replace(".", "_"))
+    return importlib.import_module(f"stoker.{_module_name()}")
 
 
 def _check_version() -> str:

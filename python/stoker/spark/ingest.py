@@ -6,6 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stoker.spark.limits import memory
@@ -22,7 +23,7 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
     store = core.ColumnStore(json.dumps(spec["columns"]), shards, partition, spec["on_bad_row"] == "skip",
                              **memory.store_options(core, spec.get("store", {})))  # fmt: skip
     scan = spec.get("scan")
-    batches = piped if scan is None else instead_of(piped, scanned(scan, spec["threads"]))
+    batches = piped if scan is None else instead_of(piped, ahead(scanned(scan, spec["threads"]), link))
     put = store.append if scan is None else functools.partial(dealer(core, scan, shards).deal_into, store)
     said, rows = 0.0, 0
     check(store)
@@ -36,6 +37,22 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
     release_batches()
     store.seal()
     return store
+
+
+def ahead(batches: Iterator[Any], link: Any) -> Iterator[Any]:
+    """The batches, of which the next one, and no more, is made while one is stored."""
+    maker = ThreadPoolExecutor(1)
+    try:
+        coming = maker.submit(next, batches, None)
+        while True:
+            with link.resting():
+                batch = coming.result()
+            if batch is None:
+                return
+            coming = maker.submit(next, batches, None)
+            yield batch
+    finally:
+        maker.shutdown(wait=False)
 
 
 def release_batches() -> None:

@@ -12,12 +12,11 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from stoker.spark.address import ANYWHERE, Peers
-from stoker.spark.ingest import ingest
+from stoker.spark.ingest import ahead, ingest
 from stoker.spark.limits import memory_need
 from stoker.spark.placement import held_shards, stored_shards
 
@@ -125,24 +124,13 @@ def storage_of(spec: dict[str, Any]) -> Any:
 
 
 def from_spark(batches: Iterator[Any], link: Any) -> Iterator[Any]:
-    """The batches, of which the next one comes while one is stored; an end of the pipe that is no end of the rows is
-    Spark's failure and not one of the rows."""
+    """The batches; an end of the pipe that is no end of the rows is Spark's failure and not one of the rows."""
     from stoker.errors import WorldError
 
-    pipe = ThreadPoolExecutor(1)
     try:
-        coming = pipe.submit(next, batches, None)
-        while True:
-            with link.resting():
-                batch = coming.result()
-            if batch is None:
-                return
-            coming = pipe.submit(next, batches, None)
-            yield batch
+        yield from ahead(batches, link)
     except Exception as error:
         raise WorldError(f"the rows stopped coming from Spark: {type(error).__name__}: {error}") from error
-    finally:
-        pipe.shutdown(wait=False)
 
 
 def hello(job: Job, spec: dict[str, Any], engine: Any, listeners: Any, address: str) -> dict[str, Any]:
