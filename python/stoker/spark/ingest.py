@@ -39,6 +39,12 @@ def ingest(core: Any, link: Any, spec: dict[str, Any], shards: list[int], partit
     return store
 
 
+def get_ready(spec: dict[str, Any]) -> None:
+    """Loads what the rows will need, which is not much."""
+    if "scan" in spec:
+        from stoker.spark import parquet  # noqa: F401
+
+
 def ahead(batches: Iterator[Any], link: Any) -> Iterator[Any]:
     """The batches, of which the next one, and no more, is made while one is stored."""
     maker = ThreadPoolExecutor(1)

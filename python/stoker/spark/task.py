@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stoker.spark.address import ANYWHERE, Peers
-from stoker.spark.ingest import ahead, ingest
+from stoker.spark.ingest import ahead, get_ready, ingest
 from stoker.spark.limits import memory_need
 from stoker.spark.placement import held_shards, stored_shards
 
@@ -80,6 +80,7 @@ def run(job: Job, batches: Iterator[Any]) -> None:
 def work(job: Job, spec: dict[str, Any], engine: Any, link: Any, listeners: Any, batches: Iterator[Any]) -> None:
     partition = partition_of(job)
     engine.core().need_descriptors(max(job.workers, job.most))
+    get_ready(spec)  # before: a library that loads keeps all others from loading
     if (isa := link.isa()) >= 0:  # the others wait: the libraries load while the rows come
         threading.Thread(target=engine.load_torch, args=(isa,), daemon=True).start()
     held = held_shards(partition, job.workers, job.most, job.shards)
