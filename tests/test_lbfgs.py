@@ -208,6 +208,7 @@ def test_a_fit_in_batches_is_torchs_on_all_rows():
     np.testing.assert_allclose([epoch["loss"] for epoch in history["epochs"]], losses, rtol=1e-5)
     assert history["stopped"] == "L-BFGS has made max_iter = 6 iterations"
     assert {epoch["steps"] for epoch in history["epochs"]} == {8}
+    assert all(epoch["seconds"] > epoch["phases"]["compute"] > 0 for epoch in history["epochs"])
     for name, value in module.named_parameters():
         np.testing.assert_allclose(weights[name], value.detach().numpy(), rtol=0, atol=1e-6)
 

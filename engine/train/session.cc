@@ -300,7 +300,7 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
                       .last = first + count == plan.steps() || is_over(table, done + 1),
                       .steps = plan.steps(),
                       .pause = link_.pause_asked(),
-                      .seconds = history_->seconds(),
+                      .seconds = [&] { return history_->seconds(); },
                       .count = count,
                       .wish = wish()};
   const auto gather = [&](int64_t step, int shard, int64_t part) { return feed.micro_batch(step, shard, part); };
@@ -316,8 +316,9 @@ bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch,
   Feed feed({store_, borrowed_}, plan, std::move(held), spec_.seed, false, false);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   feed.begin_epoch(0);
-  const StepSpec what{
-      .epoch = epoch, .present = present_held(start), .pause = link_.pause_asked(), .seconds = history_->seconds()};
+  const StepSpec what{.epoch = epoch, .present = present_held(start), .pause = link_.pause_asked(), .seconds = [&] {
+                        return history_->seconds();
+                      }};
   const auto rows_of = [&](int64_t step, int shard) { return plan.rows(step, shards + shard).size(); };
   const auto gather = [&](int64_t step, int shard, int64_t) { return feed.micro_batch(step, shards + shard); };
   const bool pause = trainer_->evaluate(what, plan.steps(), {rows_of, gather}, history_->phases());

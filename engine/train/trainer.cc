@@ -351,7 +351,7 @@ void Trainer::write_totals(const StepSpec& spec, const sync::Scalars& totals, bo
     epoch.sums += totals;
     epoch.rows += spec.rows;
   }
-  epoch.seconds = spec.seconds;
+  epoch.seconds = spec.seconds();
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   state_->told(sync::HostState::set_of(state_->committed() + 1)) = told_;
   if (spec.last) state_->finished()[spec.epoch] = epoch;
@@ -464,7 +464,7 @@ bool Trainer::evaluate(const StepSpec& spec, int64_t steps, const Batches& input
 void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& totals) {
   if (group_->local_rank() != 0) return;
   sync::EpochTotals epoch = state_->running(state_->current());
-  epoch.seconds = spec.seconds;
+  epoch.seconds = spec.seconds();
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   state_->told(sync::HostState::set_of(state_->committed() + 1)) = state_->told(state_->current());
   state_->finished()[spec.epoch] = epoch;

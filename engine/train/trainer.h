@@ -32,16 +32,16 @@ namespace stoker::train {
 
 /// What one commit is, apart from its rows' values: a step, or a round of several.
 struct StepSpec {
-  uint64_t epoch = 0;         // from 0
-  uint64_t step = 0;          // the first one, within the epoch, from 0
-  std::vector<bool> present;  // shards that have rows
-  int64_t rows = 0;           // of all shards
-  bool last = false;          // of its epoch
-  int64_t steps = 0;          // of an epoch; 0: not known
-  bool pause = false;         // this rank was asked to pause after it
-  double seconds = 0;         // since the epoch began, for its totals
-  int64_t count = 1;          // steps
-  sync::Wish wish = {};       // that this rank knows of
+  uint64_t epoch = 0;                                    // from 0
+  uint64_t step = 0;                                     // the first one, within the epoch, from 0
+  std::vector<bool> present;                             // shards that have rows
+  int64_t rows = 0;                                      // of all shards
+  bool last = false;                                     // of its epoch
+  int64_t steps = 0;                                     // of an epoch; 0: not known
+  bool pause = false;                                    // this rank was asked to pause after it
+  std::function<double()> seconds = [] { return 0.0; };  // since the epoch began, for its totals
+  int64_t count = 1;                                     // steps
+  sync::Wish wish = {};                                  // that this rank knows of
 };
 
 class Trainer {
