@@ -85,7 +85,7 @@ bench-keras: modules ## a worker's step against keras.fit on torch, one thread
 conformance: modules ## layers of Keras beside Keras itself; writes docs/keras-layers.md
 	@. .venv/env.sh && cd tests && python -m conformance.keras_layers
 
-bench-craft: modules ## what large batches cost in accuracy
+bench-craft: modules ## what large batches cost in accuracy, how long L-BFGS takes beside MLlib, what evaluation costs
 	@$(VENV_PYTHON) bench/craft.py $(BENCH)
 
 bench-transform: modules ## model.transform against an iterator pandas UDF of the same torch module

@@ -52,6 +52,7 @@ def test_the_page_names_what_lies_inside(histories):
     info, inside = histories[1].info, rows_of("`history.info`")
     named = {key: set(re.findall(r"`(\w+)`", text)) for key, text in {**rows_of("An epoch"), **inside}.items()}
     assert set(histories[1][0]["phases"]) == {"gather", "compute", "sync", "update"}
+    assert histories[2][0]["phases"]["evaluate"] > 0
     assert {f.name for f in fields(Failed)} <= named["deaths"]
     assert set(info["checkpoints"][0]) <= {"step", *named["checkpoints"]}
     assert set(info["ingest"]) <= named["ingest"]

@@ -10,8 +10,9 @@ namespace {
 using nlohmann::json;
 
 const char* bound(const PhaseTimes& p) {
-  if (p.sync > p.compute + p.update && p.sync > p.gather) return "sync";
-  return p.gather > p.compute + p.update ? "ingest" : "compute";
+  const double work = p.compute + p.update + p.evaluate;
+  if (p.sync > work && p.sync > p.gather) return "sync";
+  return p.gather > work ? "ingest" : "compute";
 }
 
 constexpr double kMostReports = 8;
@@ -39,6 +40,7 @@ json EpochRecord::to_json(bool mean) const {
        {{"gather", phases.gather}, {"compute", phases.compute}, {"sync", phases.sync}, {"update", phases.update}}},
       {"bytes_sent", bytes_sent},
       {"bound_by", bound(phases)}};
+  if (phases.evaluate > 0) out["phases"]["evaluate"] = phases.evaluate;
   if (totals.kept > 0) out["skipped_steps"] = totals.kept;
   if (totals.sums.counted > 0) out["accuracy"] = totals.sums.correct / totals.sums.counted;
   if (evaluated.is_object()) out.update(evaluated);

@@ -15,10 +15,11 @@ namespace stoker::train {
 
 /// Seconds of one rank in an epoch, by phase.
 struct PhaseTimes {
-  double gather = 0;   // rows to tensors
-  double compute = 0;  // forward and backward
-  double sync = 0;     // waiting for peers
-  double update = 0;   // sums and optimizer
+  double gather = 0;    // rows to tensors
+  double compute = 0;   // forward and backward
+  double sync = 0;      // waiting for peers
+  double update = 0;    // sums and optimizer
+  double evaluate = 0;  // rows that are held out: to tensors, forward, metrics
 };
 
 struct EpochRecord {

@@ -427,11 +427,10 @@ std::vector<double> Trainer::evaluate_shard(int shard, int64_t steps, const Batc
     Stopwatch watch;
     if (inputs.rows(step, shard) == 0) continue;
     const auto batch = inputs.gather(step, shard, 0);
-    times.gather += watch.restart();
     fault::point("evaluate", static_cast<int64_t>(state_->committed()));
     evaluator_->add(state, batch, numbers, rows);
     pulse::beat();
-    times.compute += watch.restart();
+    times.evaluate += watch.elapsed();
   }
   if (collected_) collected_->put(shard, evaluator_->packed(rows));
   return numbers;
