@@ -74,6 +74,11 @@ def describe() -> dict[str, Any]:
     return {"torch_version": torch_version(), "isa": core().best_isa(), "loaded_isa": -1 if level is None else level}
 
 
+def environment_of_level(level: str) -> dict[str, str]:
+    """The variables that keep torch's libraries at `level`, such as "avx2", in a process that loads them later."""
+    return dict(zip(_VARIABLES, _ENVIRONMENT[level]))
+
+
 @functools.cache
 def _package() -> Path:
     spec = importlib.util.find_spec("torch")
@@ -105,7 +110,7 @@ def _is_loaded(library: str) -> bool:
 
 def _load_libraries(level: int) -> None:
     _check_version()
-    os.environ.update(zip(_VARIABLES, _ENVIRONMENT[_LEVELS[level]]))
+    os.environ.update(environment_of_level(_LEVELS[level]))
     for name in ("libc10.so", "libtorch_cpu.so"):
         path = _package() / "lib" / name
         try:
