@@ -129,9 +129,11 @@ def shapes(bench: Bench, case: str, cores: int, ours: Shape, other: Shape, bar: 
 
 
 def shards_default(bench: Bench) -> None:
-    """What 8 shards, with which up to 8 workers give the same bits, cost 2 workers against a shard for each."""
+    """What 8 shards, with which up to 8 workers give the same bits, cost against a shard for each worker."""
     for task, epochs in (("mnist", 10), ("mnist-cnn", 2), ("mnist-transformer", 1)):
-        shapes(bench, f"shards-default, {task}", 2, Shape(2, 8), Shape(2, 2), 1 / 1.10, task, epochs)
+        for workers in (1, 2):
+            shapes(bench, f"shards-default, {task}", workers, Shape(workers, 8), Shape(workers, workers), 1 / 1.10,
+                   task, epochs)  # fmt: skip
 
 
 def rest(bench: Bench) -> None:

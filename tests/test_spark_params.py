@@ -1,6 +1,7 @@
 """Parameters: names, checks, copies, and what is found out without a DataFrame."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from stoker.fit import layout
 from stoker.fit.compiling import Probe
 from stoker.fit.layout import starts_with_embedding
 from stoker.fit.settings import FitSettings, naming_of
+from stoker.frontend.torch import compile as compile_module
 from stoker.inputs import Category, Numeric
+from stoker.program import TensorSpec
 
 
 def net(*sizes):
@@ -172,6 +175,34 @@ def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
 def test_values_out_of_range_are_refused(params, message):
     with pytest.raises(UserError, match=message):
         FitSettings.of(StokerClassifier(**params).value)
+
+
+@pytest.mark.parametrize(
+    ("params", "shards"),
+    [
+        ({}, 8),
+        ({"numWorkers": 2}, 8),
+        ({"numWorkers": 3}, 9),
+        ({"numWorkers": 7}, 14),
+        ({"numWorkers": 8}, 8),
+        ({"numWorkers": 9}, 9),
+        ({"numWorkers": 2, "batchSize": 127}, 2),
+        ({"numWorkers": 3, "batchSize": 144}, 9),
+        ({"numWorkers": 2, "strategy": stoker.LocalSGD()}, 2),
+        ({"numWorkers": 2, "assign": "partition"}, 2),
+        ({"numWorkers": 2, "numShards": 5}, 5),
+    ],
+)
+def test_rows_are_cut_into_as_many_shards_as_all_usual_numbers_of_workers_share_evenly(params, shards):
+    assert FitSettings.of(StokerClassifier(**params).value).shards == shards
+
+
+def test_models_whose_rows_depend_on_each_other_get_a_shard_a_worker():
+    settings = FitSettings.of(StokerClassifier(numWorkers=2).value)
+    for module, shards in ((nn.Linear(4, 2), 8), (nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)), 2)):
+        row = TensorSpec("x", "float32", (4,))
+        compiled = compile_module(module, nn.CrossEntropyLoss(), [row], [TensorSpec("y", "int64", ())])
+        assert replace(settings, coupled=compiled.coupled).shards == shards
 
 
 def test_the_defaults_are_in_range():

@@ -63,6 +63,11 @@ class Compiled:
     def _layouts(self) -> dict[str, list[int]]:
         return {entry["name"]: entry["layout"] for entry in self.train["parameters"] if "layout" in entry}
 
+    @property
+    def coupled(self) -> bool:
+        """Whether a row's part in training depends on the rows beside it."""
+        return "coupled" in self.train
+
     def to_files(self) -> dict[str, bytes]:
         train = dict(self.train, notes=self.notes)
         evaluation = {EVALUATION: _to_json(self.evaluation)} if self.evaluation is not None else {}

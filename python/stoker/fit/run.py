@@ -78,6 +78,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     of_model = batch_norm.notes_of(prepared.compiled.notes, settings.whole_batch, prepared.compiled.train)
     for note in [*of_model, *notes]:
         warnings.warn(note, stacklevel=4)
+    settings = replace(settings, coupled=prepared.compiled.coupled)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
     name = name_of_fit(settings.estimator)

@@ -23,7 +23,9 @@ Value = Callable[[str], Any]
 SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
 _LEARNT = ("given", "label_words")
-_NO_PARAMS = ("estimator", "more")
+_NO_PARAMS = ("estimator", "coupled", "more")
+USUAL_SHARDS = 8
+ROWS_OF_A_STEP = 16  # that a shard should have
 _POSITIVE = ("batch_size", "accumulate", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
              "checkpoint_interval", "checkpoint_keep")  # fmt: skip
 _NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
@@ -97,6 +99,7 @@ class FitSettings:
     checkpoint_keep: int
 
     estimator: str = ""  # its uid
+    coupled: bool = False  # whether the model's or the loss's rows depend on the rows beside them
     more: Mapping[str, Any] = field(default_factory=dict)  # of the coordinator's options, for tests
 
     @classmethod
@@ -115,7 +118,7 @@ class FitSettings:
 
     @property
     def shards(self) -> int:
-        return self.num_shards or self.num_workers
+        return self.num_shards or default_shards(self)
 
     @property
     def step_rows(self) -> int:
@@ -192,6 +195,14 @@ def _check_ranges(told: FitSettings) -> None:
         parse_size(told.store_memory, "storeMemory")
     if told.batch_size < told.shards:
         raise UserError(f"batchSize ({told.batch_size}) is smaller than the number of shards ({told.shards})")
+
+
+def default_shards(told: FitSettings) -> int:
+    """The smallest multiple of the workers that is at least 8, so that their work is even, and 1, 2, 4 and 8 workers
+    train one model. One for each worker where a shard is more than a part of the rows, or would have few of a step."""
+    shards = -(-USUAL_SHARDS // told.num_workers) * told.num_workers
+    more_than_a_part = told.coupled or told.assign == "partition" or strategy.is_local(told.strategy)
+    return told.num_workers if more_than_a_part or told.batch_size < shards * ROWS_OF_A_STEP else shards
 
 
 def _check_gang(told: FitSettings) -> None:

@@ -20,7 +20,7 @@ _BY_FREQUENCY = {"aten.embedding.default", "aten.embedding_bag.default"}  # argu
 _MEAN, _IGNORED = 1, -100
 _RANGES = {"scale": (0.5, 0.4), "shift": (0.0, 0.1)}  # lowest, width: a probability stays one
 _TOLERANCE, _GRADIENT_TOLERANCE, _NUMBER_TOLERANCE = 1e-3, 1e-2, 5e-5
-_PER_MICRO_BATCH = (
+PER_MICRO_BATCH = (
     "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards gives "
     "another result"
 )
@@ -48,10 +48,10 @@ class Sums:
 def notes(train: dict, weights: dict) -> list[str]:
     """What to say about the loss; nothing where it adds up, or where chance decides."""
     if any(_divides_by_labels(node) or _scales_by_frequency(node) for node in train["nodes"]):
-        return [_PER_MICRO_BATCH]
+        return [PER_MICRO_BATCH]
     program = without_dropout(train)
     if not is_random(program) and not _adds_up(program, weights):
-        return [_PER_MICRO_BATCH]
+        return [PER_MICRO_BATCH]
     return [_IGNORES] if any(_may_ignore(node, train) for node in train["nodes"]) else []
 
 

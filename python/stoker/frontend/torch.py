@@ -102,6 +102,8 @@ def compile(
     coupled = _mark_coupled(infer, weights)
     statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
     notes = coupled or _notes(train, weights, statistics)
+    if coupled or statistics or additivity.PER_MICRO_BATCH in notes:
+        train["coupled"] = notes[0]
     foreign = model.notes() if isinstance(model, Foreign) else []
     layouts.hoist([*programs, infer], weights)
     return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes + foreign,
