@@ -35,14 +35,14 @@ def test_ci_runs_the_test_command_of_the_readme():
 def test_every_folder_of_the_design_page_exists_unless_it_comes_later():
     page = (ROOT / "docs/design.md").read_text()
     block = re.search(r"^```\n(engine/.*?)^```", page, re.M | re.S)[1]
-    parent = ""
+    above = []  # the folders that a line lies in, each two spaces deeper
     for line in block.splitlines():
         folders, told = re.match(r"( *(?:\w[\w/]*/ ?)+)(.*)", line).groups()
-        if not folders.startswith(" "):
-            parent = folders.split()[0] if len(folders.split()) == 1 else ""
+        del above[(len(folders) - len(folders.lstrip())) // 2 :]
         for folder in folders.split():
-            path = ROOT / (parent + folder if folders.startswith(" ") else folder)
+            path = ROOT.joinpath(*above, folder)
             assert path.is_dir() or "later" in told, f"{path.relative_to(ROOT)} is in docs/design.md, but not here"
+        above.append(folders.split()[0])
 
 
 def test_links_of_the_pages_lead_somewhere():
