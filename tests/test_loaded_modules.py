@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from stoker import UserError
+from stoker.fit.compiling import check_module
 from stoker.frontend.module import ProgramModule
 from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
@@ -49,8 +50,10 @@ DIFFERENT = [
 def test_one_that_does_something_else_in_training_refuses_to_train(net):
     module = made_from(net)
     assert not module.training and not any(p.requires_grad for p in module.parameters())
-    for attempt in (module.train, lambda: compile(module, nn.CrossEntropyLoss(), *SPECS)):
-        with pytest.raises(UserError, match=r"evaluation mode only.*model.torch\(into=net\)"):
+    ways = r"evaluation mode only.*initialModel=model, .*model.torch\(into=net\)"
+    for attempt in (module.train, lambda: compile(module, nn.CrossEntropyLoss(), *SPECS),
+                    lambda: check_module(module.requires_grad_(True), ["x"])):  # fmt: skip
+        with pytest.raises(UserError, match=ways):
             attempt()
 
 

@@ -39,11 +39,17 @@ class ProgramModule(nn.Module):
         self.train(self._trains)
 
     def train(self, mode: bool = True) -> ProgramModule:
-        if mode and not self._trains:
-            raise UserError("this module was made from a saved inference program, which runs in evaluation mode only: "
-                            "dropout, batch statistics and the like are not in it. To train on, fill a module of your "
-                            "own, model.torch(into=net), and give that")  # fmt: skip
+        if mode:
+            self.check_trains()
         return super().train(mode)
+
+    def check_trains(self) -> None:
+        """UserError where it would train another model than the user's."""
+        if not self._trains:
+            raise UserError("this module was made from a saved inference program, which runs in evaluation mode only: "
+                            "dropout, batch statistics and the like are not in it. To train on, give an estimator "
+                            "initialModel=model, which goes on with the model's training program, or fill a module of "
+                            "your own, model.torch(into=net), and give that")  # fmt: skip
 
     def _register(self, name: str, tensor: torch.Tensor, trainable: bool) -> None:
         if name.startswith("$"):

@@ -20,6 +20,7 @@ from stoker.frontend.hugging import OwnLoss
 from stoker.frontend.labels import as_given
 from stoker.frontend.losses import Objective, Terms, as_module, with_added
 from stoker.frontend.modes import same_in_both_modes
+from stoker.frontend.module import ProgramModule
 from stoker.frontend.passes import simplify
 from stoker.frontend.state import refuse_memory, watched
 from stoker.frontend.trace import EXAMPLE_ROWS, Stage, Trace, export
@@ -251,6 +252,8 @@ def _initialise_lazy(model: nn.Module, inputs: list[TensorSpec]) -> None:
 
 
 def check_parameters(model: nn.Module) -> None:
+    if isinstance(model, ProgramModule):
+        model.check_trains()
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
         raise CompileError("the model has no trainable parameter (requires_grad is False for all, or there are none)")
