@@ -10,7 +10,9 @@ from torch import nn
 from conftest import blobs, table
 from stoker import StokerClassifier, replace_head
 from stoker.errors import UserError
+from stoker.fit.compiling import Prepared
 from stoker.frontend import torch as frontend
+from stoker.ml.estimators import with_weights_of
 from stoker.program import TensorSpec
 
 ROWS = [TensorSpec("features", "float32", (4,))]
@@ -151,3 +153,27 @@ def test_a_keras_model_gets_a_new_head(keras):
     assert binary.activation is keras.activations.softmax and binary.kernel_regularizer is not None
     with pytest.raises(UserError, match=r"last layer is 'drop' \(Dropout\), not a Dense"):
         replace_head(keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.1, name="drop")]), 2)
+
+
+def test_frozen_parts_begin_with_the_weights_and_statistics_of_an_initial_model(spark):
+    def fit(**params):
+        torch.manual_seed(params.get("epochs"))
+        return StokerClassifier(model=Net(), numWorkers=1, numShards=2, verbose=0, **params).fit(rows)
+
+    rows = table(spark, *blobs(100))
+    first = fit(epochs=2)
+    on, before = fit(epochs=1, initialModel=first, freeze=["encoder"]).torch().state_dict(), first.torch().state_dict()
+    kept = {name: torch.equal(values, before[name]) for name, values in on.items()}
+    assert kept == {name: name.startswith("encoder.") for name in before}
+
+
+def test_frozen_tied_weights_are_those_of_an_initial_model_under_each_name():
+    def net():
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+        model[1].weight = model[0].weight
+        return model
+
+    first, frozen = trained(net())[1], trained(net(), "0", "1")[1]
+    on = with_weights_of(first, Prepared(frozen)).compiled
+    for name in ("0.weight", "1.weight", "1.bias"):
+        np.testing.assert_array_equal(on.state()[name], first.state()[name])

@@ -53,6 +53,20 @@ class Compiled:
         return {name: np.ascontiguousarray(array.transpose(layouts[name])) if name in layouts else array
                 for name, array in self.weights.items()}  # fmt: skip
 
+    def state(self) -> dict[str, np.ndarray]:
+        """The user's state_dict; tied weights under each of their names."""
+        weights = self.given()
+        state = {name: values for name, values in weights.items() if not name.startswith("$")}
+        for entry in self.train["parameters"]:
+            state.update(dict.fromkeys(entry["aliases"], weights[entry["name"]]))
+        return state
+
+    def read(self) -> list[str]:
+        """The names of the weights that training and inference read."""
+        kinds = ("parameters", "buffers", "constants")
+        return list(dict.fromkeys(entry["name"] for program in (self.train, self.infer) for kind in kinds
+                                  for entry in program[kind]))  # fmt: skip
+
     def with_given(self, weights: Mapping[str, np.ndarray]) -> Compiled:
         """The same with these weights, which are as the user's model has them, in the place of its own."""
         layouts = self._layouts()

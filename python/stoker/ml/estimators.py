@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from stoker.ml.accessors import ClassifierAccessors, EstimatorAccessors, Regress
 from stoker.ml.added import added_columns, known_columns
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, checked_thresholds
 from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, documented
+from stoker.program import Compiled
 from stoker.spark import checks
 from stoker.spark.columns import Source
 from stoker.spark.table import Table
@@ -170,7 +171,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         if naming.group_col is not None:
             prepared = compiling.grouped(prepared)
         if self.value("initialModel") is not None:
-            prepared = with_weights_of(self.value("initialModel")._compiled.given(), prepared)
+            prepared = with_weights_of(self.value("initialModel")._compiled, prepared)
         return prepared, [*inputs, *labels, *beside]
 
     def _sources_of_saved(self, saved: Prepared, naming: Naming, table: Table | None) -> list[Source]:
@@ -247,18 +248,19 @@ def initial_rules(initial: Any) -> dict[str, Any]:
     return {"classes": classes} if classes else {}
 
 
-def with_weights_of(weights: Mapping[str, Any], prepared: Prepared) -> Prepared:
-    """The program with other weights and buffers, by name. UserError says which do not fit."""
-    compiled = prepared.compiled
-    names = [entry["name"] for kind in ("parameters", "buffers") for entry in compiled.train[kind]
-             if not entry["name"].startswith("$")]  # fmt: skip
-    own = compiled.given()
+def with_weights_of(initial: Compiled, prepared: Prepared) -> Prepared:
+    """The program with another's weights and buffers, by name, also of what is frozen. UserError says which do not
+    fit."""
+    compiled, weights = prepared.compiled, initial.state()
+    own = {name: array for name, array in compiled.given().items() if not name.startswith("$")}
+    names = [name for name in compiled.read() if name in own]
     wrong = [f"it has no {name!r}" for name in names if name not in weights]
     wrong += [f"{name!r} is {list(weights[name].shape)} there and {list(own[name].shape)} in model"
               for name in names if name in weights and weights[name].shape != own[name].shape]  # fmt: skip
     if wrong:
         raise UserError(f"initialModel: its weights do not fit model: {'; '.join(wrong)}")
-    return replace(prepared, compiled=compiled.with_given({name: weights[name] for name in names}))
+    fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    return replace(prepared, compiled=compiled.with_given(fitting))
 
 
 def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:

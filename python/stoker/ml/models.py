@@ -162,9 +162,9 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         from stoker.frontend.foreign import is_keras
 
         if into is not None:
-            return _fill(into, self._state(), exact=True)
+            return _fill(into, self._compiled.state(), exact=True)
         if self._module is not None and not is_keras(self._module):
-            return _fill(copy.deepcopy(self._module), self._state(), exact=False)
+            return _fill(copy.deepcopy(self._module), self._compiled.state(), exact=False)
         from stoker.frontend.module import ProgramModule
 
         return ProgramModule(self._compiled.infer, self._compiled.given(), self._compiled.train).eval()
@@ -182,7 +182,7 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         from stoker.frontend.keras import back
 
         target = into if into is not None else back.made(config, self._module)
-        return back.filled(target, self._state(), config)
+        return back.filled(target, self._compiled.state(), config)
 
     def _keras_config(self) -> str | None:
         """The configuration of the Keras model that was fit, as JSON."""
@@ -193,14 +193,6 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
 
             self.keras_config = back.config_of(self._module)
         return self.keras_config
-
-    def _state(self) -> dict[str, np.ndarray]:
-        """The user's state_dict; tied weights under each of their names."""
-        weights = self._compiled.given()
-        state = {name: values for name, values in weights.items() if not name.startswith("$")}
-        for entry in self._compiled.train["parameters"]:
-            state.update(dict.fromkeys(entry["aliases"], weights[entry["name"]]))
-        return state
 
     def write(self) -> persist.ModelWriter:
         return persist.ModelWriter(self)
