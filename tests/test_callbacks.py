@@ -127,10 +127,8 @@ def test_local_steps_hear_of_a_rate_between_rounds():
         "outer": {"name": "sgd", "groups": [{"lr": 1.0, "momentum": 0.0}]},
     }
     wisher, outcome = wished(2, long_fit(strategy=strategy, clip_norm=0.0))
-    rounds = -(-STEPS // 4)
-    at = wisher.at // rounds * STEPS + min(wisher.at % rounds * 4, STEPS)
-    optimizer = {"name": "adam", "groups": [{"lr": RATE}],
-                 "schedule": {"name": "multi_step", "milestones": [at], "gamma": 0.5, "unit": "steps"}}  # fmt: skip
+    schedule = {"name": "multi_step", "milestones": [wisher.at], "gamma": 0.5, "unit": "steps"}
+    optimizer = {"name": "adam", "groups": [{"lr": RATE}], "schedule": schedule}
     fit = replace(long_fit(strategy=strategy, clip_norm=0.0, max_steps=steps_of(outcome.history)), optimizer=optimizer)
     assert run(fit, 1)[1]["digest"] == outcome.history["digest"]
 
@@ -154,7 +152,7 @@ class Heard(Callback):
 
 
 QUIET = ("on_train_begin", "on_train_end", "on_worker_lost", "on_restart")
-STARTED = Started(1, 2, 0, 3, 100, 0, 0, "")
+STARTED = Started(1, 2, 0, 3, 100, 0, 0, 0, "")
 
 
 def heard(*events, epochs=()):

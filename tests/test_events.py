@@ -69,7 +69,7 @@ def test_whatever_an_engine_tells_of_a_fit_with_a_death_has_a_field(monkeypatch)
 
 def test_the_history_is_told_of_deaths_and_not_of_who_was_sent_away():
     story = Story(inexact := ["as it was resumed"])
-    grown = Started(2, 3, 1, 4, 100, 42, 2, "a late worker is taken in")
+    grown = Started(2, 3, 1, 4, 100, 42, 41, 2, "a late worker is taken in")
     away = {**LOST, "how": "dismissed"}
     happened = [Failed(**LOST), Failed(**away), RescueJob(1), Restart("lost", 2), grown, GivenUp(1, "rows are gone")]
     for event in [*happened, RowsTold(0, {"null": 1}), RowsTold(1, {"null": 2, "nan": 1}), RowsTold(0, {"null": 3})]:

@@ -17,7 +17,7 @@ from stoker.events import Metrics
 from stoker.observe.log import LOGGER, LogSink, Unconfigured, name_of_fit
 
 LOST = events.Failed(1, "a", 7, 3, how="vanished", text="the connection closed", step=12)
-FORMED = events.Started(1, 2, 0, 4, 100, 0, 2, "all rows are in")
+FORMED = events.Started(1, 2, 0, 4, 100, 0, 0, 2, "all rows are in")
 WORKER = "worker 1 (host a, pid 7)"
 LINES = [
     (events.Slots(2, 6), "INFO", "Spark is asked for 2 workers (slots of the session: 6)"),
@@ -29,9 +29,9 @@ LINES = [
     (replace(LOST, how="refused", step=-1), "WARNING", f"{WORKER} was refused before the first step: the connection "
                                                        "closed"),
     (replace(LOST, how="dismissed"), "INFO", f"{WORKER} was sent away at step 12: the connection closed"),
-    (replace(FORMED, generation=2, commit=13, text="every place is filled again"), "WARNING",
+    (replace(FORMED, generation=2, commit=13, step=12, text="every place is filled again"), "WARNING",
      "training goes on after step 12 with 2 workers: every place is filled again"),
-    (replace(FORMED, generation=2, workers=3, late=1, commit=13, text="a late worker is taken in"), "WARNING",
+    (replace(FORMED, generation=2, workers=3, late=1, commit=13, step=12, text="a late worker is taken in"), "WARNING",
      "training goes on after step 12 with 3 workers: a late worker is taken in"),
     (events.RescueJob(1, str(LOST)), "WARNING", f"{LOST}; Spark starts nobody there: a rescue begins, a Spark job for "
                                                 "its rows alone"),

@@ -86,7 +86,7 @@ def test_phases_sum_to_the_whole_and_do_not_go_back():
 
     start = time.perf_counter()
     phases = Phases("compile")
-    came, began = Admitted(0, "a", 7, 1), Started(1, 1, 0, 1, 100, 0, 2, "all rows are in")
+    came, began = Admitted(0, "a", 7, 1), Started(1, 1, 0, 1, 100, 0, 0, 2, "all rows are in")
     for event in (Slots(1, 4), Reading(), came, Ingested(0, 100, 1), began, metrics(1, 1), ResultCame(0, 9, "d"), came):
         time.sleep(0.002)
         phases.event(event)

@@ -17,7 +17,7 @@ from faulty_gang import FaultyGang
 from local_gang import run
 from stoker import DiLoCo, LocalSGD, StokerClassifier
 from stoker.errors import UserError
-from stoker.events import Failed
+from stoker.events import Failed, Started
 from stoker.strategy import as_strategy, spec_of
 from test_checkpoints import Checkpointed
 from test_exact import MODELS, assert_same, make_fit
@@ -156,6 +156,16 @@ def test_a_death_redoes_a_round_to_the_same_bits(point, commit, alone):
                          fault if (place, attempt) == (0, 0) else {}).run()  # fmt: skip
     assert len(outcome.told(Failed)) == 1
     assert_same(alone["outer"], (outcome.weights, outcome.history))
+
+
+def test_what_is_told_of_a_death_counts_local_steps():
+    fault = {"STOKER_FAULTS": "flipped@5=die"}  # commits are of 4, 4 and 2 steps, and so in each epoch
+    outcome = FaultyGang(local(OUTER, "cnn"), 2, options=HEARTBEAT, timeout=60, environment=lambda place, attempt:
+                         fault if (place, attempt) == (0, 0) else {}).run()  # fmt: skip
+    lost, again = outcome.told(Failed)[0], outcome.told(Started)[1]
+    assert (again.commit, again.step) == (6, 18)
+    assert lost.step in (10, 14)  # it died before it told of the last round
+    assert "after step 18 " in str(again)
 
 
 def test_a_checkpoint_goes_on_to_the_same_bits(tmp_path, alone):

@@ -14,7 +14,7 @@ from stoker.spark.job import cause_of
 from stoker.spark.supervise import GRACE, LATE, SETTLE, Rules, Situation, may_grow, next_move
 
 LOST = Failed(1, "a", 7, 1, how="vanished", step=12, text="the connection closed")
-STARTED = Started(1, 2, 0, 4, 100, 0, 2, "all rows are in")
+STARTED = Started(1, 2, 0, 4, 100, 0, 0, 2, "all rows are in")
 FAILED = RuntimeError("Job aborted due to stage failure\n  at somewhere")
 
 
@@ -69,7 +69,7 @@ def test_a_place_that_stays_empty_is_a_reason_to_start_again():
 
 
 def test_a_place_that_others_do_without_is_not_late_until_they_cannot():
-    going_on = Started(2, 1, 0, 4, 100, 13, 2, "others have the rows of those who are missing")
+    going_on = Started(2, 1, 0, 4, 100, 13, 12, 2, "others have the rows of those who are missing")
     three = situation(admitted(0), admitted(1), admitted(2), STARTED, LOST, going_on, workers=3)
     assert (three.missing, three.idle) == ({}, {1})
     assert next_move(10_000.0, three, Rules(worker_timeout=60)).kind == "wait"

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/descriptors.h"
+#include "base/timetable.h"
 #include "gang/alike.h"
 #include "gang/hand_in.h"
 #include "gang/keeper.h"
@@ -48,6 +49,18 @@ net::LoopOptions loop_options(const CoordinatorOptions& options) {
   return loop;
 }
 
+uint64_t count_in(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number_unsigned() ? std::max<uint64_t>(found->get<uint64_t>(), 1) : 1;
+}
+
+/// What makes steps of commits, as a worker's metrics say.
+Timetable table_of(const Json& metrics) {
+  return {.steps = count_in(metrics, "steps_of_epoch"),
+          .evaluates = metrics.value("evaluates", Json()) == true,
+          .every = count_in(metrics, "steps_of_commit")};
+}
+
 Announced announced(const Bytes& bytes) { return {bytes.size(), hash128(bytes)}; }
 
 }  // namespace
@@ -86,7 +99,8 @@ struct Coordinator::Impl : net::LoopHandler {
   void act();
   void act_soon();
   void carry_out(const Decision& decision);
-  void begin(Start start, const std::string& reason);
+  void begin(Start start, bool lending, const std::string& reason);
+  uint64_t steps_of(uint64_t commit) const { return commit > 0 ? table.steps_done(commit - 1) : 0; }
   void pause(const std::string& reason);
   void halt(const std::string& reason);
   void rescue(const std::vector<int>& partitions);
@@ -145,6 +159,7 @@ struct Coordinator::Impl : net::LoopHandler {
   Bytes weights;
   std::string history;
   Keeper keeper;
+  Timetable table;                                              // as far as the workers told of it
   Wish wish;                                                    // of the driver, the newest
   std::optional<HandIn> hand_in;                                // before a restart
   std::map<uint64_t, std::pair<Hash128, std::string>> digests;  // by commit: a host's digest, and who told it
@@ -343,6 +358,7 @@ void Coordinator::Impl::take_metrics(Member& member, const Bytes& body) {
   if (!json.is_object()) fail_world("metrics that are no JSON object");
   if (const auto step = json.find("step"); step != json.end() && step->is_number_integer()) {
     member.step = std::max(member.step, step->get<int64_t>());
+    table = table_of(json);
   }
   json["rank"] = member.hello.partition;
   event("metrics", json);
@@ -375,7 +391,7 @@ void Coordinator::Impl::take_holding(Member& member, const Holding& message) {
 void Coordinator::Impl::take_digest(Member& member, const StateDigest& message) {
   const auto [told, fresh] = digests.try_emplace(message.commit, message.digest, who(member.hello));
   if (!fresh && told->second.first != message.digest) {
-    end(Error(ErrorKind::bug, cat("the training states of two hosts differ after step ", message.commit - 1, ": ",
+    end(Error(ErrorKind::bug, cat("the training states of two hosts differ after step ", steps_of(message.commit), ": ",
                                   told->second.second, " and ", who(member.hello))));
   }
   while (digests.size() > 64) digests.erase(digests.begin());
@@ -495,7 +511,7 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
     case Action::halt:
       return halt(decision.reason);
     case Action::form:  // in memory that is held when nobody else writes into it
-      return keeper.is_fenced(Clock::now()) ? begin(*decision.start, decision.reason) : void();
+      return keeper.is_fenced(Clock::now()) ? begin(*decision.start, decision.lending, decision.reason) : void();
     case Action::rescue:
       return rescue(decision.partitions);
     case Action::dismiss:
@@ -515,12 +531,12 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
   }
 }
 
-void Coordinator::Impl::begin(Start start, const std::string& reason) {
+void Coordinator::Impl::begin(Start start, bool lending, const std::string& reason) {
   start.initial = initial;
   start.constants = constants;
   start.held = keeper.held();
   start.kept = keeper.kept();
-  const bool lending = reason == kLending;
+  const uint64_t commit = start.commit > 0 ? start.commit : keeper.commit();
   on_start(gang, start);
   send_ranks(start);
   if (wish.number > 0) send_ranks(wish);
@@ -531,7 +547,8 @@ void Coordinator::Impl::begin(Start start, const std::string& reason) {
                     {"late", std::max(0, static_cast<int>(start.roster.members.size()) - options.workers)},
                     {"shards", start.shards.size()},
                     {"rows", rows},
-                    {"commit", start.commit > 0 ? start.commit : keeper.commit()},
+                    {"commit", commit},
+                    {"step", steps_of(commit)},
                     {"isa", start.isa},
                     {"lending", lending},
                     {"text", reason}});

@@ -17,6 +17,7 @@ constexpr double kSameRow = 0.15;  // share of the rows: they are told of in ste
 constexpr double kPingsASecond = 400;
 constexpr int kPingsInPatience = 4;
 constexpr int kLongAgo = 3;  // times the patience with one that is silent
+constexpr char kLending[] = "workers of one host lend each other their rows";
 constexpr auto kSettle = std::chrono::milliseconds(100);
 
 Entry refuse(Error error) { return {.verdict = Verdict::refused, .reason = error.what(), .error = error}; }
@@ -346,11 +347,13 @@ Decision decide_form(const Gang& gang, const CoordinatorOptions& options) {
   try {
     std::string reason = gang.generation == 0 ? "all rows are in" : "every place is filled again";
     if (!all(gang, options, is_ready)) reason = "others have the rows of those who are missing";
-    if (all_paused(gang) && gang.losses == gang.losses_before)
+    const bool planned = all_paused(gang) && gang.losses == gang.losses_before;
+    if (planned)
       reason = why_paused(gang);
     else if (gang.generation > 0 && gang.losses == gang.losses_before)
       reason = cat("nobody was lost, but the last generation ended: ", stumbles_of(gang));
-    return {.action = Action::form, .reason = reason, .start = form(gang, options)};
+    return {
+        .action = Action::form, .reason = reason, .start = form(gang, options), .lending = planned && !newcomer(gang)};
   } catch (const Error& error) {
     return end_with(error);
   }

@@ -46,7 +46,7 @@ struct Member {
   bool lent = false;                                   // to those of its newest generation
   std::set<int> borrowed = {};                         // shards whose rows others of its host have lent it
   int64_t rows = 0;                                    // that it has read, as it told last
-  int64_t step = -1;                                   // last one it told of; -1: none
+  int64_t step = -1;                                   // training steps that it has told of as committed; -1: none
   uint64_t generation = 0;                             // the newest that it is or was a rank of
   double idle = 0;                                     // seconds without progress at work, as it told last
   double waiting = 0;                                  // seconds for which it has only waited, in this generation
@@ -113,9 +113,6 @@ std::string who(const Hello& hello);
 /// Beyond those that the gang began with, or given up.
 bool is_late_place(int partition, const Gang& gang, const CoordinatorOptions& options);
 
-/// The reason of a generation that begins so that workers of one host may lend each other their rows.
-inline constexpr char kLending[] = "workers of one host lend each other their rows";
-
 /// Whether the gang can go on though nobody in this place is ready: members have borrowed the rows of its shards.
 bool can_do_without(int partition, const Gang& gang);
 
@@ -138,6 +135,7 @@ struct Decision {
   std::string reason = {};
   std::optional<Error> failure = {};  // of `end`; none: all is well
   std::optional<Start> start = {};    // of `form`
+  bool lending = false;               // of `form`: only so that workers of one host may lend each other their rows
   std::vector<int> partitions = {};   // of `rescue`, `dismiss`, `give_up`, `agree` (let in) and `refuse`
 };
 /// What is to be done now. Carried out, a decision changes the state so that it does not come again.

@@ -510,6 +510,7 @@ TEST(Lending, ADeathMeanwhileIsToldAsOne) {
   const auto decisions = decide(kNow, gang, options(3));
   ASSERT_EQ(decisions.size(), 1);
   EXPECT_EQ(decisions[0].reason, "others have the rows of those who are missing");
+  EXPECT_FALSE(decisions[0].lending);
 }
 
 TEST(Lending, AllPauseOnceWhenAllKnowWhatTheyCanLend) {
@@ -522,7 +523,6 @@ TEST(Lending, AllPauseOnceWhenAllKnowWhatTheyCanLend) {
   const auto decisions = decide(kNow, gang, options(3));
   ASSERT_EQ(decisions.size(), 1);
   EXPECT_EQ(decisions[0].action, Action::pause);
-  EXPECT_EQ(decisions[0].reason, kLending);
   on_pause(gang);
   for (auto& [partition, member] : gang.members) on_paused(member);
   EXPECT_EQ(decide(kNow, gang, options(3))[0].action, Action::halt);
@@ -530,7 +530,7 @@ TEST(Lending, AllPauseOnceWhenAllKnowWhatTheyCanLend) {
   for (auto& [partition, member] : gang.members) on_halted(member, {9, ""});
   const auto next = decide(kNow, gang, options(3));
   ASSERT_EQ(next[0].action, Action::form);
-  EXPECT_EQ(next[0].reason, kLending);
+  EXPECT_TRUE(next[0].lending);
   on_start(gang, *next[0].start);
   on_agreed(gang, {});
   EXPECT_TRUE(decide(kNow, gang, options(3)).empty()) << "they have lent";

@@ -307,7 +307,7 @@ struct Ping {
 struct Pong {
   static constexpr Kind kKind = Kind::pong;
   uint64_t number = 0;
-  int64_t step = -1;        // its last one; -1: none yet
+  int64_t step = -1;        // training steps that are committed, as far as it has seen; -1: none yet
   double idle = 0;          // seconds for which it has been at work and got nothing done, see base/pulse.h
   double waiting = 0;       // seconds for which it has not been at work or has waited for peers, and nothing has moved
   std::string awaits = {};  // what it waits for, where that is peers; else ""

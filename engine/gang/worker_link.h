@@ -88,11 +88,13 @@ class WorkerLink {
   Wish wish() const;
   /// This worker has paused, as all have: the generation's end follows.
   void paused();
-  /// The last step that was committed, for the coordinator's messages. Cheap: it travels with the next heartbeat.
+  /// So many training steps have been committed, for the coordinator's messages. Cheap: it travels with the next
+  /// heartbeat.
   void progress(int64_t step);
   /// The training thread's, whose standstill heartbeats tell the coordinator. Waits of this link are rests.
   pulse::Pulse& pulse();
-  /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress.
+  /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress; beside it may be what makes
+  /// training steps of commits: "steps_of_epoch", "steps_of_commit" and "evaluates".
   void metrics(const std::string& json);
   /// How a part of a checkpoint ended, a JSON object; sent on as it is.
   void checkpoint(const std::string& json);

@@ -73,20 +73,22 @@ void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
   epochs_.push_back(current_);
 }
 
-std::string History::progress(const sync::EpochTotals& totals, int rank, int64_t steps, int64_t epochs,
-                              int64_t micro_batches, const sync::Told& told, bool ended, size_t past) const {
+std::string History::progress(const sync::EpochTotals& totals, int rank, const Timetable& table, int64_t micro_batches,
+                              const sync::Told& told, bool ended, size_t past) const {
   EpochRecord now = current_;
   now.totals = totals;
   json out = now.to_json(mean_);
   out["rank"] = rank;
-  out["step"] = static_cast<int64_t>(epochs_.size()) * steps + totals.steps;
+  out["step"] = epochs_.size() * table.steps + static_cast<uint64_t>(totals.steps);
   out["step_of_epoch"] = totals.steps;
-  out["steps_of_epoch"] = steps;
-  out["epochs"] = epochs;
+  out["steps_of_epoch"] = table.steps;
+  out["steps_of_commit"] = table.every;
+  out["evaluates"] = table.evaluates;
+  out["epochs"] = table.epochs;
   out["micro_batches"] = micro_batches;
   out["ended"] = ended;
-  if (told.rate > 0) out["told_rate"] = told.rate, out["told_at"] = told.since;
-  if (told.why == sync::Stop::asked) out["stop_at"] = told.stop;
+  if (told.rate > 0) out["told_rate"] = told.rate, out["told_at"] = table.steps_done(told.since);
+  if (told.why == sync::Stop::asked) out["stop_at"] = table.steps_done(told.stop);
   if (past > 0) out["past"] = newest(past);
   return out.dump();
 }

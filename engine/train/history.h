@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/timetable.h"
 #include "sync/state.h"
 
 namespace stoker::train {
@@ -57,10 +58,10 @@ class History {
   /// That are over.
   uint64_t epochs() const { return epochs_.size(); }
   PhaseTimes& phases() { return current_.phases; }
-  /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones; what was told is there
-  /// when something was. `ended`: it has its last commit. `past`: so many epochs before it are told of too, as whoever
-  /// was to tell of their ends may have died.
-  std::string progress(const sync::EpochTotals& now, int rank, int64_t steps, int64_t epochs, int64_t micro_batches,
+  /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones; how steps follow from
+  /// commits is there too, and what a callback told when it told something. `ended`: it has its last commit. `past`: so
+  /// many epochs before it are told of too, as whoever was to tell of their ends may have died.
+  std::string progress(const sync::EpochTotals& now, int rank, const Timetable& table, int64_t micro_batches,
                        const sync::Told& told = {}, bool ended = false, size_t past = 0) const;
   nlohmann::json to_json() const;
 

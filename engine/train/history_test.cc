@@ -50,10 +50,20 @@ TEST(History, ProgressCountsStepsOfAllEpochs) {
   history.begin_epoch({}, 0);
   history.end_epoch({}, 0);
   history.begin_epoch({}, 0);
-  const auto line = nlohmann::json::parse(history.progress({.steps = 3}, 1, 10, 2, 60));
+  const auto line = nlohmann::json::parse(history.progress({.steps = 3}, 1, {.steps = 10, .epochs = 2}, 60));
   EXPECT_EQ(line["step"], 13);
   EXPECT_EQ(line["step_of_epoch"], 3);
   EXPECT_EQ(line["loss"], 0);
+}
+
+TEST(History, WhatACallbackToldIsAfterStepsNotCommits) {
+  History history(true);
+  history.begin_epoch({}, 0);
+  const Timetable table{.steps = 10, .evaluates = true, .every = 4, .epochs = 2};  // four commits an epoch
+  const auto line = nlohmann::json::parse(history.progress({.steps = 4}, 0, table, 0, {.rate = 0.1, .since = 5}));
+  EXPECT_EQ(line["told_at"], 14);
+  EXPECT_EQ(line["steps_of_commit"], 4);
+  EXPECT_EQ(line["evaluates"], true);
 }
 
 TEST(History, AnEpochWithoutStepsHasNoNaN) {

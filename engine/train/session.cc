@@ -234,13 +234,13 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
     const bool pause = table.at_evaluation(done) ? run_evaluation(start, group.rank(), table.epoch(done), stop)
                                                  : run_step(feed, plan, start.owners, done);
     fault::point("flipped", static_cast<int64_t>(done) + 1);
-    link_.progress(static_cast<int64_t>(done) + 1);
     const bool told_more = state.told(state.current()).number > state.told(1 - state.current()).number;
     table = timetable(plan);
+    link_.progress(static_cast<int64_t>(table.steps_done(done + 1)));
     if (checkpoints_) checkpoints_->after_step(state);
     const bool epoch_ends = table.step(done + 1) == 0 || is_over(table, done + 1);
     const bool first = !std::exchange(told, true);
-    report(plan, group, epoch_ends, first, epoch_ends || told_more || first);
+    report(table, group, epoch_ends, first, epoch_ends || told_more || first);
     if (epoch_ends) end_epoch(group);
     if (pause && !is_over(table, done + 1)) {  // all of them do, so none waits for a rank that has left
       link_.paused();
@@ -349,14 +349,13 @@ void Session::end_cut_epoch(const Timetable& table, collective::Group& group) {
 }
 
 /// At once when told, unless it is one of many.
-void Session::report(const data::Plan& plan, const collective::Group& group, bool ended, bool first, bool now) {
+void Session::report(const Timetable& table, const collective::Group& group, bool ended, bool first, bool now) {
   const double every = report_every(group.rank(), group.size());
   if (!(now && every <= kReportEvery) && since_report_.elapsed() < every) return;
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());
-  link_.metrics(history_->progress(running, group.rank(), plan.steps(), spec_.epochs,
-                                   forgotten_runs_ + trainer_->runs(), state.told(state.current()), ended,
-                                   first ? kPast : 0));
+  link_.metrics(history_->progress(running, group.rank(), table, forgotten_runs_ + trainer_->runs(),
+                                   state.told(state.current()), ended, first ? kPast : 0));
   since_report_.restart();
 }
 
@@ -371,7 +370,7 @@ std::string Session::why_stopped(const Timetable& table) const {
   const sync::Told& told = state.told(state.current());
   if (told.stop == 0) return cat("maxSteps: ", table.steps_done(done), " steps were done");
   if (told.why == sync::Stop::time) return cat("maxSeconds: ", spec_.max_seconds, " s of training were over");
-  return cat("a callback asked for it, heard in step ", told.stop - 1);
+  return cat("a callback asked for it, heard in step ", table.steps_done(told.stop - 1));
 }
 
 std::string Session::history_json(const gang::Start& start) const {

@@ -4,6 +4,7 @@
 #include <stop_token>
 #include <vector>
 
+#include "base/timetable.h"
 #include "collective/group.h"
 #include "data/store/column_store.h"
 #include "data/store/plan.h"
@@ -15,7 +16,6 @@
 #include "train/history.h"
 #include "train/lending.h"
 #include "train/spec.h"
-#include "train/timetable.h"
 #include "train/trainer.h"
 
 namespace stoker::train {
@@ -65,7 +65,7 @@ class Session {
   void end_cut_epoch(const Timetable& table, collective::Group& group);
   /// Of the epoch under way, which has `ended` or not, and of those before it where this is the `first` word of a
   /// generation.
-  void report(const data::Plan& plan, const collective::Group& group, bool ended, bool first, bool now);
+  void report(const Timetable& table, const collective::Group& group, bool ended, bool first, bool now);
   std::string why_stopped(const Timetable& table) const;
   std::string history_json(const gang::Start& start) const;
 

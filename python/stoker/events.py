@@ -175,14 +175,10 @@ class Started(Event):
     shards: int
     rows: int
     commit: int  # that it begins with; 0: none
+    step: int  # training steps that are done, of all epochs: the unit of Metrics.step and Failed.step
     isa: int
     text: str
     lending: bool = False  # it begins only so that workers of one host lend each other their rows
-
-    @property
-    def step(self) -> int:
-        """Steps that are done."""
-        return max(self.commit - 1, 0)
 
     def __str__(self) -> str:
         if self.generation == 1:
@@ -214,6 +210,8 @@ class Metrics(Event):
     step_of_epoch: int
     steps_of_epoch: int
     epochs: int
+    steps_of_commit: int = 1  # but the last ones of an epoch may be fewer
+    evaluates: bool = False  # each epoch ends with a commit more, of no step
     micro_batches: int = 0  # that its process has run
     loss: float | None = None  # None: not a number
     accuracy: float | None = None
@@ -296,7 +294,7 @@ class Failed(OfWorker):
     name = "failed"
     how: str  # "failed", "vanished", "silent", "stuck", "refused"; on purpose: SENT_AWAY
     text: str
-    step: int = -1  # the last one that it told of; -1: none
+    step: int = -1  # training steps of all epochs, the last one that it told of; -1: none
     kind: str = ""  # of its error: "user", "world", "aborted" or "bug"
 
     @property

@@ -102,8 +102,7 @@ class Schedule:
         fit = fit_of(self.course)
         if self.course != "callback":
             return fit
-        before = self.told_at // COMMITS * STEPS + min(self.told_at % COMMITS, STEPS)
-        known = {"name": "multi_step", "milestones": [before], "gamma": 0.5, "unit": "steps"}
+        known = {"name": "multi_step", "milestones": [self.told_at], "gamma": 0.5, "unit": "steps"}
         steps = sum(epoch["steps"] for epoch in history["epochs"])
         return replace(fit, optimizer={**fit.optimizer, "schedule": known}, more={**fit.more, "max_steps": steps})
 

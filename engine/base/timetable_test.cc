@@ -1,8 +1,8 @@
-#include "train/timetable.h"
+#include "base/timetable.h"
 
 #include <gtest/gtest.h>
 
-namespace stoker::train {
+namespace stoker {
 
 TEST(Timetable, EpochsEndOnCommitsThoughRoundsDoNotDivideThem) {
   for (const bool evaluates : {false, true})
@@ -64,4 +64,4 @@ TEST(Timetable, AStopWaitsForTheEvaluationOfAWholeEpoch) {
   EXPECT_EQ(over_at(100), 36);
 }
 
-}  // namespace stoker::train
+}  // namespace stoker

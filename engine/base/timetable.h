@@ -1,11 +1,11 @@
 #pragma once
 // Which commit makes what: an epoch is its steps, so many to a commit and the last ones fewer, and, where the fit
 // evaluates, one commit more, of what the evaluation came to. A pure function of the number of commits since the
-// initial state.
+// initial state. A *step* is one of training; a *commit* makes one of them or several, and an evaluation's makes none.
 #include <algorithm>
 #include <cstdint>
 
-namespace stoker::train {
+namespace stoker {
 
 struct Timetable {
   uint64_t steps = 1;  // of an epoch
@@ -34,4 +34,4 @@ struct Timetable {
   bool at_evaluation(uint64_t done) const { return done % commits() == rounds(); }
 };
 
-}  // namespace stoker::train
+}  // namespace stoker
