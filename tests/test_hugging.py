@@ -12,6 +12,8 @@ from conformance.harness import PythonRunner, as_given
 from stoker import StokerClassificationModel, StokerClassifier, StokerEstimator
 from stoker.errors import UserError
 from stoker.frontend import torch as frontend
+from stoker.frontend.agreement import settle
+from stoker.frontend.copies import to_run
 from stoker.frontend.hugging import own_loss
 from stoker.program import TensorSpec
 
@@ -24,6 +26,12 @@ STILL = {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
 GPT2 = {"vocab_size": WORDS, "n_positions": 20, "n_embd": 16, "n_layer": 1, "n_head": 2, "resid_pdrop": 0.0,
         "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}  # fmt: skip
 LLAMA = {**SIZES, "num_key_value_heads": 1, "pad_token_id": 0}
+BART = {"vocab_size": WORDS, "d_model": 16, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32,
+        "max_position_embeddings": 20, "dropout": 0.0}  # fmt: skip
+PROPHET = {"vocab_size": WORDS, "hidden_size": 16, "num_encoder_layers": 1, "num_encoder_attention_heads": 2,
+           "encoder_ffn_dim": 32, "num_decoder_layers": 1, "num_decoder_attention_heads": 2, "decoder_ffn_dim": 32,
+           "max_position_embeddings": 20, "dropout": 0.0, "attention_dropout": 0.0,
+           "activation_dropout": 0.0}  # fmt: skip
 KINDS = {
     "bert": lambda: hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **STILL, num_labels=CLASSES)),
     "bert, one number": lambda: hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **STILL, num_labels=1)),
@@ -38,6 +46,9 @@ KINDS = {
     "t5": lambda: hf.T5ForConditionalGeneration(hf.T5Config(
         vocab_size=WORDS, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0,
         dropout_rate=0.0)),
+    "bart, next words": lambda: hf.BartForCausalLM(hf.BartConfig(**BART)),
+    "xlnet": lambda: hf.XLNetLMHeadModel(hf.XLNetConfig(
+        vocab_size=WORDS, d_model=16, n_layer=1, n_head=2, d_inner=32, dropout=0.0)),
     "vit": lambda: hf.ViTForImageClassification(hf.ViTConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8,
         num_labels=CLASSES, **STILL)),
@@ -58,7 +69,7 @@ def rows_for(kind):
     if kind == "t5":
         inputs["decoder_input_ids"] = torch.randint(3, WORDS, (ROWS, 8), generator=random)
         return inputs, torch.randint(0, WORDS, (ROWS, 8), generator=random)
-    if kind in ("bert, masked words", "distilbert, words", "gpt2", "llama"):
+    if kind in ("bert, masked words", "distilbert, words", "gpt2", "llama", "bart, next words", "xlnet"):
         return inputs, torch.randint(0, CLASSES, (ROWS, LENGTH), generator=random).where(mask == 1, -100)
     if kind == "bert, one number":
         return inputs, torch.randn(ROWS, generator=random)
@@ -81,6 +92,7 @@ def test_loss_and_gradients_are_the_models_own(kind):
     specs = [spec_of(*item) for item in inputs.items()]
     compiled = frontend.compile(model, own_loss(model), specs, [spec_of("labels", labels)])
     assert model.config.to_dict() == before
+    assert not any(note.startswith("the loss") for note in compiled.notes)
     rows = [tensor.numpy() for tensor in (*inputs.values(), labels)]
     found = PythonRunner(compiled.train).run(compiled.weights, rows)
     expected = model.train()(**inputs, labels=labels)
@@ -105,6 +117,35 @@ def test_a_part_of_the_rows_counts_as_many_words_as_it_has():
     ]
     whole = sum(part["numerator"] for part in parts) / sum(part["denominator"] for part in parts)
     assert whole == pytest.approx(model(**inputs, labels=labels).loss.item(), rel=1e-6)
+
+
+def test_a_loss_that_is_no_cross_entropy_of_the_logits_is_taken_as_the_model_tells_it():
+    torch.manual_seed(0)
+    model = hf.ProphetNetForConditionalGeneration(hf.ProphetNetConfig(**PROPHET))
+    *inputs, label = [TensorSpec(name, "int64", (LENGTH,)) for name in ("input_ids", "decoder_input_ids", "label")]
+    loss = own_loss(model)
+    settle(loss, to_run(model)[0], inputs, [label])
+    assert loss.into_forward({"y": 1}) == {"labels": 1}
+
+
+class TwiceForImageClassification(hf.ResNetForImageClassification):
+    """Its name tells a loss that it does not have."""
+
+    def forward(self, pixel_values, labels=None):
+        found = super().forward(pixel_values, labels=labels)
+        return found if labels is None else {**found, "loss": 2 * found.loss}
+
+
+def test_a_loss_that_is_not_what_its_name_says_is_the_models_own_too():
+    model, (inputs, labels) = TwiceForImageClassification(made("resnet").config), rows_for("resnet")
+    specs = [[spec_of(*item) for item in inputs.items()], [spec_of("labels", labels)]]
+    compiled = frontend.compile(model, own_loss(model), *specs)
+    found = PythonRunner(compiled.train).run(compiled.weights, [inputs["pixel_values"].numpy(), labels.numpy()])
+    assert found["numerator"] / found["denominator"] == pytest.approx(model(**inputs, labels=labels)["loss"].item())
+    with pytest.raises(
+        UserError, match="mix='mixup': the loss of TwiceForImageClassification is one number for the rows of a"
+    ):
+        frontend.compile(model, own_loss(model), *specs, mix={"name": "mixup", "alpha": 1.0})
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from stoker.errors import CompileError, did_you_mean
 from stoker.frontend.foreign import ForeignLoss, is_of
 from stoker.frontend.losses import Objective
 from stoker.frontend.terms import Terms
+from stoker.program import TensorSpec
 
 Tensor = torch.Tensor
 _OF_ROWS = ("ForSequenceClassification", "ForImageClassification", "ForVideoClassification", "ForAudioClassification")
@@ -68,7 +69,8 @@ def _arguments(model: Any) -> list[str]:
 
 class OwnLoss(ForeignLoss):
     """The loss that the model computes when it is given labels, as terms that add up over shards: from its logits
-    where it is known what they are to the labels, else the number that it gives, as a mean over rows."""
+    where it is known what they are to the labels (as its class has it in its name, until agreement.settle has tried
+    it), else the number that it gives, as a mean over rows."""
 
     reduction = "mean"
 
@@ -77,9 +79,10 @@ class OwnLoss(ForeignLoss):
         self.name = f"the loss of {type(model).__name__}"
         config, kind = model.config, model.loss_type or _kind_by_name(model)
         self._arguments, self._many = _arguments(model), int(getattr(config, "num_labels", 0) or 0)
-        self._decodes = bool(getattr(config, "is_encoder_decoder", False))
+        self._padding = getattr(config, "pad_token_id", None)
         self._problem = getattr(config, "problem_type", None) or ("regression" if self._many == 1 else None)
         self._kind = None if getattr(config, "output_router_logits", False) else kind
+        self._shifts = self._kind in _OF_NEXT_TOKENS and not getattr(config, "is_encoder_decoder", False)
         if self._kind in _OF_ROWS:
             self.classes = self._problem in (None, "single_label_classification")
             self.output_kind = None if self._problem == "regression" else "logits"
@@ -93,22 +96,48 @@ class OwnLoss(ForeignLoss):
             if name not in self._arguments:
                 raise CompileError(f"labelCols['{name}']: forward of the model has no argument '{name}'"
                                    f"{did_you_mean(name, self._arguments)}")  # fmt: skip
-        return {} if self._is_known(named) else named
+        return {} if self.is_known(named) else named
 
     def terms(self, outputs: Any, labels: Any, weight: Tensor | None) -> Terms:
         named = labels if isinstance(labels, dict) else {"labels": labels}
-        if not self._is_known(named):
+        if not self.is_known(named):
             return self._as_told(outputs, weight)
         (label,), logits = named.values(), outputs["logits"]
         loss = self._of(label)
-        if self._kind in (*_OF_TOKENS, *_OF_NEXT_TOKENS):
-            if self._kind in _OF_NEXT_TOKENS and not self._decodes:
+        if self._kind not in _OF_ROWS:
+            if self._shifts:
                 logits, label = logits[:, :-1], label[:, 1:]
             logits = logits.movedim(-1, 1)
         return Objective(loss, None, weight is not None)(loss, logits, label, weight)
 
-    def _is_known(self, labels: dict[str, Tensor]) -> bool:
+    def is_known(self, labels: Collection[str]) -> bool:
+        """Whether it is told from the logits, for labels of these names."""
         return len(labels) == 1 and self._kind in (*_OF_ROWS, *_OF_TOKENS, *_OF_NEXT_TOKENS)
+
+    def drawn_label(self, logits: Tensor, spec: TensorSpec, draw: torch.Generator) -> Tensor:
+        """As many as there are logits, each of them valid; of tokens some are left out, and some are padding."""
+        shape = (len(logits), *spec.shape)
+        if not isinstance(self._of(torch.empty(0, dtype=getattr(torch, spec.dtype))), nn.CrossEntropyLoss):
+            return torch.randint(0, 2, shape, generator=draw).float()
+        classes = logits.shape[-1]
+        label = torch.randint(0, classes, shape, generator=draw)
+        if self._kind in _OF_ROWS:
+            return label
+        if self._padding is not None and 0 <= self._padding < classes:
+            label[torch.rand(shape, generator=draw) < 0.2] = self._padding
+        return label.masked_fill(torch.rand(shape, generator=draw) < 0.2, nn.CrossEntropyLoss().ignore_index)
+
+    def take_first(self, agrees: Callable[[], bool]) -> None:
+        """The first way that agrees: from the logits as they are meant or the other way round in the places that
+        they tell, else the model's number."""
+        if agrees():
+            return
+        self._shifts = not self._shifts
+        if self._kind in _OF_ROWS or not agrees():
+            self.take_as_told()
+
+    def take_as_told(self) -> None:
+        self._kind = None
 
     def _of(self, label: Tensor) -> nn.Module:
         if self._kind not in _OF_ROWS:

@@ -10,6 +10,7 @@ from torch import nn
 from stoker.batch_norm import PER_MICRO_BATCH
 from stoker.errors import CompileError
 from stoker.frontend import additivity, buffers, build, coupling, freezing, layouts, mixing, own_metrics, structure
+from stoker.frontend.agreement import settle
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import to_run
 from stoker.frontend.foreign import Foreign
@@ -66,6 +67,8 @@ def compile(
     kept_modes += freezing.freeze(model, freeze)
     _initialise_lazy(model, inputs)
     check_parameters(model)
+    if isinstance(own_loss, OwnLoss):
+        settle(own_loss, model, inputs, labels)
 
     trained = Trace()
     stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
@@ -140,6 +143,9 @@ class TrainStage(Stage):
             if self.mix is not None:
                 rows, share = self.mix.draw(rows)
             more = self.loss.into_forward(named) if isinstance(self.loss, OwnLoss) else {}
+            if more and self.mix is not None:
+                raise CompileError(f"mix={self.mix.name!r}: {self.loss.name} is one number for the rows of a batch, "
+                                   "each with its own label: give a loss of (outputs, labels)")  # fmt: skip
             outputs = structure.call(self.model, rows, more)
             terms = objective(self.loss, outputs, as_given(named), weight)
             if self.mix is not None:
