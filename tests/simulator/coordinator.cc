@@ -168,7 +168,7 @@ void World::carry_out(const gang::Decision& decision) {
     case gang::Action::halt:
       return halt();
     case gang::Action::form:
-      return begin(*decision.start);
+      return begin(*decision.start, decision.lending);
     case gang::Action::rescue:
       for (const int partition : decision.partitions) {
         gang_.members.at(partition).rescued = true;
@@ -180,8 +180,9 @@ void World::carry_out(const gang::Decision& decision) {
         lose(gang_.members.at(partition), {.how = gang::Loss::dismissed, .cause = {}, .when = timeline_.now()});
       }
       return;
-    case gang::Action::agree:  // its workers tell no fingerprints
-    case gang::Action::lower:
+    case gang::Action::agree:
+      return gang::on_agreed(gang_, decision.partitions);
+    case gang::Action::lower:  // its workers all compute alike
     case gang::Action::refuse:
     case gang::Action::give_up:  // not asked for: it would be another training
     case gang::Action::abort:
@@ -191,7 +192,26 @@ void World::carry_out(const gang::Decision& decision) {
   }
 }
 
-void World::begin(gang::Start start) {
+/// Whoever owns a shard has its rows: it has read them, or all of what was lent has come.
+void World::check_rows(const Generation& generation) const {
+  for (int s = 0; s < plan_.shards; ++s) {
+    const int owner = generation.start.owners[s];
+    require(owner >= 0, "nobody got shard ", s);
+    require(has_rows(*processes_[process_at(generation, owner)], s), "a worker got shard ", s,
+            ", whose rows it has not got");
+  }
+}
+
+/// Training pauses once for what a worker lends.
+void World::check_lending(const Generation& generation) const {
+  require(std::ranges::any_of(generation.attempts, [&](int p) { return lends(p) && !processes_[p]->has_lent; }),
+          "training paused to lend what was lent already");
+}
+
+/// As far as the coordinator knows.
+bool World::lends(int p) const { return gang_.members.at(processes_[p]->hello.partition).lends.value_or(false); }
+
+void World::begin(gang::Start start, bool lending) {
   auto generation = std::make_shared<Generation>();
   std::map<int, int> region_of;
   for (const auto& member : start.roster.members) {
@@ -208,13 +228,19 @@ void World::begin(gang::Start start) {
     region.partials.resize(plan_.shards);
     region.made_for.resize(plan_.shards);
     region.made_by.resize(plan_.shards, -1);
+    region.lent.resize(region.ranks.size());
   }
   generation->held = held_;
-  gang::on_start(gang_, start);
-  ++tally_.generations;
-  tally_.grown += static_cast<int>(start.roster.members.size()) > options_.workers;
-  generation->number = gang_.generation;
   generation->start = std::move(start);
+  check_rows(*generation);
+  if (lending) check_lending(*generation);
+  for (const int p : generation->attempts) processes_[p]->has_lent |= lends(p);
+  gang::on_start(gang_, generation->start);
+  ++tally_.generations;
+  tally_.lendings += lending;
+  tally_.grown += static_cast<int>(generation->attempts.size()) > options_.workers;
+  tally_.done_without += static_cast<int>(generation->attempts.size()) < options_.workers;
+  generation->number = gang_.generation;
   newest_generation_ = generation;
   for (const int p : generation->attempts) to_worker(p, [this, p, generation] { start_work(p, generation); });
   if (std::exchange(grown_job_, gang_.job) != gang_.job) grow();
@@ -266,8 +292,17 @@ void World::restart() {
   for (int partition = 0; partition < options_.workers; ++partition) launch(partition, 0, chance_.between(0.2, 0.6));
 }
 
+/// A place whose worker cannot work there, and nobody else has its rows.
+bool World::lacks_rows_for_good() const {
+  return std::ranges::any_of(gang_.members, [&](const auto& entry) {
+    return entry.second.lost && entry.second.lost->fatal() && !gang::can_do_without(entry.first, gang_);
+  });
+}
+
 void World::end(const std::optional<Error>& failure) {
-  require(!failure, "the fit failed: ", failure ? failure->what() : "");
+  const bool given_up = failure && lacks_rows_for_good();
+  require(!failure || given_up, "the fit failed: ", failure ? failure->what() : "");
+  tally_.given_up += given_up;
   over_ = true;
   ++tally_.fits;
 }

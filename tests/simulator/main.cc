@@ -18,6 +18,7 @@ Plan plan_of(Chance& chance, int min_workers, int max_workers) {
   plan.disasters = chance.hits(0.1) ? 0 : plan.workers > 100 ? chance.number(20, 60) : chance.number(1, 12);
   plan.pace = chance.hits(0.5) ? 0.3 : chance.hits(0.5) ? 1 : 6;
   plan.unkillable = chance.hits(0.5) ? 0 : 0.7;
+  plan.lends = plan.workers <= 100 && chance.hits(0.5);
   return plan;
 }
 
@@ -35,11 +36,14 @@ void print(const Tally& t) {
   std::printf(
       "%lld fits, %lld generations, %lld commits; %lld disasters, %lld writes of fenced or halted processes; "
       "states kept %lld times, copied %lld, adopted %lld; %lld generations with late workers; %lld lost for a thread "
-      "that stood still, %lld halted because nothing moved\n",
+      "that stood still, %lld halted because nothing moved; %lld begun to lend rows, %lld without somebody whose rows "
+      "others "
+      "have, to whose place %lld came that could not work, with which %lld fits ended\n",
       static_cast<long long>(t.fits), static_cast<long long>(t.generations), static_cast<long long>(t.commits),
       static_cast<long long>(t.disasters), static_cast<long long>(t.zombies), static_cast<long long>(t.kept),
       static_cast<long long>(t.copied), static_cast<long long>(t.adopted), static_cast<long long>(t.grown),
-      static_cast<long long>(t.stuck), static_cast<long long>(t.standstills));
+      static_cast<long long>(t.stuck), static_cast<long long>(t.standstills), static_cast<long long>(t.lendings),
+      static_cast<long long>(t.done_without), static_cast<long long>(t.unable), static_cast<long long>(t.given_up));
   std::printf("struck at the points of a step and of joining:");
   for (int point = 1; point < static_cast<int>(Point::count); ++point) {
     std::printf(" %lld", static_cast<long long>(t.struck[point]));

@@ -12,7 +12,7 @@ using Verdict = gang::Admission::Verdict;
 
 namespace {
 
-enum Phase : int { told, shared, initial, partials, sums, slices };
+enum Phase : int { told, shared, initial, lent, partials, sums, slices };
 
 /// The part of `count` things that local rank `i` of `n` has.
 std::pair<int, int> part(int count, int i, int n) { return {i * count / n, (i + 1) * count / n}; }
@@ -57,22 +57,39 @@ void World::told_verdict(int p, Verdict verdict) {
     sessions_.erase(p);
     return task_ends(p, true);
   }
-  in_thread(p, chance_.between(0.02, 0.2), [this, p] {
-    if (processes_[p]->hello.job != gang_.job) return;
-    const auto shards = rows_of(processes_[p]->hello.partition);
-    to_coordinator(p, Kind::ingested, gang_.generation, [this, shards](Member& member) {
-      require(!gang::on_ingested(gang_, member, shards), "the same rows were called changed");
-    });
+  Process& process = *processes_[p];
+  process.unable = gang::can_do_without(process.hello.partition, gang_) && chance_.hits(0.2);
+  in_thread(p, chance_.between(0.02, 0.2), [this, p] { processes_[p]->unable ? fail(p) : ingest(p); });
+}
+
+void World::ingest(int p) {
+  Process& process = *processes_[p];
+  if (process.hello.job != gang_.job) return;
+  process.rows = rows_of(process.hello.partition);
+  std::vector<gang::ShardCount> shards;
+  for (const int s : process.rows) shards.push_back({s, 1, {}});
+  to_coordinator(p, Kind::ingested, gang_.generation, [this, shards](Member& member) {
+    require(!gang::on_ingested(gang_, member, shards), "the same rows were called changed");
   });
 }
 
+/// It cannot read its rows, say; nor could another one.
+void World::fail(int p) {
+  ++tally_.unable;
+  to_coordinator(p, Kind::failed, gang_.generation, [this](Member& member) {
+    const gang::Failed failed{ErrorKind::user, "it cannot work"};
+    lose(member, gang::lost_to(failed, timeline_.now()));
+  });
+  die(p);
+}
+
 /// Late workers hold what others hold too, and not every shard is held by one.
-std::vector<gang::ShardCount> World::rows_of(int partition) const {
-  std::vector<gang::ShardCount> shards;
+std::set<int> World::rows_of(int partition) const {
+  std::set<int> shards;
   const auto [from, to] = part(plan_.shards, partition, options_.workers);
   const int late = partition - options_.workers, every = options_.most_workers - options_.workers + 1;
   for (int s = 0; s < plan_.shards; ++s) {
-    if (late < 0 ? from <= s && s < to : s % every == late) shards.push_back({s, 1, {}});
+    if (late < 0 ? from <= s && s < to : s % every == late) shards.insert(s);
   }
   return shards;
 }
@@ -136,6 +153,10 @@ void World::start_work(int p, std::shared_ptr<Generation> generation) {
   for (const int other : attempts) {
     if (other != p && !processes_[other]->alive) process.broken = "a peer did not come";
   }
+  if (!std::exchange(process.told_fingerprint, true))
+    to_coordinator(p, Kind::fingerprint, process.work->number, [](Member& member) {
+      gang::on_fingerprint(member, {.digest = {1, 1}});
+    });
   meet(p);
 }
 
@@ -374,7 +395,7 @@ void World::joined(int p) {
     to_coordinator(p, Kind::holding, process.work->number, [this, memory = process.state](Member&) { held_ = memory; });
   }
   if (commit == 0) return load_initial(p);
-  step(p);
+  lend(p);
 }
 
 void World::load_initial(int p) {
@@ -387,8 +408,67 @@ void World::load_initial(int p) {
       p, [this, p] { return reached(*processes_[p], initial, 1); },
       [this, p] {
         flip(p, 1);
-        step(p);
+        lend(p);
       });
+}
+
+// Lent rows: train/lending.cc, data/store/row_lender.cc
+
+/// Beside training; not before there is somebody to lend to.
+void World::begin_lending(int p) {
+  Process& process = *processes_[p];
+  if (process.lender) return;
+  const bool any = region(process).ranks.size() > 1 && chance_.hits(0.9);
+  process.lender = region(process).ranks.size() > 1;
+  in_process(p, process.lender ? chance_.between(0, 0.3) : 0, [this, p, any, number = process.work->number] {
+    processes_[p]->has_made = any;
+    to_coordinator(p, Kind::lends, number, [any](Member& member) { gang::on_lends(member, {any}); });
+  });
+}
+
+void World::lend(int p) {
+  Process& process = *processes_[p];
+  if (!plan_.lends) return step(p);
+  begin_lending(p);
+  if (process.has_made) region(process).lent[process.local] = process.rows;
+  if (plan_.disasters > 0 && chance_.hits(0.02)) process.trap = Point::lent;  // else it were rare
+  arrive(p, lent, 0);
+  await(
+      p, [this, p] { return reached(*processes_[p], lent, 0); },
+      [this, p] { at(Point::lent, p, [this, p] { borrow(p); }); });
+}
+
+/// What came before a halt is begun anew, but for shards that are there whole.
+void World::borrow(int p) {
+  Process& process = *processes_[p];
+  std::vector<int> coming;
+  for (const auto& shards : region(process).lent)
+    for (const int s : shards)
+      if (!has_rows(process, s)) coming.push_back(s);
+  for (const int s : coming) process.borrowed[s] = Share::some;
+  arrive(p, lent, 1);
+  await(
+      p, [this, p] { return reached(*processes_[p], lent, 1); },
+      [this, p, coming = std::move(coming)] {
+        for (const int s : coming) processes_[p]->borrowed[s] = Share::all;
+        tell_borrowed(p);
+        at(Point::borrowed, p, [this, p] { step(p); });
+      });
+}
+
+void World::tell_borrowed(int p) {
+  const Process& process = *processes_[p];
+  gang::BorrowedRows told;
+  for (const auto& [s, share] : process.borrowed)
+    if (share == Share::all) told.shards.push_back(s);
+  if (told.shards.empty()) return;
+  to_coordinator(p, Kind::borrowed, process.work->number,
+                 [this, told](Member& member) { gang::on_borrowed(gang_, member, told); });
+}
+
+bool World::has_rows(const Process& process, int shard) const {
+  const auto lent = process.borrowed.find(shard);
+  return process.rows.contains(shard) || (lent != process.borrowed.end() && lent->second == Share::all);
 }
 
 // A step
@@ -408,6 +488,7 @@ void World::put_partials(int p, uint64_t commit, uint64_t weights) {
   process.work->newest_run = commit;
   for (int s = 0; s < plan_.shards; ++s) {
     if (process.work->start.owners[s] != process.rank) continue;
+    require(has_rows(process, s), "a partial was made of rows that are not there");
     mine.partials[s] = partial_of(weights, commit, s);
     mine.made_for[s] = commit;
     mine.made_by[s] = p;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "gang/transitions.h"
@@ -25,6 +26,7 @@ struct Plan {
   int disasters = 3;      // of all kinds
   double pace = 1;        // seconds between them, about
   double unkillable = 0;  // share of processes whose end cannot be proven
+  bool lends = false;     // workers lend their rows to others of their host
 };
 
 /// Where a process can be struck.
@@ -34,6 +36,8 @@ enum class Point {
   handed_out,
   between_hosts,
   joined,
+  lent,
+  borrowed,
   partials,
   sums,
   middle_of_slice,
@@ -47,7 +51,11 @@ struct Tally {
   int64_t fits = 0, generations = 0, commits = 0, disasters = 0, zombies = 0, kept = 0, copied = 0, adopted = 0;
   int64_t grown = 0;  // generations with late members
   int64_t stuck = 0;
-  int64_t standstills = 0;  // generations halted because nothing moved any more
+  int64_t standstills = 0;   // generations halted because nothing moved any more
+  int64_t lendings = 0;      // generations that began so that rows are lent
+  int64_t done_without = 0;  // generations with a place that is empty, because others have its rows
+  int64_t unable = 0;        // newcomers to such a place that could not work there
+  int64_t given_up = 0;      // fits that ended with one of those, because nobody had its rows any more
   int64_t struck[static_cast<int>(Point::count)] = {};
 };
 
@@ -62,8 +70,12 @@ struct Region {
   uint64_t sum = 0;                                // of all hosts
   uint64_t wish = 0;                               // the commit after which one of them wants to pause
   uint64_t pause = 0;                              // the commit after which all hosts pause
+  std::vector<std::set<int>> lent;                 // shards, by the local rank that lends their rows
   std::map<int, std::map<uint64_t, int>> arrived;  // by phase and step: ranks
 };
+
+/// How much of a shard's rows a borrower has mapped and looked through.
+enum class Share { some, all };
 
 struct Sum {
   uint64_t of_partials = 0;
@@ -109,8 +121,14 @@ struct Process {
   bool halt = false;                  // told
   bool pause = false;                 // asked
   bool aborted = false;
-  bool begun = false;    // rows are in
-  double long_work = 0;  // seconds that its next step takes more, in which it gets on
+  bool told_fingerprint = false;
+  std::set<int> rows;             // shards that it has read
+  std::map<int, Share> borrowed;  // shards that others of its host have lent it
+  bool lender = false;            // makes what it can lend, or has made it
+  bool has_made = false;          // that
+  bool has_lent = false;          // in some generation
+  bool unable = false;            // to work, whatever it does
+  double long_work = 0;           // seconds that its next step takes more, in which it gets on
   TimePoint heard{};
   Point trap = Point::none;  // where it will be struck
   double trap_seconds = 0;   // frozen for so long; 0: dies
@@ -139,7 +157,11 @@ class World {
   void end_process(const gang::Member& member);
   void act();
   void carry_out(const gang::Decision& decision);
-  void begin(gang::Start start);
+  void begin(gang::Start start, bool lending);
+  void check_rows(const Generation& generation) const;
+  void check_lending(const Generation& generation) const;
+  bool lends(int p) const;
+  bool lacks_rows_for_good() const;
   void pause();
   void halt();
   void check_nothing_cut() const;
@@ -156,7 +178,9 @@ class World {
   void told_verdict(int p, gang::Admission::Verdict verdict);
   void told_halt(int p, uint64_t generation);
   void told_pause(int p, uint64_t generation);
-  std::vector<gang::ShardCount> rows_of(int partition) const;
+  std::set<int> rows_of(int partition) const;
+  void ingest(int p);
+  void fail(int p);
   void told_abort(int p);
   void stop_if_waiting(int p);
   bool kill(int p, int by_host);
@@ -183,6 +207,11 @@ class World {
   void to_host(const std::shared_ptr<Generation>& generation, int host, std::function<void()> arrives);
   void joined(int p);
   void load_initial(int p);
+  void begin_lending(int p);
+  void lend(int p);
+  void borrow(int p);
+  void tell_borrowed(int p);
+  bool has_rows(const Process& process, int shard) const;
   void after_step(int p, uint64_t commit);
   void step(int p);
   void put_partials(int p, uint64_t commit, uint64_t weights);
