@@ -14,7 +14,7 @@ from stoker.errors import UserError
 from stoker.frontend import torch as frontend
 from stoker.frontend.agreement import settle
 from stoker.frontend.copies import to_run
-from stoker.frontend.hugging import own_loss
+from stoker.frontend.hugging import own_loss, told_type
 from stoker.program import TensorSpec
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -218,3 +218,43 @@ def test_an_encoder_inside_a_users_module_gives_no_cache():
     inputs, labels = [TensorSpec("input_ids", "int64", (LENGTH,))], [TensorSpec("label", "int64")]
     compiled = frontend.compile(Headed(), lambda o, y: nn.functional.cross_entropy(o["logits"], y), inputs, labels)
     assert list(compiled.output_shapes) == ["logits", "all.last_hidden_state"]
+
+
+def label_without_rows(**params):
+    """The label that an estimator is saved with before any fit."""
+    prepared, _ = StokerEstimator(verbose=0, **params)._prepare(None)
+    return next((one["dtype"], one["shape"]) for one in prepared.compiled.train["inputs"] if one["role"] == "label")
+
+
+@pytest.mark.parametrize(("kind", "told", "label"), [
+    ("bert", None, ("int64", [])),
+    ("bert", {"label": "float32"}, ("float32", [CLASSES])),
+    ("distilbert, words", None, ("int64", [LENGTH])),
+])  # fmt: skip
+def test_an_estimator_is_saved_with_the_label_that_fit_would_take(spark, kind, told, label):
+    """Without rows it is not seen that a column holds whole numbers."""
+    params = {"model": made(kind), "inputs": {"input_ids": "words"}, "inputShape": {"input_ids": [LENGTH]}}
+    assert label_without_rows(**params, labelTypes=told) == label
+
+
+def test_an_estimator_with_cross_entropy_is_saved_with_one_class_number_for_each_row(spark):
+    assert label_without_rows(model=nn.Linear(4, CLASSES), loss=nn.CrossEntropyLoss()) == ("int64", [])
+
+
+def test_an_estimator_whose_labels_only_rows_tell_is_not_saved_by_guess(spark):
+    questions = hf.BertForQuestionAnswering(hf.BertConfig(**SIZES))
+    params = {"model": questions, "inputs": {"input_ids": "words"}, "inputShape": {"input_ids": [LENGTH]},
+              "labelCols": {"start_positions": "a", "end_positions": "b"}}  # fmt: skip
+    with pytest.raises(UserError, match="rows alone tell what the loss of BertForQuestionAnswering takes") as caught:
+        label_without_rows(**params)
+    assert "set labelTypes={'start_positions': 'int64'} (or 'float32'); else fit it" in str(caught.value)
+    types = {"start_positions": "int64", "end_positions": "int64"}
+    assert label_without_rows(**params, labelTypes=types) == ("int64", [])
+
+
+def test_inputs_that_are_looked_up_are_whole_numbers(texts):
+    layout = hf.LayoutLMForSequenceClassification(hf.LayoutLMConfig(**SIZES, num_labels=2))
+    assert [told_type(layout, name) for name in ("bbox", "input_ids", "inputs_embeds")] == ["int64", "int64", "float32"]
+    inputs = {"input_ids": "words", "attention_mask": "mask"}
+    told = error_of(texts, model=made("bert"), inputs=inputs, inputTypes={"input_ids": "float32"})
+    assert "an input of whole numbers needs its dtype: set inputTypes, such as" in told

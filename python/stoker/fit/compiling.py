@@ -82,14 +82,29 @@ class Probe:
             raise
         except Exception as error:
             shapes = ", ".join(f"{s.shown}: {list(s.shape)}" for s in self._inputs)
-            hint = (
-                "; stoker.inputs.sizes tells how many rows an Embedding needs" if "out of range" in str(error) else ""
-            )
-            raise UserError(f"the model does not run on rows of shape {shapes}: {error}{hint}") from error
+            raise UserError(f"the model does not run on rows of shape {shapes}: {error}{_hint(str(error))}") from error
 
-    def only_size(self) -> int | None:
+    def size_of_output(self, label: Source) -> int | None:
         """Values of one row of the only output; None if there are several."""
         return math.prod(self.shapes[0]) if len(self.shapes) == 1 else None
+
+    def size_for(self, loss: Any) -> Callable[[Source], int | None]:
+        """How many values of a label this loss compares with a row of the output; None for one, or if it is not known.
+        Class numbers are one for all classes."""
+        from stoker.frontend.foreign import ForeignLoss
+        from stoker.frontend.losses import as_module
+
+        told = as_module(loss)
+        of_tokens, classes_last = getattr(told, "of_tokens", False), isinstance(told, ForeignLoss)
+
+        def size(label: Source) -> int | None:
+            if not of_tokens and not (wants_classes(told) and label.dtype == "int64"):
+                return self.size_of_output(label)
+            shapes = self.shapes[:1] if of_tokens or len(self.shapes) == 1 else [()]
+            places = math.prod(shapes[0][:-1] if classes_last else shapes[0][1:])
+            return places if places != 1 else None
+
+        return size
 
     def typed_for(self, loss: Any, labels: list[Source], told: Container[str]) -> list[Source]:
         """The labels in dtypes that a user's loss takes: as they are, or where none is told float32 for int64 and the
@@ -119,6 +134,14 @@ class Probe:
         except Exception:  # whatever the user's loss raises: it does not take these
             return False
         return True
+
+
+def _hint(error: str) -> str:
+    if "out of range" in error:
+        return "; stoker.inputs.sizes tells how many rows an Embedding needs"
+    if "scalar type" in error and "Long" in error:
+        return "; an input of whole numbers needs its dtype: set inputTypes, such as {'words': 'int64'}"
+    return ""
 
 
 def _zeros(source: Source, dtype: str | None = None) -> Any:
@@ -271,6 +294,19 @@ def own_loss(module: Any) -> Any:
     from stoker.frontend import foreign, hugging
 
     return hugging.own_loss(module) if foreign.is_hugging(module) else None
+
+
+def check_label_is_known(loss: Any, labels: Sequence[str], types: Container[str]) -> None:
+    """Without rows: what the labels are, by the loss or by what is told of their dtypes (then each is one number)."""
+    from stoker.frontend.hugging import OwnLoss
+
+    if not isinstance(loss, OwnLoss) or loss.is_known(labels):
+        return
+    for name in labels:
+        if name not in types:
+            raise UserError(f"labelCols['{name}']: rows alone tell what {loss.name} takes, and an estimator is saved "
+                            f"without any: where it is one number a row, set labelTypes={{{name!r}: 'int64'}} (or "
+                            "'float32'); else fit it, and save the model")  # fmt: skip
 
 
 def output_kind_of(module: Any, loss: Any, told: str) -> str:

@@ -173,8 +173,8 @@ def own_type(table: Table | None, label: Source) -> str:
 
 
 def value_labels(naming: Naming, table: Table | None, dtype: Callable[[Source], str],
-                 size: Callable[[], int | None]) -> list[Source]:  # fmt: skip
-    """Labels that are numbers or arrays of numbers. `size` tells how many values the model's output has, if it can."""
+                 size: Callable[[Source], int | None]) -> list[Source]:  # fmt: skip
+    """Labels that are numbers or arrays of numbers. `size` tells how many values a row has by the model, if it can."""
     found = []
     for named in label_columns(naming).values():
         if table is not None:
@@ -277,13 +277,13 @@ def _check_width(source: Source, width: int | None) -> None:
                         f"(shape {list(source.shape)})")  # fmt: skip
 
 
-def _label_shape(table: Table | None, source: Source, size: Callable[[], int | None]) -> tuple[int, ...]:
+def _label_shape(table: Table | None, source: Source, size: Callable[[Source], int | None]) -> tuple[int, ...]:
     if len(source.columns) > 1:
         return (len(source.columns),)
     if table is None:
-        known = size()
+        known = size(source)
         return () if known in (None, 1) else (known,)
     if is_scalar(table.type_of(source.columns[0], source.param)):
         return ()
-    width = table.width_of(source.columns, source.param) or size()
+    width = table.width_of(source.columns, source.param) or size(source)
     return (width or columns.width_of_first_row(table, source),)

@@ -44,6 +44,7 @@ class ForeignLoss(nn.Module):
     name: str
     reduction: str  # "mean" or "sum"
     classes: bool = False  # whether labels are class numbers
+    of_tokens: bool = False  # whether there is one for each word of a row
     of_one_output: bool = True
     labels_as_outputs: bool = True  # whether a label has as many values as the output, where nothing else is told
     output_kind: str | None = None  # where it tells what outputs mean

@@ -19,6 +19,7 @@ Tensor = torch.Tensor
 _OF_ROWS = ("ForSequenceClassification", "ForImageClassification", "ForVideoClassification", "ForAudioClassification")
 _OF_TOKENS = ("ForMaskedLM", "ForTokenClassification")
 _OF_NEXT_TOKENS = ("ForCausalLM", "ForConditionalGeneration")
+_WHOLE = ("bbox", "langs", "lengths", "xpath_tags_seq", "xpath_subs_seq")  # numbers that are looked up
 _PROBLEMS: dict[str, type[nn.Module]] = {
     "regression": nn.MSELoss,
     "single_label_classification": nn.CrossEntropyLoss,
@@ -40,7 +41,7 @@ def without_caches(model: Any) -> Any:
 def told_type(model: Any, name: str) -> str:
     """The dtype of an input."""
     name = name if name in _arguments(model) else model.main_input_name
-    return "int64" if name.endswith(("_ids", "_mask")) else "float32"
+    return "int64" if name.endswith(("_ids", "_mask")) or name in _WHOLE else "float32"
 
 
 def check_inputs(model: Any, inputs: Sequence[str]) -> None:
@@ -87,6 +88,7 @@ class OwnLoss(ForeignLoss):
             self.classes = self._problem in (None, "single_label_classification")
             self.output_kind = None if self._problem == "regression" else "logits"
         self.labels_as_outputs = self._kind in _OF_ROWS
+        self.of_tokens = self._kind in (*_OF_TOKENS, *_OF_NEXT_TOKENS)
         self.of_one_output = self._kind in _OF_ROWS and self._problem is not None
 
     def into_forward(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:

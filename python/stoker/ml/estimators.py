@@ -350,7 +350,7 @@ class StokerRegressor(RegressorAccessors, _StokerEstimator, Regressor):
     _model_class = StokerRegressionModel
 
     def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
-        return layout.value_labels(naming, table, lambda label: "float32", probe.only_size)
+        return layout.value_labels(naming, table, lambda label: "float32", probe.size_of_output)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         from torch.nn import MSELoss
@@ -393,13 +393,17 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
         types, loss = naming.label_types or {}, self._loss()
         if compiling.is_known(loss):
             usual = "int64" if compiling.wants_classes(loss) else "float32"
-            return layout.value_labels(naming, table, lambda label: types.get(label.name, usual), probe.only_size)
+            return layout.value_labels(naming, table, lambda label: types.get(label.name, usual), probe.size_for(loss))
+        if table is None:
+            compiling.check_label_is_known(loss, list(layout.label_columns(naming)), types)
+        of_tokens = getattr(loss, "of_tokens", False)
+        whole = of_tokens or (table is None and compiling.wants_classes(loss))
 
         def own(label: Source) -> str:
-            return types.get(label.name) or layout.own_type(table, label)
+            return types.get(label.name) or ("int64" if whole else layout.own_type(table, label))
 
-        size = probe.only_size if getattr(loss, "labels_as_outputs", True) else lambda: None
-        labels = layout.value_labels(naming, table, own, size)
+        by_model = getattr(loss, "labels_as_outputs", True) or (table is None and of_tokens)
+        labels = layout.value_labels(naming, table, own, probe.size_for(loss) if by_model else lambda label: None)
         return probe.typed_for(loss, labels, types)
 
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
