@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stoker.batch_norm import PER_MICRO_BATCH, notes_of
 from stoker.errors import CompileError
 from stoker.frontend import additivity
 from stoker.frontend.torch import compile
@@ -14,6 +15,12 @@ from stoker.program import TensorSpec
 
 CLASSES = [TensorSpec("y", "int64", ())]
 NOTICED = "the loss of a batch is not the sum over its rows"
+
+
+def compiled(loss, model=None, **more):
+    torch.manual_seed(0)
+    model = model or nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    return compile(model, loss, [TensorSpec("x", "float32", (6,))], CLASSES, **more)
 
 
 def notes(loss, classes=3, labels=CLASSES, model=None, reduction=None, inputs=None, metric="argmax"):
@@ -118,6 +125,51 @@ def test_a_loss_of_probabilities_is_looked_at_with_rows_that_differ():
 def test_chance_hides_no_loss_that_does_not_add_up():
     assert notes(hardest, model=Noisy(6, 3))[0].startswith(NOTICED)
     assert notes(nn.CrossEntropyLoss(), model=Noisy(6, 3)) == []
+
+
+def contrastive(o, t):
+    return F.cross_entropy(o @ o.T, torch.arange(o.shape[0]))
+
+
+class Counting(nn.Linear):
+    def forward(self, x):
+        return super().forward(x + torch.poisson(torch.ones_like(x)))
+
+
+class OfLargeNumbers(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + nn.functional.one_hot(x[:, 0].long() + 10_000, 3).sum()
+
+
+@pytest.mark.parametrize("mix", [{"name": "mixup", "alpha": 0.2}, None])
+@pytest.mark.parametrize("model", [nn.Linear(6, 3), nn.Sequential(nn.Linear(6, 3), nn.RReLU())], ids=["plain", "rrelu"])
+def test_neither_mixing_nor_random_slopes_hide_what_a_loss_does(model, mix):
+    found = compiled(contrastive, model, mix=mix)
+    assert found.notes[0].startswith(NOTICED) and found.coupled
+    known = compiled(nn.CrossEntropyLoss(), model, mix=mix)
+    assert known.notes == [] and not known.coupled
+
+
+@pytest.mark.parametrize("model", [Counting(6, 3), OfLargeNumbers(6, 3)], ids=["chance", "rows that are not drawn"])
+def test_what_cannot_be_settled_counts_as_coupled(model):
+    found = compiled(contrastive, model)
+    assert found.notes == [additivity.UNDECIDED] and found.coupled
+
+
+def test_a_loss_that_divides_by_labels_that_count_is_coupled():
+    found = compiled(ADDITIVE["lambda"])
+    assert "labels that are not -100" in found.notes[0] and found.coupled
+
+
+@pytest.mark.parametrize("statistics", [0.0, 3.0])
+def test_statistics_do_not_hide_a_loss_that_does_not_add_up(statistics):
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    model[1].running_mean.fill_(statistics)
+    found = compiled(contrastive, model)
+    of_norm, of_loss = found.notes
+    assert of_norm.startswith(PER_MICRO_BATCH) and of_loss.startswith(NOTICED)
+    assert notes_of(found.notes, True, found.train) == [of_loss]
+    assert len(compiled(nn.CrossEntropyLoss(), model).notes) == 1
 
 
 def test_rows_that_are_mixed_by_chance_are_noticed():

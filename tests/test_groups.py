@@ -118,6 +118,16 @@ def test_a_loaded_estimator_keeps_its_groups(spark, tmp_path):
         again.copy({again.groupCol: None, again.evalMetrics: ["r2"]}).fit(df)
 
 
+def test_groups_that_nothing_ranks_are_told_when_an_estimator_is_saved():
+    with pytest.raises(UserError, match="groupCol says which rows metrics such as ndcg_score rank together, and"):
+        StokerRegressor(model=nn.Linear(2, 1), groupCol="query").write().content()
+
+
+def test_an_empty_name_is_no_group():
+    estimator = StokerRegressor(model=nn.Linear(2, 1), groupCol="", evalMetrics=["r2"])
+    assert [source.role for source in estimator._prepare(None)[1]] == ["feature", "label"]
+
+
 def test_early_stopping_may_follow_one_and_more_is_better(spark):
     estimator = StokerRegressor(model=nn.Linear(2, 1), validationIndicatorCol="held", groupCol="query", epochs=3,
                                 evalMetrics=["ndcg_score"], earlyStopping={"monitor": "val_ndcg_score"},

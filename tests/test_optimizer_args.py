@@ -120,6 +120,10 @@ def test_a_subclass_may_do_anything(net):
         ("sgd", {"nesterov": "yes"}, "nesterov is 'yes', expected true or false"),
         ("sgd", {"nesterov": True}, "Nesterov momentum requires a momentum"),
         ("adamw", {"weight_decay": -0.1}, "Invalid weight_decay value: -0.1"),
+        ("adam", {"eps": float("nan")}, "eps is nan, expected a number that is finite"),
+        ("sgd", {"lr": float("inf")}, "lr is inf, expected a number that is finite"),
+        ("sgd", {"lr": 10**400}, "expected a number that is finite"),
+        ("adam", {"betas": (0.9, float("nan"))}, "betas is (0.9, nan), expected two numbers"),
     ],
 )
 def test_bad_values_are_refused_as_torch_refuses_them(net, name, settings, words):
@@ -131,12 +135,21 @@ def test_bad_values_are_refused_as_torch_refuses_them(net, name, settings, words
     [
         ({"history_size": 0}, "history_size is 0, expected 1 or more"),
         ({"max_iter": 2.5}, "max_iter is 2.5, expected a whole number"),
+        ({"max_iter": float("inf")}, "max_iter is inf, expected a whole number"),
+        ({"max_iter": 1e30}, "max_iter is 1e+30, expected a whole number up to 2147483647"),
+        ({"history_size": 2**31}, "history_size is 2147483648, expected a whole number up to 2147483647"),
         ({"tolerance_grad": -1}, "tolerance_grad is -1.0, expected zero or more"),
         ({"weight_decay": 0.1}, "lbfgs has no setting 'weight_decay'"),
     ],
 )
 def test_settings_of_lbfgs_that_cannot_be(net, settings, words):
     assert words in complaint("lbfgs", net, **settings)
+
+
+def test_what_is_not_finite_is_refused_of_an_instance_too(net):
+    without_end = torch.optim.Adam(net.parameters(), eps=np.inf)
+    assert "eps is inf, expected a number that is finite" in complaint(without_end, net)
+    assert "lr is inf, expected a number that is finite" in complaint(torch.optim.Adam(net.parameters()), net, np.inf)
 
 
 def test_an_instance_of_lbfgs_ends_no_fit_where_it_would_end_a_call(net):

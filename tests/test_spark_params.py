@@ -169,7 +169,10 @@ def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
         ({"numShards": 4, "numWorkers": 2, "assign": "partition"}, r"numShards \(4\) must equal numWorkers \(2\)"),
         ({"numShards": 70_000, "batchSize": 100_000}, r"numShards \(70000\) must not be larger than 32768"),
         ({"idCol": "id", "assign": "partition"}, "idCol decides nothing with assign='partition'"),
-        ({"batchSize": 3, "numShards": 4}, r"batchSize \(3\) is smaller than the number of shards \(4\)"),
+        ({"numWorkers": 300}, r"batchSize \(256\) is smaller than numWorkers \(300\)"),
+        ({"numWorkers": 40_000, "batchSize": 40_000}, r"numWorkers \(40000\) must not be larger than 32768"),
+        ({"learningRate": float("inf")}, "learningRate must be a number that is finite, it is inf"),
+        ({"batchSize": 3, "numShards": 4}, r"batchSize \(3\) is smaller than numShards \(4\)"),
     ],
 )
 def test_values_out_of_range_are_refused(params, message):

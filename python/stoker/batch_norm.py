@@ -13,6 +13,7 @@ PER_MICRO_BATCH = "statistics are per micro-batch in "  # how a note on them beg
 NONE_THERE = "batchNorm='batch' changes nothing: the model has no batch norm that goes by the batch while it trains"
 
 _TORCH, _NATIVE, _INSTANCE = (f"aten.{name}.default" for name in ("batch_norm", "native_batch_norm", "instance_norm"))
+_RUNNING = 3  # the argument that is the running mean
 _TRAINING = 5  # the argument that says whether the batch's statistics count
 _OF_NATIVE = 2  # buffers that one of Keras' layers writes by itself
 
@@ -21,6 +22,21 @@ def by_batch(program: Program) -> list[Mapping[str, Any]]:
     """The nodes that normalise by the batch's statistics."""
     nodes = (node for node in program["nodes"] if node["op"] in (_TORCH, _NATIVE))
     return [node for node in nodes if node["args"][_TRAINING] is True]
+
+
+def with_still_norms(program: Program) -> dict[str, Any]:
+    """The program whose batch norms go by their running statistics, or do nothing where they have none."""
+    norms = [id(node) for node in by_batch(program)]
+    return {**program, "nodes": [part for node in program["nodes"]
+                                 for part in (_still(node) if id(node) in norms else [node])]}  # fmt: skip
+
+
+def _still(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    args = list(node["args"])
+    if args[_RUNNING] is None:
+        return [node, {**node, "op": "aten.clone.default", "args": args[:1], "kwargs": {}, "out": node["out"][:1]}]
+    args[_TRAINING] = False
+    return [{**node, "args": args}]
 
 
 def check_whole(program: Program) -> None:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
-from stoker.plain import is_number
+from stoker.plain import is_finite
 from stoker.schedule import complete
 
 BASE_BATCH = 256  # rows, of which rates are told where they are scaled
@@ -36,6 +36,8 @@ _SETTINGS: dict[str, dict[str, type]] = {
     "lamb": {**_BETAS, "adapt": bool},
     "lbfgs": {"lr": float, "max_iter": int, "tolerance_grad": float, "tolerance_change": float, "history_size": int},
 }
+_MOST_WHOLE = 2**31 - 1
+_EXPECTED = {bool: "true or false", int: f"a whole number up to {_MOST_WHOLE}", float: "a number that is finite"}
 _CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad",
             "adadelta": "Adadelta", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam",
             "lbfgs": "LBFGS"}  # fmt: skip
@@ -64,10 +66,10 @@ def parse(
     name = _name_of(optimizer)
     groups = [_read_group(name, _unscheduled(group) if scheduled else group) for group in optimizer.param_groups]
     if name == "adagrad":  # torch begins every group's sums with the constructor's
-        begin = float(optimizer.defaults["initial_accumulator_value"])
+        begin = _value(name, "initial_accumulator_value", optimizer.defaults["initial_accumulator_value"])
         groups = [{**group, "initial_accumulator_value": begin} for group in groups]
     if learning_rate is not None:
-        groups = [{**group, "lr": float(learning_rate)} for group in groups]
+        groups = [{**group, "lr": _value(name, "lr", learning_rate)} for group in groups]
     return {"name": name, "groups": groups}, _members(optimizer, named)
 
 
@@ -146,14 +148,18 @@ def _check_values(name: str, group: Mapping[str, Any]) -> None:
 def _value(name: str, key: str, value: Any) -> Any:
     kind = _SETTINGS[name][key]
     if kind is tuple:
-        if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(is_number(beta) for beta in value):
+        if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(is_finite(beta) for beta in value):
             raise UserError(f"optimizer {name}: {key} is {value!r}, expected two numbers")
         return [float(beta) for beta in value]
-    number = is_number(value)
-    if not {bool: isinstance(value, (bool, int)), int: number and value == int(value), float: number}[kind]:
-        expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise UserError(f"optimizer {name}: {key} is {value!r}, expected {expected}")
+    if not _is_of(kind, value):
+        raise UserError(f"optimizer {name}: {key} is {value!r}, expected {_EXPECTED[kind]}")
     return kind(value)
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    if kind is bool:
+        return isinstance(value, (bool, int))
+    return is_finite(value) and (kind is float or (value == int(value) and abs(value) <= _MOST_WHOLE))
 
 
 def _check_instance(optimizer: Any, params: Mapping[str, Any]) -> None:

@@ -138,6 +138,7 @@ def check_classes(sources: Sequence[Source], classes: int | None) -> None:
 def sources_of_evaluation(naming: Naming, table: Table, entries: list[Mapping[str, Any]], weight_col: str | None,
                           group_col: str | None) -> list[Source]:  # fmt: skip
     """In the order of an evaluation program's inputs."""
+    weight_col, group_col = weight_col or None, group_col or None
     told = {"weight": weight_col, "group": group_col}
     for role, column in told.items():
         if any(entry["role"] == role for entry in entries) != bool(column):

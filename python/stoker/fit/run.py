@@ -68,7 +68,6 @@ class Phases:
 class Fitted:
     compiled: Compiled  # with the trained weights
     history: History
-    state: dict[str, Any]  # what else came home: the optimizer's state
 
 
 def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequence[Source], optimizer: dict[str, Any],
@@ -222,8 +221,8 @@ def _run(rows: launch.Rows, gang: launch.Gang, sinks: Sinks, progress: Progress)
 
 def _fitted(compiled: Compiled, result: launch.Result, phases: Phases) -> Fitted:
     home = program.load_weights(result.weights)
-    trained = {name: home.pop(name, initial) for name, initial in compiled.weights.items()}
+    trained = {name: home.get(name, initial) for name, initial in compiled.weights.items()}
     history = History(result.history.pop("epochs", []), result.history)
     phases.enter("done")
     history.info["phases"] = phases.seconds
-    return Fitted(replace(compiled, weights=trained), history, home)
+    return Fitted(replace(compiled, weights=trained), history)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -25,7 +26,7 @@ MOST_SHARDS = 32_768  # the engine's kMostShards
 _LEARNT = ("given", "label_words")
 _NO_PARAMS = ("estimator", "coupled", "more")
 USUAL_SHARDS = 8
-ROWS_OF_A_STEP = 16  # that a shard should have
+ROWS_OF_A_BATCH = 16  # that a shard should have
 _POSITIVE = ("batch_size", "accumulate", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
              "checkpoint_interval", "checkpoint_keep")  # fmt: skip
 _NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
@@ -165,6 +166,7 @@ def naming_of(params: Any) -> Naming:
     given = [param_of(name) for name, value in asked.items() if value is not None and params.isSet(param_of(name))]
     if "weightCol" not in given or not asked["weight_col"]:
         asked["weight_col"] = None
+    asked["group_col"] = asked["group_col"] or None
     return checked(Naming(**asked, given=frozenset(given), label_words=params._label_words))
 
 
@@ -193,16 +195,17 @@ def _check_ranges(told: FitSettings) -> None:
             raise UserError(f"{param_of(name)} must be one of {', '.join(map(repr, choices))}, not {value!r}")
     if told.store_memory is not None:
         parse_size(told.store_memory, "storeMemory")
-    if told.batch_size < told.shards:
-        raise UserError(f"batchSize ({told.batch_size}) is smaller than the number of shards ({told.shards})")
+    if told.learning_rate == math.inf:
+        raise UserError("learningRate must be a number that is finite, it is inf")
 
 
 def default_shards(told: FitSettings) -> int:
     """The smallest multiple of the workers that is at least 8, so that their work is even, and 1, 2, 4 and 8 workers
-    train one model. One for each worker where a shard is more than a part of the rows, or would have few of a step."""
+    train one model. One for each worker where a shard is more than a part of the rows, or would have few of
+    a batch."""
     shards = -(-USUAL_SHARDS // told.num_workers) * told.num_workers
     more_than_a_part = told.coupled or told.assign == "partition" or strategy.is_local(told.strategy)
-    return told.num_workers if more_than_a_part or told.batch_size < shards * ROWS_OF_A_STEP else shards
+    return told.num_workers if more_than_a_part or told.batch_size < shards * ROWS_OF_A_BATCH else shards
 
 
 def _check_gang(told: FitSettings) -> None:
@@ -212,8 +215,11 @@ def _check_gang(told: FitSettings) -> None:
     workers, shards = told.num_workers, told.shards
     if shards < workers:
         raise UserError(f"numShards ({shards}) must not be smaller than numWorkers ({workers}): a worker owns shards")
+    name = "numShards" if told.num_shards else "numWorkers"
+    if told.batch_size < shards:
+        raise UserError(f"batchSize ({told.batch_size}) is smaller than {name} ({shards}): a step takes rows of each")
     if shards > MOST_SHARDS:
-        raise UserError(f"numShards ({shards}) must not be larger than {MOST_SHARDS}")
+        raise UserError(f"{name} ({shards}) must not be larger than {MOST_SHARDS}")
     if told.min_workers is not None and told.min_workers > workers:
         raise UserError(f"minWorkers ({told.min_workers}) must not be larger than numWorkers ({workers})")
     if told.assign == "partition":

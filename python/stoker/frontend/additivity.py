@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from stoker.errors import CompileError
-from stoker.frontend.chance import WithoutChance, is_random, without_dropout
+from stoker.frontend.chance import WithoutChance, is_random, without_dropout, without_mixing
 from stoker.frontend.interpret import Interpreter
 
 _CUTS = ([9], [2, 7], [4, 3, 2])
@@ -23,6 +23,10 @@ _TOLERANCE, _GRADIENT_TOLERANCE, _NUMBER_TOLERANCE = 1e-3, 1e-2, 5e-5
 PER_MICRO_BATCH = (
     "the loss of a batch is not the sum over its rows: it is taken per micro-batch, so another number of shards gives "
     "another result"
+)
+UNDECIDED = (
+    "whether the loss of a batch is the sum over its rows cannot be checked; where it is not, another number of shards "
+    "gives another result"
 )
 _IGNORES = (
     "the loss divides by the labels that are not -100 in a micro-batch, so where some are -100 another number of "
@@ -45,13 +49,14 @@ class Sums:
         self.gradients = gradients if before is None else [a + b for a, b in zip(before, gradients, strict=True)]
 
 
-def notes(train: dict, weights: dict) -> list[str]:
-    """What to say about the loss; nothing where it adds up, or where chance decides."""
+def notes(train: dict, weights: dict, mixed: bool = False) -> list[str]:
+    """What to say about the loss; nothing where it adds up. `mixed`: of its rows before they are mixed."""
     if any(_divides_by_labels(node) or _scales_by_frequency(node) for node in train["nodes"]):
         return [PER_MICRO_BATCH]
-    program = without_dropout(train)
-    if not is_random(program) and not _adds_up(program, weights):
-        return [PER_MICRO_BATCH]
+    program = without_dropout(without_mixing(train) if mixed else train)
+    adds_up = None if is_random(program) else _adds_up(program, weights)
+    if not adds_up:
+        return [UNDECIDED if adds_up is None else PER_MICRO_BATCH]
     return [_IGNORES] if any(_may_ignore(node, train) for node in train["nodes"]) else []
 
 
@@ -79,15 +84,15 @@ def _scales_by_frequency(node: dict) -> bool:
     return node["op"] in _BY_FREQUENCY and _argument(node, 3, "scale_grad_by_freq", False) is True
 
 
-def _adds_up(program: dict, weights: dict) -> bool:
-    """True also where no random rows are found that the model takes."""
+def _adds_up(program: dict, weights: dict) -> bool | None:
+    """None where no random rows are found that the model takes."""
     large = sum(math.prod(entry["shape"]) for entry in program["inputs"]) > _LARGE_ROW
     cuts = _CUTS_OF_LARGE_ROWS if large else _CUTS
     for kind in (_with_rows_told_apart(program), program):
         found = _compare(kind, weights, cuts)
         if found is not None:
             return found
-    return True
+    return None
 
 
 def _compare(program: dict, weights: dict, cuts: tuple) -> bool | None:

@@ -9,10 +9,12 @@ from stoker.frontend.interpret import Interpreter, find_operator
 _RECURRENT = {f"aten.{name}.input" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}  # dropout, whether in training
 _GENERATORS = {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "normal",
                "uniform", "exponential", "log_normal", "random", "multinomial"}  # fmt: skip
-# operator -> position and value of the argument that turns its dropout off
+_SHARES = "aten._sample_dirichlet.default"
+# operator -> position and value of the argument that turns its chance off
 _DROPOUTS = {
     **{f"aten.{name}.default": (2, False) for name in ("dropout", "alpha_dropout", "feature_dropout")},
     "aten.feature_alpha_dropout.default": (2, False),
+    "aten.rrelu.default": (3, False),
     **dict.fromkeys(_RECURRENT, (5, 0.0)),
     "aten.scaled_dot_product_attention.default": (4, 0.0),
 }
@@ -29,6 +31,14 @@ def _without_dropout(node: dict) -> dict:
     args = list(node["args"])
     args[position] = off
     return dict(node, args=args)
+
+
+def without_mixing(program: dict) -> dict:
+    """Of a program that mixes rows (stoker.frontend.mixing): each row's own share, which is drawn first, is all."""
+    nodes = list(program["nodes"])
+    first = next(number for number, node in enumerate(nodes) if node["op"] == _SHARES)
+    nodes[first] = dict(nodes[first], op="aten.ones_like.default", args=nodes[first]["args"][:1], kwargs={})
+    return dict(program, nodes=nodes)
 
 
 def is_random(program: dict) -> bool:

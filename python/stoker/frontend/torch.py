@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from stoker.batch_norm import PER_MICRO_BATCH
+from stoker.batch_norm import PER_MICRO_BATCH, by_batch, with_still_norms
 from stoker.errors import CompileError
 from stoker.frontend import additivity, buffers, build, coupling, freezing, layouts, mixing, own_metrics, structure
 from stoker.frontend.agreement import settle
@@ -105,8 +105,8 @@ def compile(
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
     coupled = _mark_coupled(infer, weights)
     statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
-    notes = coupled or _notes(train, weights, statistics)
-    if coupled or statistics or additivity.PER_MICRO_BATCH in notes:
+    notes = coupled or _notes(train, weights, statistics, mix is not None)
+    if notes:
         train["coupled"] = notes[0]
     foreign = model.notes() if isinstance(model, Foreign) else []
     layouts.hoist([*programs, infer], weights)
@@ -288,9 +288,12 @@ def _foreign_statistics(model: nn.Module, train: dict) -> list[str]:
     return list(dict.fromkeys(places[entry["name"]] for entry in train["buffers"] if entry["name"] in places))
 
 
-def _notes(train: dict, weights: dict, statistics: list[str]) -> list[str]:
-    if statistics:
-        places = "; ".join(statistics)
-        return [f"{PER_MICRO_BATCH}{places}: another number of shards gives another result; batchNorm='batch' makes "
-                "them those of the whole batch"]  # fmt: skip
-    return additivity.notes(train, weights)
+def _notes(train: dict, weights: dict, statistics: list[str], mixed: bool) -> list[str]:
+    """What is per micro-batch: statistics, and beside them the loss."""
+    if not statistics:
+        return additivity.notes(train, weights, mixed)
+    told = [f"{PER_MICRO_BATCH}{'; '.join(statistics)}: another number of shards gives another result; "
+            "batchNorm='batch' makes them those of the whole batch"]  # fmt: skip
+    if not by_batch(train):  # statistics of another kind, which nothing stills
+        return told
+    return told + additivity.notes(with_still_norms(train), weights, mixed)

@@ -68,7 +68,6 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
 
     def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
         self._naming()
-        check_groups(self.value("evalMetrics"), self.value("groupCol"), evaluated(self))
         checks.check_absent(table, known_columns(self))
         if settings.id_col:
             checks.check_key(table, settings.id_col, "idCol")
@@ -134,6 +133,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         if self._saved is None or self.isSet("model"):
             check_model(self.value("model"))
             compiling.check_module(self._module(), naming.input_names)
+        check_groups(self.value("evalMetrics"), naming.group_col, evaluated(self))
         return naming
 
     def _learnt(self, table: Table) -> _StokerEstimator:
@@ -219,7 +219,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
                                   initial._module if goes_on else module)  # fmt: skip
         model.keras_config = initial.keras_config if goes_on else None
         model._label_rules = prepared.label_rules
-        model.optimizer_state, model._label_words = fitted.state, self._label_words
+        model._label_words = self._label_words
         return self._copyValues(model._resetUid(self.uid))
 
     def write(self) -> persist.EstimatorWriter:

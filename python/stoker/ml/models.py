@@ -55,7 +55,6 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         self._packed: tuple[str, Carried] | None = None  # the inference program and its weights
         self.keras_config: str | None = None  # of a Keras model, where it is known
         self._label_rules: dict[str, Any] | None = None  # what the engine checks of labels, where it is known
-        self.optimizer_state: dict[str, np.ndarray] = {}  # of the fit; not saved
 
     def _outputs(self) -> Outputs:
         raise NotImplementedError

@@ -315,7 +315,8 @@ class GangParams(KeywordParams):
     numShards = _param("numShards", "parts that the rows are cut into, numWorkers or more. The result depends on it, "
                        "and for a given number is the same bits whatever numWorkers is: give one to be free to take "
                        "any numWorkers later (default: the smallest multiple of numWorkers from 8 on, which is 8 for "
-                       "1, 2, 4 and 8 workers; numWorkers where that leaves a shard fewer than 16 rows of a step, with "
+                       "1, 2, 4 and 8 workers; numWorkers where that leaves a shard fewer than 16 rows of batchSize, "
+                       "where the model's rows depend on each other as with batch norm and contrastive losses, with "
                        "local steps and with assign='partition')", TypeConverters.toInt)  # fmt: skip
     threads = _param("threads", "threads of one worker's operators (default: spark.task.cpus)", TypeConverters.toInt)
     startTimeout = _param("startTimeout", "seconds from the first task that starts until all have",
