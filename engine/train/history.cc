@@ -19,12 +19,16 @@ constexpr double kMostReports = 8;
 
 }  // namespace
 
-double report_every(int rank, int ranks) {
-  return rank == 0 ? kReportEvery : kReportEvery * std::max(1.0, ranks / kMostReports);
+double report_every(int rank, int ranks, double first) {
+  return rank == 0 ? first : kReportEvery * std::max(1.0, ranks / kMostReports);
+}
+
+double EpochRecord::loss_weight(bool mean) const {
+  return mean ? totals.sums.denominator : static_cast<double>(totals.steps - totals.kept);
 }
 
 double EpochRecord::loss(bool mean) const {
-  const double by = mean ? totals.sums.denominator : static_cast<double>(totals.steps - totals.kept);
+  const double by = loss_weight(mean);
   return by > 0 ? totals.sums.numerator / by : 0;
 }
 
@@ -78,6 +82,8 @@ std::string History::progress(const sync::EpochTotals& totals, int rank, const T
   EpochRecord now = current_;
   now.totals = totals;
   json out = now.to_json(mean_);
+  out["loss_sum"] = totals.sums.numerator;
+  out["loss_weight"] = now.loss_weight(mean_);
   out["rank"] = rank;
   out["step"] = epochs_.size() * table.steps + static_cast<uint64_t>(totals.steps);
   out["step_of_epoch"] = totals.steps;

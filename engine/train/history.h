@@ -30,15 +30,16 @@ struct EpochRecord {
   uint64_t bytes_sent = 0;        // likewise
   nlohmann::json evaluated = {};  // what the evaluation after it came to, by name
 
-  /// Mean loss: over the denominator, or over steps where the loss is a plain sum.
+  /// What the loss is a mean over: the denominator, or steps where it is a plain sum.
+  double loss_weight(bool mean) const;
   double loss(bool mean) const;
   nlohmann::json to_json(bool mean) const;
 };
 
 inline constexpr double kReportEvery = 1;  // seconds between metrics to the driver
-/// The same for one rank of many: the driver shows what the first one says, and all others together speak as often as
+/// The same for one rank of many: the driver shows what the `first` one says, and all others together speak as often as
 /// eight do.
-double report_every(int rank, int ranks);
+double report_every(int rank, int ranks, double first = kReportEvery);
 
 class History {
  public:

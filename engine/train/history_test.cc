@@ -14,6 +14,11 @@ TEST(Report, ManyRanksTellTheDriverHardlyMoreThanFew) {
   EXPECT_LE(a_second, 9.01);
 }
 
+TEST(Report, WhereEachStepIsToldOnlyTheFirstRankTells) {
+  EXPECT_EQ(report_every(0, 8, 0), 0);
+  EXPECT_EQ(report_every(1, 8, 0), kReportEvery);
+}
+
 TEST(History, LossIsOverTheDenominatorAndAccuracyOverWhatCounts) {
   History history(/*mean=*/true);
   history.begin_epoch({}, 0);
@@ -64,6 +69,14 @@ TEST(History, WhatACallbackToldIsAfterStepsNotCommits) {
   EXPECT_EQ(line["told_at"], 14);
   EXPECT_EQ(line["steps_of_commit"], 4);
   EXPECT_EQ(line["evaluates"], true);
+}
+
+TEST(History, ProgressTellsTheSumsWhoseDifferencesAreTheLossesOfSteps) {
+  History history(true);
+  history.begin_epoch({}, 0);
+  const auto line = nlohmann::json::parse(history.progress({.sums = {9, 3, 0, 0}, .steps = 2}, 0, {.steps = 10}, 2));
+  EXPECT_EQ(line["loss_sum"], 9);
+  EXPECT_EQ(line["loss_weight"], 3);
 }
 
 TEST(History, AnEpochWithoutStepsHasNoNaN) {

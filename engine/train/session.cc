@@ -350,7 +350,7 @@ void Session::end_cut_epoch(const Timetable& table, collective::Group& group) {
 
 /// At once when told, unless it is one of many.
 void Session::report(const Timetable& table, const collective::Group& group, bool ended, bool first, bool now) {
-  const double every = report_every(group.rank(), group.size());
+  const double every = report_every(group.rank(), group.size(), spec_.report_every);
   if (!(now && every <= kReportEvery) && since_report_.elapsed() < every) return;
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());

@@ -102,6 +102,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.clip_norm = in.value("clip_norm", 0.0);
   spec.clip_value = in.value("clip_value", 0.0);
   spec.on_nan = parse_on_nan(in.value("on_nan", "error"));
+  spec.report_every = in.value("report_every", spec.report_every);
   spec.lend_after = in.value("lend_after", spec.lend_after);
   if (in.contains("strategy")) spec.strategy = parse_strategy(in.at("strategy"), spec);
   spec.whole_batch = in.value("whole_batch", false);

@@ -10,6 +10,7 @@
 #include "optim/plateau.h"
 #include "sync/local_steps.h"
 #include "train/checkpoint_spec.h"
+#include "train/history.h"
 #include "train/metrics.h"
 #include "train/policy.h"
 
@@ -60,6 +61,8 @@ struct TrainSpec {
   double clip_value = 0;                     // "clip_value": 0 is off
   bool whole_batch = false;                  // "whole_batch": batch norms go by the rows of all shards; may be left out
   StrategySpec strategy;                     // "strategy"; may be left out
+  double report_every = kReportEvery;        // "report_every": seconds between words of the first rank to the driver;
+                                             // 0: after each step; may be left out
   double lend_after = 10;                    // "lend_after": seconds of training before rows are lent; may be left out
   bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"

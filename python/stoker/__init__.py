@@ -22,6 +22,7 @@ _HOMES = {
     "LocalSGD": "stoker.strategy",
     "DiLoCo": "stoker.strategy",
     "History": "stoker.history",
+    "RangeTest": "stoker.ml.range_test",
     "StokerError": "stoker.errors",
     "UserError": "stoker.errors",
     "CompileError": "stoker.errors",

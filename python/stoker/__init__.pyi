@@ -15,6 +15,7 @@ from stoker.ml.functions import register_function as register_function
 from stoker.ml.models import StokerClassificationModel as StokerClassificationModel
 from stoker.ml.models import StokerModel as StokerModel
 from stoker.ml.models import StokerRegressionModel as StokerRegressionModel
+from stoker.ml.range_test import RangeTest as RangeTest
 from stoker.ml.transfer import replace_head as replace_head
 from stoker.strategy import DiLoCo as DiLoCo
 from stoker.strategy import LocalSGD as LocalSGD

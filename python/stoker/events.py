@@ -215,6 +215,8 @@ class Metrics(Event):
     micro_batches: int = 0  # that its process has run
     loss: float | None = None  # None: not a number
     accuracy: float | None = None
+    loss_sum: float | None = None  # of the epoch so far; None: not a number
+    loss_weight: float = 0.0  # what it is a mean over
     val_loss: float | None = None  # with the last word of an epoch
     steps: int = 0
     rows: int = 0

@@ -93,6 +93,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
                        how.assign == "partition", settings.coordinator_options, course,
                        control := Control())  # fmt: skip
     phases.enter("queue")
+    if settings.watch is not None:
+        sinks.add(settings.watch(control))
     sinks.add(story := Story([] if course is None else course.inexact))
     rows = piped_rows(table, ordered, how) if found is None else no_rows(spark, how.shards)
     try:
@@ -207,6 +209,7 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value or optimizer.get("clip_value", 0.0),
         "on_nan": settings.on_nan,
+        **({"report_every": 0} if settings.watch is not None else {}),
         "store": memory.asked(settings.store_memory, settings.num_workers, conf),
     }
 

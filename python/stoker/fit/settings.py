@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stoker import evaluation, strategy
-from stoker.callback import Callback
+from stoker.callback import Callback, Control
 from stoker.checkpoint.course import Wish
 from stoker.errors import UserError
 from stoker.fit.names import Naming, checked
+from stoker.observe import Sink
 from stoker.spark.limits.sizes import parse_size
 from stoker.spark.outputs import KINDS
 from stoker.spark.placement import Held, Placement
@@ -21,10 +22,12 @@ from stoker.spark.supervise import Rules
 Value = Callable[[str], Any]
 """A parameter's value by its name, None where it has none."""
 
+Watch = Callable[[Control], Sink]
+
 SHORTEST_SILENCE = 1  # seconds
 MOST_SHARDS = 32_768  # the engine's kMostShards
 _LEARNT = ("given", "label_words")
-_NO_PARAMS = ("estimator", "coupled", "more")
+_NO_PARAMS = ("estimator", "coupled", "watch", "more")
 USUAL_SHARDS = 8
 ROWS_OF_A_BATCH = 16  # that a shard should have
 _POSITIVE = ("batch_size", "accumulate", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
@@ -47,7 +50,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Each field but the last two is the parameter of that name; docs are theirs (stoker/ml/params.py)."""
+    """Each field but the last four is the parameter of that name; docs are theirs (stoker/ml/params.py)."""
 
     batch_size: int
     accumulate: int
@@ -101,6 +104,7 @@ class FitSettings:
 
     estimator: str = ""  # its uid
     coupled: bool = False  # whether the model's or the loss's rows depend on the rows beside them
+    watch: Watch | None = None  # makes a sink that is told of each step, and may end the fit
     more: Mapping[str, Any] = field(default_factory=dict)  # of the coordinator's options, for tests
 
     @classmethod

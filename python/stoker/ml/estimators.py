@@ -22,13 +22,14 @@ from stoker.fit.checks import check_built, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
 from stoker.fit.names import Naming
 from stoker.fit.run import Fitted, Phases, fit
-from stoker.fit.settings import FitSettings, naming_of, validates
+from stoker.fit.settings import FitSettings, Watch, naming_of, validates
 from stoker.inputs import learning
-from stoker.ml import persist
+from stoker.ml import persist, range_test
 from stoker.ml.accessors import ClassifierAccessors, EstimatorAccessors, RegressorAccessors
 from stoker.ml.added import added_columns, known_columns
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, checked_thresholds
 from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, documented
+from stoker.ml.range_test import RangeTest
 from stoker.program import Compiled
 from stoker.spark import checks
 from stoker.spark.columns import Source
@@ -58,12 +59,26 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _compile(self, inputs: list[Source], labels: list[Source], weighted: bool, probe: Probe) -> Prepared:
         raise NotImplementedError
 
+    def find_learning_rate(self, df: DataFrame, lowest: float = 1e-7, highest: float = 10.0,
+                           steps: int = 100) -> RangeTest:  # fmt: skip
+        """A learning rate range test (Smith, 2017, arXiv 1506.01186): one short fit of `steps` steps on rows of `df`,
+        whose rate grows exponentially from `lowest` to `highest`, and which ends when the loss explodes. This
+        estimator stays as it is, and the model of the test is dropped.
+
+        Raises:
+            UserError: the rates are not in order, there are fewer than 10 steps, or what `fit` raises.
+        """
+        return range_test.find(self, df, lowest, highest, steps)
+
     def _fit(self, df: DataFrame) -> Any:
+        return self._fit_watched(df)
+
+    def _fit_watched(self, df: DataFrame, watch: Watch | None = None) -> Any:
         phases = Phases("learn")
         checks.check_dataframe(df, "fit")
         checks.check_ends(df, "fit")
         told = self._with_module()._going_on()
-        settings = FitSettings.of(told.value, estimator=self.uid, more=self._gang_options)
+        settings = FitSettings.of(told.value, estimator=self.uid, watch=watch, more=self._gang_options)
         return told._fit_checked(settings, Table.of(df), phases)
 
     def _fit_checked(self, settings: FitSettings, table: Table, phases: Phases) -> Any:
