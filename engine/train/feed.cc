@@ -35,8 +35,8 @@ Feed::Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned
       accumulate_(accumulate) {
   if (!from_.own.on_disk()) return;
   ahead_ = std::make_unique<data::ReadAhead>(
-      from_.own, plan.steps() * accumulate_, static_cast<int>(owned_.size()),
-      [this](int64_t turn, int slot) { return rows(turn / accumulate_, owned_[slot], turn % accumulate_); });
+      from_.own, plan.steps(), static_cast<int>(owned_.size()),
+      [this](int64_t step, int slot) { return rows(owned_[slot], plan_.rows(step, owned_[slot])); });
 }
 
 void Feed::begin_epoch(uint64_t epoch) {
@@ -73,31 +73,30 @@ std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard, int64_t part)
   return gathered_step_ == step && part == 0 ? gathered_.at(shard) : gather(step, shard, part);
 }
 
-data::Rows Feed::range(int64_t step, int shard, int64_t part) const {
+data::Rows Feed::part_of(int64_t step, int shard, int64_t part) const {
   const auto all = plan_.rows(step, shard);
-  const int64_t parts = data::parts_of(all.size(), accumulate_);
-  return part < parts ? data::part_of(all, parts, part) : data::Rows();
+  return data::part_of(all, data::parts_of(all.size(), accumulate_), part);
 }
 
-std::span<const uint32_t> Feed::rows(int64_t step, int shard, int64_t part) const {
-  const auto places = range(step, shard, part);
+std::span<const uint32_t> Feed::rows(int shard, data::Rows places) const {
   return std::span(rows_.at(shard)).subspan(places.begin, places.size());
 }
 
-data::RowsAt Feed::stored(int64_t step, int shard, int64_t part) {
-  if (ahead_) {
-    const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
-    return ahead_->at(step * accumulate_ + part, static_cast<int>(slot));
-  }
-  return from_.at(shard, rows(step, shard, part));
+/// Whole steps are read ahead, as a shard runs all its parts of a step before the next shard runs its own.
+data::RowsAt Feed::stored(int64_t step, int shard, data::Rows places) {
+  if (!ahead_) return from_.at(shard, rows(shard, places));
+  const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
+  const std::byte* first = ahead_->at(step, static_cast<int>(slot)).base;
+  return {first + (places.begin - plan_.rows(step, shard).begin) * from_.own.stride(), nullptr, places.size()};
 }
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
 std::vector<at::Tensor> Feed::gather(int64_t step, int shard, int64_t part) try {
   if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
+  const data::Rows places = part_of(step, shard, part);
   const uint64_t numbers[] = {seed_, epoch_, static_cast<uint64_t>(shard), kDraws};
-  const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(range(step, shard, part).begin)};
-  const auto from = stored(step, shard, part);
+  const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(places.begin)};
+  const auto from = stored(step, shard, places);
   std::vector<at::Tensor> batch;
   for (int c = 0; c < static_cast<int>(from_.own.columns().size()); ++c)
     batch.push_back(data::gather_batch(from_.own, c, from, augments_ ? &draws : nullptr));

@@ -53,9 +53,10 @@ class Feed {
   int64_t accumulate_;
   uint64_t epoch_ = 0;
   /// Places in the epoch's order.
-  data::Rows range(int64_t step, int shard, int64_t part) const;
-  std::span<const uint32_t> rows(int64_t step, int shard, int64_t part) const;
-  data::RowsAt stored(int64_t step, int shard, int64_t part);
+  data::Rows part_of(int64_t step, int shard, int64_t part) const;
+  std::span<const uint32_t> rows(int shard, data::Rows places) const;
+  /// `places` lie within those of the step.
+  data::RowsAt stored(int64_t step, int shard, data::Rows places);
   std::vector<at::Tensor> gather(int64_t step, int shard, int64_t part);
 
   std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch

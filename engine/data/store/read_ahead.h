@@ -31,8 +31,9 @@ class ReadAhead {
   void stop();
   /// From any thread: ends at(), now and for good, with Error(aborted).
   void interrupt();
-  /// The rows of one slot in one step, valid until the next call. Waits where they have not been read; throws what
-  /// reading them failed with.
+  /// The rows of one slot in one step, one after the other, valid until the next call. Waits where they have not been
+  /// read; throws what reading them failed with. Steps are to ascend: with one before the last the rest of the epoch is
+  /// planned, and dealt, anew.
   RowsAt at(int64_t step, int slot);
 
  private:
