@@ -522,6 +522,7 @@ std::vector<Decision> decide(TimePoint now, const Gang& gang, const CoordinatorO
   if (auto partitions = in_the_way(gang, options); !partitions.empty()) {
     const std::string reason = "its slot is needed for a worker that was lost";
     decisions.push_back({.action = Action::dismiss, .reason = reason, .partitions = std::move(partitions)});
+    return decisions;  // no generation begins with one that is sent away
   }
   if (auto decision = gang.running ? decide_running(gang, options) : std::nullopt) {
     decisions.push_back(std::move(*decision));

@@ -513,6 +513,18 @@ TEST(Lending, ADeathMeanwhileIsToldAsOne) {
   EXPECT_FALSE(decisions[0].lending);
 }
 
+TEST(Lending, NoGenerationBeginsWithALateMemberThatIsSentAway) {
+  Gang gang = halted(3, 4);
+  const CoordinatorOptions late = options(2);  // so the third place is a late one
+  for (const int p : {0, 1}) gang.shards_of[p] = {p};
+  gang.members.at(0).borrowed = {1};
+  lose(gang, 1, Loss::vanished, ErrorKind::world, "the connection closed");
+  gang.members.at(1).rescued = true;
+  const auto decisions = decide(kNow, gang, late);
+  ASSERT_EQ(decisions.size(), 1);
+  EXPECT_EQ(decisions[0].action, Action::dismiss);
+}
+
 TEST(Lending, AllPauseOnceWhenAllKnowWhatTheyCanLend) {
   Gang gang = running(3);
   on_agreed(gang, {});
