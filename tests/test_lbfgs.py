@@ -104,6 +104,15 @@ def by_engine(problem, iterations, **settings):
     return seen, weights[: len(begin)], optimizer.ended()
 
 
+def test_a_gradient_that_is_no_number_is_not_taken_for_a_minimum():
+    optimizer = core().ArenaOptimizer(json.dumps(LBFGS), [("x", [3], 0)], "best")
+    weights, gradient = (np.zeros(optimizer.floats(), np.float32) for _ in range(2))
+    gradient[1] = np.nan
+    optimizer.update(1, gradient, 1.0, weights, [np.zeros_like(weights) for _ in optimizer.state_names()], loss=1.0)
+    assert not optimizer.ended()
+    assert np.isnan(weights).any(), "so that the step is found to be not finite"
+
+
 @pytest.mark.parametrize("history", [3, 10])
 @pytest.mark.parametrize(("problem", "iterations"), [("quadratic", 14), ("logistic", 14), ("rosenbrock", 6),
                                                       ("valley", 3)])  # fmt: skip

@@ -94,6 +94,7 @@ struct Coordinator::Impl : net::LoopHandler {
   void take_state_chunk(const Member& member, ByteView chunk);
   void lose(Member& member, Lost lost);
   void end_process(const Member& member);
+  bool may_begin();
   void readmit();
 
   void act();
@@ -461,13 +462,22 @@ void Coordinator::Impl::end_process(const Member& member) {
   const std::string& name = member.hello.unix_name;
   const bool stands_still = member.lost->how == Loss::silent || member.lost->how == Loss::stuck;
   if (name.empty()) return;
-  keeper.fence(name, Clock::now());
+  keeper.fence(name);
   if (!stands_still) return;
   const net::ProcessEnd killed(name);
   for (const auto& [id, session] : sessions) {
     if (!session.hello || session.hello->host != member.hello.host) continue;
     if (member_of(session) || session.hello->attempt == member.hello.attempt) send(id, Kill{name});
   }
+}
+
+/// A state that is let go is told: the next generation begins from an older one.
+bool Coordinator::Impl::may_begin() {
+  const bool held = keeper.holds();
+  if (!keeper.may_begin(Clock::now())) return false;
+  if (held && !keeper.holds())
+    log({{"text", "a worker that was killed has not ended: the memory that it trained in is not used again"}}, true);
+  return true;
 }
 
 /// Attempts that were parked beside a member that is lost now take its place; after that, spares leave that may be in
@@ -499,7 +509,7 @@ void Coordinator::Impl::act() try {
   readmit();
   for (const Decision& decision : decide(Clock::now(), gang, options)) carry_out(decision);
   if (hand_in) go_on_with_hand_in();
-  steady = !hand_in && keeper.is_fenced(Clock::now()) && is_steady(gang, options);
+  steady = !hand_in && keeper.is_fenced() && is_steady(gang, options);
 } catch (const std::exception& error) {
   end(Error(ErrorKind::bug, cat("the coordinator could not go on: ", error.what())));
 }
@@ -511,7 +521,7 @@ void Coordinator::Impl::carry_out(const Decision& decision) {
     case Action::halt:
       return halt(decision.reason);
     case Action::form:  // in memory that is held when nobody else writes into it
-      return keeper.is_fenced(Clock::now()) ? begin(*decision.start, decision.lending, decision.reason) : void();
+      return may_begin() ? begin(*decision.start, decision.lending, decision.reason) : void();
     case Action::rescue:
       return rescue(decision.partitions);
     case Action::dismiss:
@@ -607,7 +617,7 @@ void Coordinator::Impl::begin_hand_in(const std::string& reason) {
   if (!loop || gang.end) return;
   gang.restarting = true;
   if (gang.running) halt(reason);
-  if (keeper.holds_that_of(gang.generation) && keeper.is_fenced(Clock::now())) return;
+  if (keeper.holds_that_of(gang.generation) && keeper.is_fenced()) return;
   const double patience = options.heartbeat_timeout > 0 ? options.heartbeat_timeout * gang.patience : kUnwatched;
   hand_in.emplace(keeper.kept().commit, from_seconds(patience));
   act();

@@ -46,24 +46,33 @@ uint64_t Keeper::commit() const {
   return ::pread(fd_.get(), &commit, sizeof(commit), sizeof(Hash128)) == sizeof(commit) ? commit : 0;
 }
 
-void Keeper::fence(const std::string& unix_name, TimePoint now) {
+void Keeper::fence(const std::string& unix_name) {
   if (!holds()) return;
   net::ProcessEnd end(unix_name);
   if (end.is_proven()) return;
   if (!end.may_come()) return release();
-  fenced_.emplace_back(std::move(end), now + net::kKillTime);
+  fenced_.push_back(std::move(end));
 }
 
-bool Keeper::is_fenced(TimePoint now) {
-  std::erase_if(fenced_, [](const auto& fenced) { return fenced.first.is_proven(); });
-  if (std::ranges::any_of(fenced_, [&](const auto& fenced) { return now >= fenced.second; })) release();
+bool Keeper::is_fenced() {
+  std::erase_if(fenced_, [](const net::ProcessEnd& end) { return end.is_proven(); });
+  if (fenced_.empty()) waited_since_.reset();
   return fenced_.empty();
+}
+
+bool Keeper::may_begin(TimePoint now) {
+  if (is_fenced()) return true;
+  if (!waited_since_) waited_since_ = now;
+  if (now - *waited_since_ < kEndTime) return false;
+  release();
+  return true;
 }
 
 void Keeper::release() {
   fd_.reset();
   held_ = {};
   fenced_.clear();
+  waited_since_.reset();
 }
 
 }  // namespace stoker::gang

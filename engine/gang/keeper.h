@@ -1,8 +1,8 @@
 #pragma once
 // The training's state, kept by the coordinator where every worker may die: the segment of its own host, held open
 // (memory lives as long as someone has it open), or what a survivor on another host handed in.
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -11,6 +11,9 @@
 #include "net/unix.h"
 
 namespace stoker::gang {
+
+/// Until a killed process has given back its memory, gigabytes of rows too.
+constexpr Duration kEndTime = std::chrono::seconds(5);
 
 /// The segment that a process holds; empty where it cannot be opened from here, or is not the one that was told of.
 net::Fd open_held(const Held& held);
@@ -28,10 +31,14 @@ class Keeper {
   bool holds() const { return static_cast<bool>(fd_); }
   /// Whether the segment is one that this generation works in.
   bool holds_that_of(uint64_t generation) const { return holds() && generation_ == generation; }
-  /// Ends the process behind the name, which may write into the segment. Nobody waits for that: see is_fenced().
-  void fence(const std::string& unix_name, TimePoint now);
-  /// Whether no process that was fenced runs any more; one that cannot be proven to have ended in time has the segment.
-  bool is_fenced(TimePoint now);
+  /// Ends the process behind the name, which may write into the segment. Nobody waits for that but a generation that
+  /// could begin: see may_begin().
+  void fence(const std::string& unix_name);
+  /// Whether no process that was fenced runs any more.
+  bool is_fenced();
+  /// Asked again and again while a generation could begin: whether it may. From the first time on a process has
+  /// kEndTime to end; if one is not proven to have ended then, the segment is let go.
+  bool may_begin(TimePoint now);
   /// Lets go of the segment.
   void release();
   const Kept& kept() const { return kept_; }
@@ -42,8 +49,9 @@ class Keeper {
  private:
   net::Fd fd_;
   Held held_;
-  uint64_t generation_ = 0;                                    // in which the segment was offered
-  std::vector<std::pair<net::ProcessEnd, TimePoint>> fenced_;  // and until when there is time for their ends
+  uint64_t generation_ = 0;  // in which the segment was offered
+  std::vector<net::ProcessEnd> fenced_;
+  std::optional<TimePoint> waited_since_;
   Kept kept_;
   Bytes state_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/clones.h"
 #include "base/error.h"
@@ -28,9 +29,13 @@ double size_of(const float* block) {
   return sum;
 }
 
+/// What is no number counts as larger than all: a maximum would pass it over, and the search would count as converged.
 double largest_of(const float* block) {
   float largest = 0;
-  for (int64_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::abs(block[i]));
+  for (int64_t i = 0; i < kBlock; ++i) {
+    const float size = std::abs(block[i]);
+    largest = size >= 0 ? std::max(largest, size) : std::numeric_limits<float>::infinity();
+  }
   return largest;
 }
 

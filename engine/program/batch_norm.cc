@@ -104,7 +104,11 @@ at::Tensor as_tensor(const Numbers& numbers) {
 
 struct WholeBatchNormBackward : torch::autograd::Node {
   WholeBatchNormBackward(int place, AddUp add_up, double count, const at::Tensor& input, const at::Tensor& weight)
-      : place(place), add_up(std::move(add_up)), count(count), input(input, /*is_output=*/false), weight(weight) {}
+      : place(place),
+        add_up(std::move(add_up)),
+        count(count),
+        input(input, /*is_output=*/false),
+        weight(weight.defined() ? weight.detach().contiguous() : weight) {}
 
   variable_list apply(variable_list&& gradients) override {
     if (!gradients[0].defined()) return variable_list(num_outputs());

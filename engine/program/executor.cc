@@ -135,11 +135,12 @@ int64_t count_numbers(const Program& program) {
 }
 
 std::unique_ptr<Step> make_executor(const Program& program, const optim::Arena& arena, const SafeTensors& constants) {
-  return make_whole_batch_executor(program, arena, constants, {});
+  return std::make_unique<Executor>(program, arena, constants, AddUp());
 }
 
 std::unique_ptr<Step> make_whole_batch_executor(const Program& program, const optim::Arena& arena,
                                                 const SafeTensors& constants, const AddUp& add_up) {
+  keep_freed_memory();
   return std::make_unique<Executor>(program, arena, constants, add_up);
 }
 

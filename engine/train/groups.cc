@@ -117,7 +117,8 @@ std::optional<GroupMetric> group_metric(std::string_view name) {
 
 bool precedes(const Grouped& a, const Grouped& b) {
   const auto key = [](const Grouped& row) {
-    return std::tuple(row.group, -order(row.score), std::isnan(row.score), -row.label, row.weight);
+    return std::tuple(row.group, -order(row.score), std::isnan(row.score), -order(row.label), std::isnan(row.label),
+                      order(row.weight), std::isnan(row.weight));
   };
   return key(a) < key(b);
 }

@@ -61,9 +61,11 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
 void check_full_batch(const TrainSpec& spec) {
   const bool alone = spec.strategy.is_local() || spec.whole_batch || spec.optimizer.average.on ||
                      spec.optimizer.clip.norm > 0 || spec.optimizer.schedule.changes_rate() || spec.clip_norm > 0 ||
-                     spec.clip_value > 0;
+                     spec.clip_value > 0 || spec.accumulate > 1 || spec.on_nan == OnNaN::skip;
   if (alone)
-    fail_bug("local steps, whole batches, averages, clipping and schedules do not go with ", spec.optimizer.name);
+    fail_bug(
+        "local steps, whole batches, averages, clipping, schedules, accumulation and left out steps do not go with ",
+        spec.optimizer.name);
 }
 
 }  // namespace
