@@ -56,6 +56,7 @@ docs: modules ## the documentation: build/site/index.html
 # Files carry the commit's time, and sets one order, so that two builds can be compared.
 wheel: setup ## dist/stoker-*.whl
 	@. .venv/env.sh && PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m pip wheel . --no-build-isolation --no-deps -w dist
+	@$(VENV_PYTHON) -m wheel tags --remove --platform-tag manylinux_2_28_x86_64 dist/stoker-*-linux_x86_64.whl
 	@$(VENV_PYTHON) scripts/check_symbols.py dist/stoker-*.whl
 
 test-install: wheel ## a clean venv outside the tree installs the wheel, trains MNIST and follows the pages; faults in real executors; packages as an archive (TWICE=1: the wheel built twice)
