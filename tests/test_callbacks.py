@@ -192,7 +192,7 @@ def test_a_callback_that_raises_is_logged_with_its_traceback_and_others_go_on(ca
     with caplog.at_level(logging.ERROR, "stoker"):
         sink = Callbacks([Bad(), callback], Control(), "fit 1 of x")
         sink.event(metrics(1, STEPS, True))
-        sink.close([])
+        sink.close({"epochs": []})
     assert "fit 1 of x: on_epoch_end of the callback Bad failed; training goes on" in caplog.text
     assert "ZeroDivisionError: oh" in caplog.text and ("on_epoch_end", 0) in callback.calls
 
@@ -206,7 +206,7 @@ def test_a_slow_callback_holds_nobody_up(caplog, monkeypatch):
     begun = time.monotonic()
     sink = Callbacks([Slow()], Control(), "fit 1 of x")
     sink.event(metrics(1, STEPS, True))
-    sink.close([])
+    sink.close({"epochs": []})
     assert time.monotonic() - begun < 2
     assert "a callback is still running 0.1 s after the model was there" in caplog.text
 

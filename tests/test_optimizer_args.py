@@ -165,6 +165,7 @@ def test_an_instance_of_lbfgs_ends_no_fit_where_it_would_end_a_call(net):
     ("told", "words"),
     [
         ({"epochs": 1}, "with epochs=1 nothing would be trained"),
+        ({"validationFraction": 0.2, "validationInterval": 5}, "does not go with validationInterval: weights change"),
         ({"clipNorm": 1.0, "averageWeights": "ema"}, "does not go with averageWeights, clipNorm: an evaluation is of"),
         ({"strategy": stoker.LocalSGD(every=4)}, "does not go with strategy 'localSGD'"),
         ({"lrSchedule": "cosine", "maxSteps": 3}, "does not go with lrSchedule, maxSteps"),

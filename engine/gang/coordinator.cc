@@ -49,16 +49,17 @@ net::LoopOptions loop_options(const CoordinatorOptions& options) {
   return loop;
 }
 
-uint64_t count_in(const Json& json, const char* key) {
+uint64_t count_in(const Json& json, const char* key, uint64_t least = 1) {
   const auto found = json.find(key);
-  return found != json.end() && found->is_number_unsigned() ? std::max<uint64_t>(found->get<uint64_t>(), 1) : 1;
+  return found != json.end() && found->is_number_unsigned() ? std::max(found->get<uint64_t>(), least) : least;
 }
 
 /// What makes steps of commits, as a worker's metrics say.
 Timetable table_of(const Json& metrics) {
   return {.steps = count_in(metrics, "steps_of_epoch"),
           .evaluates = metrics.value("evaluates", Json()) == true,
-          .every = count_in(metrics, "steps_of_commit")};
+          .every = count_in(metrics, "steps_of_commit"),
+          .between = count_in(metrics, "commits_of_leg", 0)};
 }
 
 Announced announced(const Bytes& bytes) { return {bytes.size(), hash128(bytes)}; }

@@ -94,7 +94,7 @@ class WorkerLink {
   /// The training thread's, whose standstill heartbeats tell the coordinator. Waits of this link are rests.
   pulse::Pulse& pulse();
   /// Newest metrics, a JSON object; sent on as it is. An integer "step" counts as progress; beside it may be what makes
-  /// training steps of commits: "steps_of_epoch", "steps_of_commit" and "evaluates".
+  /// training steps of commits: "steps_of_epoch", "steps_of_commit", "evaluates" and "commits_of_leg".
   void metrics(const std::string& json);
   /// How a part of a checkpoint ended, a JSON object; sent on as it is.
   void checkpoint(const std::string& json);

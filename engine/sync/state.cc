@@ -29,7 +29,7 @@ struct HostState::Offsets {
         sets(round_up(sizeof(Head), kLine)),
         finished(sets + 2 * set),
         evaluated(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
-        best(evaluated + round_up(l.epochs * l.evaluation * sizeof(double), kLine)),
+        best(evaluated + round_up(l.evaluations * l.evaluation * sizeof(double), kLine)),
         best_counts(best + (l.best ? round_up((l.floats + l.buffer_floats) * sizeof(float), kLine) : 0)),
         norms(best_counts + (l.best ? round_up(l.counts * sizeof(int64_t), kLine) : 0)),
         end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
@@ -99,13 +99,13 @@ std::span<EpochTotals> HostState::finished() const {
   return {reinterpret_cast<EpochTotals*>(base_ + Offsets(layout_).finished), static_cast<size_t>(layout_.epochs)};
 }
 
-std::span<double> HostState::evaluated(uint64_t epoch) const {
-  return evaluations(epoch + 1).last(static_cast<size_t>(layout_.evaluation));
+std::span<double> HostState::evaluated(uint64_t number) const {
+  return evaluations(number + 1).last(static_cast<size_t>(layout_.evaluation));
 }
 
-std::span<double> HostState::evaluations(uint64_t epochs) const {
+std::span<double> HostState::evaluations(uint64_t count) const {
   auto* all = reinterpret_cast<double*>(base_ + Offsets(layout_).evaluated);
-  return {all, static_cast<size_t>(layout_.evaluation) * epochs};
+  return {all, static_cast<size_t>(layout_.evaluation) * count};
 }
 
 float* HostState::best() const { return reinterpret_cast<float*>(base_ + Offsets(layout_).best); }

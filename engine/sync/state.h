@@ -42,10 +42,11 @@ struct StateLayout {
   int state_buffers = 0;      // arena-shaped buffers of optimizer state
   int64_t counts = 0;         // int64 buffers, one number each or several
   int64_t epochs = 0;
-  int64_t sums = 0;        // doubles of the optimizer's sums over tensors
-  int64_t evaluation = 0;  // doubles that an evaluation, one an epoch, commits
-  bool best = false;       // whether the best weights are kept aside
-  int64_t numbers = 0;     // doubles that the optimizer commits beside its buffers
+  int64_t sums = 0;         // doubles of the optimizer's sums over tensors
+  int64_t evaluation = 0;   // doubles that an evaluation commits
+  bool best = false;        // whether the best weights are kept aside
+  int64_t numbers = 0;      // doubles that the optimizer commits beside its buffers
+  int64_t evaluations = 0;  // of all epochs, at most
 };
 
 class HostState {
@@ -75,16 +76,16 @@ class HostState {
   Told& told(int set) const;
   /// Totals of each epoch; entries of epochs that are not over mean nothing.
   std::span<EpochTotals> finished() const;
-  /// What the evaluation of one epoch came to, or those of the first `epochs`; of epochs that are not over it means
-  /// nothing.
-  std::span<double> evaluated(uint64_t epoch) const;
-  std::span<double> evaluations(uint64_t epochs) const;
+  /// What the evaluation of that number came to, from 0, or the first `count` of them; of those that are not made it
+  /// means nothing.
+  std::span<double> evaluated(uint64_t number) const;
+  std::span<double> evaluations(uint64_t count) const;
   /// The weights that were the best, followed by their float buffers, and their counts. What they are belongs to
   /// aside().
   float* best() const;
   int64_t* best_counts() const;
-  /// Of a set: 1 + the epoch whose weights are set aside; 0: none are, or the set's own are the best and the next step
-  /// sets them aside. REQUIRES: the layout has them.
+  /// Of a set: 1 + the evaluation whose weights are set aside; 0: none are, or the set's own are the best and the next
+  /// step sets them aside. REQUIRES: the layout has them.
   int64_t& aside(int set) const;
   /// Scratch of the step: one double for each block of the weights.
   double* norms() const;

@@ -47,7 +47,7 @@ void check_sections(const ResumeSpec& resume, const std::vector<Section>& mine) 
 }  // namespace
 
 std::vector<Section> sections(const sync::HostState& state, const std::vector<std::string>& optimizer, uint64_t commit,
-                              uint64_t epochs_over) {
+                              uint64_t epochs_over, uint64_t evaluations) {
   const int set = sync::HostState::set_of(commit);
   const auto& layout = state.layout();
   std::vector<Section> out = {{"weights", bytes_of(state.weights(set), layout.floats)},
@@ -59,7 +59,7 @@ std::vector<Section> sections(const sync::HostState& state, const std::vector<st
   out.push_back({"running", bytes_of(&state.running(set), 1)});
   out.push_back({"told", bytes_of(&state.told(set), 1)});
   out.push_back({"finished", std::as_writable_bytes(state.finished().first(epochs_over))});
-  if (layout.evaluation > 0) out.push_back({"evaluated", std::as_writable_bytes(state.evaluations(epochs_over))});
+  if (layout.evaluation > 0) out.push_back({"evaluated", std::as_writable_bytes(state.evaluations(evaluations))});
   if (!layout.best) return out;
   out.push_back({"aside", bytes_of(&state.aside(set), 1)});
   out.push_back({"best", bytes_of(state.best(), layout.floats + layout.buffer_floats)});
@@ -81,12 +81,16 @@ Bytes Checkpoints::fetch(const std::string& name) const {
   return storage_->get(name);
 }
 
-uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& start,
-                           const sync::HostState& state) const {
+std::vector<Section> Checkpoints::sections_at(const sync::HostState& state, uint64_t commit,
+                                              const Timetable& table) const {
+  return sections(state, optimizer_, commit, table.epoch(commit - 1), table.evaluations(commit - 1));
+}
+
+uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& start, const sync::HostState& state,
+                           const Timetable& table) const {
   const ResumeSpec& from = *spec_.resume;
   check_same(from, start.shards, start.isa);
-  const Position position{from.commit, from.steps_of_epoch};
-  const auto mine = sections(state, optimizer_, from.commit, position.epochs_over());
+  const auto mine = sections_at(state, from.commit, table);
   check_sections(from, mine);
   const auto ranks = group.local_ranks().size();
   for (size_t p = group.local_rank(); p < from.parts.size(); p += ranks) {
@@ -106,17 +110,18 @@ uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& st
 }
 
 void Checkpoints::enter(collective::Group& group, const gang::Start& start, const sync::HostState& state,
-                        uint64_t steps_of_epoch) {
+                        const Timetable& table) {
   const auto regions = group.rank_regions(checkpoint::Board::bytes_of_rank());
   if (group.local_ranks().front() != 0) return;
   part_ = group.local_rank();
   of_ = static_cast<int>(regions.size());
-  steps_of_epoch_ = steps_of_epoch;
+  table_ = table;
   board_.emplace(regions, part_);
   const auto done = static_cast<int64_t>(state.committed()) - 1;
-  schedule_.emplace(spec_.interval, static_cast<int64_t>(steps_of_epoch), done, Clock::now());
+  schedule_.emplace(spec_.interval, static_cast<int64_t>(table.commits()), done, Clock::now());
   gang_ = about(start).dump();
-  const auto largest = sections(state, optimizer_, state.committed(), state.layout().epochs);
+  const auto largest = sections(state, optimizer_, state.committed(), state.layout().epochs,
+                                static_cast<uint64_t>(state.layout().evaluations));
   writer_.reserve(checkpoint::part_range(checkpoint::image_bytes(pieces<Image>(largest)), part_, of_).size());
 }
 
@@ -132,18 +137,18 @@ void Checkpoints::before_step(uint64_t commit, bool last) {
 }
 
 void Checkpoints::after_step(const sync::HostState& state) {
-  const Position position{state.committed(), steps_of_epoch_};
-  if (!board_ || !board_->announced(position.commit)) return;
-  const auto all = sections(state, optimizer_, position.commit, position.epochs_over());
-  made_ = position.commit;
-  writer_.write(position.commit, pieces<Image>(all), part_, of_, part_ == 0 ? note(all, position) : "");
+  const uint64_t commit = state.committed();
+  if (!board_ || !board_->announced(commit)) return;
+  const auto all = sections_at(state, commit, table_);
+  made_ = commit;
+  writer_.write(commit, pieces<Image>(all), part_, of_, part_ == 0 ? note(all, commit) : "");
 }
 
 /// The part of the manifest that workers know.
-std::string Checkpoints::note(const std::vector<Section>& sections, Position position) const {
+std::string Checkpoints::note(const std::vector<Section>& sections, uint64_t commit) const {
   json out = json::parse(gang_);
-  out["commit"] = position.commit;
-  out["steps_of_epoch"] = position.steps_of_epoch;
+  out["commit"] = commit;
+  out["steps_of_epoch"] = table_.commits();
   for (const auto& s : sections) out["sections"].push_back({s.name, s.bytes.size()});
   return out.dump();
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/timetable.h"
 #include "checkpoint/board.h"
 #include "checkpoint/writer.h"
 #include "collective/group.h"
@@ -24,15 +25,7 @@ struct Section {
   std::span<std::byte> bytes;
 };
 std::vector<Section> sections(const sync::HostState& state, const std::vector<std::string>& optimizer, uint64_t commit,
-                              uint64_t epochs_over);
-
-/// How far a state is.
-struct Position {
-  uint64_t commit = 0;
-  uint64_t steps_of_epoch = 1;
-  uint64_t steps() const { return commit - 1; }
-  uint64_t epochs_over() const { return steps_of_epoch == 0 ? 0 : steps() / steps_of_epoch; }
-};
+                              uint64_t epochs_over, uint64_t evaluations);
 
 /// One object per worker, which outlives generations; used by one thread.
 class Checkpoints {
@@ -47,10 +40,11 @@ class Checkpoints {
   /// Loads it into a state that is all zero. Every rank of a host calls it and loads a share; the commit that it gives
   /// is whole when all have returned. Throws Error(user) where it was made with other rows, Error(world) where it
   /// cannot be read.
-  uint64_t load(const collective::Group& group, const gang::Start& start, const sync::HostState& state) const;
+  uint64_t load(const collective::Group& group, const gang::Start& start, const sync::HostState& state,
+                const Timetable& table) const;
 
   /// Begins in a generation. Every rank calls it at the same point of its life; leave() comes before the group's end.
-  void enter(collective::Group& group, const gang::Start& start, const sync::HostState& state, uint64_t steps_of_epoch);
+  void enter(collective::Group& group, const gang::Start& start, const sync::HostState& state, const Timetable& table);
   void leave() { board_.reset(); }
   /// Before the step that makes `commit`; `last`: of the fit.
   void before_step(uint64_t commit, bool last);
@@ -60,7 +54,8 @@ class Checkpoints {
   void finish() { writer_.wait(); }
 
  private:
-  std::string note(const std::vector<Section>& sections, Position position) const;
+  std::vector<Section> sections_at(const sync::HostState& state, uint64_t commit, const Timetable& table) const;
+  std::string note(const std::vector<Section>& sections, uint64_t commit) const;
   void told(const checkpoint::Outcome& outcome) const;
   Bytes fetch(const std::string& name) const;
 
@@ -74,7 +69,7 @@ class Checkpoints {
   // Of the generation; empty board_: this rank does not write.
   std::optional<checkpoint::Board> board_;
   std::optional<checkpoint::Schedule> schedule_;
-  uint64_t steps_of_epoch_ = 1;
+  Timetable table_;
   int part_ = 0, of_ = 1;
   std::string gang_;  // what the manifest says of it, as JSON
 };

@@ -78,7 +78,7 @@ void History::end_epoch(const sync::EpochTotals& totals, uint64_t bytes_sent) {
 }
 
 std::string History::progress(const sync::EpochTotals& totals, int rank, const Timetable& table, int64_t micro_batches,
-                              const sync::Told& told, bool ended, size_t past) const {
+                              const sync::Told& told, bool ended, size_t past, json evaluations) const {
   EpochRecord now = current_;
   now.totals = totals;
   json out = now.to_json(mean_);
@@ -90,12 +90,14 @@ std::string History::progress(const sync::EpochTotals& totals, int rank, const T
   out["steps_of_epoch"] = table.steps;
   out["steps_of_commit"] = table.every;
   out["evaluates"] = table.evaluates;
+  out["commits_of_leg"] = table.between;
   out["epochs"] = table.epochs;
   out["micro_batches"] = micro_batches;
   out["ended"] = ended;
   if (told.rate > 0) out["told_rate"] = told.rate, out["told_at"] = table.steps_done(told.since);
   if (told.why == sync::Stop::asked) out["stop_at"] = table.steps_done(told.stop);
   if (past > 0) out["past"] = newest(past);
+  if (!evaluations.empty()) out["evaluations"] = std::move(evaluations);
   return out.dump();
 }
 

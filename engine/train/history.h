@@ -61,9 +61,11 @@ class History {
   PhaseTimes& phases() { return current_.phases; }
   /// The epoch under way, as a progress line: a JSON object. "step" counts all committed ones; how steps follow from
   /// commits is there too, and what a callback told when it told something. `ended`: it has its last commit. `past`: so
-  /// many epochs before it are told of too, as whoever was to tell of their ends may have died.
+  /// many epochs before it are told of too, as whoever was to tell of their ends may have died. `evaluations`: as they
+  /// are.
   std::string progress(const sync::EpochTotals& now, int rank, const Timetable& table, int64_t micro_batches,
-                       const sync::Told& told = {}, bool ended = false, size_t past = 0) const;
+                       const sync::Told& told = {}, bool ended = false, size_t past = 0,
+                       nlohmann::json evaluations = {}) const;
   nlohmann::json to_json() const;
 
  private:

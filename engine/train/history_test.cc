@@ -69,6 +69,11 @@ TEST(History, WhatACallbackToldIsAfterStepsNotCommits) {
   EXPECT_EQ(line["told_at"], 14);
   EXPECT_EQ(line["steps_of_commit"], 4);
   EXPECT_EQ(line["evaluates"], true);
+  EXPECT_EQ(line["commits_of_leg"], 0);
+  const Timetable legs{.steps = 10, .evaluates = true, .between = 3, .epochs = 2};  // 14 commits an epoch
+  const auto more = nlohmann::json::parse(history.progress({.steps = 5}, 0, legs, 0, {.rate = 0.1, .since = 6}));
+  EXPECT_EQ(more["told_at"], 5);
+  EXPECT_EQ(more["commits_of_leg"], 3);
 }
 
 TEST(History, ProgressTellsTheSumsWhoseDifferencesAreTheLossesOfSteps) {

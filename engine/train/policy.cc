@@ -37,10 +37,10 @@ Verdict judge(std::span<const double> scores, const StopRules& rules) {
   verdict.stop = !scores.empty() && waited >= limit;
   verdict.close |= waited + 1 >= limit;
   if (!verdict.stop) return verdict;
-  verdict.reason = verdict.best < 0
-                       ? cat(rules.monitor, " was no number in ", scores.size(), " epochs")
-                       : cat(rules.monitor, " was not better than the ", scores[verdict.best], " of epoch ",
-                             verdict.best + 1, " for ", waited, waited == 1 ? " epoch" : " epochs");
+  const std::string one = rules.whole_epochs ? " epoch" : " evaluation", several = one + "s";
+  verdict.reason = verdict.best < 0 ? cat(rules.monitor, " was no number in ", scores.size(), several)
+                                    : cat(rules.monitor, " was not better than the ", scores[verdict.best], " of", one,
+                                          " ", verdict.best + 1, " for ", waited, waited == 1 ? one : several);
   return verdict;
 }
 

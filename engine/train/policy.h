@@ -13,6 +13,7 @@ struct StopRules {
   bool larger_is_better = false;
   double min_delta = 0;             // what counts as better is better than the best score so far by more than this
   std::optional<double> goal = {};  // a score that is as good, or better, ends the fit
+  bool whole_epochs = true;         // evaluations are of whole epochs, in words for people
   int64_t patience = -1;            // so many evaluations without a better score end the fit, one at least; -1: none do
 };
 

@@ -92,7 +92,9 @@ void Session::work(const gang::Start& start) {
 }
 
 void Session::prepare(const gang::Start& start) {
-  auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes());
+  const Timetable table = timetable(plan_of(start));
+  const auto evaluations = static_cast<int64_t>(table.legs() * table.epochs);
+  auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes(), evaluations);
   if (!told_fingerprint_) link_.fingerprint(trainer->fingerprint(canned_rows(start)));
   told_fingerprint_ = true;
   trainer_ = std::move(trainer);
@@ -116,7 +118,8 @@ void Session::join(collective::Group& group, const gang::Start& start) {
   for (const int rank : group.local_ranks()) now.push_back(start.roster.members[rank]);
   neighbours_.insert(neighbours_.end(), now.begin(), now.end());
   trainer_->join(group, start.owners, undisturbed, [&](const sync::HostState& state) {
-    if (checkpoints_ && checkpoints_->resumes()) return checkpoints_->load(group, start, state);
+    if (checkpoints_ && checkpoints_->resumes())
+      return checkpoints_->load(group, start, state, timetable(plan_of(start)));
     return trainer_->begin_with([&] { return initial(start); });
   });
   initial_ = Bytes();
@@ -207,7 +210,7 @@ void Session::borrow(collective::Group& group, const gang::Start& start) {
 }
 
 void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {
-  const data::Plan plan(counts_of(start), spec_.step_rows());
+  const data::Plan plan = plan_of(start);
   Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle,
             true, spec_.accumulate);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
@@ -216,23 +219,24 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
     present_held(start);
     trainer_->expect_evaluations(held_of_shards(start));
   }
-  const uint64_t commits = table.commits();
   const sync::HostState& state = trainer_->state();
-  if (checkpoints_) checkpoints_->enter(group, start, state, commits);
+  if (checkpoints_) checkpoints_->enter(group, start, state, table);
   bool begun = false;  // an epoch, in this generation
   bool told = false;   // anything
   while (!is_over(table, state.committed() - 1)) {
     const uint64_t done = state.committed() - 1;
     if (!begun || table.step(done) == 0) {
-      catch_up(table.epoch(done));
+      catch_up(table, table.epoch(done));
       const auto& running = state.running(state.current());
       history_->begin_epoch(table.step(done) == 0 ? sync::EpochTotals() : running, group.bytes_sent());
+      recall_evaluation(table, done);
       feed.begin_epoch(spec_.draws(table.epoch(done)));
       begun = true;
     }
     if (checkpoints_) checkpoints_->before_step(done + 2, may_end(table, done));
-    const bool pause = table.at_evaluation(done) ? run_evaluation(start, group.rank(), table.epoch(done), stop)
-                                                 : run_step(feed, plan, start.owners, done);
+    const bool evaluates = table.at_evaluation(done);
+    const bool pause =
+        evaluates ? run_evaluation(start, group.rank(), table, stop) : run_step(feed, plan, start.owners, done);
     fault::point("flipped", static_cast<int64_t>(done) + 1);
     const bool told_more = state.told(state.current()).number > state.told(1 - state.current()).number;
     table = timetable(plan);
@@ -247,18 +251,23 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
       link_.await_home();  // in vain: the generation ends
     }
   }
-  catch_up(table.epoch(state.committed() - 1));
+  catch_up(table, table.epoch(state.committed() - 1));
   end_cut_epoch(table, group);
   if (checkpoints_) checkpoints_->finish();
 }
 
+data::Plan Session::plan_of(const gang::Start& start) const { return data::Plan(counts_of(start), spec_.step_rows()); }
+
 Timetable Session::timetable(const data::Plan& plan) const {
+  const int64_t every = spec_.optimizer.full_batch() ? plan.steps() : spec_.strategy.steps();
+  const int64_t leg = spec_.evaluation ? spec_.evaluation->every : 0;
   return {.steps = static_cast<uint64_t>(plan.steps()),
           .evaluates = spec_.evaluation.has_value(),
-          .every = static_cast<uint64_t>(spec_.optimizer.full_batch() ? plan.steps() : spec_.strategy.steps()),
+          .every = static_cast<uint64_t>(every),
+          .between = static_cast<uint64_t>((leg + every - 1) / every),
           .epochs = static_cast<uint64_t>(spec_.epochs),
           .limit = static_cast<uint64_t>(spec_.max_steps),
-          .stop = trainer_->has_state() ? trainer_->state().told(trainer_->state().current()).stop : 0};
+          .stop = trainer_ && trainer_->has_state() ? trainer_->state().told(trainer_->state().current()).stop : 0};
 }
 
 sync::Wish Session::wish() const {
@@ -272,13 +281,12 @@ sync::Wish Session::wish() const {
 bool Session::is_over(const Timetable& table, uint64_t done) const {
   if (table.is_over(done)) return true;
   if (!trainer_->ended().empty() && !(table.evaluates && table.at_evaluation(done))) return true;
-  const uint64_t epochs = table.epoch(done);
-  return table.evaluates && epochs > 0 && table.step(done) == 0 && trainer_->verdict(epochs).stop;
+  return table.has_evaluated(done) && trainer_->verdict(table.evaluations(done)).stop;
 }
 
 bool Session::may_end(const Timetable& table, uint64_t done) const {
   if (table.is_over(done + 1) || spec_.optimizer.full_batch()) return true;
-  return table.at_evaluation(done) && trainer_->verdict(table.epoch(done)).close;
+  return table.at_evaluation(done) && trainer_->verdict(table.evaluations(done)).close;
 }
 
 bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
@@ -301,6 +309,8 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
                       .steps = plan.steps(),
                       .pause = link_.pause_asked(),
                       .seconds = [&] { return history_->seconds(); },
+                      .evaluations = table.evaluations(done),
+                      .follows = table.has_evaluated(done),
                       .count = count,
                       .wish = wish()};
   const auto gather = [&](int64_t step, int shard, int64_t part) { return feed.micro_batch(step, shard, part); };
@@ -308,7 +318,8 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
       what, {rows_of, gather}, [&] { feed.prefetch(first + count); }, history_->phases());
 }
 
-bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop) {
+bool Session::run_evaluation(const gang::Start& start, int rank, const Timetable& table, const std::stop_token& stop) {
+  const uint64_t done = trainer_->state().committed() - 1;
   const int shards = static_cast<int>(start.shards.size());
   const data::Plan plan(held_counts(start), spec_.batch_size);
   std::vector<int> held;
@@ -316,21 +327,49 @@ bool Session::run_evaluation(const gang::Start& start, int rank, uint64_t epoch,
   Feed feed({store_, borrowed_}, plan, std::move(held), spec_.seed, false, false);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   feed.begin_epoch(0);
-  const StepSpec what{.epoch = epoch, .present = present_held(start), .pause = link_.pause_asked(), .seconds = [&] {
-                        return history_->seconds();
-                      }};
+  const StepSpec what{.epoch = table.epoch(done),
+                      .present = present_held(start),
+                      .pause = link_.pause_asked(),
+                      .seconds = [&] { return history_->seconds(); },
+                      .evaluations = table.evaluations(done)};
   const auto rows_of = [&](int64_t step, int shard) { return plan.rows(step, shards + shard).size(); };
   const auto gather = [&](int64_t step, int shard, int64_t) { return feed.micro_batch(step, shards + shard); };
   const bool pause = trainer_->evaluate(what, plan.steps(), {rows_of, gather}, history_->phases());
-  history_->evaluate(trainer_->evaluator()->told(trainer_->state().evaluated(epoch)));
+  recall_evaluation(table, done + 1);
   return pause;
 }
 
-void Session::catch_up(uint64_t epochs) {
+void Session::recall_evaluation(const Timetable& table, uint64_t done) {
+  if (!table.evaluates || table.evaluations(done) == 0) return;
+  const uint64_t last = table.evaluations(done) - 1, epoch = last / table.legs();
+  if (epoch == history_->epochs()) history_->evaluate(trainer_->evaluator()->told(trainer_->state().evaluated(last)));
+}
+
+nlohmann::json Session::evaluations(const Timetable& table, uint64_t most) const {
+  nlohmann::json out = nlohmann::json::array();
+  const sync::HostState& state = trainer_->state();
+  const uint64_t count = table.evaluations(state.committed() - 1);
+  for (uint64_t i = count - std::min(most, count); i < count; ++i) {
+    out.push_back(trainer_->evaluator()->told(state.evaluated(i)));
+    out.back().update({{"epoch", i / table.legs() + 1}, {"step", table.steps_before_evaluation(i)}});
+  }
+  return out;
+}
+
+/// Since the last report, or the last few; nothing where an epoch has but one, which is told with it.
+nlohmann::json Session::untold_evaluations(const Timetable& table) {
+  if (!spec_.evaluation || spec_.evaluation->every == 0) return {};
+  const uint64_t made = table.evaluations(trainer_->state().committed() - 1);
+  const uint64_t most = told_evaluations_ ? made - std::min(*told_evaluations_, made) : kPast;
+  told_evaluations_ = made;
+  return evaluations(table, most);
+}
+
+void Session::catch_up(const Timetable& table, uint64_t epochs) {
   const sync::HostState& state = trainer_->state();
   const auto* evaluator = trainer_->evaluator();
   const auto told = [&](uint64_t epoch) {
-    return evaluator ? evaluator->told(state.evaluated(epoch)) : nlohmann::json();
+    return evaluator ? evaluator->told(state.evaluated((epoch + 1) * table.legs() - 1)) : nlohmann::json();
   };
   history_->catch_up(state.finished().first(epochs), told);
 }
@@ -345,6 +384,7 @@ void Session::end_cut_epoch(const Timetable& table, collective::Group& group) {
   const uint64_t done = trainer_->state().committed() - 1;
   if (table.step(done) == 0 || history_->epochs() > table.epoch(done)) return;
   history_->begin_epoch(trainer_->state().running(trainer_->state().current()), group.bytes_sent());
+  recall_evaluation(table, done);
   end_epoch(group);
 }
 
@@ -355,16 +395,16 @@ void Session::report(const Timetable& table, const collective::Group& group, boo
   const sync::HostState& state = trainer_->state();
   const auto& running = state.running(state.current());
   link_.metrics(history_->progress(running, group.rank(), table, forgotten_runs_ + trainer_->runs(),
-                                   state.told(state.current()), ended, first ? kPast : 0));
+                                   state.told(state.current()), ended, first ? kPast : 0, untold_evaluations(table)));
   since_report_.restart();
 }
 
 /// "" where its epochs are over.
 std::string Session::why_stopped(const Timetable& table) const {
   const sync::HostState& state = trainer_->state();
-  const uint64_t done = state.committed() - 1, evaluations = table.epoch(done);
+  const uint64_t done = state.committed() - 1;
   if (table.evaluates)
-    if (const Verdict verdict = trainer_->verdict(evaluations); verdict.stop) return verdict.reason;
+    if (const Verdict verdict = trainer_->verdict(table.evaluations(done)); verdict.stop) return verdict.reason;
   if (const std::string why = trainer_->ended(); !why.empty()) return why;
   if (done >= table.commits() * table.epochs) return "";
   const sync::Told& told = state.told(state.current());
@@ -383,11 +423,15 @@ std::string Session::history_json(const gang::Start& start) const {
                         {"generations", start.roster.generation},
                         {"micro_batches", trainer_->state().runs()}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
-  const Timetable table = timetable(data::Plan(counts_of(start), spec_.step_rows()));
+  const Timetable table = timetable(plan_of(start));
   if (const std::string why = why_stopped(table); !why.empty()) out["stopped"] = why;
   if (!trainer_->evaluator()) return out.dump();
-  const auto best = trainer_->verdict(table.epoch(trainer_->state().committed() - 1)).best;
-  if (best >= 0) out["best_epoch"] = best + 1;
+  const uint64_t evaluated = table.evaluations(trainer_->state().committed() - 1);
+  const auto best = trainer_->verdict(evaluated).best;
+  if (best >= 0) out["best_epoch"] = best / table.legs() + 1;
+  if (spec_.evaluation->every == 0) return out.dump();
+  if (best >= 0) out["best_step"] = table.steps_before_evaluation(best);
+  out["evaluations"] = evaluations(table, evaluated);
   return out.dump();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // What a worker keeps from one generation to the next, and its life in one. Used by one thread.
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -35,6 +36,7 @@ class Session {
  private:
   void work(const gang::Start& start);
   void prepare(const gang::Start& start);
+  data::Plan plan_of(const gang::Start& start) const;
   int64_t canned_rows(const gang::Start& start) const;
   void join(collective::Group& group, const gang::Start& start);
   Bytes initial(const gang::Start& start);
@@ -58,8 +60,13 @@ class Session {
   /// Whether the next commit may be the last.
   bool may_end(const Timetable& table, uint64_t done) const;
   /// Over the rows that are held out.
-  bool run_evaluation(const gang::Start& start, int rank, uint64_t epoch, const std::stop_token& stop);
-  void catch_up(uint64_t epochs);
+  bool run_evaluation(const gang::Start& start, int rank, const Timetable& table, const std::stop_token& stop);
+  /// The history's epoch under way has the score of the last evaluation in it.
+  void recall_evaluation(const Timetable& table, uint64_t done);
+  /// The newest ones: where they were made, and what they came to.
+  nlohmann::json evaluations(const Timetable& table, uint64_t most) const;
+  nlohmann::json untold_evaluations(const Timetable& table);
+  void catch_up(const Timetable& table, uint64_t epochs);
   void end_epoch(collective::Group& group);
   /// The epoch under way, which the fit's end has cut short, for one that was not there.
   void end_cut_epoch(const Timetable& table, collective::Group& group);
@@ -85,6 +92,7 @@ class Session {
   Stopwatch since_report_;
   int64_t forgotten_runs_ = 0;  // of trainers before this one
   bool told_fingerprint_ = false;
+  std::optional<uint64_t> told_evaluations_;  // of the fit, to the driver
 };
 
 }  // namespace stoker::train

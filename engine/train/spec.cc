@@ -66,6 +66,8 @@ void check_full_batch(const TrainSpec& spec) {
     fail_bug(
         "local steps, whole batches, averages, clipping, schedules, accumulation and left out steps do not go with ",
         spec.optimizer.name);
+  if (spec.evaluation && spec.evaluation->every > 0)
+    fail_bug("evaluations within an epoch do not go with ", spec.optimizer.name);
 }
 
 }  // namespace
@@ -82,6 +84,8 @@ EvaluationSpec parse_evaluation(const json& in) {
   if (in.contains("goal")) spec.rules.goal = in.at("goal").get<double>();
   if (in.contains("plateau")) spec.plateau = {in.at("plateau").at("monitor"), optim::parse_plateau(in.at("plateau"))};
   spec.restore_best = in.value("restore_best", false);
+  spec.every = in.value("every", spec.every);
+  spec.rules.whole_epochs = spec.every == 0;
   return spec;
 }
 
@@ -110,8 +114,8 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.whole_batch = in.value("whole_batch", false);
   if (spec.whole_batch && (spec.strategy.is_local() || spec.accumulate > 1))
     fail_user("batchNorm='batch' goes neither with local steps nor with accumulate");
-  if (spec.optimizer.full_batch()) check_full_batch(spec);
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
+  if (spec.optimizer.full_batch()) check_full_batch(spec);
   if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"), spec.strategy.steps());
   return spec;
 } catch (const json::exception& e) {

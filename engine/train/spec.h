@@ -22,7 +22,7 @@ struct PlateauSpec {
   optim::PlateauRules rules;         // the rest
 };
 
-/// What is computed of the rows that are held out, after each epoch.
+/// What is computed of the rows that are held out, after each epoch or more often.
 struct EvaluationSpec {
   std::string program;                 // "program": of kind "eval", as JSON text
   std::vector<std::string> own;        // names of the program's own metrics
@@ -30,6 +30,8 @@ struct EvaluationSpec {
   StopRules rules;                     // "monitor", "larger", "min_delta", "patience", "goal"; may be left out
   std::optional<PlateauSpec> plateau;  // "plateau"; may be left out
   bool restore_best = false;           // "restore_best": the model gets the weights of the best evaluation
+  int64_t every = 0;                   // "every": after so many steps of an epoch too, rounds are whole; 0: only after
+                                       // the last one
 };
 
 /// How shards come to a common state: see sync/strategy.h.

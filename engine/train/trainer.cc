@@ -33,7 +33,8 @@ void for_each_count(const program::Program& program, Body body) {
 }
 
 sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
-                            const optim::Optimizer& optimizer, const optim::Optimizer* outer, const TrainSpec& spec) {
+                            const optim::Optimizer& optimizer, const optim::Optimizer* outer, const TrainSpec& spec,
+                            int64_t evaluations) {
   const int state = outer ? outer->state_buffers() + sync::carried_buffers(spec.strategy.local, optimizer)
                           : optimizer.state_buffers();
   return {arena.floats(),
@@ -44,7 +45,8 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
           outer ? 0 : optimizer.sums(),
           spec.evaluation ? Evaluator::numbers(*spec.evaluation) : 0,
           spec.evaluation && spec.evaluation->restore_best,
-          optimizer.numbers()};
+          optimizer.numbers(),
+          evaluations};
 }
 
 sync::Scalars as_scalars(const program::StepScalars& s) { return {s.numerator, s.denominator, s.correct, s.counted}; }
@@ -83,7 +85,7 @@ void check_room(size_t needed, int64_t rows) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainSpec& spec, ByteView constants)
+Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
     : spec_(spec),
       arithmetic_(spec.threads),
       program_(program::parse_program(spec.program)),
@@ -92,7 +94,7 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants)
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       outer_(spec.strategy.is_local() ? optim::make_optimizer(spec.strategy.outer, arena_, optim::best_isa())
                                       : nullptr),
-      layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec)) {
+      layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec, evaluations)) {
   static const Bytes none = program::write_safetensors({});
   if (constants.empty()) constants = none;
   const program::SafeTensors given(constants, "the constants");
@@ -372,7 +374,7 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   told_ = state_->told(state_->current());
   optim::Moment at(updates_before(spec) + 1, static_cast<int64_t>(spec.epoch), spec.steps);
   at.rate = told_.rate;
-  if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.epoch));
+  if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.evaluations));
   strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
   if (whole_)
     run_whole_batch(spec, inputs, times);
@@ -404,8 +406,8 @@ void Trainer::set_aside(const StepSpec& spec) {
   if (!layout_.best) return;
   const int set = state_->current();
   aside_ = state_->aside(set);
-  const auto last = static_cast<int64_t>(spec.epoch) - 1;
-  if (spec.step > 0 || aside_ > 0 || last < 0 || verdict(spec.epoch).best != last) return;
+  const auto last = static_cast<int64_t>(spec.evaluations) - 1;
+  if (!spec.follows || aside_ > 0 || verdict(spec.evaluations).best != last) return;
   aside_ = last + 1;
   const auto ranks = static_cast<int>(group_->local_ranks().size());
   const auto mine = collective::slice_of(layout_.floats, optim::kBlock, group_->local_rank(), ranks);
@@ -467,9 +469,9 @@ void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& 
   state_->running(sync::HostState::set_of(state_->committed() + 1)) = epoch;
   state_->told(sync::HostState::set_of(state_->committed() + 1)) = state_->told(state_->current());
   state_->finished()[spec.epoch] = epoch;
-  std::ranges::copy(totals, state_->evaluated(spec.epoch).begin());
+  std::ranges::copy(totals, state_->evaluated(spec.evaluations).begin());
   if (!layout_.best) return;
-  const bool best = verdict(spec.epoch + 1).best == static_cast<int64_t>(spec.epoch);
+  const bool best = verdict(spec.evaluations + 1).best == static_cast<int64_t>(spec.evaluations);
   state_->aside(sync::HostState::set_of(state_->committed() + 1)) = best ? 0 : state_->aside(state_->current());
 }
 

@@ -40,6 +40,8 @@ struct StepSpec {
   int64_t steps = 0;                                     // of an epoch; 0: not known
   bool pause = false;                                    // this rank was asked to pause after it
   std::function<double()> seconds = [] { return 0.0; };  // since the epoch began, for its totals
+  uint64_t evaluations = 0;                              // before it
+  bool follows = false;                                  // the last of them directly
   int64_t count = 1;                                     // steps
   sync::Wish wish = {};                                  // that this rank knows of
 };
@@ -50,8 +52,8 @@ class Trainer {
   using Load = std::function<uint64_t(const sync::HostState&)>;
 
   /// `constants` is safetensors with the program's constants by name, or nothing where it has none. They outlive this
-  /// object and are never written.
-  Trainer(const TrainSpec& spec, ByteView constants);
+  /// object and are never written. `evaluations`: of the whole fit, at most.
+  Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations = 0);
   ~Trainer();
 
   /// Of this worker's arithmetic, on a micro-batch of so many rows. Changes nothing. REQUIRES: before the first join().
@@ -90,13 +92,13 @@ class Trainer {
   /// without rows leaves the state as it was. Gives whether all ranks pause now.
   bool step(const StepSpec& spec, const Batches& inputs, const std::function<void()>& meanwhile, PhaseTimes& times);
 
-  /// Instead of step(), after the last one of an epoch: runs the evaluation program over the micro-batches of the owned
+  /// Instead of step(): runs the evaluation program over the micro-batches of the owned
   /// shards, `steps` of them, and commits the state as it is with what the evaluation came to. REQUIRES: the spec has
   /// an evaluation.
   bool evaluate(const StepSpec& spec, int64_t steps, const Batches& inputs, PhaseTimes& times);
 
-  /// What the first `epochs` evaluations say of the fit. REQUIRES: the spec has an evaluation.
-  Verdict verdict(uint64_t epochs) const { return evaluator_->judge(state_->evaluations(epochs)); }
+  /// What the first `count` evaluations say of the fit. REQUIRES: the spec has an evaluation.
+  Verdict verdict(uint64_t count) const { return evaluator_->judge(state_->evaluations(count)); }
   /// Why the optimizer has nothing more to do; "": it has.
   std::string ended() const;
   /// Null where the spec has no evaluation.

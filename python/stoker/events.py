@@ -212,6 +212,7 @@ class Metrics(Event):
     epochs: int
     steps_of_commit: int = 1  # but the last ones of an epoch may be fewer
     evaluates: bool = False  # each epoch ends with a commit more, of no step
+    commits_of_leg: int = 0  # of steps, after which there is such a commit in an epoch too; 0: only at its end
     micro_batches: int = 0  # that its process has run
     loss: float | None = None  # None: not a number
     accuracy: float | None = None
@@ -228,6 +229,7 @@ class Metrics(Event):
     skipped_steps: int = 0  # of the epoch
     ended: bool = False  # the epoch has
     scores: dict[str, Any] = field(default_factory=dict)  # of the evaluation, by name, with the last word of an epoch
+    evaluations: list[dict[str, Any]] = field(default_factory=list)  # made since, where an epoch has several
     past: list[dict[str, Any]] = field(default_factory=list)  # epochs before it, as the history has them, now and then
     told_rate: float | None = None  # of learning, that a callback has set
     told_at: int = 0  # after so many steps

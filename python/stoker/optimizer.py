@@ -224,6 +224,9 @@ def check_full_batch(options: Options, told: Any) -> None:
     if told.epochs < 2:
         raise UserError("optimizer 'lbfgs' evaluates all rows once an epoch, so with epochs=1 nothing would be "
                         "trained: give epochs as many as evaluations may be made, such as 100")  # fmt: skip
+    if told.validation_interval:
+        raise UserError("optimizer 'lbfgs' does not go with validationInterval: weights change once an epoch, after "
+                        "which rows that are held out are evaluated in any case; leave it out")  # fmt: skip
     wrong = {
         f"strategy {told.strategy['name']!r}": told.strategy["name"] != "allreduce",
         "lrSchedule": told.lr_schedule,

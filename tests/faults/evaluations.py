@@ -32,6 +32,7 @@ from test_exact import make_fit
 
 ROWS, HELD, STEPS, EPOCHS, RATE = 400, 120, 13, 14, 1e-2
 COMMITS = STEPS + 1  # of an epoch: its evaluation too
+EVERY = 4  # steps from one evaluation to the next, where an epoch has several
 STOP = {"monitor": "val_loss", "patience": 2, "restore_best": True}
 PLATEAU = {"monitor": "val_loss", "larger": False, "patience": 0, "threshold": 0.0, "relative": True, "cooldown": 1}
 CURVE = {"name": "plateau", "factor": 0.5, "min_lr": 0.0, "eps": 0.0, "unit": "steps"}
@@ -47,6 +48,8 @@ COURSES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "local": (STOP, {}, LOCAL),
     "limit": ({}, {}, {"max_steps": 6 * STEPS + 5}),
     "callback": ({}, {}, {"epochs": 2000}),
+    "interval": ({**STOP, "patience": 5, "every": EVERY}, {"average": EMA}, {}),
+    "parts": ({"plateau": PLATEAU, "every": EVERY}, {"schedule": CURVE}, {"batch_size": 8, "accumulate": 4}),
     "all": ({**STOP, "patience": 4, "plateau": PLATEAU}, {"average": EMA, "schedule": CURVE}, {"clip_value": 0.02}),
 }
 POINTS = ("forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped", "evaluate", "aside",
@@ -74,7 +77,10 @@ class Schedule:
     def fault(self) -> str:
         point = self.dice.choice(POINTS)
         commits = self.dice.randrange(1, 5 * COMMITS) if point in STEP_POINTS else 1
-        if point in ("evaluate", "aside"):
+        if point in ("evaluate", "aside") and "every" in COURSES[self.course][0]:
+            legs = self.dice.randrange(1, 16)
+            commits = legs // 4 * (STEPS + 4) + min(legs % 4 * (EVERY + 1), STEPS + 4) + (point == "aside")
+        elif point in ("evaluate", "aside"):
             commits = self.dice.randrange(1, 5) * COMMITS - (point == "evaluate") + (point == "aside")
         return f"{point}@{commits}=die"
 
@@ -121,7 +127,7 @@ def fit_of(course: str) -> LocalFit:
 
 def result(history: dict[str, Any]) -> tuple[Any, ...]:
     epochs = [(epoch["loss"], epoch["steps"], epoch.get("val_loss")) for epoch in history["epochs"]]
-    return history["digest"], history.get("best_epoch"), epochs
+    return history["digest"], history.get("best_epoch"), history.get("evaluations"), epochs
 
 
 def judged(schedule: Schedule) -> tuple[bool, int]:

@@ -24,6 +24,7 @@ _WORDS = {
     "program": "the model or its loss",
     "evaluation.program": "whether rows are held out for validation, or what is computed of them,",
     "evaluation.metrics": "evalMetrics",
+    "evaluation.every": "validationInterval",
     "evaluation.restore_best": "restoreBest",
     "evaluation.monitor": "earlyStopping's monitor",
     "evaluation.min_delta": "earlyStopping's minDelta",
@@ -48,7 +49,8 @@ _WORDS = {
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
     "torch": "the version of torch",
 }
-_LEFT_OUT = {"accumulate": 1, "whole_batch": False}  # what it means where it is not told
+# What it means where it is not told.
+_LEFT_OUT = {"accumulate": 1, "whole_batch": False, "evaluation.every": "the epoch"}
 _UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch")
 
 
@@ -99,7 +101,11 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
 def _evaluation(told: Mapping[str, Any]) -> dict[str, Any]:
     """What decides which epoch is the best, and what is kept of each. When the fit ends may change."""
     metrics = told.get("metrics", {}).get("names", [])
-    same = {name: told[name] for name in ("monitor", "larger", "min_delta", "restore_best", "plateau") if name in told}
+    same = {
+        name: told[name]
+        for name in ("monitor", "larger", "min_delta", "restore_best", "plateau", "every")
+        if name in told
+    }
     return {"program": program_digest(told["program"]), "metrics": metrics, **same}
 
 

@@ -100,7 +100,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     try:
         with callbacks_of(settings.callbacks, control, name, sinks) as end:
             result = _run(rows, gang, sinks, make_progress(settings.verbose, settings.epochs))
-            end(result.history["epochs"])
+            end(result.history)
     except UserError as error:
         raise with_place(error, table, ordered) from error
     except WorldError as error:
@@ -137,13 +137,13 @@ def course_of(settings: FitSettings, spec: dict[str, Any], compiled: Compiled, s
 
 @contextlib.contextmanager
 def callbacks_of(callbacks: Sequence[Callback] | None, control: Control, name: str,
-                 sinks: Sinks) -> Iterator[Callable[[list[dict[str, Any]]], None]]:  # fmt: skip
+                 sinks: Sinks) -> Iterator[Callable[[dict[str, Any]], None]]:  # fmt: skip
     """Meanwhile they are told of the fit's events; the function is told of its history, once it has one."""
     if not callbacks:
-        yield lambda epochs: None
+        yield lambda history: None
         return
     told = Callbacks(callbacks, control, name)
-    ended: list[list[dict[str, Any]]] = []
+    ended: list[dict[str, Any]] = []
     sinks.add(told)
     try:
         yield ended.append

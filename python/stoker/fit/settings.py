@@ -31,7 +31,7 @@ _NO_PARAMS = ("estimator", "coupled", "watch", "more")
 USUAL_SHARDS = 8
 ROWS_OF_A_BATCH = 16  # that a shard should have
 _POSITIVE = ("batch_size", "accumulate", "epochs", "max_steps", "num_workers", "min_workers", "num_shards", "threads",
-             "checkpoint_interval", "checkpoint_keep")  # fmt: skip
+             "checkpoint_interval", "checkpoint_keep", "validation_interval")  # fmt: skip
 _NOT_NEGATIVE = ("clip_norm", "clip_value", "learning_rate", "seed", "start_timeout", "worker_timeout", "max_restarts")
 _CHOICES = {
     "assign": ("hash", "partition"),
@@ -93,6 +93,7 @@ class FitSettings:
 
     validation_indicator_col: str | None
     validation_fraction: float | None
+    validation_interval: int | None
     eval_metrics: Sequence[str] | None
     early_stopping: Mapping[str, Any] | None
     restore_best: bool
@@ -156,8 +157,9 @@ class FitSettings:
     def stopping(self) -> dict[str, Any]:
         """Of the engine's evaluation."""
         metrics = self.eval_metrics or []
+        legs = {"every": self.validation_interval} if self.validation_interval else {}
         plateau = {"plateau": evaluation.plateau(self.lr_schedule or {}, metrics)} if self.follows_score else {}
-        return {**evaluation.rules(self.early_stopping, metrics, self.restore_best), **plateau}
+        return {**evaluation.rules(self.early_stopping, metrics, self.restore_best), **legs, **plateau}
 
     @property
     def follows_score(self) -> bool:
@@ -258,6 +260,12 @@ def _check_validation(told: FitSettings) -> None:
         if getattr(told, name) and not told.validates:
             raise UserError(f"{param_of(name)} follows a score of rows that are held out, and none are: set "
                             "validationFraction or validationIndicatorCol")  # fmt: skip
+    if told.validation_interval and not told.validates:
+        raise UserError("validationInterval says when rows that are held out are evaluated, and none are: set "
+                        "validationFraction or validationIndicatorCol")  # fmt: skip
+    if told.validation_interval and told.on_changed_rows == "continue":
+        raise UserError("validationInterval does not go with onChangedRows='continue': how many evaluations there are "
+                        "follows from the rows; leave one of them out")  # fmt: skip
     if told.follows_score and not told.validates:
         raise UserError("lrSchedule: 'plateau' follows a score of rows that are held out, and none are: set "
                         "validationFraction or validationIndicatorCol")  # fmt: skip

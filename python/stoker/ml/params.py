@@ -295,6 +295,9 @@ class ValidationParams(HasValidationIndicatorCol, KeywordParams):
     validationFraction = _param("validationFraction", "share of the rows, by their hash, that are held out for "
                                 "validation: always the same ones (default: none are)",
                                 TypeConverters.toFloat)  # fmt: skip
+    validationInterval = _param("validationInterval", "steps of an epoch after which these rows are evaluated, again "
+                                "and again, and not only at its end (default: at its end)",
+                                TypeConverters.toInt)  # fmt: skip
     evalMetrics = _param("evalMetrics", "what is told of these rows beside the loss: names of metrics, functions of "
                          "(outputs, labels, weight) that give two sums (docs/validation.md)",
                          as_metrics)  # fmt: skip

@@ -23,6 +23,7 @@ class Hooks:
         self._callbacks = list(callbacks)
         self._begun = False
         self._ended = 0  # epochs whose end was told
+        self._evaluated = 0  # steps before the last evaluation that was told, where an epoch has several
         self._stepped = [0] * len(self._callbacks)
 
     def of(self, event: Event) -> Iterator[Call]:
@@ -38,9 +39,11 @@ class Hooks:
             case Metrics() if event.rank == 0:
                 yield from self._metrics(event)
 
-    def at_end(self, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
-        """`epochs`: of the history."""
-        yield from self._past(epochs)
+    def at_end(self, epochs: Sequence[Mapping[str, Any]],
+               evaluations: Sequence[Mapping[str, Any]] = ()) -> Iterator[Call]:  # fmt: skip
+        """`epochs` and `evaluations`: of the history."""
+        yield from self._past(epochs, evaluations)
+        yield from self._validations(evaluations)
         yield from self._all("on_train_end", logs_of(epochs[-1]) if epochs else {})
 
     def _all(self, hook: str, *args: Any) -> Iterator[Call]:
@@ -49,21 +52,30 @@ class Hooks:
 
     def _metrics(self, event: Metrics) -> Iterator[Call]:
         now = vars(event) | event.scores
-        yield from self._past(event.past)
+        yield from self._past(event.past, event.evaluations)
         for i, callback in enumerate(self._callbacks):
             if event.step - self._stepped[i] >= callback.every:
                 self._stepped[i] = event.step
                 yield callback, "on_step_end", (event.step, logs_of(now))
+        yield from self._validations(event.evaluations)
         if event.ended:
             yield from self._past([now])
 
-    def _past(self, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
+    def _validations(self, evaluations: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
+        for one in evaluations:
+            if one["step"] > self._evaluated:
+                self._evaluated = one["step"]
+                yield from self._all("on_validation_end", one["epoch"] - 1, scores_of(one))
+
+    def _past(self, epochs: Sequence[Mapping[str, Any]],
+              evaluations: Sequence[Mapping[str, Any]] = ()) -> Iterator[Call]:  # fmt: skip
         """Of epochs that have ended: who told of an end may have died before it was heard."""
         for epoch in epochs:
             if epoch["epoch"] <= self._ended:
                 continue
             self._ended = epoch["epoch"]
-            if scores := scores_of(epoch):
+            yield from self._validations([one for one in evaluations if one["epoch"] <= self._ended])
+            if self._evaluated == 0 and (scores := scores_of(epoch)):
                 yield from self._all("on_validation_end", epoch["epoch"] - 1, scores)
             yield from self._all("on_epoch_end", epoch["epoch"] - 1, logs_of(epoch))
 
@@ -83,10 +95,10 @@ class Callbacks:
         for call in self._hooks.of(event):
             self._calls.put(call)
 
-    def close(self, epochs: Sequence[Mapping[str, Any]] | None = None) -> None:
-        """`epochs`: of the history of a fit that has a model. Waits for the hooks that are left then, for a while."""
-        ended = epochs is not None
-        for call in self._hooks.at_end(epochs) if epochs is not None else ():
+    def close(self, history: Mapping[str, Any] | None = None) -> None:
+        """`history`: of a fit that has a model. Waits for the hooks that are left then, for a while."""
+        ended = history is not None
+        for call in self._hooks.at_end(history["epochs"], history.get("evaluations", ())) if history else ():
             self._calls.put(call)
         self._calls.put(None)
         self._thread.join(PATIENCE if ended else 0)
