@@ -19,9 +19,10 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from old_system import LIMITS as OLD
+
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 30), "CXXABI": (1, 3, 13)}
-OLD = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 25), "CXXABI": (1, 3, 11)}
 NEEDED = re.compile(r"\*UND\*.*?\(?(GLIBC|GLIBCXX|CXXABI)_([0-9.]+)\)?\s+(?:\.hidden )?(\S+)$", re.MULTILINE)
 Version = tuple[int, ...]
 

@@ -22,6 +22,7 @@ from stoker.engine import core
 from stoker.engine import environment_of_level as environment_of
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
+from test_exact import Attention, Recurrent
 
 FILE = Path(__file__).with_suffix(".json")
 ROWS, BATCH = 160, 32
@@ -35,27 +36,6 @@ class Convolutions(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(x))
-
-
-class Recurrent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(4, 12, batch_first=True)
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x):
-        return self.head(self.lstm(x)[0][:, -1])
-
-
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
-        self.head = nn.Linear(8, 5)
-
-    def forward(self, x):
-        return self.head(self.encoder(x).mean(1))
 
 
 class Words(nn.Module):

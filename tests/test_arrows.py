@@ -12,8 +12,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def script_of(name):
-    """A file of scripts/, as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
+    """A file of scripts/, as a module, which finds those beside it."""
+    scripts = str(ROOT / "scripts")
+    if scripts not in sys.path:
+        sys.path.append(scripts)
+    spec = importlib.util.spec_from_file_location(name, f"{scripts}/{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -23,12 +23,7 @@ from test_exact import assert_same, make_fit
 LBFGS = {"name": "lbfgs", "groups": [{"history_size": 4}]}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def quadratic():
