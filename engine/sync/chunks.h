@@ -19,6 +19,9 @@ void in_chunks(optim::Extent range, Body body) {
   }
 }
 
+/// Adds `share` times the numbers of a part to a sum.
+void add_share(optim::Extent range, const float* part, float share, float* sum);
+
 /// What the sum of gradients is multiplied by; a mean over nothing is 0.
 inline float gradient_scale(bool mean, double denominator) {
   if (!mean) return 1;

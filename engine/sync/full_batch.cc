@@ -2,18 +2,9 @@
 
 #include <algorithm>
 
-#include "base/clones.h"
 #include "sync/chunks.h"
 
 namespace stoker::sync {
-
-namespace {
-
-STOKER_CLONES void add(const float* from, float share, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] += share * from[i];
-}
-
-}  // namespace
 
 FullBatch::FullBatch(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer,
                      HostState& state, const AllReduceOptions& options)
@@ -36,15 +27,8 @@ void FullBatch::run(const Part& part, const Run& run) {
   float *gradient = batch_.data(), *after = gradient + arena_.floats();
   std::fill_n(after, state_.layout().buffer_floats, 0.0F);
   sum.scalars += run(old_set(), gradient, after);
-  const auto share = static_cast<float>(part.share);
-  in_chunks({0, vector()}, [&](optim::Extent e) {
-    const auto part_of = [&](optim::Extent whole, float by) {
-      const optim::Extent p = optim::overlap(e, whole);
-      if (p.size() > 0) add(gradient + p.begin, by, sum.floats.data() + p.begin, p.size());
-    };
-    part_of({0, arena_.floats()}, 1);
-    part_of({arena_.floats(), vector()}, share);
-  });
+  add_share({0, arena_.floats()}, gradient, 1, sum.floats.data());
+  add_share({arena_.floats(), vector()}, gradient, static_cast<float>(part.share), sum.floats.data());
 }
 
 void FullBatch::publish() {

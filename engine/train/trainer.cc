@@ -226,11 +226,8 @@ sync::Scalars Trainer::run_micro_batch(const MicroBatch& which, const Batches& i
 
 /// Adds a part's gradient, and its share of the float buffers after it.
 void Trainer::add_part(const float* part, float share, float* gradient, float* buffers) const {
-  sync::in_chunks({0, layout_.floats}, [&](optim::Extent e) {
-    for (int64_t i = e.begin; i < e.end; ++i) gradient[i] += part[i];
-  });
-  const float* after = part + layout_.floats;
-  for (int64_t i = 0; i < layout_.buffer_floats; ++i) buffers[i] += share * after[i];
+  sync::add_share({0, layout_.floats}, part, 1, gradient);
+  sync::add_share({0, layout_.buffer_floats}, part + layout_.floats, share, buffers);
 }
 
 /// All from the same weights and buffers, as if each were of a shard of its own.
