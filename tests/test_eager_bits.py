@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.conftest import one_thread  # noqa: F401
 from conformance.harness import Case, EngineRunner
 from stoker.engine import core
 from stoker.optimizer import parse
