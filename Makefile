@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras conformance clean
+.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras bench-against conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -91,6 +91,9 @@ bench-craft: modules ## what large batches cost in accuracy, how long L-BFGS tak
 
 bench-transform: modules ## model.transform against an iterator pandas UDF of the same torch module
 	@$(VENV_PYTHON) bench/transform.py $(BENCH)
+
+bench-against: modules ## an older build beside this one (BENCH="../old 3 bench/step.py --quick mlp")
+	@$(VENV_PYTHON) bench/against.py $(BENCH)
 
 clean: ## what was built; .venv and the cached data set stay
 	@rm -rf build dist python/stoker/lib python/stoker/*.so
