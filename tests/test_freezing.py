@@ -29,8 +29,8 @@ class Net(nn.Module):
         return self.head(self.encoder(features))
 
 
-def trained(model, *patterns):
-    compiled = frontend.compile(model, nn.CrossEntropyLoss(), ROWS, LABEL, freeze=patterns)
+def trained(model, *patterns, upTo=None):
+    compiled = frontend.compile(model, nn.CrossEntropyLoss(), ROWS, LABEL, freeze={"upTo": upTo} if upTo else patterns)
     return [entry["name"] for entry in compiled.train["parameters"]], compiled
 
 
@@ -64,6 +64,46 @@ def test_patterns_that_freeze_nothing_or_all_are_errors(patterns, told):
     with pytest.raises(UserError) as caught:
         trained(Net(), *patterns)
     assert told in str(caught.value)
+
+
+class Branches(nn.Module):
+    """Whose layers are declared in another order than they are called in."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.right = nn.Linear(8, 3), nn.Linear(4, 4)
+        self.left = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False), nn.Dropout(0.5))
+        self.twice, self.after = nn.Linear(4, 4), nn.BatchNorm1d(8, affine=False)
+
+    def forward(self, features):
+        found = self.twice(self.twice(self.left(features)))
+        return self.head(self.after(torch.cat([found, self.right(features)], 1)))
+
+
+def test_all_that_a_layer_is_made_of_is_frozen_and_nothing_beside_it():
+    net = Branches()
+    names, compiled = trained(net, upTo="left.1")
+    assert names == ["head.weight", "head.bias", "right.weight", "right.bias", "twice.weight", "twice.bias"]
+    norms = {entry["name"].rpartition(".")[0] for entry in compiled.train["buffers"]}
+    assert norms == {"after"}, "the norm without parameters before the layer's end is still"
+    assert all(part.training for part in net.modules()) and not net.left[1]._forward_hooks
+    assert trained(net, upTo="after")[0] == ["head.weight", "head.bias"]
+    assert trained(net, upTo="after")[1].train["buffers"] == []
+
+
+@pytest.mark.parametrize(("layer", "told"), [
+    ("left.7", "freeze: the model has no layer 'left.7'; the nearest are 'left."),
+    ("twice", "freeze: 'twice' is called 2 times when the model runs"),
+    ("head", "freeze: up to 'head' lies every parameter of the model, so nothing is left to train"),
+])  # fmt: skip
+def test_up_to_where_nothing_or_all_is_frozen_is_an_error(layer, told):
+    with pytest.raises(UserError) as caught:
+        trained(Branches(), upTo=layer)
+    assert told in str(caught.value)
+    with pytest.raises(UserError, match="no parameter that is trained decides what the layer '0' gives"):
+        trained(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), upTo="0")
+    with pytest.raises(TypeError, match=r"{'upTo': 'the name of a layer'}, not {'to': 'x'}"):
+        StokerClassifier(model=Net(), freeze={"to": "x"})
 
 
 def test_a_new_head_is_trained_on_the_frozen_trunk(spark):
@@ -117,6 +157,11 @@ def test_keras_layers_are_frozen_by_their_paths(keras):
     assert all("top" in name for name in names) and len(names) == 2 and compiled.train["buffers"] == []
     assert all(layer.trainable for layer in model._flatten_layers())
     assert len(trained(model, "*/bias")[0]) == 4
+    for layer in ("trunk", "trunk/batch_normalization", model.layers[0].layers[1].name):
+        names, compiled = trained(model, upTo=layer)
+        assert len(names) == 2 and all("top" in name for name in names) and compiled.train["buffers"] == []
+    names, compiled = trained(model, upTo=model.layers[0].layers[0].name)
+    assert len(names) == 4 and len(compiled.train["buffers"]) == 2
 
 
 def test_what_the_user_froze_stays_so_and_norms_of_a_frozen_part_only_are_still(keras):

@@ -15,6 +15,7 @@ _HOMES = {
     "StokerClassificationModel": "stoker.ml.models",
     "StokerRegressionModel": "stoker.ml.models",
     "StokerModel": "stoker.ml.models",
+    "StokerFeaturizer": "stoker.ml.featurizer",
     "register_function": "stoker.ml.functions",
     "replace_head": "stoker.ml.transfer",
     "doctor": "stoker.health.doctor",

@@ -182,7 +182,8 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
                   reduction: str | None, metric: str | None, evaluated: bool = False,
                   measured: Measured | None = None,
                   own: Mapping[str, Callable[..., Any]] | None = None,
-                  freeze: Sequence[str] = (), mix: dict[str, Any] | None = None) -> Compiled:  # fmt: skip
+                  freeze: Sequence[str] | Mapping[str, str] = (),
+                  mix: dict[str, Any] | None = None) -> Compiled:  # fmt: skip
     """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics; `mix`: how
     rows are mixed in training."""
     from stoker.frontend import torch as frontend
@@ -267,11 +268,17 @@ def built(build: Callable[[], Any], seed: int) -> Any:
 def check_module(module: Any, inputs: Sequence[str]) -> None:
     """Its parameters can be trained; every input is an argument of forward, and nothing that forward needs is without
     one. The name of a lone one may be any where there is nothing to confuse it with."""
-    from stoker.frontend import foreign, hugging
-    from stoker.frontend.arguments import Arguments
     from stoker.frontend.torch import check_parameters
 
     check_parameters(module)
+    check_inputs(module, inputs)
+
+
+def check_inputs(module: Any, inputs: Sequence[str]) -> None:
+    """What check_module() says of them."""
+    from stoker.frontend import foreign, hugging
+    from stoker.frontend.arguments import Arguments
+
     if foreign.is_hugging(module):
         hugging.check_inputs(module, inputs)
     arguments = Arguments(module)

@@ -73,7 +73,7 @@ class FitSettings:
     batch_norm: str
     loss_reduction: str | None
     output_kind: str | None
-    freeze: Sequence[str] | None
+    freeze: Sequence[str] | Mapping[str, str] | None
 
     num_workers: int
     min_workers: int | None

@@ -89,6 +89,10 @@ class Foreign(nn.Module):
         """Whether its pictures are (rows, height, width, channels)."""
         raise NotImplementedError
 
+    def layers(self) -> dict[str, nn.Module]:
+        """Its layers, those inside of others too, by path."""
+        raise NotImplementedError
+
     def parts(self) -> dict[int, tuple[str, str]]:
         """The id of each layer -> its path and class."""
         raise NotImplementedError

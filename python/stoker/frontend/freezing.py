@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from torch import nn
+from torch import Tensor, nn
 
 from stoker.errors import CompileError, did_you_mean
+from stoker.frontend import inner
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.private import Norm
 
 
-def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Parameters whose names match are not trained, and norms all of whose parameters they are keep their statistics,
-    as in evaluation. -> a note of what that is. `model` is changed; it is a copy of the user's."""
+def freeze(model: nn.Module, what: Sequence[str] | Mapping[str, str], example: Mapping[str, Tensor]) -> list[str]:
+    """Parameters whose names match, or that decide what the layer "upTo" gives, are not trained, and norms all of whose
+    parameters they are keep their statistics, as in evaluation. -> a note of what that is. `model` is changed; it is a
+    copy of the user's. `example`: rows that it takes."""
     names = [name for name, _ in model.named_parameters()]
-    found = {name for pattern in patterns for name in _matched(pattern, names)}
+    found, patterns = _up_to(model, what["upTo"], example) if isinstance(what, Mapping) else _matching(what, names)
     for name, parameter in model.named_parameters():
         if name in found:
             parameter.requires_grad_(False)
@@ -25,8 +27,21 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     else:
         _still_norms(model, found, patterns)
     if found and len(found) == len(names):
-        raise CompileError("freeze: its patterns match every parameter of the model, so nothing is left to train")
+        how = f"up to {what['upTo']!r} lies" if isinstance(what, Mapping) else "its patterns match"
+        raise CompileError(f"freeze: {how} every parameter of the model, so nothing is left to train")
     return [f"frozen: {len(found)} of {len(names)} parameters"] if found else []
+
+
+def _matching(patterns: Sequence[str], names: list[str]) -> tuple[set[str], Sequence[str]]:
+    return {name for pattern in patterns for name in _matched(pattern, names)}, patterns
+
+
+def _up_to(model: nn.Module, layer: str, example: Mapping[str, Tensor]) -> tuple[set[str], Sequence[str]]:
+    """The parameters, and the layers without any, which might be norms."""
+    found, bare = inner.before(model, layer, example)
+    if not found:
+        raise CompileError(f"freeze: no parameter that is trained decides what the layer {layer!r} gives")
+    return found, bare
 
 
 def _matched(pattern: str, names: list[str]) -> list[str]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from stoker.batch_norm import PER_MICRO_BATCH, by_batch, with_still_norms
 from stoker.errors import CompileError
-from stoker.frontend import additivity, buffers, build, coupling, freezing, layouts, mixing, own_metrics, structure
+from stoker.frontend import (
+    additivity,
+    buffers,
+    build,
+    coupling,
+    freezing,
+    inner,
+    layouts,
+    mixing,
+    own_metrics,
+    structure,
+)
 from stoker.frontend.agreement import settle
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import to_run
@@ -44,7 +55,7 @@ def compile(
     evaluated: bool = False,
     measured: str | None = None,
     own: own_metrics.Own | None = None,
-    freeze: Sequence[str] = (),
+    freeze: Sequence[str] | Mapping[str, str] = (),
     mix: dict | None = None,
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
@@ -54,8 +65,8 @@ def compile(
     (then a step's gradient is the plain sum over its rows), or 'none', a loss for each row. `evaluated`: there
     is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does). `own`:
     a user's metrics by name.
-    `freeze`: patterns of names of parameters that are not trained. `mix`: how rows are mixed in training
-    (stoker.mixing).
+    `freeze`: patterns of names of parameters that are not trained, or {"upTo": layer}. `mix`: how rows are mixed in
+    training (stoker.mixing).
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -64,8 +75,8 @@ def compile(
     objective = Objective(loss, loss_reduction, weighted)
     model, own_loss = _own_copies(module, loss)
     kept_modes = _to_train(model)
-    kept_modes += freezing.freeze(model, freeze)
     _initialise_lazy(model, inputs)
+    kept_modes += freezing.freeze(model, freeze, {spec.name: _example(spec) for spec in inputs})
     check_parameters(model)
     if isinstance(own_loss, OwnLoss):
         settle(own_loss, model, inputs, labels)
@@ -112,6 +123,22 @@ def compile(
     layouts.hoist([*programs, infer], weights)
     return Compiled(train, infer, weights, shapes, kept_modes + dropped + notes + foreign,
                     programs[1] if evaluated else None)  # fmt: skip
+
+
+def compile_layer(module: nn.Module, layer: str, inputs: list[TensorSpec]) -> tuple[dict, dict]:
+    """The inference program of what a layer inside of a model gives, and the weights that it reads. The module itself
+    is not touched."""
+    module = as_torch(module)
+    model, _ = _own_copies(module, None)
+    _initialise_lazy(model, inputs)
+    inner.tap(model, layer)
+    with untouched(module, model):
+        graph = _infer_graph(model, inputs)
+    infer, _ = graph.infer_program(inputs)
+    weights = build.gather_weights(model, [graph], [infer])
+    _mark_coupled(infer, weights)
+    layouts.hoist([infer], weights)
+    return infer, inner.weights_of(infer, weights)
 
 
 class TrainStage(Stage):

@@ -94,7 +94,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         """The model as the front end takes it."""
         return compiling.as_torch(self.value("model"))
 
-    def _frozen(self) -> list[str]:
+    def _frozen(self) -> list[str] | dict[str, str]:
         return self.value("freeze") or []
 
     def _with_module(self) -> _StokerEstimator:

@@ -12,7 +12,8 @@ from pyspark.sql.types import DataType, StructField, StructType
 from stoker.errors import UserError
 from stoker.fit import layout
 from stoker.fit.settings import naming_of
-from stoker.ml.models import _StokerModel, output_schema
+from stoker.ml.models import _StokerModel
+from stoker.ml.scoring import schema_of
 from stoker.spark import clock, compat, grouping
 from stoker.spark.clock import Clock
 from stoker.spark.columns import Source
@@ -46,7 +47,7 @@ def function_of(spark: SparkSession, name: str, model: Any, output: str | None) 
     clocks = {sent.zone: clock.of_zone(spark, sent.zone) for source in sources for sent in source.sent if sent.zone}
     forms = tuple(form for form in (_by_column(sources, clocks), _packed(sources)) if form)
     model._check_added()
-    schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(output_schema(model))])
+    schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(schema_of(model._outputs()))])
     field = _chosen(model, schema.names, output)
     function = Function(name, model._scorer(spark), forms, field)
     return function, schema if field is None else schema[field].dataType

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from pyspark.ml import Model
 from pyspark.ml.classification import ProbabilisticClassificationModel
-from pyspark.ml.functions import vector_to_array  # noqa: F401  (registers the vector type with Spark's Arrow conversion)
-from pyspark.ml.linalg import DenseVector, VectorUDT
+from pyspark.ml.linalg import DenseVector
 from pyspark.ml.param.shared import HasLabelCol, HasPredictionCol
 from pyspark.ml.regression import RegressionModel
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from stoker import evaluation, program
 from stoker.errors import UserError
@@ -30,16 +28,15 @@ from stoker.ml import persist, rows
 from stoker.ml.accessors import ClassificationModelAccessors, ModelAccessors, RegressionModelAccessors
 from stoker.ml.added import added_columns, columns_of_outputs
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
+from stoker.ml.scoring import Inferred, scored
 from stoker.ml.summary import Summary, parameters_of, summary_of
 from stoker.program import Compiled
-from stoker.spark import checks, columns, compat, grouping
+from stoker.spark import checks, columns, grouping
 from stoker.spark.evaluate import evaluated
-from stoker.spark.infer import Batches, Groups, Scorer
+from stoker.spark.infer import Scorer
 from stoker.spark.outputs import Classification, Outputs, Values
 from stoker.spark.table import Table
-from stoker.spark.weights import Carried, carried, send
-
-_TYPES = {"vector": VectorUDT, "double": DoubleType, "text": StringType}
+from stoker.spark.weights import carried
 
 
 class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable, MLWritable):
@@ -52,7 +49,7 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         self._history = history if history is not None else History()
         self._output_kind = output_kind
         self._module = module
-        self._packed: tuple[str, Carried] | None = None  # the inference program and its weights
+        self._packed: Inferred | None = None
         self.keras_config: str | None = None  # of a Keras model, where it is known
         self._label_rules: dict[str, Any] | None = None  # what the engine checks of labels, where it is known
 
@@ -92,21 +89,10 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
 
     def _transform(self, df: DataFrame) -> DataFrame:
         checks.check_dataframe(df, "transform")
-        naming, table = naming_of(self), Table.of(df)
+        naming_of(self)  # its errors
+        table = Table.of(df)
         self._check_added(table)
-        sources = layout.features_of_program(naming, table, self._compiled.infer["inputs"])
-        inputs = columns.travelling(table, sources)
-        schema = output_schema(self)
-        if not schema.fields:
-            return df
-        specs = json.dumps([source.spec() for source in sources])
-        group = self.value("transformGroup")
-        grouping.check(table, group, self._compiled.infer.get("coupled"))
-        if group:
-            together = Groups(self._scorer(df.sparkSession, together=True), specs, tuple(inputs))
-            return grouping.append_outputs(table, together, inputs, schema, group)
-        scoring = Batches(self._scorer(df.sparkSession), specs, tuple(inputs))
-        return compat.append_outputs(df, scoring, list(inputs.values()), schema)
+        return scored(self, table, df, self._inferred(), self._outputs())
 
     def evaluate(self, df: DataFrame, metrics: Sequence[str] | None = None,
                  weightCol: str | None = None, groupCol: str | None = None) -> dict[str, Any]:  # fmt: skip
@@ -136,10 +122,10 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         told = self._history[-1] if self._history else {}
         return [name.removeprefix("val_") for name in told if name.startswith("val_") and name != "val_loss"]
 
-    def _carried(self) -> tuple[str, Carried]:
+    def _inferred(self) -> Inferred:
         if self._packed is None:
             weights = {name: self._compiled.weights[name] for name in _names_in(self._compiled.infer)}
-            self._packed = json.dumps(self._compiled.infer), carried(program.save_weights(weights))
+            self._packed = Inferred(self._compiled.infer, carried(program.save_weights(weights)))
         return self._packed
 
     def _answer(self, value: Any, outputs: Outputs) -> list[Any]:
@@ -147,13 +133,10 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         if place := self._compiled.infer.get("coupled"):
             raise UserError(f"{grouping.told(place)}: use transform, with transformGroup")
         sources = layout.features_of_program(naming_of(self), None, self._compiled.infer["inputs"])
-        return rows.answer(Scorer(*self._carried(), outputs), sources, value)
+        return rows.answer(self._inferred().here(outputs), sources, value)
 
-    def _scorer(self, spark: SparkSession, together: bool = False) -> Scorer:
-        """What runs in the workers of a session: rows in chunks, or all that come at once together."""
-        infer, weights = self._carried()
-        told = infer if not together else json.dumps({"coupled": "by transformGroup", **self._compiled.infer})
-        return Scorer(told, send(spark, weights), self._outputs())
+    def _scorer(self, spark: SparkSession) -> Scorer:
+        return self._inferred().scorer(spark, self._outputs())
 
     def torch(self, into: Any = None) -> Any:
         """The trained model as a torch.nn.Module: `into`, filled; else a copy of the user's module, where this session
@@ -209,11 +192,6 @@ def checked_thresholds(told: Sequence[float] | None, classes: int) -> tuple[floa
     if any(not one >= 0 for one in thresholds) or thresholds.count(0) > 1:
         raise UserError(f"thresholds must not be negative, and at most one may be 0, not {list(thresholds)}")
     return thresholds
-
-
-def output_schema(model: _StokerModel) -> StructType:
-    """The columns that transform adds."""
-    return StructType([StructField(name, _TYPES[kind](), False) for name, kind in model._outputs().fields()])
 
 
 def _names_in(infer: dict[str, Any]) -> list[str]:

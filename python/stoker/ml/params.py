@@ -14,6 +14,7 @@ from pyspark.ml.param.shared import (
     HasLabelCol,
     HasLearningRate,
     HasLoss,
+    HasOutputCol,
     HasProbabilityCol,
     HasRawPredictionCol,
     HasSeed,
@@ -192,6 +193,15 @@ def _group(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else TypeConverters.toListString(value)
 
 
+def _frozen(value: Any) -> list[str] | dict[str, str]:
+    """Names, or up to where."""
+    if not isinstance(value, Mapping):
+        return _group(value)
+    if list(value) != ["upTo"] or not isinstance(value["upTo"], str):
+        raise TypeError(f"expected patterns of names, or {{'upTo': 'the name of a layer'}}, not {dict(value)!r}")
+    return dict(value)
+
+
 class InputParams(HasFeaturesCol, KeywordParams):
     """Which columns are the model's input."""
 
@@ -231,7 +241,17 @@ class ModuleParams(HasLoss, KeywordParams):
                            TypeConverters.toString)  # fmt: skip
 
     freeze = _param("freeze", "what of the model is not trained: patterns of its parameters' names such as "
-                    "['encoder.*'], or names of parts (default: nothing)", _group)  # fmt: skip
+                    "['encoder.*'], or names of parts; or {'upTo': 'encoder.3'}, all that this layer's value is made "
+                    "of (default: nothing)", _frozen)  # fmt: skip
+
+
+class FeaturizerParams(InputParams, HasOutputCol):
+    """Of what gives the values of a layer."""
+
+    model = _param("model", "the torch.nn.Module or Keras model that is run, the path of a .keras or .h5 file, or a "
+                   "model that fit() or load() gave", Described.of)  # fmt: skip
+    layer = _param("layer", "the layer whose values are wanted, by its name in the model: 'encoder.2' or, of Keras, "
+                   "'trunk/dense' or 'dense'", TypeConverters.toString)  # fmt: skip
 
 
 def as_initial(value: Any) -> Any:

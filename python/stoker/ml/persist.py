@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import SparkSession
@@ -29,6 +29,7 @@ from stoker.ml.params import RENAMED
 from stoker.ml.places import condition
 from stoker.program import Compiled
 
+R = TypeVar("R")
 FORMAT = "stoker-directory"
 VERSION = 1
 PART = 16 << 20  # bytes of one row
@@ -38,7 +39,7 @@ _NOT_JSON = ("model", "loss", "optimizer", "callbacks", "initialModel")
 _COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze")
 
 
-class _Writer(MLWriter):
+class Writer(MLWriter):
     def __init__(self, instance: Any) -> None:
         super().__init__()
         self.instance = instance
@@ -57,32 +58,32 @@ class _Writer(MLWriter):
         raise NotImplementedError
 
 
-class ModelWriter(_Writer):
+class ModelWriter(Writer):
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         model = self.instance
         files = {**model._compiled.to_files(), "history.json": model.history.to_json().encode()}
         config = model._keras_config()
         files |= {KERAS: config.encode()} if config is not None else {}
-        return {**files, **_declared_inputs(model)}, {
+        return {**files, **declared_inputs(model)}, {
             "outputKind": model.output_kind,
             "labels": list(model._label_words),
             "labelRules": model._label_rules,
         }
 
 
-class EstimatorWriter(_Writer):
+class EstimatorWriter(Writer):
     """An estimator is saved as its compiled program, so the shape of its input must be known."""
 
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         estimator = self.instance
         if estimator._saved is None and estimator.value("model") is None:
-            return _declared_inputs(estimator), {}
+            return declared_inputs(estimator), {}
         estimator = estimator._with_module()
         prepared, _ = estimator._prepare(None)
         info = {"outputKind": prepared.output_kind, "labelRules": prepared.label_rules}
         if not isinstance(estimator.value("optimizer"), str) or estimator._saved_optimizer is not None:
             info["optimizer"] = estimator._unscheduled_optimizer(prepared)
-        return {**prepared.compiled.to_files(), **_declared_inputs(estimator)}, info
+        return {**prepared.compiled.to_files(), **declared_inputs(estimator)}, info
 
 
 class StokerReader(MLReader):
@@ -100,8 +101,12 @@ class StokerReader(MLReader):
         if INPUTS in files:
             instance._set(inputs=declarations.from_json(json.loads(files[INPUTS])))
         if getattr(instance, "_saved", None) is not None:
-            instance._compiled_in = {name: instance.value(name) for name in _COMPILED_IN}
+            instance._compiled_in = {name: instance.value(name) for name in self.compiled_in()}
         return instance
+
+    def compiled_in(self) -> tuple[str, ...]:
+        """Params of an estimator that cannot change any more."""
+        return _COMPILED_IN
 
     def _model(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
         history = History.from_json(files["history.json"].decode())
@@ -119,7 +124,7 @@ class StokerReader(MLReader):
         return instance
 
 
-def _declared_inputs(instance: Any) -> dict[str, bytes]:
+def declared_inputs(instance: Any) -> dict[str, bytes]:
     """Declarations with all that they learnt; a vocabulary is too long for a line of metadata."""
     told = instance.value("inputs")
     return {INPUTS: json.dumps(declarations.to_json(told)).encode()} if declarations.has_declared(told) else {}
@@ -208,8 +213,13 @@ def read_files(spark: SparkSession, path: str, told: Mapping[str, Mapping[str, A
 
 
 def compiled_of(path: str, files: Mapping[str, bytes]) -> Compiled:
+    return readable(path, Compiled.from_files, files)
+
+
+def readable(path: str, read: Callable[[Mapping[str, bytes]], R], files: Mapping[str, bytes]) -> R:
+    """What the files hold."""
     try:
-        return Compiled.from_files(files)
+        return read(files)
     except ValueError as error:
         raise UserError(f"'{path}' cannot be loaded: {error}") from error
 
@@ -230,7 +240,7 @@ def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:
     if kept.get("evalMetrics"):
         kept["evalMetrics"] = as_saved(kept["evalMetrics"])
     if declarations.has_declared(kept.get("inputs")):
-        del kept["inputs"]  # see _declared_inputs
+        del kept["inputs"]  # see declared_inputs
     for name, value in kept.items():
         _check_json(name, value)
     return kept

@@ -52,13 +52,16 @@ class Values:
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]  # values of one row
+    vectors: bool = False  # also of one value
 
     def fields(self) -> list[tuple[str, str]]:
-        return [(name, "double" if size == 1 else "vector") for name, size in zip(self.names, self.sizes) if name]
+        kinds = ["vector" if self.vectors or size != 1 else "double" for size in self.sizes]
+        return [(name, kind) for name, kind in zip(self.names, kinds) if name]
 
     def columns(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         kept = [(out, size) for name, out, size in zip(self.names, outputs, self.sizes) if name]
-        return [out.reshape(len(out) if size == 1 else (len(out), size)).astype(np.float64) for out, size in kept]
+        flat = [out.reshape((len(out), size) if self.vectors or size != 1 else len(out)) for out, size in kept]
+        return [values.astype(np.float64) for values in flat]
 
 
 Outputs = Classification | Values

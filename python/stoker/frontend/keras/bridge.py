@@ -128,6 +128,10 @@ class KerasModel(Foreign):
         layers = self._models[0]._flatten_layers()
         return all(getattr(layer, "data_format", None) != "channels_first" for layer in layers)
 
+    def layers(self) -> dict[str, keras.Layer]:
+        layers = self._models[0]._flatten_layers(include_self=False)
+        return {layer.path or layer.name: layer for layer in layers}
+
     def parts(self) -> dict[int, tuple[str, str]]:
         layers = self._models[0]._flatten_layers()
         return {id(layer): (layer.path or layer.name, type(layer).__name__) for layer in layers}
