@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras bench-against conformance clean
+.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -82,6 +82,9 @@ bench-strategies: modules ## how far local steps come against all-reduce, and wh
 
 bench-keras: modules ## a worker's step against keras.fit on torch, one thread
 	@$(VENV_PYTHON) bench/keras_step.py $(BENCH)
+
+bench-transfer: modules ## ten epochs of a head on a frozen MobileNetV2, its trunk run once for each picture or in each step
+	@$(VENV_PYTHON) bench/transfer.py
 
 conformance: modules ## layers of Keras beside Keras itself; writes docs/keras-layers.md
 	@. .venv/env.sh && cd tests && python -m conformance.keras_layers

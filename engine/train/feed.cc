@@ -7,6 +7,7 @@
 #include "base/pulse.h"
 #include "data/store/gather.h"
 #include "program/plan.h"
+#include "train/frozen.h"
 
 namespace stoker::train {
 namespace {
@@ -16,11 +17,13 @@ constexpr uint64_t kDraws = 0x64726177;  // tells this stream from the epoch's o
 }  // namespace
 
 std::span<const uint32_t> RowSource::order(int shard) const {
+  if (ready) return ready->order(shard);
   return own.has(shard) ? own.order(shard) : borrowed.order(shard);
 }
 
 data::RowsAt RowSource::at(int shard, std::span<const uint32_t> rows) const {
   const auto count = static_cast<int64_t>(rows.size());
+  if (ready) return ready->at(rows.data(), count);
   return own.has(shard) ? own.at(rows.data(), count) : data::RowsAt{borrowed.of(shard)->rows(), rows.data(), count};
 }
 
@@ -33,9 +36,9 @@ Feed::Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned
       shuffle_(shuffle),
       augments_(augments),
       accumulate_(accumulate) {
-  if (!from_.own.on_disk()) return;
+  if (!from_.store().on_disk()) return;
   ahead_ = std::make_unique<data::ReadAhead>(
-      from_.own, plan.steps(), static_cast<int>(owned_.size()),
+      from_.store(), plan.steps(), static_cast<int>(owned_.size()),
       [this](int64_t step, int slot) { return rows(owned_[slot], plan_.rows(step, owned_[slot])); });
 }
 
@@ -87,7 +90,7 @@ data::RowsAt Feed::stored(int64_t step, int shard, data::Rows places) {
   if (!ahead_) return from_.at(shard, rows(shard, places));
   const auto slot = std::lower_bound(owned_.begin(), owned_.end(), shard) - owned_.begin();
   const std::byte* first = ahead_->at(step, static_cast<int>(slot)).base;
-  return {first + (places.begin - plan_.rows(step, shard).begin) * from_.own.stride(), nullptr, places.size()};
+  return {first + (places.begin - plan_.rows(step, shard).begin) * from_.store().stride(), nullptr, places.size()};
 }
 
 /// A row's draws hang on its place in the epoch's order, so equal rows draw apart.
@@ -98,10 +101,10 @@ std::vector<at::Tensor> Feed::gather(int64_t step, int shard, int64_t part) try 
   const data::Draws draws{mix_key(numbers), static_cast<uint64_t>(places.begin)};
   const auto from = stored(step, shard, places);
   std::vector<at::Tensor> batch;
-  for (int c = 0; c < static_cast<int>(from_.own.columns().size()); ++c)
-    batch.push_back(data::gather_batch(from_.own, c, from, augments_ ? &draws : nullptr));
+  for (int c = 0; c < static_cast<int>(from_.store().columns().size()); ++c)
+    batch.push_back(data::gather_batch(from_.store(), c, from, augments_ ? &draws : nullptr));
   pulse::beat();
-  return batch;
+  return from_.frozen && !from_.ready ? from_.frozen->rest(batch) : batch;
 } catch (...) {
   program::rethrow_as_error("gathering a micro-batch");
 }

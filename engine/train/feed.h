@@ -17,14 +17,20 @@
 
 namespace stoker::train {
 
-/// Where a worker's rows are: its own, sealed, and those that it has borrowed. Both outlive who reads them.
+class Frozen;
+
+/// Where a worker's rows are: its own, sealed, and those that it has borrowed. All outlive who reads them.
 struct RowSource {
   const data::ColumnStore& own;
   const data::Borrowed& borrowed;
+  const Frozen* frozen = nullptr;            // what is made of the rows' tensors; null: they are used as they are
+  const data::ColumnStore* ready = nullptr;  // all rows that are read, with this made already; null: none are
 
+  /// The one that tensors are gathered by.
+  const data::ColumnStore& store() const { return ready ? *ready : own; }
   /// Row numbers of a shard in content order.
   std::span<const uint32_t> order(int shard) const;
-  /// REQUIRES: rows of its own are not on disk.
+  /// REQUIRES: rows of the store are not on disk.
   data::RowsAt at(int shard, std::span<const uint32_t> rows) const;
 };
 
@@ -40,7 +46,8 @@ class Feed {
   void interrupt();
   /// Gathers the first parts of the step now, so that micro_batch() need not.
   void prefetch(int64_t step);
-  /// One tensor a column, batch first. REQUIRES: the shard is owned and present in the step, which has that part.
+  /// One tensor an input of the program, batch first. REQUIRES: the shard is owned and present in the step, which has
+  /// that part.
   std::vector<at::Tensor> micro_batch(int64_t step, int shard, int64_t part = 0);
 
  private:

@@ -95,7 +95,12 @@ void Session::prepare(const gang::Start& start) {
   const Timetable table = timetable(plan_of(start));
   const auto evaluations = static_cast<int64_t>(table.legs() * table.epochs);
   auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes(), evaluations);
-  if (!told_fingerprint_) link_.fingerprint(trainer->fingerprint(canned_rows(start)));
+  if (spec_.frozen && !frozen_) frozen_ = std::make_unique<const Frozen>(*spec_.frozen, constants_.bytes());
+  if (!told_fingerprint_) {
+    auto fingerprint = trainer->fingerprint(canned_rows(start));
+    if (frozen_) frozen_->add_to(fingerprint, canned_rows(start));
+    link_.fingerprint(fingerprint);
+  }
   told_fingerprint_ = true;
   trainer_ = std::move(trainer);
   history_ = std::make_unique<History>(trainer_->mean_loss());
@@ -211,8 +216,9 @@ void Session::borrow(collective::Group& group, const gang::Start& start) {
 
 void Session::run(collective::Group& group, const gang::Start& start, const std::stop_token& stop) {
   const data::Plan plan = plan_of(start);
-  Feed feed({store_, borrowed_}, plan, collective::shards_of(start.owners, group.rank()), spec_.seed, spec_.shuffle,
-            true, spec_.accumulate);
+  const auto owned = collective::shards_of(start.owners, group.rank());
+  if (spec_.frozen && comes_again(plan)) prepare_rows(start, owned, stop);
+  Feed feed(rows(true), plan, owned, spec_.seed, spec_.shuffle, true, spec_.accumulate);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   Timetable table = timetable(plan);
   if (table.evaluates) {
@@ -231,6 +237,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
       history_->begin_epoch(table.step(done) == 0 ? sync::EpochTotals() : running, group.bytes_sent());
       recall_evaluation(table, done);
       feed.begin_epoch(spec_.draws(table.epoch(done)));
+      ++passes_;
       begun = true;
     }
     if (checkpoints_) checkpoints_->before_step(done + 2, may_end(table, done));
@@ -254,6 +261,41 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   catch_up(table, table.epoch(state.committed() - 1));
   end_cut_epoch(table, group);
   if (checkpoints_) checkpoints_->finish();
+}
+
+/// Whether rows are read more than once.
+bool Session::comes_again(const data::Plan& plan) const {
+  return spec_.frozen->cache && not_kept_.empty() && spec_.epochs > 1 &&
+         (spec_.max_steps == 0 || spec_.max_steps > plan.steps());
+}
+
+/// What the frozen parts give for all rows that this rank reads from now on. Without the room for it each step does.
+void Session::prepare_rows(const gang::Start& start, const std::vector<int>& shards, const std::stop_token& stop) try {
+  if (!frozen_rows_) frozen_rows_ = std::make_unique<FrozenRows>(*frozen_, RowSource{store_, borrowed_});
+  auto wanted = shards;
+  const int count = static_cast<int>(start.shards.size());
+  for (const int shard : shards)
+    if (spec_.frozen->evaluates) wanted.push_back(count + shard);
+  frozen_rows_->complete(wanted, stop);
+} catch (const Error& error) {
+  if (error.kind() != ErrorKind::world) throw;
+  frozen_rows_.reset();
+  not_kept_ = error.what();
+}
+
+/// `frozen`: for the rest of a program whose frozen parts are apart.
+RowSource Session::rows(bool frozen) const {
+  if (!frozen || !frozen_) return {store_, borrowed_};
+  return {store_, borrowed_, frozen_.get(), frozen_rows_ ? &frozen_rows_->store() : nullptr};
+}
+
+nlohmann::json Session::told_of_frozen() const {
+  if (!frozen_rows_) return {{"kept", false}, {"why", not_kept_}};
+  return {{"kept", true},
+          {"seconds", frozen_rows_->seconds()},
+          {"saved_seconds", frozen_rows_->seconds() * static_cast<double>(std::max<int64_t>(passes_ - 1, 0))},
+          {"bytes", frozen_rows_->store().bytes()},
+          {"disk_bytes", frozen_rows_->store().disk_bytes()}};
 }
 
 data::Plan Session::plan_of(const gang::Start& start) const { return data::Plan(counts_of(start), spec_.step_rows()); }
@@ -324,7 +366,7 @@ bool Session::run_evaluation(const gang::Start& start, int rank, const Timetable
   const data::Plan plan(held_counts(start), spec_.batch_size);
   std::vector<int> held;
   for (const int shard : collective::shards_of(start.owners, rank)) held.push_back(shards + shard);
-  Feed feed({store_, borrowed_}, plan, std::move(held), spec_.seed, false, false);
+  Feed feed(rows(spec_.frozen && spec_.frozen->evaluates), plan, std::move(held), spec_.seed, false, false);
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   feed.begin_epoch(0);
   const StepSpec what{.epoch = table.epoch(done),
@@ -423,6 +465,7 @@ std::string Session::history_json(const gang::Start& start) const {
                         {"generations", start.roster.generation},
                         {"micro_batches", trainer_->state().runs()}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
+  if (frozen_) out["frozen"] = told_of_frozen();
   const Timetable table = timetable(plan_of(start));
   if (const std::string why = why_stopped(table); !why.empty()) out["stopped"] = why;
   if (!trainer_->evaluator()) return out.dump();

@@ -14,6 +14,7 @@
 #include "sync/constants.h"
 #include "train/checkpoints.h"
 #include "train/feed.h"
+#include "train/frozen.h"
 #include "train/history.h"
 #include "train/lending.h"
 #include "train/spec.h"
@@ -37,6 +38,10 @@ class Session {
   void work(const gang::Start& start);
   void prepare(const gang::Start& start);
   data::Plan plan_of(const gang::Start& start) const;
+  bool comes_again(const data::Plan& plan) const;
+  void prepare_rows(const gang::Start& start, const std::vector<int>& shards, const std::stop_token& stop);
+  RowSource rows(bool frozen) const;
+  nlohmann::json told_of_frozen() const;
   int64_t canned_rows(const gang::Start& start) const;
   void join(collective::Group& group, const gang::Start& start);
   Bytes initial(const gang::Start& start);
@@ -86,6 +91,10 @@ class Session {
   Bytes initial_;                            // what has come of them, kept over generations until it is used
   std::unique_ptr<data::RowLender> lender_;  // none before there are others on this host
   std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<const Frozen> frozen_;     // none where the spec has none
+  std::unique_ptr<FrozenRows> frozen_rows_;  // none where they are not kept
+  std::string not_kept_;                     // why they are not any more
+  int64_t passes_ = 0;                       // epochs that were begun
   std::unique_ptr<History> history_;
   std::unique_ptr<Checkpoints> checkpoints_;    // none where the spec asks for none
   std::vector<collective::Member> neighbours_;  // of the last generation: those who could write into the state

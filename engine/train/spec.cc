@@ -58,6 +58,15 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   return spec;
 }
 
+FrozenSpec parse_frozen(const json& in, size_t columns) {
+  FrozenSpec spec{in.at("program").dump(),      in.at("inputs"),         in.at("shapes"), in.at("kept"),
+                  in.value("evaluates", false), in.value("cache", false)};
+  for (const auto* numbers : {&spec.inputs, &spec.kept})
+    for (const int column : *numbers)
+      if (column < 0 || static_cast<size_t>(column) >= columns) fail_user("the frozen parts read column ", column);
+  return spec;
+}
+
 void check_full_batch(const TrainSpec& spec) {
   const bool alone = spec.strategy.is_local() || spec.whole_batch || spec.optimizer.average.on ||
                      spec.optimizer.clip.norm > 0 || spec.optimizer.schedule.changes_rate() || spec.clip_norm > 0 ||
@@ -96,6 +105,7 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.optimizer = optim::parse_optimizer(in.at("optimizer").dump());
   spec.groups = in.value("groups", spec.groups);
   spec.columns = data::parse_columns(in.at("columns").dump());
+  if (in.contains("frozen")) spec.frozen = parse_frozen(in.at("frozen"), spec.columns.size());
   spec.batch_size = in.at("batch_size");
   spec.accumulate = parse_accumulate(in, spec.batch_size);
   spec.epochs = in.at("epochs");

@@ -43,13 +43,24 @@ struct StrategySpec {
   int64_t steps() const { return is_local() ? every : 1; }
 };
 
+/// A program without the frozen parts at its beginning, which have one of their own.
+struct FrozenSpec {
+  std::string program;                       // "program": of kind "infer", as JSON text
+  std::vector<int> inputs;                   // "inputs": the columns that it reads, by number
+  std::vector<std::vector<int64_t>> shapes;  // "shapes": of a row of each value that it gives, which are float32
+  std::vector<int> kept;   // "kept": those that the rest of the training program reads, before what this one gives
+  bool evaluates = false;  // "evaluates": the evaluation program is such a rest too, else it reads all columns
+  bool cache = false;      // "cache": what it gives is computed once for each row, where rows come again
+};
+
 enum class OnNaN { error, proceed, skip };
 
 struct TrainSpec {
   std::string program;                       // "program": the training program, as JSON text
   optim::OptimizerOptions optimizer;         // "optimizer": see optim::parse_optimizer
   std::vector<int> groups;                   // "groups": parameter group of each program parameter; empty: all 0
-  std::vector<data::ColumnSpec> columns;     // "columns": one per program input, in the same order
+  std::vector<data::ColumnSpec> columns;     // "columns": one per program input, in the same order, but for "frozen"
+  std::optional<FrozenSpec> frozen;          // "frozen"; may be left out
   int64_t batch_size = 256;                  // "batch_size": rows over all shards, of a step or of its parts
   int64_t accumulate = 1;                    // "accumulate": steps have so many times the rows, run in as many parts
   int64_t epochs = 1;                        // "epochs"

@@ -3,6 +3,8 @@ than one write."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -32,12 +34,12 @@ def draw_rows(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return (centres[labels] + random.normal(0, 1, (rows, WIDTH))).astype(np.float32), labels
 
 
-def local_fit(model: str, rows: int, batch: int, epochs: int) -> LocalFit:
+def local_fit(model: str, rows: int, batch: int, epochs: int, freeze: Sequence[str] = ()) -> LocalFit:
     """For gangs without Spark."""
     features, labels = draw_rows(rows)
     shape = SHAPES[model]
     compiled = compile_module(network(model), nn.CrossEntropyLoss(), [TensorSpec("features", "float32", shape)],
-                              [TensorSpec("label", "int64", ())], metric="argmax")  # fmt: skip
+                              [TensorSpec("label", "int64", ())], metric="argmax", freeze=freeze)  # fmt: skip
     label = {"name": "label", "shown": "label", "dtype": "int64", "shape": [], "integral": True, "classes": CLASSES}
     columns = [{"name": "features", "shown": "features", "dtype": "float32", "shape": list(shape)}, label]
     values = {"features": features.reshape(rows, *shape), "label": labels}

@@ -67,6 +67,7 @@ struct ColumnStore::Impl {
   std::map<std::string, int64_t> skipped;
   bool sealed = false;
   std::vector<std::vector<uint32_t>> orders;  // one per shard
+  std::vector<int> kept;                      // columns of the store that this one was made from
   std::vector<ShardRows> shard_rows;
 
   Impl(std::vector<ColumnSpec> columns, std::vector<int> owned, int part, OnBadRow on_bad, StoreOptions budget)
@@ -88,7 +89,20 @@ struct ColumnStore::Impl {
   std::vector<int64_t> count_shards();
   int64_t drop_bad(const Faults& faults, int64_t begin, int64_t count, std::byte* out) const;
   size_t index_of(int shard) const;
+  struct Place {
+    size_t offset = 0;
+    size_t bytes = 0;
+  };
+  Place place_of(int column) const;
 };
+
+/// Of a column's fields, which lie side by side, in a stored row.
+ColumnStore::Impl::Place ColumnStore::Impl::place_of(int column) const {
+  const auto& slots = reader.slots(column);
+  Place place{slots.front()->offset, 0};
+  for (const Slot* slot : slots) place.bytes += slot->field.row_bytes();
+  return place;
+}
 
 ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition, OnBadRow on_bad_row,
                          StoreOptions options) {
@@ -98,7 +112,47 @@ ColumnStore::ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shard
   impl_ = std::make_unique<Impl>(std::move(columns), std::move(shards), partition, on_bad_row, std::move(options));
 }
 
+ColumnStore::ColumnStore(const ColumnStore& like, const std::vector<int>& kept, std::vector<ColumnSpec> more,
+                         StoreOptions options) {
+  std::vector<ColumnSpec> columns;
+  for (const int column : kept) columns.push_back(like.columns()[column]);
+  columns.insert(columns.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  impl_ = std::make_unique<Impl>(std::move(columns), std::vector<int>(), like.impl_->partition, OnBadRow::error,
+                                 std::move(options));
+  impl_->kept = kept;
+  impl_->sealed = true;
+}
+
 ColumnStore::~ColumnStore() = default;
+
+void ColumnStore::expect(int shard) {
+  Impl& s = *impl_;
+  const auto at = std::ranges::lower_bound(s.shards, shard) - s.shards.begin();
+  if (has(shard)) return;
+  s.shards.insert(s.shards.begin() + at, shard);
+  s.orders.emplace(s.orders.begin() + at);
+}
+
+void ColumnStore::extend(int shard, const ColumnStore& like, const RowsAt& rows,
+                         const std::vector<const std::byte*>& more) {
+  Impl& s = *impl_;
+  auto& order = s.orders[s.index_of(shard)];
+  if (rows.count > kMaxRows - s.rows.count()) fail_world("there are more than ", kMaxRows, " rows");
+  std::byte* out = s.rows.room(rows.count);
+  for (size_t c = 0; c < columns().size(); ++c) {
+    const bool is_kept = c < s.kept.size();
+    const auto to = s.place_of(static_cast<int>(c));
+    const auto from = is_kept ? like.impl_->place_of(s.kept[c]) : Impl::Place{0, to.bytes};
+    const std::byte* base = is_kept ? rows.base + from.offset : more[c - s.kept.size()];
+    for (int64_t i = 0; i < rows.count; ++i)
+      std::memcpy(out + i * stride() + to.offset,
+                  base + (is_kept ? number(rows.rows, i) * like.stride() : i * to.bytes), to.bytes);
+  }
+  for (int64_t i = 0; i < rows.count; ++i) order.push_back(static_cast<uint32_t>(s.rows.count() + i));
+  s.rows.keep(rows.count);
+}
+
+void ColumnStore::rest() { impl_->rows.finish(impl_->rows.count() * kIndexBytesPerRow); }
 
 void ColumnStore::append(const ArrowArray& batch, const ArrowSchema& schema) {
   Impl& s = *impl_;

@@ -44,6 +44,10 @@ class ColumnStore {
   /// `shards` in ascending order; `partition` is Spark's, for messages.
   ColumnStore(std::vector<ColumnSpec> columns, std::vector<int> shards, int partition,
               OnBadRow on_bad_row = OnBadRow::error, StoreOptions options = {});
+  /// Of rows that another, sealed store has, or has borrowed: its columns that are `kept`, by number, and `more`, which
+  /// are plain. Sealed, without a row; it is filled by extend().
+  ColumnStore(const ColumnStore& like, const std::vector<int>& kept, std::vector<ColumnSpec> more,
+              StoreOptions options);
   ~ColumnStore();
 
   /// Takes one batch over by copying what it needs; does not release the structures. Throws Error(user) that names
@@ -55,6 +59,14 @@ class ColumnStore {
   /// Orders each shard's rows by the 128-bit hash of their stored bytes, ties by the bytes. Nothing may be appended
   /// afterwards.
   void seal();
+
+  /// Has the shard from now on, at first without rows. REQUIRES: made from another store, as for the next two.
+  void expect(int shard);
+  /// Appends rows to the shard's end: those of `like`, which this was made from, as it stores them, with dense values
+  /// of each of `more`. No thread reads meanwhile.
+  void extend(int shard, const ColumnStore& like, const RowsAt& rows, const std::vector<const std::byte*>& more);
+  /// For now no more rows come.
+  void rest();
 
   int64_t rows() const;
   /// Rows left out, by reason: "column 'x' is null".

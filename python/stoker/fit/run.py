@@ -17,6 +17,7 @@ from stoker.checkpoint.course import Course
 from stoker.errors import UserError, WorldError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
 from stoker.fit.compiling import Prepared
+from stoker.fit.frozen import apart
 from stoker.fit.rows_told import warn_of_skew, warn_of_skipped
 from stoker.fit.settings import FitSettings
 from stoker.health.doctor import brief
@@ -85,6 +86,10 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     course = course_of(settings, spec, prepared.compiled, sinks)
     if course is not None:
         spec["checkpoint"] = course.spec()
+    frozen = apart(spec, ordered, prepared.compiled.weights, settings.cache_frozen)
+    spec.update(frozen.spec)
+    if frozen.why_not:
+        sinks.event(Log(f"frozen parts run in each step: {frozen.why_not}"))
     found, told = scan.look(table, ordered, how, settings.direct_scan)
     if found is not None:
         spec["scan"] = found.spec()
@@ -106,7 +111,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     except WorldError as error:
         raise advised(error, phases, spark, how.workers) from error.__cause__
     phases.enter("finish")
-    result.history.update(story.info(), ingest=told)
+    result.history.update(story.info(), ingest=told, **frozen.told(result.history))
     if settings.scale_rate is not None:
         result.history["rate_scale"] = rate_scale(settings.scale_rate, settings.step_rows)
     warn_of_skipped(result.history["skipped"])

@@ -74,6 +74,7 @@ class FitSettings:
     loss_reduction: str | None
     output_kind: str | None
     freeze: Sequence[str] | Mapping[str, str] | None
+    cache_frozen: bool
 
     num_workers: int
     min_workers: int | None

@@ -29,19 +29,19 @@ def _is_plain(module: nn.Module) -> bool:
 
 def same_programs(train: dict, infer: dict, weights: Mapping[str, np.ndarray]) -> bool:
     """Whether a training program begins with just what the inference program does. False where it is not certain."""
-    wanted, there = _steps(infer, weights), _steps(train, weights)
+    wanted, there = maker_of(infer, weights)[0], maker_of(train, weights)[0]
     return there[: len(wanted)] == wanted
 
 
-def _steps(program: dict, weights: Mapping[str, np.ndarray]) -> list:
-    """The nodes, with what they read by name or by the node that made it, instead of slots."""
+def maker_of(program: dict, weights: Mapping[str, np.ndarray]) -> tuple[list, dict[int, object]]:
+    """The nodes, with what they read by name or by the node that made it, instead of slots; and that of each slot."""
     made: dict[int, object] = {}
     for entry in (*program["inputs"], *program["parameters"], *program["buffers"], *program["constants"]):
         literal = entry["name"].startswith(f"${program['kind']}.")
         made[entry["slot"]] = weights[entry["name"]].tobytes() if literal else entry["name"]
     for index, node in enumerate(program["nodes"]):
         made.update({slot: (index, place) for place, slot in enumerate(node["out"]) if slot is not None})
-    return [(node["op"], _with_makers([node["args"], node["kwargs"]], made)) for node in program["nodes"]]
+    return [(node["op"], _with_makers([node["args"], node["kwargs"]], made)) for node in program["nodes"]], made
 
 
 def _with_makers(value: object, made: dict[int, object]) -> object:

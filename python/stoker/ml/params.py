@@ -243,6 +243,9 @@ class ModuleParams(HasLoss, KeywordParams):
     freeze = _param("freeze", "what of the model is not trained: patterns of its parameters' names such as "
                     "['encoder.*'], or names of parts; or {'upTo': 'encoder.3'}, all that this layer's value is made "
                     "of (default: nothing)", _frozen)  # fmt: skip
+    cacheFrozen = _param("cacheFrozen", "whether what frozen layers give for a row is computed once and kept beside "
+                         "the rows, where nothing random and nothing that is trained comes before them; the result is "
+                         "the same bits", TypeConverters.toBoolean)  # fmt: skip
 
 
 class FeaturizerParams(InputParams, HasOutputCol):
@@ -393,7 +396,7 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, G
         self._setDefault(strategy=as_strategy("allreduce"),
                          assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, accumulate=1, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0,
-                         onNaN="error", restoreBest=False, batchNorm="shard",
+                         onNaN="error", restoreBest=False, cacheFrozen=True, batchNorm="shard",
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
                          onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

@@ -68,7 +68,8 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     vector = _FLOAT * sum(math.prod(parameter["shape"]) for parameter in spec["program"]["parameters"])
     optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
     partials = core.slots_needed(rank, workers, shards)
-    frozen = spec["program"].get("constants", [])
+    apart = spec["frozen"]["program"]["constants"] if "frozen" in spec else []
+    frozen = [*spec["program"].get("constants", []), *apart]
     constants = sum(np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"]) for entry in frozen)
     of_state = len(optimizer.state_names())
     own = 0  # vectors of replicas that take steps alone, and their gradient; or of shards whose batches add up
