@@ -28,6 +28,8 @@ from stoker.events import Started
 EPOCHS, STEPS = 6, 6 * 13
 PATIENCE = {"heartbeat": 0.1, "heartbeat_timeout": 1.0}
 LONG = 3500  # milliseconds; three times heartbeatTimeout is the longest limit that there is
+OF_ONE_HOST = {"take-over"}  # who comes to another host gets the state by its connections
+OF_RANK_0 = {"hand-out", "result"}  # the fit may end without the others'
 NOT_OF_TRAINING = {"peer", "payload", "link"}  # frames, one of them the link's own thread
 
 
@@ -43,11 +45,15 @@ class Case:
         return min(self.point.attempt, 1)
 
     def schedule(self) -> Schedule:
-        place = self.point.rank or (0 if self.point.name == "hand-out" else self.workers - 1)
+        alone = 0 if self.point.name in OF_RANK_0 else self.point.rank
+        place = self.workers - 1 if alone is None else alone
         kill = [Order(place, "kill", STEPS // 3)] * self.deaths
         at = 2 * STEPS // 3 if self.point.steps else 1
-        work = Order(place, f"busy:{LONG}", at, self.point.name, self.point.attempt)
-        return Schedule(0, "waits", "cnn", self.workers, STEPS, self.apart, orders=(*kill, work))
+        # The first one of a host asks for all of it, and parts of a checkpoint are a host's, whichever comes first.
+        anyone = self.point.checkpoints or self.point.name == "fetch"
+        work = [Order(who, f"busy:{LONG}", at, self.point.name, self.point.attempt)
+                for who in (range(self.workers) if anyone else [place])]  # fmt: skip
+        return Schedule(0, "waits", "cnn", self.workers, STEPS, self.apart, orders=(*kill, *work))
 
     def complaints(self, fit: LocalFit, reference: dict[str, Any]) -> list[str]:
         """What was broken; none: nobody noticed but by the clock."""
@@ -74,7 +80,8 @@ def cases() -> Iterator[Case]:
     for point in POINTS:
         for workers in range(max(2, point.workers), 5):
             for apart in (False, True):
-                if point.name not in NOT_OF_TRAINING and (apart or not point.tcp):
+                elsewhere = point.tcp if not apart else point.name in OF_ONE_HOST
+                if point.name not in NOT_OF_TRAINING and not elsewhere:
                     yield Case(point, workers, apart)
 
 
