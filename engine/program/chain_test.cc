@@ -10,11 +10,13 @@ namespace {
 
 /// A perceptron with a loss that autograd takes care of.
 struct Perceptron {
+  explicit Perceptron(std::string op = "aten.relu.default") : activation(std::move(op)) {}
+  std::string activation;
   Writer w;
   int x = w.input("x", "feature", {70});
   int label = w.input("label", "label", {}, "int64");
   int hidden = w.node(
-      "aten.relu.default",
+      activation,
       {slot(w.node("aten.linear.default", {slot(x), slot(w.parameter("a", {9, 70})), slot(w.parameter("b", {9}))}))});
   int y = w.node("aten.linear.default", {slot(hidden), slot(w.parameter("c", {5, 9}))});
   int loss = w.node("aten.cross_entropy_loss.default", {slot(y), slot(label), nullptr, 2});
@@ -30,9 +32,11 @@ std::vector<at::Tensor> rows(int64_t n) { return {at::randn({n, 70}), at::randin
 
 bool is_chain(const Json& json) { return find_trunk(parse_program(json.dump())).has_value(); }
 
-TEST(Chain, EqualsTheExecutor) {
+class ChainWith : public testing::TestWithParam<const char*> {};
+
+TEST_P(ChainWith, EqualsTheExecutor) {
   at::set_num_threads(1);
-  Perceptron p;
+  Perceptron p(GetParam());
   Bench chain(p.json(), perceptron_tensors(), make_step);
   if (!chain.step().runs_together()) GTEST_SKIP() << "no kernels for this machine";
   Bench executor(p.json(), perceptron_tensors());
@@ -46,6 +50,10 @@ TEST(Chain, EqualsTheExecutor) {
     EXPECT_TRUE(at::allclose(chain.gradient, executor.gradient, 1e-5, 1e-5));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Activations, ChainWith,
+                         testing::Values("aten.relu.default", "aten.sigmoid.default", "aten.tanh.default"),
+                         [](const auto& op) { return std::to_string(op.index); });
 
 TEST(Chain, MicroBatchesTogetherHaveTheBitsOfEachApart) {
   at::set_num_threads(1);
@@ -95,8 +103,8 @@ TEST(Trunk, APerceptronIsAChainAndItsLossTheHead) {
   const auto trunk = find_trunk(parse_program(p.json().dump()));
   ASSERT_TRUE(trunk);
   ASSERT_EQ(trunk->layers.size(), 2u);
-  EXPECT_TRUE(trunk->layers[0].relu);
-  EXPECT_FALSE(trunk->layers[1].relu);
+  EXPECT_EQ(trunk->layers[0].activation, Activation::relu);
+  EXPECT_EQ(trunk->layers[1].activation, Activation::none);
   EXPECT_EQ(trunk->output, p.y);
   EXPECT_EQ(trunk->head.nodes.size(), 1u);
   EXPECT_TRUE(trunk->head.parameters.empty());

@@ -16,6 +16,17 @@ struct V {
   static T zero() { return _mm256_setzero_ps(); }
   static T all_of(float x) { return _mm256_set1_ps(x); }
   static T add(T a, T b) { return _mm256_add_ps(a, b); }
+  static T sub(T a, T b) { return _mm256_sub_ps(a, b); }
+  static T mul(T a, T b) { return _mm256_mul_ps(a, b); }
+  static T div(T a, T b) { return _mm256_div_ps(a, b); }
+  /// The second where one is NaN.
+  static T min(T a, T b) { return _mm256_min_ps(a, b); }
+  static T max(T a, T b) { return _mm256_max_ps(a, b); }
+  static T nearest(T x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  /// 2^n of whole numbers -126 <= n <= 127.
+  static T power_of_two(T n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+  }
   static T fma(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
   static T positive(T x) { return _mm256_max_ps(zero(), x); }
   static T where_positive(T x, T value) { return _mm256_and_ps(_mm256_cmp_ps(x, zero(), _CMP_NLE_UQ), value); }

@@ -40,7 +40,7 @@ void DenseForward::run(const float* x, int64_t rows, float* y) const {
       const bool last = i + 1 == layers_.size();
       float* to = last ? y + begin * layers_.back().out : work[i % 2].data();
       multiply(i, from, to, count, scratch);
-      kernels_.finish({to, layers_[i].bias, count, layers_[i].out, layers_[i].relu});
+      kernels_.finish({to, layers_[i].bias, count, layers_[i].out, layers_[i].activation});
       from = to;
     }
   }

@@ -13,7 +13,7 @@ struct FixedLayer {
   const float* bias = nullptr;
   int64_t in = 0;
   int64_t out = 0;
-  bool relu = false;
+  Activation activation = Activation::none;
 };
 
 class DenseForward {

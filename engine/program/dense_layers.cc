@@ -31,7 +31,7 @@ void DenseLayers::forward(std::vector<FeatureRows> batches, const float* weights
     if (i > 0) multiply(i, outputs_[i - 1].data(), outputs_[i].data(), rows_);
     for (size_t b = 0; i == 0 && b < batches_.size(); ++b)
       multiply(i, batches_[b].x, outputs_[i].data() + firsts_[b] * layer.out, batches_[b].rows);
-    kernels_.finish({outputs_[i].data(), bias(layer), rows_, layer.out, layer.relu});
+    kernels_.finish({outputs_[i].data(), bias(layer), rows_, layer.out, layer.activation});
     pulse::beat();
   }
   gradient_.make_room(rows_ * layers_.back().out);
@@ -59,11 +59,17 @@ void DenseLayers::fold(FoldedProduct product, std::span<const FoldTerm> terms, s
 }
 
 void DenseLayers::backward(const GradientStack& to) {
-  if (layers_.back().relu) kernels_.relu_backward(gradient_.data(), outputs_.back().data(), rows_ * layers_.back().out);
+  through_activation(layers_.size() - 1, gradient_.data());
   for (size_t i = layers_.size(); i-- > 0;) {
     weight_gradient(i, to);
     if (i > 0) input_gradient(i);
   }
+}
+
+void DenseLayers::through_activation(size_t number, float* gradient) {
+  const auto& layer = layers_[number];
+  if (layer.activation == Activation::none) return;
+  kernels_.activation_backward(layer.activation, gradient, outputs_[number].data(), rows_ * layer.out);
 }
 
 void DenseLayers::weight_gradient(size_t number, const GradientStack& to) {
@@ -92,7 +98,7 @@ void DenseLayers::input_gradient(size_t number) {
   const FoldTerm term{gradient_.data(), weight(layer), layer.out, 0};
   float* out = before_.data();
   fold({.rows = rows_, .columns = layer.in, .a_row = layer.out, .a_step = 1, .b_row = layer.in}, {&term, 1}, {&out, 1});
-  if (layers_[number - 1].relu) kernels_.relu_backward(out, outputs_[number - 1].data(), rows_ * layer.in);
+  through_activation(number - 1, out);
   std::swap(gradient_, before_);
 }
 

@@ -39,6 +39,7 @@ class DenseLayers {
     return layer.bias == -1 ? nullptr : weights_ + arena_.extent(layer.bias).begin;
   }
   void multiply(size_t layer, const float* x, float* y, int64_t rows);
+  void through_activation(size_t layer, float* gradient);
   void weight_gradient(size_t layer, const GradientStack& to);
   void input_gradient(size_t layer);
   void fold(FoldedProduct product, std::span<const FoldTerm> terms, std::span<float* const> outs);

@@ -129,14 +129,67 @@ TEST_P(Dense, GradientOfNoRowsIsZero) { EXPECT_EQ(weight_gradient({}, {}, 3, 20,
 TEST_P(Dense, BiasThenReluKeepsNaN) {
   Floats y{-1, 2, kNaN, 0.5};
   const Floats bias{-1, 1};
-  kernels->finish({y.data(), bias.data(), 2, 2, true});
+  kernels->finish({y.data(), bias.data(), 2, 2, Activation::relu});
   EXPECT_EQ(y[0], 0);
   EXPECT_EQ(y[1], 3);
   EXPECT_TRUE(std::isnan(y[2]));
   EXPECT_EQ(y[3], 1.5);
   Floats gradient{5, 6, 7, 8};
-  kernels->relu_backward(gradient.data(), y.data(), 4);
+  kernels->activation_backward(Activation::relu, gradient.data(), y.data(), 4);
   EXPECT_EQ(gradient, (Floats{0, 6, 7, 8}));
+}
+
+/// From tiny to large, of both signs, in a number that leaves a rest in every vector.
+Floats many_sizes() {
+  Floats x{0.0F, -0.0F, 86.5F, -86.5F};
+  for (float size = 1e-30F; size < 86; size *= 1.003F) x.push_back(size), x.push_back(-size);
+  if (x.size() % 8 == 0) x.push_back(1);
+  return x;
+}
+
+void expect_within_ulps(float value, double exact, double ulps) {
+  const double ulp = std::ldexp(1.0, std::ilogb(static_cast<float>(exact)) - 23);
+  EXPECT_NEAR(value, exact, exact == 0 ? 0 : ulps * ulp);
+}
+
+TEST_P(Dense, SigmoidAndTanhOfEverySize) {
+  const auto x = many_sizes();
+  auto sigmoid = x, tanh = x;
+  const int64_t n = static_cast<int64_t>(x.size());
+  kernels->finish({sigmoid.data(), nullptr, 1, n, Activation::sigmoid});
+  kernels->finish({tanh.data(), nullptr, n, 1, Activation::tanh});
+  for (int64_t i = 0; i < n; ++i) {
+    expect_within_ulps(sigmoid[i], 1 / (1 + std::exp(-double{x[i]})), 3);
+    expect_within_ulps(tanh[i], std::tanh(double{x[i]}), 3);
+  }
+}
+
+TEST_P(Dense, SigmoidAndTanhOfWhatIsNoNumberOrBeyondAll) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const Floats x{kNaN, kInf, -kInf, 1e30F, -1e30F};
+  auto sigmoid = x, tanh = x;
+  kernels->finish({sigmoid.data(), nullptr, 1, 5, Activation::sigmoid});
+  kernels->finish({tanh.data(), nullptr, 1, 5, Activation::tanh});
+  EXPECT_TRUE(std::isnan(sigmoid[0]));
+  EXPECT_TRUE(std::isnan(tanh[0]));
+  for (const int i : {1, 2, 3, 4}) {
+    EXPECT_NEAR(sigmoid[i], x[i] > 0 ? 1 : 0, 1e-37);
+    EXPECT_EQ(tanh[i], x[i] > 0 ? 1 : -1);
+  }
+}
+
+TEST_P(Dense, GradientsThroughSigmoidAndTanh) {
+  const Floats y{0, 0.25F, 1, kNaN, 0.5F};
+  for (const auto activation : {Activation::sigmoid, Activation::tanh}) {
+    Floats gradient{1, 2, 4, 8, kNaN};
+    kernels->activation_backward(activation, gradient.data(), y.data(), 5);
+    const bool sigmoid = activation == Activation::sigmoid;
+    EXPECT_EQ(gradient[0], sigmoid ? 0 : 1);
+    EXPECT_EQ(gradient[1], sigmoid ? 2 * 0.1875F : 2 * 0.9375F);
+    EXPECT_EQ(gradient[2], 0);
+    EXPECT_TRUE(std::isnan(gradient[3]));
+    EXPECT_TRUE(std::isnan(gradient[4]));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, Dense, testing::Values(static_cast<int>(Level::avx2), static_cast<int>(Level::avx512)),

@@ -161,7 +161,7 @@ std::unique_ptr<const Inference::Chain> Inference::make_chain() const {
     return weights_[program_.parameters[parameter].slot].toTensor().const_data_ptr<float>();
   };
   std::vector<FixedLayer> layers;
-  for (const auto& l : trunk->layers) layers.push_back({data(l.weight), data(l.bias), l.in, l.out, l.relu});
+  for (const auto& l : trunk->layers) layers.push_back({data(l.weight), data(l.bias), l.in, l.out, l.activation});
   return std::make_unique<const Chain>(Chain{std::move(*trunk), DenseForward(std::move(layers), *kernels)});
 }
 

@@ -44,6 +44,13 @@ int slot_argument(const Node& node, size_t i) {
   return node.args[i]["slot"].get<int>();
 }
 
+Activation activation_of(const std::string& op) {
+  if (op == "aten.relu.default") return Activation::relu;
+  if (op == "aten.sigmoid.default") return Activation::sigmoid;
+  if (op == "aten.tanh.default") return Activation::tanh;
+  return Activation::none;
+}
+
 class Finder {
  public:
   explicit Finder(const Program& program) : program_(program), reads_(count_reads(program)) {}
@@ -62,7 +69,7 @@ class Finder {
     const int input = find_slot(program_.inputs, slot_argument(program_.nodes[i], 0));
     if (input == -1 || program_.inputs[input].dtype != "float32" || !take_layer(i)) return;
     input_ = input;
-    for (std::optional<size_t> next; (next = only_reader()) && (take_relu(*next) || take_layer(*next));) {
+    for (std::optional<size_t> next; (next = only_reader()) && (take_activation(*next) || take_layer(*next));) {
     }
   }
 
@@ -73,10 +80,10 @@ class Finder {
     return std::nullopt;
   }
 
-  bool take_relu(size_t i) {
-    const auto& node = program_.nodes[i];
-    if (node.op != "aten.relu.default" || layers_.back().relu) return false;
-    layers_.back().relu = true;
+  bool take_activation(size_t i) {
+    const auto activation = activation_of(program_.nodes[i].op);
+    if (activation == Activation::none || layers_.back().activation != Activation::none) return false;
+    layers_.back().activation = activation;
     return take(i);
   }
 

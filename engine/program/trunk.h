@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "program/dense.h"
 #include "program/format.h"
 
 namespace stoker::program {
@@ -14,7 +15,7 @@ struct DenseLayer {
   int bias = -1;
   int64_t in = 0;
   int64_t out = 0;
-  bool relu = false;  // after it
+  Activation activation = Activation::none;  // after it
 };
 
 struct Trunk {
