@@ -2,7 +2,8 @@
 """Proves that nothing of the Python face reads a parameter by its name below python/stoker/fit/settings.py: what a fit
 shall do is in FitSettings, and which columns are what in Naming.
 
-Says each reading as file:line, and ends with 1 if there is any. The room ml/ is the face of pyspark.ml itself.
+Says each reading as file:line, and ends with 1 if there is any. The rooms ml/ and compat/ are faces of
+pyspark.ml itself.
 """
 
 import ast
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-MAY = ("ml", "fit/settings.py")
+MAY = ("ml", "compat", "fit/settings.py")
 READERS = {"getOrDefault", "isSet", "isDefined", "hasParam", "hasDefault", "getParam", "extractParamMap"}
 VALUES = {"value"}  # what gives a parameter's value by its name
 

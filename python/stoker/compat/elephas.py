@@ -6,18 +6,26 @@ train it by StokerEstimator: all workers keep one model in step, whatever `mode`
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
+from stoker.compat.elephas_ml import (
+    ElephasEstimator,
+    ElephasTransformer,
+    check_mode,
+    load_ml_estimator,
+    load_ml_transformer,
+    to_data_frame,
+)
 from stoker.errors import UserError
 from stoker.fit import compiling
 from stoker.ml.estimators import StokerEstimator
 
-MODES = ("asynchronous", "hogwild", "synchronous")
+__all__ = ["AsynchronousSparkModel", "ElephasEstimator", "ElephasTransformer", "SparkModel", "load_ml_estimator",
+           "load_ml_transformer", "load_spark_model", "to_data_frame", "to_simple_rdd"]  # fmt: skip
 
 
 def to_simple_rdd(sc: SparkContext, features: np.ndarray, labels: np.ndarray) -> RDD:
@@ -49,14 +57,10 @@ class SparkModel:
 
     def __init__(self, model: Any, mode: str = "asynchronous", frequency: str = "epoch",
                  num_workers: int | None = None, batch_size: int = 32, **more: Any) -> None:  # fmt: skip
-        if mode not in MODES:
-            raise UserError(f"SparkModel: mode is {mode!r}, expected one of {', '.join(map(repr, MODES))}")
+        check_mode(mode, "SparkModel")
         model = compiling.loaded(model) if compiling.is_keras_file(model) else model
         if not getattr(model, "compiled", False):
             raise UserError("SparkModel: the Keras model is not compiled: call compile(optimizer, loss) first")
-        if mode != "synchronous":
-            warnings.warn(f"SparkModel: mode {mode!r} runs as 'synchronous': each step has all workers' gradients",
-                          stacklevel=2)  # fmt: skip
         self.master_network, self.mode, self.frequency = model, mode, frequency
         self.num_workers, self.batch_size = num_workers, batch_size
         self.training_histories: list[Any] = []
