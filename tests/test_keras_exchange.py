@@ -10,6 +10,7 @@ import torch
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
+from stoker.errors import UserError  # noqa: E402
 from stoker.frontend.keras import exchange  # noqa: E402
 from test_keras import compiled_of, rows_for  # noqa: E402
 
@@ -95,6 +96,23 @@ def test_what_keras_has_otherwise_is_left_as_it_is_and_told(monkeypatch):
     model = keras.Sequential([keras.Input((4,)), layers.Reshape((4, 1)), layers.LSTM(3)])
     compiled = compiled_of(model, rows_for(model)[0])
     assert any("has keras.layers.LSTM.inner_loop, keras.src.nowhere.name otherwise" in note for note in compiled.notes)
+
+
+def test_a_newer_keras_is_compiled_as_it_is_with_a_note_and_an_older_one_refused(monkeypatch):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(5, "relu"), layers.Dense(3)])
+    wanted = compiled_of(model, rows_for(model)[0])
+    monkeypatch.setattr(keras, "__version__", "3.16.2")
+    assert exchange.left() == [f"{one.where}.{one.name}" for one in exchange.TABLE]
+    before = layers.LSTM.inner_loop
+    with exchange.exchanged():
+        assert layers.LSTM.inner_loop is before
+    found = compiled_of(model, rows_for(model)[0])
+    assert any("Keras 3.16.2 has keras.src.backend.torch.random.torch_seed_generator" in note for note in found.notes)
+    assert found.output_shapes == wanted.output_shapes and not any("Keras 3." in note for note in wanted.notes)
+    for version in ("3.14.1", "4.0.0"):
+        monkeypatch.setattr(keras, "__version__", version)
+        with pytest.raises(UserError, match=f"keras {version} is installed, and Stoker knows Keras 3 from 3.15 on"):
+            compiled_of(model, rows_for(model)[0])
 
 
 def test_this_keras_is_known_whole_and_comes_back_unchanged():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stoker.errors import CompileError
-from stoker.frontend.foreign import is_foreign_loss, is_keras, is_of
+from stoker.frontend.foreign import is_foreign_loss, is_keras, is_of, version_of
 
-_KERAS = "3.15"  # the bridge leans on names that Keras may change
+_OLDEST = (3, 15)  # the bridge leans on names that Keras may change
 
 
 def as_torch(model: Any) -> Any:
@@ -25,9 +25,11 @@ def as_torch(model: Any) -> Any:
             f"the Keras model {model.name!r} is on the {keras.config.backend()} backend: set the environment variable "
             "KERAS_BACKEND to torch before keras is imported"
         )
-    if not keras.__version__.startswith(f"{_KERAS}."):
+    if not _OLDEST <= version_of(keras.__version__) < (4, 0):
+        known = ".".join(map(str, _OLDEST))
         raise CompileError(
-            f"keras {keras.__version__} is installed, and Stoker knows Keras {_KERAS}: pip install 'keras=={_KERAS}.*'"
+            f"keras {keras.__version__} is installed, and Stoker knows Keras 3 from {known} on: pip install "
+            f"'keras=={known}.*'"
         )
     from stoker.frontend.keras.bridge import KerasModel
 

@@ -13,6 +13,12 @@ def is_keras(model: Any) -> bool:
     return is_of(model, "keras") and hasattr(model, "stateless_call")
 
 
+def version_of(text: str) -> tuple[int, int]:
+    """Major and minor."""
+    major, minor, *_ = text.split(".")
+    return int(major), int(minor)
+
+
 def is_foreign(model: Any) -> bool:
     """Of another framework that is known here, though not each of its kinds can be taken."""
     return is_keras(model) or is_of(model, "tf_keras")

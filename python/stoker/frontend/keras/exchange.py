@@ -1,7 +1,8 @@
 """What is exchanged in Keras while its model is traced, in one table. Entered under the lock of the trace.
 
-The names are private to Keras. One that is not there, or takes other arguments, stays what it is: such models compile
-more slowly or to slower programs, or not at all, and a note says so.
+The names are private to Keras, so each has bounds of the versions that it was tried with. One that is not there, takes
+other arguments or is of another version stays what it is: such models compile more slowly or to slower programs, or
+not at all, and a note says so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import keras
 import torch
 
+from stoker.frontend.foreign import version_of
 from stoker.frontend.keras import normalising, recurrent
 
 _DRAWING = ("rand", "randn", "normal", "randint", "bernoulli", "multinomial")
@@ -63,6 +65,7 @@ class Exchange:
     arguments: str | None  # of what is exchanged; None: not a function
     make: Callable[[Any], Any]  # from what was there
     why: str
+    versions: tuple[tuple[int, int], tuple[int, int]] = ((3, 15), (3, 16))  # of Keras, tried: from, up to and without
 
 
 TABLE = [
@@ -86,11 +89,14 @@ TABLE = [
 
 
 def left() -> list[str]:
-    """What this Keras has otherwise than it is known here."""
+    """What this Keras has otherwise than it is known here, or may have, as it is a version that was not tried."""
     return [f"{one.where}.{one.name}" for one in TABLE if not _is_known(one)]
 
 
 def _is_known(one: Exchange) -> bool:
+    first, end = one.versions
+    if not first <= version_of(keras.__version__) < end:
+        return False
     try:
         owner, name = _place(one)
         found = inspect.unwrap(getattr(owner, name))
