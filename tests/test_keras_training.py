@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import blobs, table
-from stoker import StokerClassifier, StokerEstimator, StokerRegressor
+from stoker import StokerClassifier, StokerEstimator, StokerRegressor, optimizer
 from stoker.engine import core
 from stoker.errors import UserError
 from stoker.fit.compiled import with_metrics_that_fit
@@ -165,6 +165,18 @@ def test_rates_are_those_of_keras_schedules(schedule):
     assert np.allclose(found, [float(schedule(step)) for step in range(40)], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
+def test_schedules_of_keras_go_beside_any_optimizer(schedule):
+    told = StokerClassifier(model=torch.nn.Linear(4, 3), lrSchedule=schedule).getLrSchedule()
+    options, _ = optimizer.parse("adamw", None, {}, [], scheduled=True)
+    options = optimizer.with_schedule(options, json.loads(json.dumps(told)), "steps", 1, False)
+    rate = options["groups"][0]["lr"]
+    found = [core().learning_rate(json.dumps(options["schedule"]), rate, step + 1) for step in range(40)]
+    assert np.allclose(found, [float(schedule(step)) for step in range(40)], rtol=1e-4, atol=1e-7)
+    with pytest.raises(UserError, match=r"begins from a learning rate of its own \(.*\), and learningRate is set"):
+        optimizer.with_schedule(options, told, "steps", 1, True)
+
+
 class Own(schedules.LearningRateSchedule):
     def __call__(self, step):
         return 0.1
@@ -172,6 +184,11 @@ class Own(schedules.LearningRateSchedule):
 
 class OwnAdam(optimizers.Adam):
     pass
+
+
+def test_a_schedule_of_a_class_of_ones_own_is_refused():
+    with pytest.raises(UserError, match="lrSchedule is a Own, which calls Python in each step: Stoker reads Expo"):
+        StokerClassifier(model=torch.nn.Linear(4, 3), lrSchedule=Own())
 
 
 @pytest.mark.parametrize(("make", "told"), [

@@ -252,7 +252,12 @@ def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: st
     if schedule is None:
         return options
     told = dict(schedule)
-    rates, groups = told.pop("max_lr", None), options["groups"]
+    rates, first, groups = told.pop("max_lr", None), told.pop("first_lr", None), options["groups"]
+    if first is not None and rate_given:
+        raise UserError(f"lrSchedule is one of Keras, which begins from a learning rate of its own ({first:g}), and "
+                        "learningRate is set too: leave one of them out")  # fmt: skip
+    if first is not None:
+        groups = [{**group, "lr": first} for group in groups]
     if rates is not None and len(rates) != len(groups):
         raise UserError(
             f"lrSchedule: the OneCycleLR is of an optimizer with {len(rates)} groups, and this one has {len(groups)}"

@@ -1,7 +1,8 @@
 """What the user says about learning rates over the fit, in the engine's words (engine/optim/schedule.h).
 
 A dict with a name and settings, or a torch.optim.lr_scheduler instance: its class and settings are read, it is never
-stepped. Rates are the optimizer's own; the schedule says what becomes of them.
+stepped. Rates are the optimizer's own, and the schedule says what becomes of them; but one that was Keras' has a rate
+of its own ("first_lr").
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ SCHEDULES: dict[str, dict[str, tuple[Kind, Any]]] = {
     "product": {"schedules": (PARTS, _NONE)},
 }  # fmt: skip
 _ALONE = ("one_cycle", "plateau")
+_OF_KERAS = {"first_lr": (RATE, None)}
 _WARMUP = {"warmup": (TURNS, None), "warmup_start": (PART, None)}
 _NOT_YET = {
     "reduce_on_plateau": "it is called 'plateau' here",
@@ -115,7 +117,7 @@ def _checked(told: Mapping[str, Any]) -> Settings:
         raise UserError(f"lrSchedule: 'name' is missing; it is one of {_listed(SCHEDULES)}")
     if name not in SCHEDULES:
         raise UserError(f"lrSchedule: unknown name {name!r}{_hint(str(name))}")
-    known = {**SCHEDULES[name], **({} if name == "plateau" else _WARMUP)}
+    known = {**SCHEDULES[name], **({} if name == "plateau" else _WARMUP), **_OF_KERAS}
     for key in told:
         if key != "name" and key not in known:
             near = did_you_mean(str(key), known) or f"; it has {_listed(known)}"

@@ -183,7 +183,8 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
                   measured: Measured | None = None,
                   own: Mapping[str, Callable[..., Any]] | None = None,
                   freeze: Sequence[str] | Mapping[str, str] = (),
-                  mix: dict[str, Any] | None = None) -> Compiled:  # fmt: skip
+                  mix: dict[str, Any] | None = None,
+                  class_weight: Sequence[float] | None = None) -> Compiled:  # fmt: skip
     """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics; `mix`: how
     rows are mixed in training."""
     from stoker.frontend import torch as frontend
@@ -191,7 +192,8 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
     kind = measured.kind if measured else None
     compiled = frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
                                 weighted=weighted, loss_reduction=reduction, metric=metric,
-                                evaluated=evaluated, measured=kind, own=own, freeze=freeze, mix=mix)  # fmt: skip
+                                evaluated=evaluated, measured=kind, own=own, freeze=freeze, mix=mix,
+                                class_weight=class_weight)  # fmt: skip
     if compiled.evaluation is not None and measured is not None:
         told = {"outputs": measured.outputs, "width": measured.width, "labels": measured.labels}
         compiled = replace(compiled, evaluation={**compiled.evaluation, "measured": told})
@@ -236,6 +238,18 @@ def is_keras_optimizer(optimizer: Any) -> bool:
     from stoker.frontend import foreign
 
     return foreign.is_keras_optimizer(optimizer)
+
+
+def schedule_of(value: Any) -> Any:
+    """A schedule of Keras as stoker.schedule has it; everything else as it is."""
+    from stoker.frontend import foreign
+
+    if not foreign.is_of(value, "keras"):
+        return value
+    from stoker.frontend.keras import schedules
+
+    rate, told = schedules.read(value, "lrSchedule")
+    return {**told, "first_lr": float(rate)}
 
 
 def of_keras(optimizer: Any, module: Any, rate: float | None, more: Any, clips: bool) -> dict[str, Any]:

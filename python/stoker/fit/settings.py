@@ -73,6 +73,7 @@ class FitSettings:
     batch_norm: str
     loss_reduction: str | None
     output_kind: str | None
+    class_weight: Mapping[str, float] | str | None
     freeze: Sequence[str] | Mapping[str, str] | None
     cache_frozen: bool
 

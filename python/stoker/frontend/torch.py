@@ -57,6 +57,7 @@ def compile(
     own: own_metrics.Own | None = None,
     freeze: Sequence[str] | Mapping[str, str] = (),
     mix: dict | None = None,
+    class_weight: Sequence[float] | None = None,
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
@@ -66,13 +67,13 @@ def compile(
     is also a program that gives the loss in evaluation mode, and what it measures (default: what `metric` does). `own`:
     a user's metrics by name.
     `freeze`: patterns of names of parameters that are not trained, or {"upTo": layer}. `mix`: how rows are mixed in
-    training (stoker.mixing).
+    training (stoker.mixing). `class_weight`: what a row counts in training by the class that its only label is.
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
     module = as_torch(module)
     loss = as_module(loss)
-    objective = Objective(loss, loss_reduction, weighted)
+    objective = Objective(loss, loss_reduction, weighted or class_weight is not None)
     model, own_loss = _own_copies(module, loss)
     kept_modes = _to_train(model)
     _initialise_lazy(model, inputs)
@@ -82,7 +83,7 @@ def compile(
         settle(own_loss, model, inputs, labels)
 
     trained = Trace()
-    stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained)
+    stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained, class_weight=class_weight)
     stage.stands_for(module, loss)
     if mix is not None:
         stage.mix = mixing.Mix(**mix, channels_last=isinstance(model, Foreign) and model.channels_last())
@@ -105,7 +106,7 @@ def compile(
         eval_stage.stands_for(module, loss)
         with untouched(module, model):
             module.eval()
-            same = shared and measured == metric and not own
+            same = shared and measured == metric and not own and class_weight is None
             graphs.append(train_graph if same else _eval_graph(eval_stage, examples))
         programs.append(graphs[-1].eval_program(inputs, labels, weighted, measured))
     graphs.append(train_graph if shared else _infer_graph(model, inputs))
@@ -147,8 +148,9 @@ class TrainStage(Stage):
     mix: mixing.Mix | None = None
 
     def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace,
-                 own: own_metrics.Own | None = None):  # fmt: skip
+                 own: own_metrics.Own | None = None, class_weight: Sequence[float] | None = None):  # fmt: skip
         super().__init__(model, loss)
+        self.class_weight = class_weight
         self.own = dict(own or {})
         self.plan = (objective, [s.name for s in inputs], [s.name for s in labels], weighted, metric)
         self.trace = [trace]  # in a list: nn.Module would look into it
@@ -174,16 +176,25 @@ class TrainStage(Stage):
                 raise CompileError(f"mix={self.mix.name!r}: {self.loss.name} is one number for the rows of a batch, "
                                    "each with its own label: give a loss of (outputs, labels)")  # fmt: skip
             outputs = structure.call(self.model, rows, more)
-            terms = objective(self.loss, outputs, as_given(named), weight)
+            counts = self._by_class(named, weight)
+            terms = objective(self.loss, outputs, as_given(named), counts)
             if self.mix is not None:
                 theirs = as_given(mixing.partners_of(named))
-                their_weight = None if weight is None else mixing.partners(weight)
+                their_weight = None if counts is None else mixing.partners(counts)
                 terms = mixing.joined(share, terms, objective(self.loss, outputs, theirs, their_weight))
             if isinstance(self.model, Foreign):
                 terms = with_added(terms, self.model.added_loss(), tensors[0].shape[0])
             sums = [(name, *own_metrics.sums_of(name, function, outputs, as_given(named), weight))
                     for name, function in self.own.items()]  # fmt: skip
         return _results(trace, terms, outputs, named, weight, metric, sums), terms.numerator
+
+    def _by_class(self, labels: dict, weight):
+        """What each row counts. Labels that are no class are those that the loss leaves out."""
+        if self.class_weight is None:
+            return weight
+        (label,) = labels.values()
+        found = torch.tensor(self.class_weight)[label.clamp(0, len(self.class_weight) - 1)]
+        return found if weight is None else found * weight
 
 
 class EvalStage(TrainStage):

@@ -17,7 +17,7 @@ from stoker import optimizer
 from stoker.batch_norm import check_whole
 from stoker.errors import UserError
 from stoker.evaluation import check_groups, functions_of
-from stoker.fit import compiled, compiling, layout
+from stoker.fit import class_weights, compiled, compiling, layout
 from stoker.fit.checks import check_built, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
 from stoker.fit.names import Naming
@@ -28,7 +28,7 @@ from stoker.ml import persist, range_test
 from stoker.ml.accessors import ClassifierAccessors, EstimatorAccessors, RegressorAccessors
 from stoker.ml.added import added_columns, known_columns
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, checked_thresholds
-from stoker.ml.params import ClassifierOutputs, EstimatorParams, NamedTensors, OutputKind, documented
+from stoker.ml.params import ClassifierOutputs, ClassWeights, EstimatorParams, NamedTensors, OutputKind, documented
 from stoker.ml.range_test import RangeTest
 from stoker.program import Compiled
 from stoker.spark import checks
@@ -288,7 +288,9 @@ def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
 
 
 @documented
-class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs, OutputKind, ProbabilisticClassifier):
+class StokerClassifier(
+    ClassifierAccessors, _StokerEstimator, ClassifierOutputs, OutputKind, ClassWeights, ProbabilisticClassifier
+):
     """Trains a classifier: labels are class numbers 0, 1, ..., or texts, of which the most frequent is class 0 (then
     predictions are texts too); a model with one output is a binary one.
 
@@ -311,6 +313,7 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
     """
 
     _model_class = StokerClassificationModel
+    _class_counts: dict[int, int] | None = None  # rows by class, where they were counted
 
     def _set_defaults(self) -> None:
         super()._set_defaults()
@@ -323,6 +326,15 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
         if words := learning.words_of_label(table, self.getLabelCol(), "labelCol"):
             told = told.copy()
             told._label_words = words
+        return told._counted(table)
+
+    def _counted(self, table: Table) -> StokerClassifier:
+        """With the rows of each class, where these say what they count."""
+        if self.value("classWeight") != class_weights.BALANCED:
+            return self
+        told = self.copy()
+        mark = self.value("validationIndicatorCol") or None
+        told._class_counts = class_weights.counted(table, self.getLabelCol(), told._label_words, mark)
         return told
 
     def _labels(self, naming: Naming, table: Table | None, probe: Probe) -> list[Source]:
@@ -336,12 +348,15 @@ class StokerClassifier(ClassifierAccessors, _StokerEstimator, ClassifierOutputs,
         rules = compiling.class_rules(loss, max(size, 2))
         if loss is None:
             loss, reduction = compiling.default_class_loss(kind, size)
+        class_weights.check_loss(told := self.value("classWeight"), loss)
+        weights = class_weights.of_classes(told, max(size, 2), self._label_words, self._class_counts)
         metric = compiling.class_metric(kind, size)
         compiled = compiling.compile_model(module, loss, inputs, labels, weighted=weighted, reduction=reduction,
                                            metric=metric, evaluated=evaluated(self),
                                            own=functions_of(self.value("evalMetrics")),
                                            measured=Measured(metric, kind, size),
-                                           freeze=self._frozen(), mix=self.value("mix"))  # fmt: skip
+                                           freeze=self._frozen(), mix=self.value("mix"),
+                                           class_weight=weights)  # fmt: skip
         return Prepared(compiled, kind, rules)
 
 

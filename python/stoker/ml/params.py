@@ -27,6 +27,8 @@ from stoker.averaging import as_average
 from stoker.callback import as_callbacks
 from stoker.errors import UserError, did_you_mean, now_called
 from stoker.evaluation import as_metrics, as_stopping
+from stoker.fit import compiling
+from stoker.fit.class_weights import as_class_weight
 from stoker.inputs.declarations import as_inputs
 from stoker.mixing import as_mix
 from stoker.ml.dtypes import types_by_name
@@ -257,6 +259,10 @@ class FeaturizerParams(InputParams, HasOutputCol):
                    "'trunk/dense' or 'dense'", TypeConverters.toString)  # fmt: skip
 
 
+def _schedule(value: Any) -> dict[str, Any]:
+    return as_schedule(compiling.schedule_of(value))
+
+
 def as_initial(value: Any) -> Any:
     """A model of Stoker's, as a parameter holds it."""
     if thing(value) is not None and not isinstance(value, str) and not hasattr(value, "_compiled"):
@@ -273,7 +279,8 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                              settings)  # fmt: skip
     learningRate = _param("learningRate", "step size (default: the optimizer's own)", TypeConverters.toFloat)
     lrSchedule = _param("lrSchedule", "what becomes of the learning rate: a dict such as {'name': 'cosine', 'warmup': "
-                        "500}, or a torch.optim.lr_scheduler instance (default: it stays)", as_schedule)  # fmt: skip
+                        "500}, or an instance of torch.optim.lr_scheduler or keras.optimizers.schedules, which has a "
+                        "rate of its own (default: it stays)", _schedule)  # fmt: skip
     lrScheduleUnit = _param("lrScheduleUnit", "what lrSchedule counts: 'steps' or 'epochs'",
                             TypeConverters.toString)  # fmt: skip
     scaleRate = _param("scaleRate", "how the learning rate, that of batches of 256 rows, follows batchSize: 'linear' "
@@ -379,6 +386,12 @@ class ClassifierOutputs(HasProbabilityCol, HasThresholds, HasRawPredictionCol, K
 class OutputKind(KeywordParams):
     outputKind = _param("outputKind", "what the model gives: 'auto', 'logits', 'probabilities' or 'logProbabilities'",
                         TypeConverters.toString)  # fmt: skip
+
+
+class ClassWeights(KeywordParams):
+    classWeight = _param("classWeight", "what a row counts in training by its class: a dict of classes to numbers, "
+                         "those that are not in it count 1, or 'balanced' (rows / (classes x rows of the class)); "
+                         "weightCol multiplies it (default: all count alike)", as_class_weight)  # fmt: skip
 
 
 class NamedTensors(KeywordParams):

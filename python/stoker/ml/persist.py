@@ -36,7 +36,7 @@ PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 KERAS = "keras.json"  # the configuration of a Keras model
 _NOT_JSON = ("model", "loss", "optimizer", "callbacks", "initialModel")
-_COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze")
+_COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze", "classWeight")
 
 
 class Writer(MLWriter):
@@ -135,7 +135,10 @@ def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]],
     """What was compiled into a loaded estimator cannot change without the module."""
     goes_on = estimator.value("initialModel") is not None
     what = "initialModel is trained as it was" if goes_on else "this estimator was loaded"
-    for name in ("loss", *(() if estimator._compiled_in else ("lossReduction", "mix", "outputKind", "freeze"))):
+    for name in (
+        "loss",
+        *(() if estimator._compiled_in else ("lossReduction", "mix", "outputKind", "freeze", "classWeight")),
+    ):
         if estimator.hasParam(name) and estimator.isSet(name):
             raise UserError(f"{what}; its {name} is compiled in. To change the {name}, set model too")
     for name, was in estimator._compiled_in.items():

@@ -66,10 +66,11 @@ _READ: dict[str, Callable[[Config], Read]] = {
 }
 
 
-def read(schedule: keras.optimizers.schedules.LearningRateSchedule) -> Read:
-    """The rate that it begins from, and a schedule of factors of it."""
+def read(schedule: keras.optimizers.schedules.LearningRateSchedule,
+         what: str = "the Keras optimizer's learning rate") -> Read:  # fmt: skip
+    """The rate that it begins from, and a schedule of factors of it. `what` it is, for messages."""
     name = type(schedule).__name__
     if name not in _READ or not type(schedule).__module__.startswith("keras."):
-        raise UserError(f"the Keras optimizer's learning rate is a {name}, which calls Python in each step: Stoker "
+        raise UserError(f"{what} is a {name}, which calls Python in each step: Stoker "
                         f"reads {', '.join(_READ)}; or set lrSchedule")  # fmt: skip
     return _READ[name](schedule.get_config())
