@@ -27,8 +27,8 @@ def rows_of(title):
 
 @pytest.fixture(scope="module")
 def histories(spark, tmp_path_factory):
-    """Of a fit all of whose steps are skipped from the second on, of the one that goes on with it, and of one that its
-    score ends."""
+    """Of a fit all of whose steps are skipped from the second on, of the one that goes on with it, of one that its
+    score ends between epochs, and of one that has a frozen layer."""
     df, where = table(spark, *blobs(100)), str(tmp_path_factory.mktemp("checkpoints"))
 
     def fit(epochs):
@@ -36,8 +36,11 @@ def histories(spark, tmp_path_factory):
         asked = {"optimizer": "sgd", "learningRate": 1e38, "onNaN": "skip", "batchSize": 50, "epochs": epochs}
         return StokerClassifier(model=nn.Linear(4, 3), checkpointDir=where, verbose=0, **asked).fit(df).history
 
-    stopping = {"validationFraction": 0.2, "earlyStopping": {"patience": 1, "minDelta": 1e9}, "scaleRate": "sqrt"}
-    return [fit(1), fit(2), StokerClassifier(model=nn.Linear(4, 3), epochs=3, verbose=0, **stopping).fit(df).history]
+    stopping = {"validationFraction": 0.2, "earlyStopping": {"patience": 1, "minDelta": 1e9}, "scaleRate": "sqrt",
+                "validationInterval": 1, "batchSize": 50}  # fmt: skip
+    stopped = StokerClassifier(model=nn.Linear(4, 3), epochs=3, verbose=0, **stopping).fit(df)
+    frozen = StokerClassifier(model=nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), freeze=["0"], verbose=0).fit(df)
+    return [fit(1), fit(2), stopped.history, frozen.history]
 
 
 def test_the_page_lists_every_key_of_an_epoch_and_no_other(histories):
