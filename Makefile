@@ -53,13 +53,11 @@ tidy: setup ## clang-tidy over the engine (slow; needs Debian's clang-tidy)
 docs: modules ## the documentation: build/site/index.html
 	@$(VENV_PYTHON) scripts/docs.py
 
-# Files carry the commit's time, and sets one order, so that two builds can be compared.
 wheel: setup ## dist/stoker-*.whl
-	@. .venv/env.sh && PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m pip wheel . --no-build-isolation --no-deps -w dist
-	@$(VENV_PYTHON) -m wheel tags --remove --platform-tag manylinux_2_28_x86_64 dist/stoker-*-linux_x86_64.whl
+	@scripts/wheel.sh dist
 	@$(VENV_PYTHON) scripts/check_symbols.py dist/stoker-*.whl
 
-test-install: wheel ## a clean venv outside the tree installs the wheel, trains MNIST and follows the pages; faults in real executors; packages as an archive (TWICE=1: the wheel built twice)
+test-install: wheel ## a clean Debian root installs the wheel, trains and follows the pages; faults in real executors; packages as an archive (TWICE=1: the wheel built again in another folder, and compared)
 	@scripts/test_install.sh
 
 bench-fit: modules ## whole fits against TorchDistributor and plain PyTorch (BENCH="--quick mnist" chooses)

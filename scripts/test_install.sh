@@ -1,27 +1,61 @@
 #!/usr/bin/env bash
-# What a stranger does: a clean venv outside the tree gets the wheel in dist/ and trains MNIST, pastes the README's example,
-# and runs the commands. Third parties come from the tree's .venv by a path, so nothing is downloaded. Then the doctor
-# looks at real executors with planted faults, and a standalone cluster gets all packages as an archive. TWICE=1 builds the
-# wheel once more, in another folder, and compares.
+# What a stranger does. A Debian root that has Python and a JRE and nothing else, without network, installs the wheel in
+# dist/ and follows the pages word for word (tests/install/trial.py); where that cannot be made, a clean venv does.
+# Then MNIST is trained with the installed wheel, the doctor looks at planted faults, and a standalone cluster gets all
+# packages as an archive. TWICE=1 builds the wheel once more, from another folder and without ccache, and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/env.sh
-root=$PWD
-if [ -n "${TWICE:-}" ]; then
-  again=$(mktemp -d)
-  PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python -m pip wheel . -q --no-build-isolation --no-deps -w "$again" \
-    -Cbuild-dir="$again/build"
-  cmp "$again"/stoker-*.whl dist/stoker-*.whl
-  echo "install: two builds in two folders gave the same bytes"
-  rm -rf "$again"
-fi
+tree=$PWD
+wheel=$(ls -t dist/stoker-*.whl | head -1)
+house=build/wheelhouse
+
+[ -z "${TWICE:-}" ] || scripts/wheel_twice.sh "$wheel"
+
+# --- the trial by the pages -------------------------------------------------------------------------------------------
+# Third parties as wheels, downloaded once: pip then installs from files.
+fill_wheelhouse() {
+  local spark names=(pandas numpy pyarrow safetensors tqdm python-dateutil pytz tzdata six py4j pyyaml filelock fsspec jinja2
+    markupsafe mpmath networkx sympy typing-extensions setuptools)
+  spark=$(sed -n 's/^pyspark==/pyspark==/p' requirements.lock)
+  mkdir -p $house
+  python -m pip wheel -q --no-deps -c requirements.lock -w $house "${TORCH_SPEC:-torch==2.13.0}" "$spark" "${names[@]}"
+}
+if [ ! -e $house/filled ] || [ requirements.lock -nt $house/filled ]; then fill_wheelhouse && touch $house/filled; fi
+
 outside=$(mktemp -d)
 trap 'rm -rf "$outside"' EXIT
-wheel=$(ls -t dist/stoker-*.whl | head -1)
-third=$(python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+mkdir -p "$outside/trial/dist"
+cp "$wheel" "$outside/trial/dist"
+cp -r README.md docs tests/install/trial.py "$outside"
+variables=(env -i HOME=/root LANG=C.UTF-8 PATH=/usr/bin:/bin:/usr/sbin:/sbin PIP_NO_INDEX=1 SPARK_LOCAL_IP=127.0.0.1)
 
-begun=$(date +%s.%N)
-since() { python -c "import time; print(f'{time.time() - $begun:.1f} s')"; }
+# In namespaces of its own: mounts go with it, and there is no network but loopback.
+trial_in_root() {
+  unshare --mount --net --pid --fork --kill-child bash -euc '
+    ip link set lo up
+    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" 2>/dev/null || cp -a "$1/." "$2/root"
+    mkdir -p "$2/root/trial" "$2/root/wheelhouse"
+    mount --bind "$2" "$2/root/trial"; mount --bind "$3" "$2/root/wheelhouse"
+    mount -t proc proc "$2/root/proc"; mount --bind /dev "$2/root/dev"; mount -t tmpfs tmpfs "$2/root/dev/shm"
+    shift 3; cd "$0/root"; exec chroot . "$@"' "$outside" "$(realpath build/clean-root)" "$outside" "$(realpath $house)" \
+    "${variables[@]}" PIP_FIND_LINKS=/wheelhouse bash -euc 'cd /trial/trial; python3 ../trial.py ..'
+}
+trial_in_venv() {
+  (cd "$outside/trial" && "${variables[@]}" PATH="$(dirname "$(realpath "$tree/.venv/bin/python")"):$JAVA_HOME/bin:/usr/bin:/bin" \
+    JAVA_HOME="$JAVA_HOME" PIP_FIND_LINKS="$tree/$house" python3 ../trial.py ..)
+}
+mkdir -p "$outside"/{upper,work,root}
+if scripts/clean_root.sh build/clean-root; then
+  echo "install: a Debian root of Python and a JRE, without network"
+  trial_in_root
+else
+  echo "install: no clean root can be made here: a clean venv, with all that this system has"
+  trial_in_venv
+fi
+
+# --- what else is done with the wheel ---------------------------------------------------------------------------------
+third=$(python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 python -m venv --without-pip "$outside/venv"
 site=$("$outside/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 echo "$third" >"$site/third.pth" # its own .pth files, the tree's among them, do not count there
@@ -30,14 +64,7 @@ export PYSPARK_PYTHON=$outside/venv/bin/python PYSPARK_DRIVER_PYTHON=$outside/ve
 unset PYTHONPATH
 cd "$outside"
 "$PYSPARK_PYTHON" -c "import stoker; assert stoker.__file__.startswith('$outside'), stoker.__file__"
-echo "install: $(since) until installed"
-"$PYSPARK_PYTHON" "$root/examples/mnist.py"
-echo "install: $(since) until MNIST was trained twice"
-
-sed -n '/^```python/,/^```$/p' "$root/README.md" | sed '1d;$d' >example.py
-"$PYSPARK_PYTHON" example.py 2>/dev/null | tail -1
-"$PYSPARK_PYTHON" -m stoker doctor --master 'local[2,4]' 2>/dev/null
-echo "install: $(since) in all"
-cd "$root"
-export PYSPARK_PYTHON=$root/.venv/bin/python
-.venv/bin/python -m pytest -q tests/install/*.py
+"$PYSPARK_PYTHON" "$tree/examples/mnist.py"
+cd "$tree"
+export PYSPARK_PYTHON=$tree/.venv/bin/python PYSPARK_DRIVER_PYTHON=$tree/.venv/bin/python
+.venv/bin/python -m pytest -q -s tests/install/doctor_cluster.py tests/install/shipping.py
