@@ -7,6 +7,7 @@ from torch import nn
 
 import stoker
 from conftest import blobs, table
+from planted import IN_SESSIONS, look_at
 from stoker import StokerClassifier, WorldError
 from stoker.cli import main
 from stoker.spark.task import Job
@@ -36,31 +37,13 @@ def test_a_session_that_is_sound(spark):
     assert report.facts.seconds < 30
 
 
-def test_one_slot_too_few(spark):
-    assert names(stoker.doctor(spark, numWorkers=3)) == ["too-few-slots"]
+@pytest.mark.parametrize("name", IN_SESSIONS)
+def test_a_planted_fault_is_found_with_its_cure(spark, name):
+    look_at(spark, name)
 
 
-def test_a_port_that_nobody_can_reach(spark, setting):
-    setting("spark.stoker.driver.host", "127.0.0.1")
-    setting("spark.stoker.driver.bindAddress", "127.0.0.2")
-    report = stoker.doctor(spark)
-    assert names(report) == ["driver-unreachable"] and "127.0.0.1:" in report.brief()
-
-
-def test_a_name_that_workers_do_not_know(spark, setting):
-    setting("spark.stoker.driver.host", "no-such-host.invalid")
-    setting("spark.stoker.driver.bindAddress", "127.0.0.1")
-    assert names(stoker.doctor(spark)) == ["wrong-host-name"]
-
-
-def test_a_driver_without_an_address(spark, setting):
-    setting("spark.stoker.driver.host", "no-such-host.invalid")
-    assert names(stoker.doctor(spark)) == ["wrong-driver-address"]
-
-
-def test_ports_of_workers_that_are_too_few(spark, setting):
-    setting("spark.stoker.peer.ports", "47391")
-    assert names(stoker.doctor(spark)) == ["worker-cannot-listen"]
+def test_the_brief_names_the_port_that_nobody_can_reach(spark):
+    assert "127.0.0.1:" in look_at(spark, "a port that nobody can reach").brief()
 
 
 def test_a_fit_whose_workers_do_not_meet_says_what_the_doctor_finds(spark, setting, monkeypatch):

@@ -206,11 +206,12 @@ def memory(facts: Facts) -> Iterator[Finding]:
     for task in facts.tasks:
         if "error" in task["memory"]:
             continue
-        yield from _of_limits(task, beside[task["host"]])
         space = task["memory"]["address_space"]
-        if space is not None and space < LEAST_SPACE:
+        if space is not None and space < LEAST_SPACE:  # what is left of it is not told too
             yield Finding(ERROR, "little-memory", where(task), f"its address space is limited to {mb(space)}",
                           "raise spark.executor.pyspark.memory to 2g or more, or leave it unset")  # fmt: skip
+        else:
+            yield from _of_limits(task, beside[task["host"]])
 
 
 def _of_limits(task: dict[str, Any], beside: int) -> Iterator[Finding]:
