@@ -91,6 +91,33 @@ def test_all_that_a_layer_is_made_of_is_frozen_and_nothing_beside_it():
     assert trained(net, upTo="after")[1].train["buffers"] == []
 
 
+class Beside(nn.Module):
+    """Whose norms without parameters are called first: one is beside the encoder, the other before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.first = nn.BatchNorm1d(4, affine=False), nn.BatchNorm1d(4, affine=False)
+        self.enc, self.head = nn.Linear(4, 4), nn.Linear(8, 3)
+
+    def forward(self, features):
+        beside = self.norm(features)
+        return self.head(torch.cat([beside, self.enc(self.first(features))], 1))
+
+
+def test_a_norm_that_merely_runs_earlier_is_trained_as_before():
+    buffers = [entry["name"] for entry in trained(Beside(), upTo="enc")[1].train["buffers"]]
+    assert buffers == ["norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
+
+
+def test_a_norm_whose_parameters_the_user_froze_is_still_up_to_a_layer():
+    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    net[1].requires_grad_(False)
+    assert trained(net)[1].train["buffers"] and trained(net, "0", "1")[1].train["buffers"] == []
+    names, compiled = trained(net, upTo="1")
+    assert names == ["2.weight", "2.bias"] and compiled.train["buffers"] == []
+    assert [parameter.requires_grad for parameter in net.parameters()] == [True, True, False, False, True, True]
+
+
 @pytest.mark.parametrize(("layer", "told"), [
     ("left.7", "freeze: the model has no layer 'left.7'; the nearest are 'left."),
     ("twice", "freeze: 'twice' is called 2 times when the model runs"),
@@ -100,7 +127,7 @@ def test_up_to_where_nothing_or_all_is_frozen_is_an_error(layer, told):
     with pytest.raises(UserError) as caught:
         trained(Branches(), upTo=layer)
     assert told in str(caught.value)
-    with pytest.raises(UserError, match="no parameter that is trained decides what the layer '0' gives"):
+    with pytest.raises(UserError, match="no parameter of the model decides what the layer '0' gives"):
         trained(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), upTo="0")
     with pytest.raises(TypeError, match=r"{'upTo': 'the name of a layer'}, not {'to': 'x'}"):
         StokerClassifier(model=Net(), freeze={"to": "x"})
@@ -162,6 +189,16 @@ def test_keras_layers_are_frozen_by_their_paths(keras):
         assert len(names) == 2 and all("top" in name for name in names) and compiled.train["buffers"] == []
     names, compiled = trained(model, upTo=model.layers[0].layers[0].name)
     assert len(names) == 4 and len(compiled.train["buffers"]) == 2
+
+
+def test_keras_norms_without_parameters_are_still_where_they_decide(keras):
+    layers, rows = keras.layers, keras.Input((4,))
+    bare = {"center": False, "scale": False}
+    beside = layers.BatchNormalization(name="beside", **bare)(rows)
+    found = layers.Dense(4, name="enc")(layers.BatchNormalization(name="first", **bare)(rows))
+    model = keras.Model(rows, layers.Dense(3, name="top")(layers.Concatenate()([beside, found])))
+    buffers = [entry["name"] for entry in trained(model, upTo="enc")[1].train["buffers"]]
+    assert len(buffers) == 2 and all("beside" in name for name in buffers)
 
 
 def test_what_the_user_froze_stays_so_and_norms_of_a_frozen_part_only_are_still(keras):

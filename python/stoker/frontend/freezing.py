@@ -37,10 +37,10 @@ def _matching(patterns: Sequence[str], names: list[str]) -> tuple[set[str], Sequ
 
 
 def _up_to(model: nn.Module, layer: str, example: Mapping[str, Tensor]) -> tuple[set[str], Sequence[str]]:
-    """The parameters, and the layers without any, which might be norms."""
+    """The parameters, and the layers with none to train, which might be norms."""
     found, bare = inner.before(model, layer, example)
     if not found:
-        raise CompileError(f"freeze: no parameter that is trained decides what the layer {layer!r} gives")
+        raise CompileError(f"freeze: no parameter of the model decides what the layer {layer!r} gives")
     return found, bare
 
 

@@ -169,7 +169,8 @@ class _Parts:
         widths = self._widths()
         last = max(number for number in self._numbers(_ROWS) if self.reads[number] & self.weighty)
         made = [slot for number in self._numbers(_ROWS) if number >= last for slot in _written(self.nodes[number])]
-        single = [slot for slot in made if slot in widths and self._all_go_through(slot, frontier)]
+        single = [slot for slot in made if slot in widths and self._all_go_through(slot, frontier)
+                  and not self._written_beside(slot)]  # fmt: skip
         if single and frontier:
             return [min(reversed(single), key=lambda slot: widths[slot])]
         return frontier if all(slot in widths for slot in frontier) else []
@@ -180,6 +181,27 @@ class _Parts:
             if self.reads[number] & around:
                 around |= set(_written(self.nodes[number])) - {slot}
         return not around & set(wanted)
+
+    def _written_beside(self, slot: int) -> bool:
+        """Whether what is made before it is written into after it by others than those that come of it."""
+        last, behind = self._last([slot]), self._behind([slot])
+        return any(number > last and number not in behind for number in self._writers())
+
+    def _writers(self) -> list[int]:
+        return [number for number in self._numbers(_ROWS) if _changed(self.nodes[number])]
+
+    def _last(self, cut: list[int]) -> int:
+        return max(number for number, node in enumerate(self.nodes) if set(cut) & set(_written(node)))
+
+    def _behind(self, cut: list[int]) -> list[int]:
+        """What is made of these slots and fixed ones alone."""
+        made, found, last = set(cut), [], self._last(cut)
+        for number in self._numbers(_ROWS):
+            read = {slot for slot in self.reads[number] if self.kinds[slot] != _FIXED}
+            if number > last and read and read <= made:
+                made |= set(_written(self.nodes[number]))
+                found.append(number)
+        return found
 
     def _widths(self) -> dict[int, int]:
         """Values of a row, of each slot that has a float for each row."""
@@ -202,14 +224,12 @@ class _Parts:
         return recorder.found
 
     def at(self, cut: list[int]) -> Split | str:
-        last = max(number for number, node in enumerate(self.nodes) if set(cut) & set(_written(node)))
-        behind = set(cut)
-        moved = []
-        for number in self._numbers(_ROWS):
-            if number > last and self.reads[number] & behind:
-                behind |= set(_written(self.nodes[number]))
-                moved.append(number)
-        first = [number for number in range(last + 1) if self.kind_of[number] == _ROWS]
+        moved = self._behind(cut)
+        last = self._last(cut)
+        if len(cut) > 1 or self._written_beside(cut[0]):
+            last = max([last, *self._writers()])
+        first = [number for number in self._numbers(_ROWS) if number <= last]
+        moved = [number for number in moved if number > last]
         rest = sorted([*self._numbers(_REST), *moved])
         trunk = self._program(first, cut)
         if isinstance(trunk, str):
@@ -254,13 +274,13 @@ class _Parts:
         return [entry for entry in self.whole["constants"] if entry["slot"] in read]
 
     def _with_fixed(self, numbers: list[int], here: set[int], rows: int) -> list[dict] | str:
-        """The nodes in their order, with the fixed ones that they need; sizes of what is not `here` are those of the
-        slot `rows`, or known."""
+        """The nodes in their order, with the fixed ones that they need, and all that write, maybe through a view into
+        what they need; sizes of what is not `here` are those of the slot `rows`, or known."""
         wanted = {slot for number in numbers for slot in self.reads[number]} | loss_slots(self.whole)
         taken = {number: self.nodes[number] for number in numbers}
         for number in reversed(list(self._numbers(_FIXED))):
             node = self.nodes[number]
-            if not wanted & set(_written(node)):
+            if not wanted & set(_written(node)) and not _changed(node):
                 continue
             if (sized := self._sized(node, here, rows)) is None:
                 return f"a size of what the frozen parts give is not known, at {node['where'] or node['op']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,37 +39,61 @@ def tap(model: nn.Module, layer: str) -> None:
 
 
 def before(model: nn.Module, layer: str, inputs: Mapping[str, Tensor]) -> tuple[set[str], list[str]]:
-    """Names of the parameters that decide what a layer gives, by autograd's own word, and paths of the layers without
-    parameters that are called before it ends; found out by a run in evaluation mode. `model` stays as it is."""
-    part, calls = find(model, layer, "freeze"), _Calls(model)
-    held = _Held(layer, "freeze", calls)
+    """Names of the parameters that decide what a layer gives, those that are not trained too, and paths of the layers
+    with nothing to train that do, both by autograd's own word; found out by a run in evaluation mode. `model` stays as
+    it is."""
+    part, held = find(model, layer, "freeze"), _Held(layer, "freeze")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
+    with _Marks(model) as marks, _for_a_look(model), torch.random.fork_rng(devices=[]), held.calls_of(part):
+        structure.call(model, dict(inputs))
+    deciding = trained_by(held.value())
+    return {names[one] for one in deciding if one in names}, marks.among(deciding)
+
+
+@contextlib.contextmanager
+def _for_a_look(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, with gradients of all parameters."""
     modes = {part: part.training for part in model.modules()}
+    frozen = [parameter for parameter in model.parameters()
+              if not parameter.requires_grad and parameter.is_floating_point()]  # fmt: skip
     model.eval()
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]), held.calls_of(part):
-            structure.call(model, dict(inputs))
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            yield
     finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         for part, training in modes.items():
             part.training = training
-    return {names[one] for one in trained_by(held.value()) if one in names}, calls.bare
 
 
-class _Calls:
-    """The layers without parameters that have been called, until it is closed."""
+class _Marks:
+    """Adds a zero of its own to what each layer gives that has nothing to train, so that autograd knows these too."""
 
     def __init__(self, model: nn.Module):
-        self.bare: list[str] = []
-        self._layers = {path: part for path, part in layers_of(model).items() if not list(part.parameters())}
-        self._handles = [part.register_forward_hook(functools.partial(self._note, path))
+        layers = layers_of(model)
+        around = {path[:place] for path in layers for place, letter in enumerate(path) if letter in "./"}
+        self._layers = {path: part for path, part in layers.items() if path not in around
+                        and not any(parameter.requires_grad for parameter in part.parameters())}  # fmt: skip
+        self._zeros = {path: torch.zeros((), requires_grad=True) for path in self._layers}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> _Marks:
+        self._handles = [part.register_forward_hook(functools.partial(self._mark, path))
                          for path, part in self._layers.items()]  # fmt: skip
+        return self
 
-    def _note(self, path: str, *_: Any) -> None:
-        self.bare.append(path)
-
-    def close(self) -> None:
+    def __exit__(self, *_: Any) -> None:
         for handle in self._handles:
             handle.remove()
+
+    def _mark(self, path: str, part: nn.Module, args: Any, output: Any) -> Any:
+        return output + self._zeros[path] if torch.is_tensor(output) and output.is_floating_point() else output
+
+    def among(self, deciding: Container[int]) -> list[str]:
+        return [path for path, zero in self._zeros.items() if id(zero) in deciding]
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -84,8 +108,8 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
 class _Held:
     """What a layer gave in one run of the model."""
 
-    def __init__(self, layer: str, param: str = "layer", calls: _Calls | None = None):
-        self.layer, self.param, self.calls = layer, param, calls
+    def __init__(self, layer: str, param: str = "layer"):
+        self.layer, self.param = layer, param
         self.given: list[Tensor] = []
 
     @contextlib.contextmanager
@@ -96,17 +120,11 @@ class _Held:
             yield
         finally:
             handle.remove()
-            self._forget_calls()
-
-    def _forget_calls(self) -> None:
-        if self.calls is not None:
-            self.calls.close()
 
     def _keep(self, part: nn.Module, args: Any, output: Any) -> None:
         tensors = structure.leaves(output)
         if not tensors:
             raise CompileError(f"{self.param}: {self.layer!r} ({type(part).__name__}) gives no tensor")
-        self._forget_calls()
         self.given.append(tensors[0][1].clone())  # what follows may write into it
 
     def value(self) -> Tensor:
