@@ -21,7 +21,7 @@ import report
 import sides
 from stoker import StokerClassifier
 
-SIDE, CLASSES, ROWS, BATCH, EPOCHS, RUNS, BAR = 64, 10, 1536, 64, 10, 3, 6.0
+SIDE, CLASSES, ROWS, BATCH, EPOCHS, RUNS, BAR = 64, 10, 1024, 64, 10, 3, 6.0
 
 
 def network() -> keras.Model:
