@@ -47,6 +47,14 @@ def test_a_loss_that_is_no_number_is_none_and_rows_are_no_metrics():
     assert parse("metrics", '{"rank": 2, "disk": {"rows": 5}}') == RowsTold(2, disk={"rows": 5})
 
 
+def test_a_worker_that_does_not_keep_what_frozen_parts_give_says_why():
+    told, story = parse("metrics", '{"rank": 2, "not_kept": "no room"}'), Story([])
+    assert str(told) == "worker 2 runs frozen parts in each step: no room"
+    for event in [RowsTold(2, {"null": 1}), told, told]:
+        story.event(event)
+    assert story.not_kept == {2: "no room"} and story.info()["skipped"] == {"null": 1}
+
+
 def test_whatever_an_engine_tells_of_a_fit_with_a_death_has_a_field(monkeypatch):
     unknown, kinds = set(), set()
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from conftest import blobs, table
 from stoker import StokerClassifier, StokerEstimator, inputs
+from stoker.fit.frozen import Frozen
 from stoker.frontend import frozen
 from stoker.frontend import torch as frontend
 from stoker.frontend.interpret import Interpreter
@@ -131,6 +132,71 @@ def into_the_features(net, x):
     of_two_names_of_one_memory, into_the_features,
 ])  # fmt: skip
 def test_what_is_written_through_views_is_written_in_both_parts(way):
+    check_that_trunk_and_head_are_the_whole(compiled(Wrote(way), freeze=["trunk", "high"]))
+
+
+class Masked(nn.Module):
+    """Whose trained layer reads a mask of the features, of booleans or of floats, and, where it is wide, one as wide as
+    a matrix."""
+
+    def __init__(self, wide=False, floats=False):
+        super().__init__()
+        self.trunk, self.scale, self.head = nn.Linear(12, 12), nn.Parameter(torch.ones(12)), nn.Linear(12, 3)
+        self.wide, self.floats = wide, floats
+
+    def forward(self, features):
+        keep = features > 0
+        found = self.trunk(features) * self.scale
+        if self.wide:
+            keep = keep[:, :, None] & keep[:, None, :]
+            found = found[:, None, :].expand(-1, 12, -1)
+        found = found * keep.float() if self.floats else found.masked_fill(~keep, 0)
+        return self.head(found.mean(1) if self.wide else found)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("floats", [False, True])
+def test_a_mask_that_hangs_on_no_weight_is_made_anew(wide, floats):
+    cut = check_that_trunk_and_head_are_the_whole(compiled(Masked(wide, floats), freeze=["trunk"]))
+    assert [entry["name"] for entry in cut.head["inputs"]] == ["features", "label", "$frozen.0"]
+    assert cut.values == 12
+
+
+class MaskedTrunk(nn.Module):
+    """Of two inputs, one of which is a mask for what the frozen layer gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head = nn.Linear(12, 40), nn.Linear(40, 3)
+
+    def forward(self, features, mask):
+        found = self.trunk(features) * (mask > 0).float()
+        return self.head(found)
+
+
+def test_what_is_read_of_features_beside_a_cut_is_weighed_too():
+    torch.manual_seed(1)
+    rows = [*ROWS, TensorSpec("mask", "float32", (40,))]
+    made = frontend.compile(MaskedTrunk(), nn.CrossEntropyLoss(), rows, LABEL, freeze=["trunk"])
+    cut = frozen.split(made.train, made.weights)
+    assert [entry["name"] for entry in cut.head["inputs"]] == ["label", "$frozen.0"] and cut.values == 40
+    assert [entry["name"] for entry in cut.trunk["inputs"]] == ["features", "mask"]
+
+
+def rows_written_with_what_weights_give(net, x):
+    found = torch.zeros_like(x)
+    found[:, :5] = net.trunk(x)
+    return found[:, :5] * net.scale + x[:, 5:10]
+
+
+def rows_written_without_weights(net, x):
+    found = x.clone()
+    found[:, 0] = 1
+    return net.trunk(found) * net.scale + found[:, :5]
+
+
+@pytest.mark.parametrize("way", [rows_written_with_what_weights_give, rows_written_without_weights])
+def test_rows_that_are_written_are_the_same_where_they_are_made_anew(way):
     check_that_trunk_and_head_are_the_whole(compiled(Wrote(way), freeze=["trunk", "high"]))
 
 
@@ -274,6 +340,14 @@ def test_pictures_that_are_cropped_by_chance_are_run_in_each_step(spark):
     model = StokerClassifier(model=net, inputs=declared, freeze=["0"], epochs=2, batchSize=12, verbose=0).fit(rows)
     assert model.history.info["frozen"]["why"] == (
         "inputs['input'] is cropped or flipped by chance, so rows differ in each epoch")  # fmt: skip
+
+
+def test_what_single_workers_do_not_keep_is_told_beside_the_rest():
+    made, history = Frozen({"program": {}}, 5), {"workers": 3, "frozen": {"kept": True, "bytes": 9}}
+    assert made.told(history, {}) == {"frozen": {"kept": True, "bytes": 9, "values": 5}}
+    assert made.told(history, {2: "no room"})["frozen"]["why"] == "not in 1 of 3 workers: no room"
+    history["frozen"] = {"kept": False, "why": "here neither"}
+    assert made.told(history, {0: "here neither", 2: "no room"})["frozen"]["why"] == "here neither"
 
 
 def test_a_fit_without_frozen_parts_does_not_speak_of_them(rows):

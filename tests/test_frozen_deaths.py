@@ -8,7 +8,7 @@ import pytest
 from faults.gang import HEARTBEAT, undisturbed
 from faults.models import local_fit
 from faulty_gang import FaultyGang
-from stoker.events import Started
+from stoker.events import Failed, Started
 from stoker.fit.frozen import apart
 from stoker.spark.columns import Source
 from test_lent_rows import Kills, sizes
@@ -46,6 +46,15 @@ def test_who_comes_in_place_of_the_lost_makes_what_it_lacks(reference):
 def test_a_survivor_makes_it_for_the_rows_that_it_has_borrowed(reference):
     came = run(frozen_fit(keep=True, lend_after=0.0), 2, 0, at_once=False)
     assert came.history["digest"] == reference["digest"] and sizes(came) == [2, 1]
+
+
+def test_a_death_in_the_middle_of_the_pass_leaves_what_the_other_has_done(reference):
+    """The other one waits in the middle of a shard until it is stopped there."""
+    faults = {(0, 0): "frozen@4=slow:900", (1, 0): "frozen@7=die"}
+    environment = lambda *who: {"STOKER_FAULTS": faults.get(who, "")}  # noqa: E731
+    came = FaultyGang(frozen_fit(keep=True), 2, environment=environment, options=HEARTBEAT).run()
+    assert came.history["digest"] == reference["digest"] and came.history["frozen"]["kept"]
+    assert [event.step for event in came.told(Failed)] == [-1], "before training"
 
 
 def test_without_keeping_a_survivor_goes_on_too(reference):

@@ -19,7 +19,7 @@ namespace {
 
 // A chunk's largest tensor stays in cache, if so many rows are not too few for the kernels.
 constexpr int64_t kChunkBytes = 4 << 20;
-constexpr int64_t kFewestRows = 4, kMostRows = 256;
+constexpr int64_t kFewestRows = 4;
 // So many are tried in other places, as far as that takes little time.
 constexpr int64_t kTriedValues = 32 << 20;
 
@@ -47,7 +47,7 @@ int64_t widest_of(const Program& program) {
 
 int64_t rows_at_once(const Program& program) {
   const auto fitting = std::bit_floor(static_cast<uint64_t>(kChunkBytes / sizeof(float) / widest_of(program)));
-  return std::clamp(static_cast<int64_t>(fitting), kFewestRows, kMostRows);
+  return std::clamp(static_cast<int64_t>(fitting), kFewestRows, Inference::kMostRows);
 }
 
 /// Products may choose their ways by that too.
@@ -113,17 +113,17 @@ void append_rows(std::vector<at::Tensor>& all, const std::vector<at::Tensor>& ch
 
 }  // namespace
 
-Inference::Inference(const std::string& program, ByteView weights)
+Inference::Inference(const std::string& program, ByteView weights, int64_t most_rows)
     : program_(inference_program(program)),
       weights_(load_weights(program_, weights)),
       chain_(make_chain()),
       plan_(chain_ ? chain_->trunk.head : program_, row_calls(program_, weights_)),
-      chunk_rows_(find_chunk_rows()) {}
+      chunk_rows_(find_chunk_rows(most_rows)) {}
 
-int64_t Inference::find_chunk_rows() const {
+int64_t Inference::find_chunk_rows(int64_t most_rows) const {
   if (program_.coupled || (chain_ && chain_->trunk.head.nodes.empty())) return 0;
   const c10::InferenceMode mode;
-  int64_t rows = rows_at_once(program_);
+  int64_t rows = std::min(rows_at_once(program_), most_rows);
   if (plan_.is_random()) return rows;
   while (rows > 1 && !places_do_not_matter(rows)) rows /= 2;
   return rows;

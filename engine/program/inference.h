@@ -22,10 +22,12 @@ namespace stoker::program {
 
 class Inference {
  public:
+  static constexpr int64_t kMostRows = 256;  // of a chunk
+
   /// Weights are used where they lie in `weights` (see view_tensor), which must outlive this object. The calling
-  /// thread's number of intra-op threads decides which kernels run. Throws Error(user) where program and weights do not
-  /// fit.
-  Inference(const std::string& program, ByteView weights);
+  /// thread's number of intra-op threads decides which kernels run. `most_rows`: a chunk has no more; it decides bits.
+  /// Throws Error(user) where program and weights do not fit.
+  Inference(const std::string& program, ByteView weights, int64_t most_rows = kMostRows);
 
   /// Outputs in the program's order for a batch of rows: inputs in the program's order, batch first.
   /// No gradients are kept. Throws Error(user) where an input does not fit.
@@ -44,7 +46,7 @@ class Inference {
 
   std::unique_ptr<const Chain> make_chain() const;
   void check_inputs(const Tensors& inputs) const;
-  int64_t find_chunk_rows() const;
+  int64_t find_chunk_rows(int64_t most_rows) const;
   bool places_do_not_matter(int64_t rows) const;
   bool is_same_elsewhere(int64_t rows, uint64_t seed) const;
   Tensors run_in_chunks(const Tensors& inputs) const;

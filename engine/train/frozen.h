@@ -3,6 +3,7 @@
 // whatever rows come with it, and a worker's rows with what they give, computed once. Used by one thread.
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -19,7 +20,9 @@ namespace stoker::train {
 class Frozen {
  public:
   /// `constants` outlive this object. The calling thread's number of intra-op threads decides which kernels run.
-  Frozen(const FrozenSpec& spec, ByteView constants);
+  /// `micro_rows`: about as many rows come at once where nothing is kept. A chunk has hardly more, so that little of it
+  /// is filled up; it decides bits, so it is the same for all workers of a fit.
+  Frozen(const FrozenSpec& spec, ByteView constants, int64_t micro_rows);
 
   /// From tensors of all columns to those that the rest of the program reads: the columns that it keeps, and what the
   /// frozen parts give.
@@ -39,25 +42,42 @@ class Frozen {
   const program::Inference trunk_;
 };
 
+/// When what the frozen parts give is worth its place on disk.
+struct Worth {
+  double bytes_per_s = 250e6;   // that a worker reads from there
+  double tried_seconds = 0.25;  // of computing, before it is judged
+  bool read_beside = false;     // whether the rows that it is made of are read in each epoch too
+};
+
 /// Rows of whole shards, each in content order: the kept columns as they are stored, and what the frozen parts give.
 class FrozenRows {
  public:
   /// `frozen` and what `from` has outlive this.
-  FrozenRows(const Frozen& frozen, const RowSource& from);
+  FrozenRows(const Frozen& frozen, const RowSource& from, const Worth& worth = {});
 
-  /// Computes what is lacking of these shards. Throws Error(aborted) once stopped, and keeps what it has; Error(world)
-  /// where memory or disk are exhausted.
+  /// Computes what is lacking of these shards, those whose rows are others now anew. Throws Error(aborted) soon after
+  /// it is stopped, and keeps what it has; Error(world) where memory or disk do not suffice, before anything is
+  /// computed, or where rows on disk would be read back more slowly than computed.
   void complete(const std::vector<int>& shards, const std::stop_token& stop);
   const data::ColumnStore& store() const { return store_; }
   double seconds() const { return seconds_; }
 
  private:
-  void add(int shard, std::span<const uint32_t> rows);
+  int64_t lacking(const std::vector<int>& shards) const;
+  void forget_others(int shard);
+  void add(int shard, std::span<const uint32_t> rows, const std::stop_token& stop);
+  void add_chunk(int shard, const data::RowsAt& rows, const std::vector<at::Tensor>& columns);
+  void judge() const;
 
   const Frozen& frozen_;
   const RowSource from_;
+  const Worth worth_;
   data::ColumnStore store_;
-  int64_t block_rows_;
+  std::map<int, Hash128> made_of_;  // digests of the borrowed shards' rows
+  bool goes_to_disk_ = false;
+  bool judged_ = false;
+  int64_t computed_rows_ = 0;
+  double computing_ = 0;  // seconds
   double seconds_ = 0;
 };
 

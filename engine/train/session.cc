@@ -95,7 +95,9 @@ void Session::prepare(const gang::Start& start) {
   const Timetable table = timetable(plan_of(start));
   const auto evaluations = static_cast<int64_t>(table.legs() * table.epochs);
   auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes(), evaluations);
-  if (spec_.frozen && !frozen_) frozen_ = std::make_unique<const Frozen>(*spec_.frozen, constants_.bytes());
+  if (spec_.frozen && !frozen_)
+    frozen_ = std::make_unique<const Frozen>(*spec_.frozen, constants_.bytes(),
+                                             (spec_.batch_size + spec_.shards - 1) / spec_.shards);
   if (!told_fingerprint_) {
     auto fingerprint = trainer->fingerprint(canned_rows(start));
     if (frozen_) frozen_->add_to(fingerprint, canned_rows(start));
@@ -271,7 +273,10 @@ bool Session::comes_again(const data::Plan& plan) const {
 
 /// What the frozen parts give for all rows that this rank reads from now on. Without the room for it each step does.
 void Session::prepare_rows(const gang::Start& start, const std::vector<int>& shards, const std::stop_token& stop) try {
-  if (!frozen_rows_) frozen_rows_ = std::make_unique<FrozenRows>(*frozen_, RowSource{store_, borrowed_});
+  if (!frozen_rows_) {
+    const Worth worth{.read_beside = spec_.evaluation && !spec_.frozen->evaluates};
+    frozen_rows_ = std::make_unique<FrozenRows>(*frozen_, RowSource{store_, borrowed_}, worth);
+  }
   auto wanted = shards;
   const int count = static_cast<int>(start.shards.size());
   for (const int shard : shards)
@@ -281,6 +286,7 @@ void Session::prepare_rows(const gang::Start& start, const std::vector<int>& sha
   if (error.kind() != ErrorKind::world) throw;
   frozen_rows_.reset();
   not_kept_ = error.what();
+  link_.metrics(nlohmann::json{{"not_kept", not_kept_}}.dump());
 }
 
 /// `frozen`: for the rest of a program whose frozen parts are apart.

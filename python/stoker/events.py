@@ -236,6 +236,18 @@ class Metrics(Event):
 
 
 @dataclass(frozen=True)
+class NotKept(Event):
+    """A worker runs the frozen parts in each step from now on."""
+
+    name = "not_kept"
+    rank: int
+    not_kept: str  # why
+
+    def __str__(self) -> str:
+        return f"worker {self.rank} runs frozen parts in each step: {self.not_kept}"
+
+
+@dataclass(frozen=True)
 class RowsTold(Event):
     """What became of a worker's rows. One that comes again tells again."""
 
@@ -382,8 +394,8 @@ def parse(name: str, text: str) -> Event:
 
 
 def class_of(name: str, told: dict[str, Any]) -> type[Event]:
-    if name == "metrics" and "step" not in told:  # of rows, before training
-        return RowsTold
+    if name == "metrics" and "step" not in told:  # of rows
+        return NotKept if "not_kept" in told else RowsTold
     if name not in _BY_NAME:
         raise BugError(f"the coordinator told something of an unknown kind: '{name}'")
     return _BY_NAME[name]

@@ -8,6 +8,8 @@ import torch
 
 from conformance import models
 from conformance.harness import ROWS, Case, PythonRunner, check, engine, engine_of, infer_with_engine, same
+from stoker.frontend import frozen
+from stoker.frontend.interpret import Interpreter
 from stoker.frontend.module import ProgramModule
 from stoker.program import Compiled
 
@@ -15,6 +17,40 @@ from stoker.program import Compiled
 @pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)
 def test_training_equals_pytorch(build, runner):
     check(build(), runner)
+
+
+@pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)
+def test_frozen_parts_and_the_rest_are_the_whole(build):
+    case = build()
+    names = [name for name, parameter in case.model.named_parameters() if parameter.requires_grad]
+    for count in {len(names) // 2, len(names) - 1} - {0}:
+        compiled = case.compile(freeze=names[:count])
+        cut = frozen.split(compiled.train, compiled.weights)
+        if not isinstance(cut, str):
+            whole = seeded_run(compiled, compiled.train, case.rows())
+            same_step(seeded_run(compiled, cut.head, rows_of_the_rest(cut, compiled, case)), whole)
+
+
+def rows_of_the_rest(cut, compiled, case):
+    slots = {entry["slot"]: torch.tensor(compiled.weights[entry["name"]]) for entry in cut.trunk["constants"]}
+    for entry, number in zip(cut.trunk["inputs"], cut.inputs(compiled.train), strict=True):
+        slots[entry["slot"]] = case.rows()[number]
+    found = Interpreter(cut.trunk).run(slots)
+    return [case.rows()[number] for number in cut.kept] + [found[output["slot"]] for output in cut.trunk["outputs"]]
+
+
+def seeded_run(compiled, program, rows):
+    torch.manual_seed(3)
+    return PythonRunner(program).run(compiled.weights, [row.numpy().copy() for row in rows])
+
+
+def same_step(one, other):
+    same("numerator", one["numerator"], other["numerator"])
+    assert one["denominator"] == other["denominator"]
+    for kind in ("gradients", "buffers"):
+        assert one[kind].keys() == other[kind].keys()
+        for name in one[kind]:
+            same(name, one[kind][name], other[kind][name])
 
 
 @pytest.mark.parametrize("build", models.MODELS, ids=lambda build: build.__name__)

@@ -57,6 +57,8 @@ OF_EVALUATION = [
     Point("evaluate", "a micro-batch of rows that are held out begins", steps=True),
     Point("aside", "the best weights are set aside, nothing is committed", steps=True),
 ]
+OF_FROZEN = [Point("frozen", "a chunk of rows is about to go through the frozen parts")]
 OF_BATCH_NORM = [Point("statistics", "sums of a batch norm are there, not added up", steps=True)]
 BY_NAME = {point.name: point
-           for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION, *OF_BATCH_NORM]}  # fmt: skip
+           for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION, *OF_FROZEN,
+                         *OF_BATCH_NORM]}  # fmt: skip

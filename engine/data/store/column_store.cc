@@ -133,6 +133,13 @@ void ColumnStore::expect(int shard) {
   s.orders.emplace(s.orders.begin() + at);
 }
 
+void ColumnStore::forget(int shard) { impl_->orders[impl_->index_of(shard)].clear(); }
+
+bool ColumnStore::reserve(int64_t rows) {
+  const int64_t all = impl_->rows.count() + rows;
+  return impl_->rows.reserve(all, all * kIndexBytesPerRow);
+}
+
 void ColumnStore::extend(int shard, const ColumnStore& like, const RowsAt& rows,
                          const std::vector<const std::byte*>& more) {
   Impl& s = *impl_;

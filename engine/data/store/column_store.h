@@ -60,8 +60,13 @@ class ColumnStore {
   /// afterwards.
   void seal();
 
-  /// Has the shard from now on, at first without rows. REQUIRES: made from another store, as for the next two.
+  /// Has the shard from now on, at first without rows. REQUIRES: made from another store, as for the next four.
   void expect(int shard);
+  /// The shard has no rows any more; the room that they took is not given back.
+  void forget(int shard);
+  /// Makes sure of the disk for so many more rows, where they do not fit into memory; whether they do not. Throws
+  /// Error(world) that says what was missing.
+  bool reserve(int64_t rows);
   /// Appends rows to the shard's end: those of `like`, which this was made from, as it stores them, with dense values
   /// of each of `more`. No thread reads meanwhile.
   void extend(int shard, const ColumnStore& like, const RowsAt& rows, const std::vector<const std::byte*>& more);

@@ -60,7 +60,7 @@ void EpochFile::reserve(int64_t rows, Course& course) {
   const uint64_t bytes = rows * entry();
   for (uint64_t at = 0; at < bytes && !course.stopped; ++course.moved) {
     at += std::min<uint64_t>(bytes - at, kReserved);
-    file_.reserve(at);
+    file_.reserve(0, at);
   }
 }
 

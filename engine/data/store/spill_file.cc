@@ -157,8 +157,8 @@ void SpillFile::Impl::write_plain(uint64_t at, std::span<const std::byte> bytes)
   });
 }
 
-void SpillFile::reserve(uint64_t bytes) {
-  impl_->each_part(0, bytes, [&](uint64_t number, uint64_t, size_t, size_t) {
+void SpillFile::reserve(uint64_t at, uint64_t bytes) {
+  impl_->each_part(at, bytes, [&](uint64_t number, uint64_t, size_t, size_t) {
     impl_->allocated_extent(number);
     pulse::beat();
   });

@@ -24,8 +24,8 @@ class SpillFile {
   explicit SpillFile(SpillOptions options);
   ~SpillFile();
 
-  /// Allocates all up to there. Throws Error(world) that says how much room was missing, and where.
-  void reserve(uint64_t bytes);
+  /// Allocates all from there on. Throws Error(world) that says how much room was missing, and where.
+  void reserve(uint64_t at, uint64_t bytes);
   /// What was written is of no use any more: every place may be written once more.
   void renew();
   /// Throws as reserve() does. No place may be written twice.

@@ -50,8 +50,25 @@ StoredRows::Run StoredRows::run_from(const std::vector<uint64_t>& wanted, size_t
   return run;
 }
 
+bool StoredRows::fits(int64_t count) const {
+  return static_cast<size_t>(count) <= options_.memory / (stride_ + kIndexBytesPerRow);
+}
+
+/// Rows that stay in memory where others are on disk.
+int64_t StoredRows::beside_index(size_t index_bytes) const {
+  return static_cast<int64_t>((options_.rows_bytes() - std::min(index_bytes, options_.rows_bytes())) / stride_);
+}
+
+bool StoredRows::reserve(int64_t count, size_t index_bytes) {
+  if (!file_ && fits(count)) return false;
+  if (!file_ && !reserved_) reserved_ = new_file();
+  const int64_t first = file_ ? std::min(resident_, beside_index(index_bytes)) : beside_index(index_bytes);
+  if (count > first) (file_ ? file_ : reserved_)->reserve(first * stride_, (count - first) * stride_);
+  return true;
+}
+
 std::byte* StoredRows::room(int64_t count) {
-  if (!file_ && static_cast<size_t>(count_ + count) > options_.memory / (stride_ + kIndexBytesPerRow)) begin_spill();
+  if (!file_ && !fits(count_ + count)) begin_spill();
   if (file_) {
     block_.resize(count * stride_);
     return block_.data();
@@ -73,10 +90,14 @@ void StoredRows::rewind(int64_t rows) {
   resident_ = std::min(resident_, rows);
 }
 
-void StoredRows::begin_spill() {
+std::unique_ptr<SpillFile> StoredRows::new_file() const {
   if (options_.spill.folders.empty())
     fail_world("the rows need more than storeMemory, and there is no folder for them");
-  file_ = std::make_unique<SpillFile>(options_.spill);
+  return std::make_unique<SpillFile>(options_.spill);
+}
+
+void StoredRows::begin_spill() {
+  file_ = reserved_ ? std::move(reserved_) : new_file();
   move_to_disk(static_cast<int64_t>(options_.rows_bytes() / stride_));
 }
 
@@ -89,9 +110,7 @@ void StoredRows::move_to_disk(int64_t resident) {
 }
 
 void StoredRows::finish(size_t index_bytes) {
-  if (file_)
-    move_to_disk(
-        static_cast<int64_t>((options_.rows_bytes() - std::min(index_bytes, options_.rows_bytes())) / stride_));
+  if (file_) move_to_disk(beside_index(index_bytes));
   memory_.trim(resident_ * stride_);
   block_ = {};
 }

@@ -18,6 +18,9 @@ class StoredRows {
  public:
   StoredRows(size_t stride, const StoreOptions& options) : stride_(stride), options_(options) {}
 
+  /// Makes sure of the disk for so many rows in all, where they do not fit into memory; there, `index_bytes` as for
+  /// finish(). Whether they do not. Throws Error(world) that says what was missing.
+  bool reserve(int64_t count, size_t index_bytes);
   /// Where the next `count` rows may be written before keep().
   std::byte* room(int64_t count);
   void keep(int64_t count);
@@ -38,6 +41,9 @@ class StoredRows {
   void each(const std::function<void(int64_t, std::span<const std::byte>)>& f, Course& course) const;
 
  private:
+  bool fits(int64_t count) const;
+  int64_t beside_index(size_t index_bytes) const;
+  std::unique_ptr<SpillFile> new_file() const;
   void begin_spill();
   void move_to_disk(int64_t resident);
   struct Run;
@@ -52,7 +58,8 @@ class StoredRows {
   int64_t resident_ = 0;  // rows that are in memory, the first ones; all of them without a file
   RowMemory memory_;
   std::unique_ptr<SpillFile> file_;
-  std::vector<std::byte> block_;  // on its way to disk
+  std::unique_ptr<SpillFile> reserved_;  // what will be that
+  std::vector<std::byte> block_;         // on its way to disk
 };
 
 }  // namespace stoker::data

@@ -21,10 +21,13 @@ class Frozen:
     values: int = 0  # of a row, that the frozen parts give
     why_not: str = ""  # why nothing of them, or not all, is computed once; "": it is, or nothing is frozen
 
-    def told(self, history: Mapping[str, Any]) -> dict[str, Any]:
-        """What the fit's history says of them, from what the engine does."""
+    def told(self, history: Mapping[str, Any], elsewhere: Mapping[int, str]) -> dict[str, Any]:
+        """What the fit's history says of them, from what the engine does. `elsewhere`: by rank, of workers that do not
+        keep what they give, why."""
         found = dict(history.get("frozen") or {"kept": False})
         why = found.pop("why", "") or self.why_not
+        if found["kept"] and elsewhere:
+            why = f"not in {len(elsewhere)} of {history['workers']} workers: {next(iter(elsewhere.values()))}"
         if not self.spec and not why:
             return {}
         more = {"values": self.values} if self.values else {}

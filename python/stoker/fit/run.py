@@ -111,7 +111,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     except WorldError as error:
         raise advised(error, phases, spark, how.workers) from error.__cause__
     phases.enter("finish")
-    result.history.update(story.info(), ingest=told, **frozen.told(result.history))
+    result.history.update(story.info(), ingest=told, **frozen.told(result.history, story.not_kept))
     if settings.scale_rate is not None:
         result.history["rate_scale"] = rate_scale(settings.scale_rate, settings.step_rows)
     warn_of_skipped(result.history["skipped"])

@@ -12,8 +12,9 @@ import torch
 
 from stoker.frontend.chance import draws
 from stoker.frontend.coupling import place_of_coupling
-from stoker.frontend.interpret import Interpreter, find_operator, loss_slots, slots_in
+from stoker.frontend.interpret import loss_slots
 from stoker.frontend.modes import maker_of
+from stoker.frontend.nodes import Recorder, changed_by, name_of, read_by, written_by
 
 Weights = Mapping[str, np.ndarray]
 _CONTRACTIONS = {"linear", "addmm", "mm", "bmm", "matmul", "baddbmm", "einsum", "convolution", "conv1d", "conv2d",
@@ -90,13 +91,14 @@ class _Parts:
         self.kinds |= {entry["slot"]: _FIXED for entry in whole["constants"]}
         self.kinds |= {entry["slot"]: _REST for kind in ("parameters", "buffers") for entry in whole[kind]}
         self.kind_of = [self._kind(node) for node in self.nodes]
-        self.reads = [set(_read(node)) for node in self.nodes]
+        self.reads = [set(read_by(node)) for node in self.nodes]
         self.weighty = self._weighty()
+        self.light = self._light()
         self.trained = {entry["slot"] for entry in whole["parameters"]}
         self.is_frozen = any(self._contracts(number) for number in self._numbers(_ROWS))
 
     def _kind(self, node: dict) -> int:
-        kind = max((self.kinds[slot] for slot in _read(node)), default=_FIXED)
+        kind = max((self.kinds[slot] for slot in read_by(node)), default=_FIXED)
         if draws(node):
             kind = _REST
         elif node["op"].startswith("sym.") and (kind == _ROWS or self._is_size_of_input(node)):
@@ -117,13 +119,31 @@ class _Parts:
         found = {entry["slot"] for entry in self.whole["constants"] if not entry["name"].startswith("$")}
         for number in self._numbers(_FIXED):
             if self.reads[number] & found:
-                found |= set(_written(self.nodes[number]))
+                found |= set(written_by(self.nodes[number]))
         return found
+
+    def _light(self) -> list[int]:
+        """Nodes that make of features what hangs on no weight: they may run again in the rest."""
+        made = self._features()
+        found, heavy = [], []
+        for number in self._numbers(_ROWS):
+            read = {slot for slot in self.reads[number] if self.kinds[slot] != _FIXED}
+            is_light = read <= made and not self.reads[number] & self.weighty
+            (found if is_light else heavy).append(number)
+            made |= set(written_by(self.nodes[number])) if is_light else set()
+        written = {slot for number in heavy for slot in changed_by(self.nodes[number])}
+        return [] if written & made else found
+
+    def _features(self) -> set[int]:
+        return {entry["slot"] for entry in self.whole["inputs"] if entry["role"] == "feature"}
+
+    def _heavy(self) -> list[int]:
+        return sorted({*self._numbers(_ROWS)} - {*self.light})
 
     def _contracts(self, number: int) -> bool:
         """Whether it is one of the operators that cost, with frozen weights alone."""
         weights = self.reads[number] & self.weighty
-        return bool(weights) and not self.reads[number] & self.trained and _name(self.nodes[number]) in _CONTRACTIONS
+        return bool(weights) and not self.reads[number] & self.trained and name_of(self.nodes[number]) in _CONTRACTIONS
 
     def reason(self) -> str:
         """Why frozen weights are all behind something that changes."""
@@ -153,7 +173,7 @@ class _Parts:
         """Whether a node writes into what nodes of another kind have read, or will."""
         first = next((n for n in self._numbers(_REST) if any(self.kinds[s] == _ROWS for s in self.reads[n])), 0)
         for number, node in enumerate(self.nodes):
-            for slot in _changed(node):
+            for slot in changed_by(node):
                 if self.kinds[slot] != self.kind_of[number] and self.kinds[slot] != _REST:
                     return True
                 if self.kind_of[number] == _ROWS and number > first:
@@ -162,25 +182,43 @@ class _Parts:
 
     def cut(self) -> list[int]:
         """The slots that the trunk gives: the narrowest one that all rows go through behind the last frozen weight,
-        else all that the rest reads."""
-        features = {entry["slot"] for entry in self.whole["inputs"] if entry["role"] == "feature"}
+        with the features that are read beside it, else all that the rest reads."""
+        made = self._made(self._heavy())
         wanted = {slot for number in self._numbers(_REST) for slot in self.reads[number]} | loss_slots(self.whole)
-        frontier = [slot for slot in sorted(wanted) if self.kinds.get(slot) == _ROWS and slot not in features]
+        frontier = sorted(wanted & made)
         widths = self._widths()
         last = max(number for number in self._numbers(_ROWS) if self.reads[number] & self.weighty)
-        made = [slot for number in self._numbers(_ROWS) if number >= last for slot in _written(self.nodes[number])]
-        single = [slot for slot in made if slot in widths and self._all_go_through(slot, frontier)
+        behind = [slot for number in self._heavy() if number >= last for slot in written_by(self.nodes[number])]
+        single = [slot for slot in behind if slot in widths and self._all_go_through(slot, frontier)
                   and not self._written_beside(slot)]  # fmt: skip
         if single and frontier:
-            return [min(reversed(single), key=lambda slot: widths[slot])]
+            return [min(reversed(single), key=lambda slot: widths[slot] + self._width_beside(slot))]
         return frontier if all(slot in widths for slot in frontier) else []
 
+    def _made(self, numbers: Iterable[int]) -> set[int]:
+        return {slot for number in numbers for slot in written_by(self.nodes[number])}
+
     def _all_go_through(self, slot: int, wanted: list[int]) -> bool:
-        around = {entry["slot"] for entry in self.whole["inputs"] if entry["role"] == "feature"}
-        for number in self._numbers(_ROWS):
-            if self.reads[number] & around:
-                around |= set(_written(self.nodes[number])) - {slot}
-        return not around & set(wanted)
+        return set(wanted) <= {slot} | self._made(self._behind([slot]))
+
+    def _width_beside(self, slot: int) -> int:
+        """Values of a row in the features that are read where the trunk gives this slot."""
+        numbers = self._with_light([*self._numbers(_REST), *self._behind([slot])])
+        read = {slot for number in numbers for slot in self.reads[number]}
+        return sum(math.prod(entry["shape"]) for entry in self.whole["inputs"]
+                   if entry["role"] == "feature" and entry["slot"] in read)  # fmt: skip
+
+    def _with_light(self, numbers: list[int], until: int | None = None) -> list[int]:
+        """These nodes and the light ones that they need, with all that write, as one may write through a view."""
+        wanted = {slot for number in numbers for slot in self.reads[number]} | loss_slots(self.whole)
+        needed: list[int] = []
+        for number in reversed(self.light):
+            if (until is None or number <= until) and (
+                wanted & set(written_by(self.nodes[number])) or changed_by(self.nodes[number])
+            ):
+                needed.append(number)
+                wanted |= self.reads[number]
+        return sorted({*numbers, *needed})
 
     def _written_beside(self, slot: int) -> bool:
         """Whether what is made before it is written into after it by others than those that come of it."""
@@ -188,18 +226,19 @@ class _Parts:
         return any(number > last and number not in behind for number in self._writers())
 
     def _writers(self) -> list[int]:
-        return [number for number in self._numbers(_ROWS) if _changed(self.nodes[number])]
+        return [number for number in self._heavy() if changed_by(self.nodes[number])]
 
     def _last(self, cut: list[int]) -> int:
-        return max(number for number, node in enumerate(self.nodes) if set(cut) & set(_written(node)))
+        return max(number for number, node in enumerate(self.nodes) if set(cut) & set(written_by(node)))
 
     def _behind(self, cut: list[int]) -> list[int]:
-        """What is made of these slots and fixed ones alone."""
-        made, found, last = set(cut), [], self._last(cut)
-        for number in self._numbers(_ROWS):
+        """What is made of these slots, of fixed ones and of what is light."""
+        found, last = [], self._last(cut)
+        made = {*cut, *self._features(), *self._made(self.light)}
+        for number in self._heavy():
             read = {slot for slot in self.reads[number] if self.kinds[slot] != _FIXED}
-            if number > last and read and read <= made:
-                made |= set(_written(self.nodes[number]))
+            if number > last and read <= made and not self.reads[number] & self.weighty:
+                made |= set(written_by(self.nodes[number]))
                 found.append(number)
         return found
 
@@ -218,7 +257,7 @@ class _Parts:
                   for entry in self.whole["constants"]}  # fmt: skip
         for entry in self.whole["inputs"]:
             values[entry["slot"]] = torch.zeros((rows, *entry["shape"]), dtype=getattr(torch, entry["dtype"]))
-        recorder = _Recorder(program)
+        recorder = Recorder(program)
         with torch.no_grad():
             recorder.run(values)
         return recorder.found
@@ -228,9 +267,9 @@ class _Parts:
         last = self._last(cut)
         if len(cut) > 1 or self._written_beside(cut[0]):
             last = max([last, *self._writers()])
-        first = [number for number in self._numbers(_ROWS) if number <= last]
+        first = self._with_light([number for number in self._heavy() if number <= last], last)
         moved = [number for number in moved if number > last]
-        rest = sorted([*self._numbers(_REST), *moved])
+        rest = self._with_light([*self._numbers(_REST), *moved])
         trunk = self._program(first, cut)
         if isinstance(trunk, str):
             return trunk
@@ -243,7 +282,7 @@ class _Parts:
         read = {slot for number in numbers for slot in self.reads[number]}
         inputs = [entry for entry in self.whole["inputs"] if entry["slot"] in read]
         here = {entry["slot"] for entry in inputs}
-        here |= {slot for number in numbers for slot in _written(self.nodes[number])}
+        here |= {slot for number in numbers for slot in written_by(self.nodes[number])}
         nodes = self._with_fixed(numbers, here, inputs[0]["slot"])
         if isinstance(nodes, str):
             return nodes
@@ -260,7 +299,7 @@ class _Parts:
         kept = tuple(number for number, entry in enumerate(self.whole["inputs"]) if entry["slot"] in read)
         inputs = [self.whole["inputs"][number] for number in kept] + entries
         here = {entry["slot"] for entry in inputs}
-        here |= {slot for number in numbers for slot in _written(self.nodes[number])}
+        here |= {slot for number in numbers for slot in written_by(self.nodes[number])}
         here |= {entry["slot"] for kind in ("parameters", "buffers") for entry in self.whole[kind]}
         nodes = self._with_fixed(numbers, here, entries[0]["slot"])
         if isinstance(nodes, str):
@@ -270,7 +309,7 @@ class _Parts:
         return Split(trunk, head, kept, self.left())
 
     def _constants(self, nodes: list[dict]) -> list[dict]:
-        read = {slot for node in nodes for slot in _read(node)}
+        read = {slot for node in nodes for slot in read_by(node)}
         return [entry for entry in self.whole["constants"] if entry["slot"] in read]
 
     def _with_fixed(self, numbers: list[int], here: set[int], rows: int) -> list[dict] | str:
@@ -280,17 +319,17 @@ class _Parts:
         taken = {number: self.nodes[number] for number in numbers}
         for number in reversed(list(self._numbers(_FIXED))):
             node = self.nodes[number]
-            if not wanted & set(_written(node)) and not _changed(node):
+            if not wanted & set(written_by(node)) and not changed_by(node):
                 continue
             if (sized := self._sized(node, here, rows)) is None:
                 return f"a size of what the frozen parts give is not known, at {node['where'] or node['op']}"
             taken[number] = sized
-            wanted |= set(_read(sized))
+            wanted |= set(read_by(sized))
         return [taken[number] for number in sorted(taken)]
 
     def _sized(self, node: dict, here: set[int], rows: int) -> dict | None:
         """A fixed node in another program."""
-        away = [slot for slot in _read(node) if self.kinds[slot] != _FIXED and slot not in here]
+        away = [slot for slot in read_by(node) if self.kinds[slot] != _FIXED and slot not in here]
         if not away:
             return node
         if node["op"] != "sym.size":
@@ -302,49 +341,3 @@ class _Parts:
         if few == more:
             return dict(node, op="sym.add", args=[few, 0])
         return dict(node, args=[{"slot": rows}, 0]) if (few, more) == _COUNTS else None
-
-
-class _Recorder(Interpreter):
-    """Keeps the shape and dtype of each tensor."""
-
-    def __init__(self, program: dict):
-        super().__init__(program)
-        self.found: dict[int, tuple[tuple[int, ...], torch.dtype]] = {}
-        self.written = [_written(node) for node in program["nodes"]]
-
-    def run(self, values: dict[int, object]) -> list:
-        self._note(values)
-        return super().run(values)
-
-    def step(self, number: int, slots: list) -> None:
-        dead, self.dead[number] = self.dead[number], []
-        super().step(number, slots)
-        self._note({slot: slots[slot] for slot in self.written[number]})
-        for slot in dead:
-            slots[slot] = None
-
-    def _note(self, values: Mapping[int, object]) -> None:
-        self.found |= {slot: (tuple(value.shape), value.dtype) for slot, value in values.items()
-                       if isinstance(value, torch.Tensor)}  # fmt: skip
-
-
-def _read(node: dict) -> list[int]:
-    return slots_in([node["args"], list(node["kwargs"].values())])
-
-
-def _written(node: dict) -> list[int]:
-    return [slot for slot in node["out"] if slot is not None]
-
-
-def _name(node: dict) -> str:
-    return node["op"].split(".")[1]
-
-
-def _changed(node: dict) -> list[int]:
-    """Slots of the arguments that an operator writes into."""
-    schema = getattr(find_operator(node["op"]), "_schema", None)
-    if schema is None or not schema.is_mutable:
-        return []
-    told = dict(zip([argument.name for argument in schema.arguments], node["args"])) | node["kwargs"]
-    written = [one.name for one in schema.arguments if one.alias_info is not None and one.alias_info.is_write]
-    return [slot for name in written if name in told for slot in slots_in(told[name])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from stoker.events import Disturbed, Event, Failed, Metrics, RescueJob, Restart, RowsTold, Started
+from stoker.events import Disturbed, Event, Failed, Metrics, NotKept, RescueJob, Restart, RowsTold, Started
 
 
 class Story:
@@ -19,6 +19,7 @@ class Story:
         self._told: dict[int, float] = {}  # learning rates that callbacks have set, by the steps before them
         self._inexact = inexact
         self._rows: dict[int, RowsTold] = {}  # by rank
+        self.not_kept: dict[int, str] = {}  # why what frozen parts give is not, by rank
 
     def event(self, event: Event) -> None:
         match event:
@@ -34,6 +35,8 @@ class Story:
                 self._inexact.append(event.text)
             case Metrics(told_rate=float(rate)):
                 self._told[event.told_at] = rate
+            case NotKept():
+                self.not_kept[event.rank] = event.not_kept
             case RowsTold():
                 self._rows[event.rank] = event
 
