@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "bindings/torch_bindings.h"
+#include "program/autocast.h"
 #include "program/dtypes.h"
 #include "program/executor.h"
 #include "program/inference.h"
@@ -194,6 +195,8 @@ void bind_program(nb::module_& m) {
   m.def(
       "set_threads", [](int n) { at::set_num_threads(n); }, nb::arg("n"),
       "Intra-op threads of the calling thread's operators.");
+  m.def(
+      "has_bf16", [] { return program::has_bf16(); }, "Whether products of bfloat16 are faster here than of float32.");
   m.def(
       "cpu_capability", [] { return at::get_cpu_capability(); },
       "\"DEFAULT\", \"AVX2\" or \"AVX512\": of ATen's kernels.");

@@ -220,7 +220,7 @@ def test_a_truncated_file_is_refused(name, length):
         (lambda f: f.pop("infer.json"), "not a saved Stoker model: infer.json is missing"),
         (lambda f: f.update({"train.json": b"[1, 2]"}), "train.json is not a Stoker program"),
         (lambda f: f.update({"train.json": f["infer.json"]}), "train.json is a program of kind 'infer', not 'train'"),
-        (lambda f: edit(f, version=2), "train.json has version 2 of the format; this Stoker reads 1"),
+        (lambda f: edit(f, version=3), "train.json has version 3 of the format; this Stoker reads 1 and 2"),
         (lambda f: f.update({"weights.safetensors": save_weights({})}), "lacks 'weight' of train.json"),
         (
             lambda f: f.update({"weights.safetensors": wrong_shape()}),

@@ -204,7 +204,8 @@ int64_t channels_in(const Program& program, const nlohmann::json& value) {
 }
 
 void run(int place, const AddUp& add_up, std::vector<c10::IValue>& stack, bool native) {
-  const auto input = stack[0].toTensor();
+  const auto dtype = stack[0].toTensor().scalar_type();
+  const auto input = dtype == at::kBFloat16 ? stack[0].toTensor().to(at::kFloat) : stack[0].toTensor();
   check(input);
   const auto weight = tensor_or_none(stack[1]), bias = tensor_or_none(stack[2]);
   const auto running_mean = tensor_or_none(stack[3]), running_variance = tensor_or_none(stack[4]);
@@ -221,7 +222,7 @@ void run(int place, const AddUp& add_up, std::vector<c10::IValue>& stack, bool n
     node->set_next_edges(torch::autograd::collect_next_edges(input, weight, bias));
     torch::autograd::set_history(out, node);
   }
-  stack.assign(1, std::move(out));
+  stack.assign(1, out.to(dtype));
   if (native) stack.insert(stack.end(), {as_tensor(found.mean), as_tensor(found.scale(eps))});
 }
 

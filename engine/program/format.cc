@@ -9,6 +9,7 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr int kVersion = 2;                          // the newest; 2 has nodes of mixed precision
 constexpr int kMostDepth = 64;                       // of JSON in JSON
 constexpr int kMostSlots = 1 << 22;                  // each is there before anything runs
 constexpr int64_t kMostElements = int64_t{1} << 48;  // of one shape
@@ -43,6 +44,7 @@ class Reader {
     if (found == json_.end()) fail_user(place_, ": field \"", field, "\" is missing");
     return *found;
   }
+  bool has(const char* field) const { return json_.contains(field); }
   Reader object(const char* field) const { return {at(field), place_ + ": field \"" + field + "\""}; }
   template <typename Read>
   auto list(const char* field, Read read) const {
@@ -131,6 +133,7 @@ Node read_node(const Reader& at) {
   if (!args.is_array()) at.fail("field \"args\" is not a list");
   if (!kwargs.is_object()) at.fail("field \"kwargs\" is not an object");
   if (!out.is_array()) at.fail("field \"out\" is not a list");
+  if (at.has("autocast")) node.autocast = pick<bool>(at, "autocast", {{"bfloat16", true}});
   node.args.assign(args.begin(), args.end());
   for (const auto& [name, value] : kwargs.items()) node.kwargs.emplace_back(name, value);
   for (const auto& slot : out) {
@@ -238,7 +241,8 @@ void check_header(const Json& json) {
   }
   const Reader at(json, "the program");
   const auto version = at.get<int>("version");
-  if (version != 1) fail_user("the program is of format version ", version, "; this build reads version 1");
+  if (version < 1 || version > kVersion)
+    fail_user("the program is of format version ", version, "; this build reads versions 1 to ", kVersion);
 }
 
 }  // namespace

@@ -46,6 +46,7 @@ struct Node {
   std::vector<std::pair<std::string, nlohmann::json>> kwargs;
   std::vector<int> out;  // -1 where nobody reads
   std::string where;
+  bool autocast = false;  // it is of mixed precision
 };
 
 struct Output {

@@ -48,7 +48,8 @@ TEST(Format, TruncatedAnywhere) {
 TEST(Format, ForeignFiles) {
   EXPECT_TRUE(has(parse_error(Json::array()), "not a Stoker program"));
   EXPECT_TRUE(has(parse_error({{"format", "onnx"}}), "not a Stoker program"));
-  EXPECT_TRUE(has(parse_error(changed("/version", 2)), "format version 2; this build reads version 1"));
+  EXPECT_TRUE(has(parse_error(changed("/nodes/0/autocast", "float16")), "\"autocast\" cannot be \"float16\""));
+  EXPECT_TRUE(has(parse_error(changed("/version", 3)), "format version 3; this build reads versions 1 to 2"));
   EXPECT_TRUE(has(parse_error(changed("/kind", "test")), "\"kind\" cannot be \"test\""));
 }
 

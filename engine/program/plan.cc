@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/pulse.h"
+#include "program/autocast.h"
 #include "program/operators.h"
 #include "program/symbols.h"
 #include "program/weights.h"
@@ -174,6 +175,7 @@ Plan::PlannedNode Plan::resolve(const Node& node, size_t number, const Specialis
   planned.random = randomness_of(op, planned.arguments);
   planned.written = written_arguments(schema);
   if (specialise) planned.call = specialise(node, op);
+  if (!planned.call && node.autocast) planned.call = autocast_call(op);
   if (!planned.call) planned.call = [op](Stack& stack) { op.callBoxed(stack); };
   if (gives_old_memory(name)) planned.call = zeroed(std::move(planned.call));
   return planned;

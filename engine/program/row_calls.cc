@@ -65,7 +65,7 @@ struct Linear {
 std::optional<Linear> find_linear(const Program& program, const Slots& weights, const Node& node) {
   const bool layer = node.op == "aten.linear.default";
   const bool product = node.op == "aten.matmul.default" || node.op == "aten.mm.default";
-  if ((!layer && !product) || !node.kwargs.empty() || node.args.size() < 2) return std::nullopt;
+  if ((!layer && !product) || node.autocast || !node.kwargs.empty() || node.args.size() < 2) return std::nullopt;
   const auto matrix = fixed_matrix(program, weights, node.args[1]);
   const bool biased = node.args.size() > 2 && !node.args[2].is_null();
   const auto bias = biased ? fixed_tensor(program, weights, node.args[2]) : at::Tensor();
@@ -124,7 +124,7 @@ void run_elementwise(const c10::OperatorHandle& op, Stack& stack) {
 Specialise row_calls(const Program& program, const Slots& weights) {
   return [&](const Node& node, const c10::OperatorHandle& op) -> Call {
     if (auto call = linear_rows(program, weights, node)) return call;
-    if (!is_elementwise(op)) return {};
+    if (node.autocast || !is_elementwise(op)) return {};
     return [op](Stack& stack) { run_elementwise(op, stack); };
   };
 }

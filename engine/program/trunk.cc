@@ -89,7 +89,8 @@ class Finder {
 
   bool take_layer(size_t i) {
     const auto& node = program_.nodes[i];
-    if (node.op != "aten.linear.default" || !node.kwargs.empty() || node.args.size() < 2) return false;
+    if (node.op != "aten.linear.default" || node.autocast) return false;
+    if (!node.kwargs.empty() || node.args.size() < 2) return false;
     const bool biased = node.args.size() > 2 && !node.args[2].is_null();
     DenseLayer layer{own_parameter(node, 1), biased ? own_parameter(node, 2) : -1};
     if (layer.weight == -1 || (biased && layer.bias == -1)) return false;

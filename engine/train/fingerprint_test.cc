@@ -66,7 +66,7 @@ Bytes trained(int ranks, bool with_fingerprint, std::vector<gang::Fingerprint>& 
           {[](int64_t, int) { return 8; }, [&](int64_t, int, int64_t) { return canned_inputs(program, 8); }}, [] {},
           times);
     }
-    if (group.rank() == 0) weights = trainer.weights();
+    if (group.rank() == 0) weights = trainer.weights(0);
     EXPECT_EQ(trainer.runs(), 3);
     trainer.leave();
   });

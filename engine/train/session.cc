@@ -87,7 +87,7 @@ void Session::work(const gang::Start& start) {
   run(*group, start, stop.get_token());
   give_back_freed_memory();
   fault::point("result");
-  if (group->rank() == 0) link_.result(trainer_->weights(), history_json(start));
+  if (group->rank() == 0) link_.result(trainer_->weights(updates(start)), history_json(start));
   link_.await_home();
 }
 
@@ -445,6 +445,12 @@ void Session::report(const Timetable& table, const collective::Group& group, boo
   link_.metrics(history_->progress(running, group.rank(), table, forgotten_runs_ + trainer_->runs(),
                                    state.told(state.current()), ended, first ? kPast : 0, untold_evaluations(table)));
   since_report_.restart();
+}
+
+int64_t Session::updates(const gang::Start& start) const {
+  const Timetable table = timetable(plan_of(start));
+  const uint64_t done = trainer_->state().committed() - 1;
+  return trainer_->updates_before(table.epoch(done), table.step(done));
 }
 
 /// "" where its epochs are over.

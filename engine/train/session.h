@@ -78,6 +78,7 @@ class Session {
   /// Of the epoch under way, which has `ended` or not, and of those before it where this is the `first` word of a
   /// generation.
   void report(const Timetable& table, const collective::Group& group, bool ended, bool first, bool now);
+  int64_t updates(const gang::Start& start) const;
   std::string why_stopped(const Timetable& table) const;
   std::string history_json(const gang::Start& start) const;
 

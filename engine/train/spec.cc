@@ -126,6 +126,10 @@ TrainSpec parse_spec(const std::string& text) try {
     fail_user("batchNorm='batch' goes neither with local steps nor with accumulate");
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
   if (spec.optimizer.full_batch()) check_full_batch(spec);
+  if (in.contains("begun")) spec.begun = {in.at("begun").at("updates"), in.at("begun").at("epochs")};
+  spec.keep_optimizer = in.value("keep_optimizer", false);
+  if ((spec.begun || spec.keep_optimizer) && (spec.strategy.is_local() || spec.optimizer.full_batch()))
+    fail_bug("the state of local steps and of L-BFGS is not kept");
   if (in.contains("checkpoint")) spec.checkpoint = parse_checkpoint(in.at("checkpoint"), spec.strategy.steps());
   return spec;
 } catch (const json::exception& e) {

@@ -53,6 +53,12 @@ struct FrozenSpec {
   bool cache = false;      // "cache": what it gives is computed once for each row, where rows come again
 };
 
+/// What a fit has behind it that goes on with another's optimizer.
+struct BegunSpec {
+  int64_t updates = 0;  // "updates": steps that changed the weights
+  int64_t epochs = 0;   // "epochs"
+};
+
 enum class OnNaN { error, proceed, skip };
 
 struct TrainSpec {
@@ -81,9 +87,13 @@ struct TrainSpec {
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
   std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made
+  std::optional<BegunSpec> begun;            // "begun": it begins with an optimizer's state; empty: with a new one
+  bool keep_optimizer = false;               // "keep_optimizer": the result has the optimizer's state; may be left out
   int64_t step_rows() const { return batch_size * accumulate; }
   /// The epoch whose random streams one has: where all of them are evaluations of one function, they draw the same.
-  uint64_t draws(uint64_t epoch) const { return optimizer.full_batch() ? 0 : epoch; }
+  uint64_t draws(uint64_t epoch) const {
+    return optimizer.full_batch() ? 0 : epoch + static_cast<uint64_t>(begun ? begun->epochs : 0);
+  }
 };
 
 /// "evaluation" of a TrainSpec.

@@ -59,20 +59,26 @@ void copy_tensor(const program::SafeTensors& from, const std::string& name, void
   copy_bytes(tensor->data, static_cast<std::byte*>(to));
 }
 
-void copy_arena(const program::SafeTensors& from, const optim::Arena& arena, float* to) {
+void copy_arena(const program::SafeTensors& from, const optim::Arena& arena, float* to,
+                const std::string& prefix = "") {
   for (size_t i = 0; i < arena.parameters().size(); ++i) {
     const auto extent = arena.extent(static_cast<int>(i));
-    copy_tensor(from, arena.parameters()[i].name, to + extent.begin, extent.size() * sizeof(float));
+    copy_tensor(from, prefix + arena.parameters()[i].name, to + extent.begin, extent.size() * sizeof(float));
   }
 }
 
-void list_arena(const optim::Arena& arena, const float* base, std::vector<program::NamedTensor>& out) {
+void list_arena(const optim::Arena& arena, const float* base, std::vector<program::NamedTensor>& out,
+                const std::string& prefix) {
   for (size_t i = 0; i < arena.parameters().size(); ++i) {
     const auto& p = arena.parameters()[i];
     const auto extent = arena.extent(static_cast<int>(i));
-    out.push_back({p.name, "float32", p.shape, std::as_bytes(std::span(base + extent.begin, extent.size()))});
+    out.push_back({prefix + p.name, "float32", p.shape, std::as_bytes(std::span(base + extent.begin, extent.size()))});
   }
 }
+
+/// Of the optimizer's part of a result: python/stoker/optimizer_state.py.
+std::string prefix_of(const std::string& state) { return "$optimizer." + state + "/"; }
+const std::string kOwnWeights = prefix_of("weights");
 
 /// Half of what there is: activations and other processes need some, too.
 void check_room(size_t needed, int64_t rows) {
@@ -195,12 +201,21 @@ uint64_t Trainer::begin_with(const std::function<Bytes()>& initial) const {
   if (group_->local_rank() != 0) return kInitial;
   const Bytes bytes = initial();
   const program::SafeTensors from(bytes, "the initial weights");
-  copy_arena(from, arena_, state_->weights(set));
-  copy_arena(from, buffers_, state_->buffers(set));
+  const bool own = spec_.begun && from.find(kOwnWeights + arena_.parameters().front().name);
+  const std::string prefix = own ? kOwnWeights : "";
+  copy_arena(from, arena_, state_->weights(set), prefix);
+  copy_arena(from, buffers_, state_->buffers(set), prefix);
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-    copy_tensor(from, b.name, state_->counts(set) + at, program::elements(b.shape) * sizeof(int64_t));
+    copy_tensor(from, prefix + b.name, state_->counts(set) + at, program::elements(b.shape) * sizeof(int64_t));
   });
+  if (spec_.begun) begin_optimizer(from, set);
   return kInitial;
+}
+
+void Trainer::begin_optimizer(const program::SafeTensors& from, int set) const {
+  const auto names = optimizer_->state_names();
+  for (size_t k = 0; k < names.size(); ++k)
+    copy_arena(from, arena_, state_->optimizer(set, static_cast<int>(k)), prefix_of(names[k]));
 }
 
 void Trainer::count_run() {
@@ -271,7 +286,7 @@ std::vector<program::MicroBatch> Trainer::gathered(const StepSpec& spec, const s
   std::vector<program::MicroBatch> batches;
   for (const int shard : shards) {
     batches.push_back({inputs.gather(static_cast<int64_t>(spec.step), shard, 0),
-                       {spec_.seed, spec.epoch, spec.step, static_cast<uint64_t>(shard)}});
+                       {spec_.seed, spec_.draws(spec.epoch), spec.step, static_cast<uint64_t>(shard)}});
     count_run();
   }
   return batches;
@@ -332,11 +347,11 @@ bool Trainer::goes_on(bool finite, const StepSpec& spec, const sync::Scalars& to
             "; look at the learning rate and the data, or set onNaN=\"skip\" to leave such steps out");
 }
 
-/// Steps so far that changed the state.
-int64_t Trainer::updates_before(const StepSpec& spec) const {
-  const auto updates = [](const sync::EpochTotals& epoch) { return epoch.steps - epoch.kept; };
-  int64_t sum = spec.step == 0 ? 0 : updates(state_->running(state_->current()));
-  for (const auto& epoch : state_->finished().first(spec.epoch)) sum += updates(epoch);
+int64_t Trainer::updates_before(uint64_t epoch, uint64_t step) const {
+  const auto updates = [](const sync::EpochTotals& of) { return of.steps - of.kept; };
+  int64_t sum = spec_.begun ? spec_.begun->updates : 0;
+  if (step > 0) sum += updates(state_->running(state_->current()));
+  for (const auto& before : state_->finished().first(epoch)) sum += updates(before);
   return sum;
 }
 
@@ -369,7 +384,8 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   Stopwatch watch;
   set_aside(spec);
   told_ = state_->told(state_->current());
-  optim::Moment at(updates_before(spec) + 1, static_cast<int64_t>(spec.epoch), spec.steps);
+  const int64_t epochs = static_cast<int64_t>(spec.epoch) + (spec_.begun ? spec_.begun->epochs : 0);
+  optim::Moment at(updates_before(spec.epoch, spec.step) + 1, epochs, spec.steps);
   at.rate = told_.rate;
   if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.evaluations));
   strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
@@ -491,17 +507,29 @@ float* Trainer::model_weights(int set) const {
   return result >= 0 ? state_->optimizer(set, result) : state_->weights(set);
 }
 
-Bytes Trainer::weights() const {
-  const int set = state_->current();
-  std::vector<program::NamedTensor> tensors;
-  const bool best = layout_.best && state_->aside(set) > 0;
-  list_arena(arena_, best ? state_->best() : model_weights(set), tensors);
-  list_arena(buffers_, best ? state_->best() + layout_.floats : state_->buffers(set), tensors);
-  const int64_t* counts = best ? state_->best_counts() : state_->counts(set);
+void Trainer::list_state(const Values& values, const std::string& prefix, Tensors& out) const {
+  list_arena(arena_, values.weights, out, prefix);
+  list_arena(buffers_, values.buffers, out, prefix);
   for_each_count(program_, [&](const program::Buffer& b, int64_t at) {
-    const std::span numbers(counts + at, program::elements(b.shape));
-    tensors.push_back({b.name, "int64", b.shape, std::as_bytes(numbers)});
+    const std::span numbers(values.counts + at, program::elements(b.shape));
+    out.push_back({prefix + b.name, "int64", b.shape, std::as_bytes(numbers)});
   });
+}
+
+Bytes Trainer::weights(const int64_t& updates) const {
+  const int set = state_->current();
+  Tensors tensors;
+  const bool best = layout_.best && state_->aside(set) > 0;
+  Values values{model_weights(set), state_->buffers(set), state_->counts(set)};
+  if (best) values = {state_->best(), state_->best() + layout_.floats, state_->best_counts()};
+  list_state(values, "", tensors);
+  if (!spec_.keep_optimizer) return program::write_safetensors(std::move(tensors));
+  const auto names = optimizer_->state_names();
+  for (size_t k = 0; k < names.size(); ++k)
+    list_arena(arena_, state_->optimizer(set, static_cast<int>(k)), tensors, prefix_of(names[k]));
+  if (best || optimizer_->result() >= 0)
+    list_state({state_->weights(set), state_->buffers(set), state_->counts(set)}, kOwnWeights, tensors);
+  tensors.push_back({"$optimizer.updates", "int64", {}, std::as_bytes(std::span(&updates, 1))});
   return program::write_safetensors(std::move(tensors));
 }
 

@@ -18,6 +18,7 @@
 #include "optim/arena.h"
 #include "optim/optimizer.h"
 #include "program/format.h"
+#include "program/safetensors.h"
 #include "program/step.h"
 #include "sync/rejoin.h"
 #include "sync/strategy.h"
@@ -63,8 +64,8 @@ class Trainer {
   /// has; where nobody has one `load` makes it. `owners`: by shard, the rank that runs it. `undisturbed`: see
   /// sync::Found. leave() comes before the group's end.
   void join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load);
-  /// A Load from safetensors with the initial values of parameters and buffers by name, which `initial` gives to the
-  /// first rank of each host.
+  /// A Load from safetensors with the initial values of parameters and buffers by name, and what weights() gave of the
+  /// optimizer where the fit goes on with it, which `initial` gives to the first rank of each host.
   uint64_t begin_with(const std::function<Bytes()>& initial) const;
   /// How many rows of each shard evaluations are of: all ranks tell it after join(), before the first evaluate().
   /// Throws Error(user) where their metrics would take more memory than there is.
@@ -107,8 +108,12 @@ class Trainer {
   bool mean_loss() const;
   /// Of the state's optimizer buffers.
   std::vector<std::string> optimizer_names() const;
-  /// Committed weights and buffers by name, as safetensors: those that were set aside, where the best are wanted.
-  Bytes weights() const;
+  /// Committed weights and buffers by name, as safetensors: those that were set aside, where the best are wanted. Where
+  /// the spec asks for it the optimizer's state too, after so many steps that changed the weights:
+  /// python/stoker/optimizer_state.py.
+  Bytes weights(const int64_t& updates) const;
+  /// Steps that changed the weights before this one of an epoch, those that the fit began with included.
+  int64_t updates_before(uint64_t epoch, uint64_t step) const;
   /// REQUIRES: has_state().
   const sync::HostState& state() const { return *state_; }
   bool has_state() const { return state_ != nullptr; }
@@ -119,8 +124,14 @@ class Trainer {
   void count_run();
   float* model_weights(int set) const;
   void begin(const Load& load);
+  void begin_optimizer(const program::SafeTensors& from, int set) const;
+  using Tensors = std::vector<program::NamedTensor>;
+  struct Values {
+    const float *weights, *buffers;
+    const int64_t* counts;
+  };
+  void list_state(const Values& values, const std::string& prefix, Tensors& out) const;
   void bind() const;
-  int64_t updates_before(const StepSpec& spec) const;
   std::vector<double> evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times);
   void settle(std::vector<double>& totals);
   void set_aside(const StepSpec& spec);

@@ -23,7 +23,7 @@ _VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTI
 _ENVIRONMENT = {
     "baseline": ("default", "SSE41", "SSE4_2"),
     "avx2": ("avx2", "AVX2", "AVX2"),
-    "avx512": ("avx512", "AVX512_CORE", "AVX512"),
+    "avx512": ("avx512", "AVX512_CORE_AMX", "AVX512"),
 }
 _LEVELS = list(_ENVIRONMENT)  # by their numbers
 _CAPABILITIES = {"DEFAULT": 0, "AVX2": 1, "AVX512": 2}

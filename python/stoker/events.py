@@ -258,6 +258,18 @@ class RowsTold(Event):
 
 
 @dataclass(frozen=True)
+class Slower(Event):
+    """What was asked for runs, but not as fast as it does elsewhere: why."""
+
+    name = "slower"
+    rank: int
+    slower: str
+
+    def __str__(self) -> str:
+        return self.slower
+
+
+@dataclass(frozen=True)
 class CheckpointPart(Event):
     """A part is there, or failed: engine/train/checkpoints.h."""
 
@@ -394,8 +406,8 @@ def parse(name: str, text: str) -> Event:
 
 
 def class_of(name: str, told: dict[str, Any]) -> type[Event]:
-    if name == "metrics" and "step" not in told:  # of rows
-        return NotKept if "not_kept" in told else RowsTold
+    if name == "metrics" and "step" not in told:  # of no step
+        return Slower if "slower" in told else NotKept if "not_kept" in told else RowsTold
     if name not in _BY_NAME:
         raise BugError(f"the coordinator told something of an unknown kind: '{name}'")
     return _BY_NAME[name]

@@ -240,6 +240,7 @@ def check_full_batch(options: Options, told: Any) -> None:
         "onNaN='skip'": told.on_nan == "skip",
         "checkpointUnit='steps'": told.checkpoint_dir and told.checkpoint_unit == "steps",
         "parameter groups": len(options["groups"]) > 1,
+        "saveOptimizer": told.save_optimizer,
     }
     if found := [name for name, given in wrong.items() if given]:
         raise UserError(f"optimizer 'lbfgs' does not go with {', '.join(found)}: an evaluation is of all rows, and its "

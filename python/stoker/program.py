@@ -13,6 +13,7 @@ import numpy as np
 
 FORMAT = "stoker-program"
 VERSION = 1
+VERSIONS = (1, 2)  # 2 has nodes of mixed precision
 EVALUATION = "eval.json"  # not in every saved model
 FILES = ("train.json", "infer.json", "weights.safetensors")
 
@@ -49,9 +50,7 @@ class Compiled:
 
     def given(self) -> dict[str, np.ndarray]:
         """The weights as the user's model has them."""
-        layouts = self._layouts()
-        return {name: np.ascontiguousarray(array.transpose(layouts[name])) if name in layouts else array
-                for name, array in self.weights.items()}  # fmt: skip
+        return {name: self.as_given(name, array) for name, array in self.weights.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """The user's state_dict; tied weights under each of their names."""
@@ -61,6 +60,16 @@ class Compiled:
             state.update(dict.fromkeys(entry["aliases"], weights[entry["name"]]))
         return state
 
+    def as_given(self, name: str, array: np.ndarray) -> np.ndarray:
+        """What is stored like a parameter of the training program, as the user's model has it."""
+        layout = self._layouts().get(name)
+        return array if layout is None else np.ascontiguousarray(array.transpose(layout))
+
+    def as_stored(self, name: str, array: np.ndarray) -> np.ndarray:
+        """The way back."""
+        layout = self._layouts().get(name)
+        return array if layout is None else np.ascontiguousarray(array.transpose(np.argsort(layout)))
+
     def read(self) -> list[str]:
         """The names of the weights that training and inference read."""
         kinds = ("parameters", "buffers", "constants")
@@ -69,10 +78,8 @@ class Compiled:
 
     def with_given(self, weights: Mapping[str, np.ndarray]) -> Compiled:
         """The same with these weights, which are as the user's model has them, in the place of its own."""
-        layouts = self._layouts()
-        stored = {name: np.ascontiguousarray(array.transpose(np.argsort(layouts[name]))) if name in layouts else array
-                  for name, array in weights.items()}  # fmt: skip
-        return replace(self, weights={**self.weights, **stored})
+        return replace(self, weights={**self.weights, **{name: self.as_stored(name, array)
+                                                         for name, array in weights.items()}})  # fmt: skip
 
     def _layouts(self) -> dict[str, list[int]]:
         return {entry["name"]: entry["layout"] for entry in self.train["parameters"] if "layout" in entry}
@@ -106,6 +113,11 @@ class Compiled:
         return cls(train, infer, weights, shapes, list(train.pop("notes", [])), evaluation)
 
 
+def is_mixed(program: Mapping) -> bool:
+    """Whether it is of mixed precision."""
+    return any("autocast" in node for node in program["nodes"])
+
+
 def given_shape(entry: Mapping) -> tuple[int, ...]:
     """The shape that a parameter, buffer or constant of a program has in the user's model."""
     shape = entry["shape"]
@@ -120,8 +132,9 @@ def load_program(data: bytes, name: str, kind: str) -> dict:
         raise ValueError(f"{name} is not JSON, it may be truncated ({error})") from None
     if not isinstance(program, dict) or program.get("format") != FORMAT:
         raise ValueError(f"{name} is not a Stoker program")
-    if program.get("version") != VERSION:
-        raise ValueError(f"{name} has version {program.get('version')} of the format; this Stoker reads {VERSION}")
+    if program.get("version") not in VERSIONS:
+        raise ValueError(f"{name} has version {program.get('version')} of the format; this Stoker reads "
+                         f"{' and '.join(map(str, VERSIONS))}")  # fmt: skip
     if program.get("kind") != kind:
         raise ValueError(f"{name} is a program of kind {program.get('kind')!r}, not {kind!r}")
     return program
@@ -160,8 +173,9 @@ def _code(dtype: np.dtype) -> str:
     return "BOOL" if dtype.kind == "b" else f"{dtype.kind.upper()}{8 * dtype.itemsize}"
 
 
-def weights_to_train(compiled: Compiled) -> dict[str, bytes]:
-    """What workers need, as safetensors: 'initial', which the training changes, and 'constants', if there are any."""
+def weights_to_train(compiled: Compiled, begun: Mapping[str, np.ndarray] | None = None) -> dict[str, bytes]:
+    """What workers need, as safetensors: 'initial', which the training changes, with the state of an optimizer that has
+    begun, and 'constants', if there are any."""
 
     def those(program: dict | None, *kinds: str) -> dict[str, np.ndarray]:
         return {
@@ -171,7 +185,7 @@ def weights_to_train(compiled: Compiled) -> dict[str, bytes]:
     initial = those(compiled.train, "parameters", "buffers")
     read = those(compiled.evaluation, "parameters", "buffers", "constants")
     constants = those(compiled.train, "constants") | {name: read[name] for name in read.keys() - initial.keys()}
-    return {"initial": save_weights(initial),
+    return {"initial": save_weights({**initial, **(begun or {})}),
             "constants": save_aligned(constants) if constants else b""}  # fmt: skip
 
 

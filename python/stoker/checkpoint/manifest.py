@@ -47,6 +47,9 @@ _WORDS = {
     "clip_value": "clipValue",
     "optimizer.rate_scale": "scaleRate",
     "optimizer.schedule.epochs": "epochs, the length of an lrSchedule without total,",
+    "begun": "what initialModel's optimizer has behind it",
+    "begun.updates": "the steps that initialModel's optimizer has behind it",
+    "begun.epochs": "the epochs that initialModel's optimizer has behind it",
     "torch": "the version of torch",
 }
 # What it means where it is not told.
@@ -86,7 +89,7 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
     same = ("optimizer", "shards", "batch_size", "accumulate", "seed", "shuffle", "threads", "clip_norm", "clip_value",
-            "strategy", "whole_batch")  # fmt: skip
+            "strategy", "whole_batch", "begun")  # fmt: skip
     evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,

@@ -183,17 +183,17 @@ def compile_model(module: Any, loss: Any, inputs: Sequence[Source], labels: Sequ
                   measured: Measured | None = None,
                   own: Mapping[str, Callable[..., Any]] | None = None,
                   freeze: Sequence[str] | Mapping[str, str] = (),
-                  mix: dict[str, Any] | None = None,
+                  mix: dict[str, Any] | None = None, precision: str = "fp32",
                   class_weight: Sequence[float] | None = None) -> Compiled:  # fmt: skip
     """`evaluated`: there is an evaluation program, which measures what `measured` says, and `own` metrics; `mix`: how
-    rows are mixed in training."""
+    rows are mixed in training; `precision`: what products are computed in."""
     from stoker.frontend import torch as frontend
 
     kind = measured.kind if measured else None
     compiled = frontend.compile(module, loss, [spec_of(s) for s in inputs], [spec_of(s) for s in labels],
                                 weighted=weighted, loss_reduction=reduction, metric=metric,
                                 evaluated=evaluated, measured=kind, own=own, freeze=freeze, mix=mix,
-                                class_weight=class_weight)  # fmt: skip
+                                class_weight=class_weight, precision=precision)  # fmt: skip
     if compiled.evaluation is not None and measured is not None:
         told = {"outputs": measured.outputs, "width": measured.width, "labels": measured.labels}
         compiled = replace(compiled, evaluation={**compiled.evaluation, "measured": told})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from stoker.program import is_mixed
 from stoker.spark.columns import Source
 
 Weights = Mapping[str, np.ndarray]
@@ -43,6 +44,8 @@ def apart(spec: dict[str, Any], sources: Sequence[Source], weights: Weights, kee
     found = frozen.split(whole, weights)
     if isinstance(found, str):
         return Frozen({}, why_not=found)
+    if is_mixed(whole):
+        return Frozen({}, why_not="with precision='bf16' they run in each step")
     numbers = found.inputs(whole)
     if drawn := next((source for source in (sources[number] for number in numbers) if _is_drawn(source)), None):
         return Frozen({}, why_not=f"{drawn.param} is cropped or flipped by chance, so rows differ in each epoch")

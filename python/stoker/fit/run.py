@@ -28,6 +28,7 @@ from stoker.observe.log import LogSink, name_of_fit
 from stoker.observe.progress import Progress, make_progress
 from stoker.observe.story import Story
 from stoker.optimizer import rate_scale
+from stoker.optimizer_state import OptimizerState
 from stoker.program import Compiled
 from stoker.spark import launch, scan, shards
 from stoker.spark.columns import Source
@@ -69,11 +70,12 @@ class Phases:
 class Fitted:
     compiled: Compiled  # with the trained weights
     history: History
+    optimizer: OptimizerState | None = None  # where it is to be kept
 
 
 def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequence[Source], optimizer: dict[str, Any],
-        phases: Phases) -> Fitted:  # fmt: skip
-    """Trains on the sources' columns of the table's rows."""
+        phases: Phases, begun: OptimizerState | None = None) -> Fitted:  # fmt: skip
+    """Trains on the sources' columns of the table's rows. `begun`: the state that the optimizer goes on with."""
     notes = [ONE_ROW] if settings.step_rows == 1 else []
     of_model = batch_norm.notes_of(prepared.compiled.notes, settings.whole_batch, prepared.compiled.train)
     for note in [*of_model, *notes]:
@@ -81,6 +83,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     settings = replace(settings, coupled=prepared.compiled.coupled)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
+    if begun is not None:
+        spec["begun"] = begun.begun()
     name = name_of_fit(settings.estimator)
     sinks = Sinks(phases, LogSink(name))
     course = course_of(settings, spec, prepared.compiled, sinks)
@@ -93,7 +97,8 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     found, told = scan.look(table, ordered, how, settings.direct_scan)
     if found is not None:
         spec["scan"] = found.spec()
-    gang = launch.Gang(how.workers, how.shards, spec, program.weights_to_train(prepared.compiled),
+    weights = program.weights_to_train(prepared.compiled, begun.tensors if begun else None)
+    gang = launch.Gang(how.workers, how.shards, spec, weights,
                        settings.start_timeout, settings.heartbeat_timeout, engine.torch_version(), settings.rules,
                        how.assign == "partition", settings.coordinator_options, course,
                        control := Control())  # fmt: skip
@@ -118,7 +123,10 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     warn_of_skew(result.history["shard_rows"], how)
     if course is not None:
         result.history.update(course.history())
-    return _fitted(prepared.compiled, result, phases)
+    fitted = _fitted(prepared.compiled, result, phases)
+    trained = (begun.epochs if begun else 0) + len(fitted.history)
+    kept = OptimizerState.of(program.load_weights(result.weights), optimizer["options"]["name"], trained)
+    return replace(fitted, optimizer=kept)
 
 
 def advised(error: WorldError, phases: Phases, spark: SparkSession, workers: int) -> WorldError:
@@ -196,6 +204,7 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
     return {
         **evaluated,
         **strategy.spec_of(settings.strategy),
+        **({"keep_optimizer": True} if settings.save_optimizer else {}),
         **({"whole_batch": True} if settings.whole_batch and batch_norm.by_batch(compiled.train) else {}),
         **({"accumulate": settings.accumulate} if settings.accumulate > 1 else {}),
         "program": compiled.train,

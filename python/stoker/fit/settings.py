@@ -44,6 +44,7 @@ _CHOICES = {
     "lr_schedule_unit": ("steps", "epochs"),
     "scale_rate": ("linear", "sqrt"),
     "batch_norm": ("shard", "batch"),
+    "precision": ("fp32", "bf16"),
     "checkpoint_unit": ("epochs", "steps", "seconds"),
 }
 
@@ -76,6 +77,8 @@ class FitSettings:
     class_weight: Mapping[str, float] | str | None
     freeze: Sequence[str] | Mapping[str, str] | None
     cache_frozen: bool
+    precision: str
+    save_optimizer: bool
 
     num_workers: int
     min_workers: int | None
@@ -115,7 +118,7 @@ class FitSettings:
         """Of parameters, and of what is none. UserError says what cannot be."""
         told = {one.name: value(param_of(one.name)) for one in fields(cls) if one.name not in _NO_PARAMS}
         settings = cls(**told, **not_params)
-        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy, _check_batch_norm):
+        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy, _check_batch_norm, _check_kept):
             check(settings)
         return settings
 
@@ -279,6 +282,12 @@ def _check_strategy(told: FitSettings) -> None:
     if strategy.is_local(told.strategy) and told.average_weights:
         raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, which averages by "
                         "itself: leave one of them out")  # fmt: skip
+
+
+def _check_kept(told: FitSettings) -> None:
+    if told.save_optimizer and strategy.is_local(told.strategy):
+        raise UserError(f"saveOptimizer does not go with strategy {told.strategy['name']!r}, whose shards have "
+                        "optimizers of their own: leave one of them out")  # fmt: skip
 
 
 def _check_batch_norm(told: FitSettings) -> None:

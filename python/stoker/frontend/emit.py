@@ -106,7 +106,8 @@ class Emitter:
             return self._sum(node)
         op = operator_name(node)
         args, kwargs = self._arguments(node)
-        return [{"op": op, "args": args, "kwargs": kwargs, "out": self._out(node), "where": where(node)}]
+        mixed = {"autocast": "bfloat16"} if node.meta.get("autocast") and not op.startswith("sym.") else {}
+        return [{"op": op, "args": args, "kwargs": kwargs, "out": self._out(node), "where": where(node), **mixed}]
 
     def _sum(self, node: fx.Node) -> list[dict]:
         """sym_sum([a, b, c]) as a chain of sums of two."""

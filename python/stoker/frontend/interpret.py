@@ -54,7 +54,8 @@ class Interpreter:
     def _step(self, node: dict) -> tuple:
         args = [self._reader(value) for value in node["args"]]
         kwargs = {name: self._reader(value) for name, value in node["kwargs"].items()}
-        return find_operator(node["op"]), args, kwargs, node["out"]
+        function = find_operator(node["op"])
+        return _under_autocast(function) if "autocast" in node else function, args, kwargs, node["out"]
 
     def _reader(self, value) -> Callable:
         if isinstance(value, list):
@@ -71,6 +72,14 @@ class Interpreter:
         if kind == "device":
             return self.device
         return float(text) if kind == "float" else getattr(torch, text)
+
+
+def _under_autocast(function: Callable) -> Callable:
+    def call(*args, **kwargs):
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def find_operator(name: str) -> Callable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -31,12 +32,14 @@ _DROPOUTS = {
 _CASTS = {aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other}
 
 
-def simplify(gm: fx.GraphModule, gradients: bool) -> None:
-    """gradients: whether the graph will be differentiated, so that blocks without gradients must stop them."""
-    inline_modes(gm, gradients)
+def simplify(gm: fx.GraphModule, gradients: bool, mixed: bool = False) -> None:
+    """gradients: whether the graph will be differentiated, so that blocks without gradients must stop them. mixed:
+    whether it may have blocks under autocast."""
+    inline_modes(gm, gradients, mixed)
     drop_asserts(gm)
     drop_lifting(gm)
     drop_identities(gm)
+    settle_recurrent(gm)
     name_squeezed_dims(gm)
     fuse_linear(gm)
     fuse_bias_of_conv(gm)
@@ -66,6 +69,20 @@ def drop_identities(gm: fx.GraphModule) -> None:
             source = node.args[0].args[0][node.args[1]]
             if source.meta["val"].shape == node.meta["val"].shape:
                 _replace(gm, node, source)
+
+
+_RECURRENT = {getattr(aten, name).input for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+
+
+def settle_recurrent(gm: fx.GraphModule) -> None:
+    """Under autocast a recurrent layer's dtype is that of the kernel which a machine takes for it: here it gives
+    float32."""
+    for node in list(gm.graph.nodes):
+        if node.target is operator.getitem and node.args[0].target in _RECURRENT and node.args[0].meta.get("autocast"):
+            with gm.graph.inserting_after(node):
+                cast = gm.graph.call_function(aten.to.dtype, (node, torch.float32))
+            cast.meta = {key: value for key, value in node.meta.items() if key != "autocast"}
+            node.replace_all_uses_with(cast, delete_user_cb=lambda user, cast=cast: user is not cast)
 
 
 def _replace(gm: fx.GraphModule, node: fx.Node, by: fx.Node) -> None:
@@ -141,7 +158,9 @@ def _matmul_plus_vector(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
         return None
     x, matrix = (argument.meta["val"] for argument in product.args)
     vector = bias.meta.get("val")
-    if not isinstance(vector, torch.Tensor) or vector.dtype != x.dtype or x.dim() < 2 or matrix.dim() != 2:
+    if not isinstance(vector, torch.Tensor) or x.dim() < 2 or matrix.dim() != 2:
+        return None
+    if not vector.dtype == x.dtype == product.meta["val"].dtype:  # under autocast the sum is of other numbers
         return None
     return (product, bias) if tuple(vector.shape) == (matrix.shape[1],) else None
 
@@ -174,6 +193,7 @@ def _conv_plus_channels(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     wanted = [conv.meta["val"].shape[1] if dim == 1 else 1 for dim in order]
     bias = spread.args[0]
     fits = list(spread.meta["val"].shape) == wanted and bias.op == "placeholder" and bias.meta["val"].dim() == 1
+    fits = fits and conv.meta["val"].dtype == node.meta["val"].dtype  # not under autocast
     return (conv, bias) if fits else None
 
 
@@ -187,12 +207,13 @@ def copy_changed_inputs(gm: fx.GraphModule) -> None:
             node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
 
 
-def inline_modes(gm: fx.GraphModule, gradients: bool) -> None:
-    """Blocks under torch.no_grad() become plain operators on detached tensors; disabled autocast blocks just go."""
+def inline_modes(gm: fx.GraphModule, gradients: bool, mixed: bool = False) -> None:
+    """Blocks under torch.no_grad() become plain operators on detached tensors; nodes of autocast blocks that are on
+    have `autocast` in their meta."""
     for node in list(gm.graph.nodes):
         if node.target in (_ho.wrap_with_set_grad_enabled, _ho.wrap_with_autocast):
             with gm.graph.inserting_before(node):
-                results = _Inliner(gm.graph, gradients).block(gm, node, list(node.args), grad=True)
+                results = _Inliner(gm.graph, gradients, mixed).block(gm, node, list(node.args), _Modes())
             _replace_results(gm.graph, node, results)
     gm.graph.eliminate_dead_code(is_impure_node=lambda node: node.op != "get_attr")
 
@@ -204,23 +225,38 @@ def _replace_results(graph: fx.Graph, node: fx.Node, results) -> None:
     graph.erase_node(node)
 
 
+@dataclass(frozen=True)
+class _Modes:
+    """Of a block."""
+
+    grad: bool = True
+    autocast: bool = False
+
+
 class _Inliner:
     """Copies the nodes of a block, and of blocks inside it, to the insert point."""
 
-    def __init__(self, graph: fx.Graph, gradients: bool):
-        self.graph, self.gradients = graph, gradients
+    def __init__(self, graph: fx.Graph, gradients: bool, mixed: bool):
+        self.graph, self.gradients, self.mixed = graph, gradients, mixed
         self.detached: dict[fx.Node, fx.Node] = {}
         self.without: set[fx.Node] = set()  # made where gradients are off
 
-    def block(self, owner: fx.GraphModule, node: fx.Node, args: list, grad: bool) -> tuple:
+    def block(self, owner: fx.GraphModule, node: fx.Node, args: list, modes: _Modes) -> tuple:
         if node.target is _ho.wrap_with_set_grad_enabled:
-            grad, body, inputs = args[0], node.args[1], args[2:]
+            modes, body, inputs = replace(modes, grad=args[0]), node.args[1], args[2:]
         else:
-            _refuse_autocast(node, getattr(owner, node.args[4].target))
-            body, inputs = node.args[4], args[5:]
-        return self.splice(getattr(owner, body.target), inputs, grad)
+            modes, body, inputs = self._under_autocast(owner, node, modes), node.args[4], args[5:]
+        return self.splice(getattr(owner, body.target), inputs, modes)
 
-    def splice(self, body: fx.GraphModule, inputs: list, grad: bool) -> tuple:
+    def _under_autocast(self, owner: fx.GraphModule, node: fx.Node, modes: _Modes) -> _Modes:
+        device, dtype, enabled = node.args[:3]
+        if device != "cpu":
+            return modes
+        if enabled and not (self.mixed and dtype is torch.bfloat16):
+            _refuse_autocast(node, getattr(owner, node.args[4].target))
+        return replace(modes, autocast=enabled)
+
+    def splice(self, body: fx.GraphModule, inputs: list, modes: _Modes) -> tuple:
         values: dict[fx.Node, object] = {}
         inputs = iter(inputs)
         for node in body.graph.nodes:
@@ -229,17 +265,19 @@ class _Inliner:
             elif node.op == "output":
                 return fx.map_arg(node.args[0], values.__getitem__)
             elif node.target in (_ho.wrap_with_set_grad_enabled, _ho.wrap_with_autocast):
-                values[node] = self.block(body, node, _block_args(node, values), grad)
+                values[node] = self.block(body, node, _block_args(node, values), modes)
             elif node.target is operator.getitem and isinstance(values[node.args[0]], (tuple, list)):
                 values[node] = values[node.args[0]][node.args[1]]
             elif node.op == "call_function":
-                values[node] = self.copy(node, values, grad or not self.gradients)
+                values[node] = self.copy(node, values, modes)
         return ()
 
-    def copy(self, node: fx.Node, values: dict, grad: bool):
+    def copy(self, node: fx.Node, values: dict, modes: _Modes):
+        grad = modes.grad or not self.gradients
         if not grad and _returns_argument(node):
             return values[node.args[0]]  # with the gradient that it has
         made = self.graph.node_copy(node, lambda arg: values[arg] if grad else self.operand(values[arg]))
+        made.meta["autocast"] = modes.autocast
         if grad:
             return made
         self.without.add(made)
@@ -270,10 +308,9 @@ def _block_args(node: fx.Node, values: dict) -> list:
 
 
 def _refuse_autocast(node: fx.Node, body: fx.GraphModule) -> None:
-    device, _, enabled = node.args[:3]
-    if enabled and device == "cpu":
-        first = next((inner for inner in body.graph.nodes if inner.op == "call_function"), node)
-        raise CompileError(f"mixed precision (autocast) cannot be compiled yet, at {place_of_node(first)}")
+    first = next((inner for inner in body.graph.nodes if inner.op == "call_function"), node)
+    raise CompileError(f"mixed precision (torch.autocast) at {place_of_node(first)}: leave it out of the model, and "
+                       "set precision='bf16'")  # fmt: skip
 
 
 def _returns_changed(node: fx.Node) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -26,6 +27,22 @@ def leaves(outputs, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
     for key, value in _items(outputs):
         found += leaves(value, f"{prefix}.{key}" if prefix else str(key)) if value is not None else []
     return found
+
+
+def mapped(outputs, change: Callable[[torch.Tensor], torch.Tensor]):
+    """The same with other tensors."""
+    if isinstance(outputs, torch.Tensor):
+        return change(outputs)
+    if isinstance(outputs, Mapping):
+        made = copy.copy(outputs)
+        for key, value in outputs.items():
+            made[key] = mapped(value, change)
+        return made
+    if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
+        return dataclasses.replace(outputs, **{key: mapped(value, change) for key, value in _items(outputs)})
+    if hasattr(outputs, "_fields"):
+        return type(outputs)(*(mapped(value, change) for value in outputs))
+    return type(outputs)(mapped(value, change) for value in outputs) if isinstance(outputs, (tuple, list)) else outputs
 
 
 def _items(outputs) -> list[tuple[object, object]]:

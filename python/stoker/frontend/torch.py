@@ -21,6 +21,7 @@ from stoker.frontend import (
     own_metrics,
     structure,
 )
+from stoker.frontend import precision as mixed
 from stoker.frontend.agreement import settle
 from stoker.frontend.bridges import as_torch
 from stoker.frontend.copies import to_run
@@ -36,7 +37,7 @@ from stoker.frontend.module import ProgramModule
 from stoker.frontend.passes import simplify
 from stoker.frontend.state import refuse_memory, watched
 from stoker.frontend.trace import EXAMPLE_ROWS, Stage, Trace, export
-from stoker.program import Compiled, TensorSpec
+from stoker.program import Compiled, TensorSpec, is_mixed
 
 __all__ = ["compile", "default_output_kind", "infer_input_shape"]
 
@@ -58,6 +59,7 @@ def compile(
     freeze: Sequence[str] | Mapping[str, str] = (),
     mix: dict | None = None,
     class_weight: Sequence[float] | None = None,
+    precision: str = "fp32",
 ) -> Compiled:
     """Compiles `module` trained by `loss`; the module itself is not touched.
 
@@ -68,6 +70,7 @@ def compile(
     a user's metrics by name.
     `freeze`: patterns of names of parameters that are not trained, or {"upTo": layer}. `mix`: how rows are mixed in
     training (stoker.mixing). `class_weight`: what a row counts in training by the class that its only label is.
+    `precision`: "fp32", or "bf16": the model is trained under autocast (not its loss), and evaluated in float32.
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
@@ -83,7 +86,8 @@ def compile(
         settle(own_loss, model, inputs, labels)
 
     trained = Trace()
-    stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained, class_weight=class_weight)
+    stage = TrainStage(model, own_loss, objective, inputs, labels, weighted, metric, trained,
+                       class_weight=class_weight, precision=precision)  # fmt: skip
     stage.stands_for(module, loss)
     if mix is not None:
         stage.mix = mixing.Mix(**mix, channels_last=isinstance(model, Foreign) and model.channels_last())
@@ -93,11 +97,15 @@ def compile(
         export(stage, trained, examples)
     refuse_memory(model, trained.changed, {spec.name: _example(spec) for spec in inputs})
     train_graph = build.Graph(trained, model, own_loss, "train")
-    simplify(train_graph.module, gradients=True)
-    train = train_graph.train_program(inputs, labels, weighted, metric)
+    simplify(train_graph.module, gradients=True, mixed=precision == mixed.MIXED)
+    train = mixed.marked(train_graph.train_program(inputs, labels, weighted, metric))
 
     shared = (
-        mix is None and same_in_both_modes(model) and objective.known and train_graph.outputs_need_only(len(inputs))
+        mix is None
+        and not is_mixed(train)
+        and same_in_both_modes(model)
+        and objective.known
+        and train_graph.outputs_need_only(len(inputs))
     )
     graphs, programs = [train_graph], [train]
     if evaluated:
@@ -117,7 +125,7 @@ def compile(
     shapes = {output["name"]: tuple(output["shape"]) for output in infer["outputs"]}
     coupled = _mark_coupled(infer, weights)
     statistics = buffers.statistics(train_graph.module) + _foreign_statistics(model, train)
-    notes = coupled or _notes(train, weights, statistics, mix is not None)
+    notes = coupled or _notes(mixed.in_float(train), weights, statistics, mix is not None)
     if notes:
         train["coupled"] = notes[0]
     foreign = model.notes() if isinstance(model, Foreign) else []
@@ -148,9 +156,10 @@ class TrainStage(Stage):
     mix: mixing.Mix | None = None
 
     def __init__(self, model, loss, objective: Objective, inputs, labels, weighted, metric, trace: Trace,
-                 own: own_metrics.Own | None = None, class_weight: Sequence[float] | None = None):  # fmt: skip
+                 own: own_metrics.Own | None = None, class_weight: Sequence[float] | None = None,
+                 precision: str = "fp32"):  # fmt: skip
         super().__init__(model, loss)
-        self.class_weight = class_weight
+        self.class_weight, self.precision = class_weight, precision
         self.own = dict(own or {})
         self.plan = (objective, [s.name for s in inputs], [s.name for s in labels], weighted, metric)
         self.trace = [trace]  # in a list: nn.Module would look into it
@@ -175,7 +184,10 @@ class TrainStage(Stage):
             if more and self.mix is not None:
                 raise CompileError(f"mix={self.mix.name!r}: {self.loss.name} is one number for the rows of a batch, "
                                    "each with its own label: give a loss of (outputs, labels)")  # fmt: skip
-            outputs = structure.call(self.model, rows, more)
+            with mixed.around(self.precision):
+                outputs = structure.call(self.model, rows, more)
+            if self.precision == mixed.MIXED:
+                outputs = structure.mapped(outputs, mixed.as_float)
             counts = self._by_class(named, weight)
             terms = objective(self.loss, outputs, as_given(named), counts)
             if self.mix is not None:
@@ -304,7 +316,8 @@ def check_parameters(model: nn.Module) -> None:
     for name, parameter in trainable:
         if parameter.dtype != torch.float32:
             kind = str(parameter.dtype).removeprefix("torch.")
-            raise CompileError(f"parameter {name!r} is {kind}; Stoker trains in float32: call model.float() first")
+            raise CompileError(f"parameter {name!r} is {kind}; Stoker keeps float32 weights: call model.float() first, "
+                               "and set precision='bf16' to have products in bfloat16")  # fmt: skip
 
 
 def _example(spec: TensorSpec) -> torch.Tensor:

@@ -13,7 +13,7 @@ from pyspark.ml.regression import Regressor
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
-from stoker import optimizer
+from stoker import optimizer, optimizer_state
 from stoker.batch_norm import check_whole
 from stoker.errors import UserError
 from stoker.evaluation import check_groups, functions_of
@@ -30,6 +30,7 @@ from stoker.ml.added import added_columns, known_columns
 from stoker.ml.models import StokerClassificationModel, StokerModel, StokerRegressionModel, checked_thresholds
 from stoker.ml.params import ClassifierOutputs, ClassWeights, EstimatorParams, NamedTensors, OutputKind, documented
 from stoker.ml.range_test import RangeTest
+from stoker.optimizer_state import OptimizerState
 from stoker.program import Compiled
 from stoker.spark import checks
 from stoker.spark.columns import Source
@@ -168,8 +169,19 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         spec = self._optimizer_spec(prepared)
         optimizer.check_full_batch(spec["options"], settings)
-        fitted = fit(settings, table, prepared, sources, spec, phases)
+        begun = self._begun(prepared, spec)
+        fitted = fit(settings, table, prepared, sources, spec, phases, begun)
         return self._make_model(fitted, prepared)
+
+    def _begun(self, prepared: Prepared, spec: OptimizerSpec) -> OptimizerState | None:
+        """The state that initialModel's optimizer left, as this fit's goes on with it."""
+        initial = self.value("initialModel")
+        state = None if initial is None else initial._optimizer
+        if state is None:
+            return None
+        parameters = prepared.compiled.train["parameters"]
+        optimizer_state.check(state, spec["options"], groups_of(spec, parameters), parameters)
+        return state.laid_out(initial._compiled, prepared.compiled)
 
     def _prepare(self, table: Table | None) -> tuple[Prepared, list[Source]]:
         """The program, and the columns that fill its inputs; without a table as far as parameters tell. REQUIRES: a
@@ -199,8 +211,10 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
         """The engine's optimizer options, and the group of each parameter that is not in group 0."""
         spec, rate = self._unscheduled_optimizer(prepared), self.value("learningRate")
+        initial = self.value("initialModel")
+        before = initial._optimizer.epochs if initial is not None and initial._optimizer is not None else 0
         options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
-                                          self.value("epochs"), rate is not None)  # fmt: skip
+                                          before + self.value("epochs"), rate is not None)  # fmt: skip
         if how := self.value("scaleRate"):
             options = {
                 **options,
@@ -234,6 +248,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
                                   initial._module if goes_on else module)  # fmt: skip
         model.keras_config = initial.keras_config if goes_on else None
         model._label_rules = prepared.label_rules
+        model._optimizer = fitted.optimizer
         model._label_words = self._label_words
         return self._copyValues(model._resetUid(self.uid))
 
@@ -276,6 +291,11 @@ def with_weights_of(initial: Compiled, prepared: Prepared) -> Prepared:
         raise UserError(f"initialModel: its weights do not fit model: {'; '.join(wrong)}")
     fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
     return replace(prepared, compiled=compiled.with_given(fitting))
+
+
+def groups_of(spec: OptimizerSpec, parameters: Sequence[dict[str, Any]]) -> list[int]:
+    """The optimizer's group of each parameter."""
+    return [spec["groups"].get(entry["name"], 0) for entry in parameters]
 
 
 def with_rate(spec: OptimizerSpec, rate: float | None) -> OptimizerSpec:
@@ -356,7 +376,7 @@ class StokerClassifier(
                                            own=functions_of(self.value("evalMetrics")),
                                            measured=Measured(metric, kind, size),
                                            freeze=self._frozen(), mix=self.value("mix"),
-                                           class_weight=weights)  # fmt: skip
+                                           class_weight=weights, precision=self.value("precision"))  # fmt: skip
         return Prepared(compiled, kind, rules)
 
 
@@ -390,7 +410,8 @@ class StokerRegressor(RegressorAccessors, _StokerEstimator, Regressor):
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
                                            measured=measured(self, loss, probe, labels),
-                                           freeze=self._frozen(), mix=self.value("mix"))  # fmt: skip
+                                           freeze=self._frozen(), mix=self.value("mix"),
+                                           precision=self.value("precision"))  # fmt: skip
         return Prepared(compiled)
 
 
@@ -442,7 +463,8 @@ class StokerEstimator(EstimatorAccessors, _StokerEstimator, NamedTensors):
                                            reduction=self.value("lossReduction"), metric=None,
                                            evaluated=evaluated(self), own=functions_of(self.value("evalMetrics")),
                                            measured=measured(self, loss, probe, labels),
-                                           freeze=self._frozen(), mix=self.value("mix"))  # fmt: skip
+                                           freeze=self._frozen(), mix=self.value("mix"),
+                                           precision=self.value("precision"))  # fmt: skip
         wanted = compiling.wants_classes(loss) and len(labels) == 1 and labels[0].dtype == "int64"
         return Prepared(compiled, None, compiling.class_rules(loss, probe.shapes[0][0]) if wanted else {})
 

@@ -30,6 +30,7 @@ from stoker.ml.added import added_columns, columns_of_outputs
 from stoker.ml.params import ClassifierOutputs, InputParams, NamedTensors, with_accessors
 from stoker.ml.scoring import Inferred, scored
 from stoker.ml.summary import Summary, parameters_of, summary_of
+from stoker.optimizer_state import OptimizerState
 from stoker.program import Compiled
 from stoker.spark import checks, columns, grouping
 from stoker.spark.evaluate import evaluated
@@ -52,6 +53,7 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         self._packed: Inferred | None = None
         self.keras_config: str | None = None  # of a Keras model, where it is known
         self._label_rules: dict[str, Any] | None = None  # what the engine checks of labels, where it is known
+        self._optimizer: OptimizerState | None = None  # with saveOptimizer
 
     def _outputs(self) -> Outputs:
         raise NotImplementedError
@@ -71,6 +73,12 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
     def output_kind(self) -> str | None:
         """What a classifier's module gives, as it was compiled: 'logits', 'probabilities' or 'logProbabilities'."""
         return self._output_kind
+
+    def without_optimizer(self) -> Any:
+        """A copy without what saveOptimizer keeps: as initialModel it begins a fit with a new optimizer."""
+        model = self.copy()
+        model._optimizer = None
+        return model
 
     def summary(self) -> Summary:
         """Layers, their parameters and shapes, sizes; prints as a table."""

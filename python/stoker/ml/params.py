@@ -297,6 +297,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "
                        "rows that each shard gives to the step) or 'batch' (those of the whole batch, as in one "
                        "process, for any number of shards)", TypeConverters.toString)  # fmt: skip
+    precision = _param("precision", "what matrix products, convolutions and attention are computed in while the model "
+                       "trains: 'fp32', or 'bf16' (mixed precision, as torch.autocast has it; weights, loss, "
+                       "optimizer and sums stay in float32)", TypeConverters.toString)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     accumulate = _param("accumulate", "micro-batches of batchSize rows whose gradients are added up to one step's, in "
                         "the memory of one", TypeConverters.toInt)  # fmt: skip
@@ -304,6 +307,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     initialModel = _param("initialModel", "a model that fit() or load() gave, whose training goes on: with its own "
                           "program and weights, or, where model is set too, with its weights in that one; not saved "
                           "with an estimator (default: model begins as it is)", as_initial)  # fmt: skip
+    saveOptimizer = _param("saveOptimizer", "whether the model keeps the optimizer's state, and saves it too, so that "
+                           "a fit with it as initialModel goes on as this one would have",
+                           TypeConverters.toBoolean)  # fmt: skip
     maxSteps = _param("maxSteps", "steps after which the fit ends though its epochs are not over (default: all are "
                       "made)", TypeConverters.toInt)  # fmt: skip
     maxSeconds = _param("maxSeconds", "seconds of training after which the fit ends though its epochs are not over "
@@ -409,7 +415,8 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, G
         self._setDefault(strategy=as_strategy("allreduce"),
                          assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, accumulate=1, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0,
-                         onNaN="error", restoreBest=False, cacheFrozen=True, batchNorm="shard",
+                         onNaN="error", restoreBest=False, cacheFrozen=True, batchNorm="shard", precision="fp32",
+                         saveOptimizer=False,
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
                          onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip

@@ -27,6 +27,7 @@ from stoker.inputs import declarations
 from stoker.ml import places
 from stoker.ml.params import RENAMED
 from stoker.ml.places import condition
+from stoker.optimizer_state import OptimizerState
 from stoker.program import Compiled
 
 R = TypeVar("R")
@@ -36,7 +37,8 @@ PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 KERAS = "keras.json"  # the configuration of a Keras model
 _NOT_JSON = ("model", "loss", "optimizer", "callbacks", "initialModel")
-_COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze", "classWeight")
+_COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze", "classWeight",
+                "precision")  # fmt: skip
 
 
 class Writer(MLWriter):
@@ -64,10 +66,13 @@ class ModelWriter(Writer):
         files = {**model._compiled.to_files(), "history.json": model.history.to_json().encode()}
         config = model._keras_config()
         files |= {KERAS: config.encode()} if config is not None else {}
+        kept = model._optimizer
+        files |= kept.to_file() if kept is not None else {}
         return {**files, **declared_inputs(model)}, {
             "outputKind": model.output_kind,
             "labels": list(model._label_words),
             "labelRules": model._label_rules,
+            **({"optimizerState": kept.info} if kept is not None else {}),
         }
 
 
@@ -114,6 +119,7 @@ class StokerReader(MLReader):
         model.keras_config = files[KERAS].decode() if KERAS in files else None
         model._label_rules = metadata["stoker"]["info"].get("labelRules")
         model._label_words = tuple(metadata["stoker"]["info"].get("labels", ()))
+        model._optimizer = OptimizerState.from_files(files, metadata["stoker"]["info"].get("optimizerState", {}))
         return model
 
     def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
@@ -137,7 +143,11 @@ def check_still_fits(estimator: Any, inputs: list[Mapping[str, Any]],
     what = "initialModel is trained as it was" if goes_on else "this estimator was loaded"
     for name in (
         "loss",
-        *(() if estimator._compiled_in else ("lossReduction", "mix", "outputKind", "freeze", "classWeight")),
+        *(
+            ()
+            if estimator._compiled_in
+            else ("lossReduction", "mix", "outputKind", "freeze", "classWeight", "precision")
+        ),
     ):
         if estimator.hasParam(name) and estimator.isSet(name):
             raise UserError(f"{what}; its {name} is compiled in. To change the {name}, set model too")

@@ -20,7 +20,7 @@ EXPLODED = 4  # times the best smoothed loss
 FEWEST = 10  # steps
 # What a user may have set, and a test of rates does without: it ends as it began.
 _LEFT_OUT = ("maxSeconds", "averageWeights", "validationIndicatorCol", "validationFraction", "evalMetrics", "groupCol",
-             "earlyStopping", "restoreBest", "checkpointDir")  # fmt: skip
+             "earlyStopping", "restoreBest", "checkpointDir", "saveOptimizer")  # fmt: skip
 
 
 class RangeTest:
@@ -162,6 +162,8 @@ def trial_of(estimator: Any, lowest: float, growth: float, steps: int) -> Any:
     changed = {"learningRate": lowest, "lrSchedule": {"name": "exponential", "gamma": growth},
                "lrScheduleUnit": "steps", "maxSteps": steps, "epochs": steps, "onNaN": "continue",
                "callbacks": [], "verbose": 0}  # fmt: skip
+    if (initial := estimator.value("initialModel")) is not None:
+        changed["initialModel"] = initial.without_optimizer()
     settings = estimator.value("optimizerParams")
     if settings:
         changed["optimizerParams"] = {key: value for key, value in settings.items() if key != "lr"}

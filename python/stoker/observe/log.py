@@ -15,7 +15,7 @@ from stoker.events import Event, Metrics
 INFO, WARNING = logging.INFO, logging.WARNING
 LOGGER = logging.getLogger("stoker")
 
-_TROUBLE = (events.Failed, events.JobAgain, events.RescueJob, events.Disturbed)
+_TROUBLE = (events.Failed, events.JobAgain, events.RescueJob, events.Disturbed, events.Slower)
 _COURSE = (events.Queued, events.Slots, events.Waiting, events.Admitted, events.Ingested, events.Started, events.Halted,
            events.ResultCame, events.Finished, events.Log)  # fmt: skip
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from stoker.program import is_mixed
 from stoker.spark.address import ANYWHERE, Peers
 from stoker.spark.ingest import ahead, get_ready, ingest
 from stoker.spark.limits import memory_need
@@ -94,6 +95,8 @@ def work(job: Job, spec: dict[str, Any], engine: Any, link: Any, listeners: Any,
         link.metrics(json.dumps(told))
     with link.resting():  # for the file system
         torch = engine.load_torch(isa=start.isa)
+    if told := slower(spec, torch, start.to_dict()):
+        link.metrics(json.dumps(told))
     torch.train(link, listeners, store, start, job.spec, storage_of(spec))
 
 
@@ -101,6 +104,15 @@ def rows_told(store: Any) -> dict[str, Any]:
     """The particulars of events.RowsTold."""
     told = {"skipped": store.skipped()} if store.skipped() else {}
     return {**told, "disk": {"rows": store.bytes(), "taken": store.disk_bytes()}} if store.disk_bytes() else told
+
+
+def slower(spec: dict[str, Any], torch: Any, start: dict[str, Any]) -> dict[str, str]:
+    """The particulars of events.Slower, of a fit in mixed precision; told once."""
+    if torch.has_bf16() or (start["generation"], start["rank"]) != (1, 0) or not is_mixed(spec["program"]):
+        return {}
+    return {"slower": f"precision='bf16': workers run at level {torch.cpu_capability()} of CPUs that do not multiply "
+                      "bfloat16; products are of float32 numbers rounded to bfloat16, so the fit is no "
+                      "faster"}  # fmt: skip
 
 
 def memory_check(job: Job, spec: dict[str, Any], core: Any, partition: int, joins: bool) -> Callable[[Any], None]:
