@@ -133,6 +133,10 @@ def test_a_classifier_stops_by_the_metric_that_is_watched(df):
 @pytest.mark.parametrize(
     ("params", "text"),
     [
+        (
+            {"earlyStopping": {"patience": None}},
+            "patience is None, so nothing would end the fit: give stoppingThreshold",
+        ),
         ({"earlyStopping": {"patience": 0}}, "patience is 0, expected a whole number of epochs, at least 1"),
         ({"earlyStopping": {"patiense": 2}}, "there is no setting 'patiense'; did you mean 'patience'"),
         ({"earlyStopping": {"minDelta": -1}}, "minDelta is -1, expected a number, not negative"),

@@ -52,6 +52,31 @@ def test_need_counts_constants_once_on_a_host():
 
 
 @pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (None, 0),
+        ({"names": ["accuracy"], "outputs": "logits", "width": 3}, 0),
+        ({"names": ["accuracy", "roc_auc"], "outputs": "logits", "width": 1}, 24),
+        ({"names": ["average_precision"], "outputs": "logits", "width": 2}, 24),
+        ({"names": ["roc_auc_ovr", "average_precision_macro"], "outputs": "logits", "width": 5, "labels": 3}, 24 * 15),
+        ({"names": ["ndcg_score_10", "hit_rate_3"], "outputs": "values", "width": 1}, 32),
+    ],
+)
+def test_need_counts_the_order_of_rows_that_are_held_out(metrics, expected):
+    evaluation = {"evaluation": {"metrics": metrics} if metrics else {}}
+    spec = {"program": {"parameters": []}, "optimizer": {"name": "sgd", "groups": [{"lr": 0.1}]}, **evaluation}
+    need = memory.need_of(core(), spec, 0, 1, 1)
+    assert need.held_row == expected
+    limit = Limit("the container's memory", "it", 40 * MB, 0)
+    memory.check(need, [limit], 0, rows=2 * MB, held=0)
+    if expected >= 24:
+        told = rf"training needs [\d,]+ MB \(0 MB for .* twice, {expected * 2} MB for the order of {2 * MB} rows that"
+        with pytest.raises(UserError, match=told):
+            memory.check(need, [limit], 0, rows=4 * MB, held=2 * MB)
+        memory.check(need, [limit], 0, rows=4 * MB, held=2 * MB, joins=True)  # its host has it
+
+
+@pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ({"spark.master": "local[2]"}, None),

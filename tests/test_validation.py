@@ -185,6 +185,13 @@ def test_held_rows_that_weigh_nothing_give_no_score_and_no_best_epoch(marked):
     assert history.info["stopped"] == "val_loss was no number in 2 epochs" and "best_epoch" not in history.info
 
 
+def test_held_rows_of_one_class_give_no_curve_and_say_so(marked):
+    rows, told = marked.where("label = 0 or not held"), "^val_roc_auc_ovr is None in every epoch: a curve needs rows of"
+    with pytest.warns(UserWarning, match=told):
+        model = classifier(validationIndicatorCol="held", evalMetrics=["roc_auc_ovr"]).fit(rows)
+    assert [epoch["val_roc_auc_ovr"] for epoch in model.history] == [None, None]
+
+
 def test_an_indicator_that_is_null_is_told(marked):
     rows = marked.selectExpr("features", "label", "if(label = 1, null, held) as held")
     with pytest.raises(Exception, match="validationIndicatorCol: column 'held' has a null: each row needs true"):

@@ -12,6 +12,7 @@ from stoker.plain import is_finite, plain
 Settings = dict[str, Any]
 SAVED = "own:"  # before the name of a function that was not saved
 
+_SCORED, _GROUPED = 24, 32  # bytes of the engine's Scored and Grouped
 _OF_SEVERAL = ("roc_auc_ovr", "roc_auc_ovr_weighted", "average_precision_macro", "average_precision_weighted")
 _AVERAGED = [f"{what}_{how}" for what in ("precision", "recall", "f1") for how in ("micro", "macro", "weighted")]
 OF_CLASSES = ("accuracy", "balanced_accuracy", "top_5_accuracy", "log_loss", "brier_score", "matthews_corrcoef",
@@ -154,6 +155,15 @@ def _check_ranks(name: str, outputs: str, width: int, labels: int) -> None:
     if labels > 1 or width > (1 if outputs == "values" else 2):
         raise UserError(f"evalMetrics: {name!r} ranks rows by one number, and this model gives {width * labels}: it is "
                         "for models of one output, or of two classes")  # fmt: skip
+
+
+def bytes_of_row(metrics: Mapping[str, Any] | None) -> int:
+    """What a row takes where the engine's metrics (its MetricsSpec) are of all rows in their order."""
+    told = metrics or {"names": []}
+    ranked = any(name.startswith(("roc_auc", "average_precision")) for name in told["names"])
+    grouped = any(is_of_groups(name) for name in told["names"])
+    classes = 1 if told.get("width", 1) <= 2 else told["width"]
+    return ranked * classes * told.get("labels", 1) * _SCORED + grouped * _GROUPED
 
 
 def check_groups(metrics: Sequence[str] | None, group_col: str | None, evaluated: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stoker.spark.placement import Placement
 
@@ -34,3 +35,12 @@ def warn_of_skew(rows: Sequence[int], how: Placement) -> None:
                "evenly and use assign='partition'"  # fmt: skip
     warnings.warn(f"the largest shard has {max(rows):,} rows, {skew:.1f} times the mean of {mean:,.0f}, and the "
                   f"others wait for it in each step: {cure}", stacklevel=4)  # fmt: skip
+
+
+def warn_of_one_class(epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Of a curve that no epoch has."""
+    names = [name for name in (epochs[-1] if epochs else ()) if name.startswith("val_roc_auc")]
+    if missing := [name for name in names if all(epoch.get(name) is None for epoch in epochs)]:
+        warnings.warn(f"{', '.join(missing)} is None in every epoch: a curve needs rows of the class and others, and "
+                      "the rows that are held out have none of one of them; hold out other rows",
+                      stacklevel=4)  # fmt: skip

@@ -18,7 +18,7 @@ from stoker.errors import UserError, WorldError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
 from stoker.fit.compiling import Prepared
 from stoker.fit.frozen import apart
-from stoker.fit.rows_told import warn_of_skew, warn_of_skipped
+from stoker.fit.rows_told import warn_of_one_class, warn_of_skew, warn_of_skipped
 from stoker.fit.settings import FitSettings
 from stoker.health.doctor import brief
 from stoker.history import History
@@ -83,8 +83,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     settings = replace(settings, coupled=prepared.compiled.coupled)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
-    if begun is not None:
-        spec["begun"] = begun.begun()
+    spec.update({"begun": begun.begun()} if begun else {})
     name = name_of_fit(settings.estimator)
     sinks = Sinks(phases, LogSink(name))
     course = course_of(settings, spec, prepared.compiled, sinks)
@@ -121,6 +120,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
         result.history["rate_scale"] = rate_scale(settings.scale_rate, settings.step_rows)
     warn_of_skipped(result.history["skipped"])
     warn_of_skew(result.history["shard_rows"], how)
+    warn_of_one_class(result.history.get("epochs", []))
     if course is not None:
         result.history.update(course.history())
     fitted = _fitted(prepared.compiled, result, phases)

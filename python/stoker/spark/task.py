@@ -89,6 +89,7 @@ def work(job: Job, spec: dict[str, Any], engine: Any, link: Any, listeners: Any,
     held = stored_shards(held, job.shards, validates)
     check = memory_check(job, spec, engine.core(), partition, joins=isa >= 0)
     store = ingest(engine.core(), link, spec, held, partition, from_spark(batches, link), check)
+    check(store, sum(count for shard, count, *_ in store.shard_rows() if shard >= job.shards))
     link.ingested(store.shard_rows(), job.shards if validates else 0)
     start = link.start()
     if partition < job.workers and (told := rows_told(store)):  # a late worker's rows are others' too
@@ -115,13 +116,13 @@ def slower(spec: dict[str, Any], torch: Any, start: dict[str, Any]) -> dict[str,
                       "faster"}  # fmt: skip
 
 
-def memory_check(job: Job, spec: dict[str, Any], core: Any, partition: int, joins: bool) -> Callable[[Any], None]:
+def memory_check(job: Job, spec: dict[str, Any], core: Any, partition: int, joins: bool) -> Callable[..., None]:
     workers = job.workers if partition < job.workers else job.most
     need = memory_need.need_of(core, spec, partition, workers, job.shards)
 
-    def check(store: Any) -> None:
+    def check(store: Any, held: int = 0) -> None:
         limits = memory_need.limits(job.allowed)
-        memory_need.check(need, limits, partition, store.rows(), store.bytes(), joins)
+        memory_need.check(need, limits, partition, store.rows(), store.bytes(), joins, held)
 
     return check
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stoker import evaluation
 from stoker.errors import UserError
 from stoker.spark.limits.cgroups import around, numbers_of
 from stoker.spark.limits.sizes import MIB, parse_size
@@ -38,6 +39,7 @@ class Need:
     state: int = 0
     sums: int = 0  # partial sums of gradients and replicas, or the initial weights that go before them
     constants: int = 0  # of the program, such as frozen layers. Once on a host
+    held_row: int = 0  # for each row that is held out, where a metric is of all of them in their order. Once on a host
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     own += spec.get("accumulate", 1) > 1  # a part's gradient
     own += shards // workers if spec.get("whole_batch") else 0  # gradients of shards that run beside each other
     vectors = 2 * (1 + of_state) + spec.get("evaluation", {}).get("restore_best", False)
-    return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants)
+    held_row = evaluation.bytes_of_row(spec.get("evaluation", {}).get("metrics"))
+    return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants, held_row)
 
 
 def allowed(conf: Conf) -> Allowed:
@@ -129,13 +132,18 @@ def _groups(setting: str, root: Path) -> Iterator[Limit]:
             yield Limit(f"the container's memory ({names[0]})", setting, most, used - cached)
 
 
-def check(need: Need, found: list[Limit], worker: int, rows: int = 0, row_bytes: int = 0, joins: bool = False) -> None:
-    """Whether what training needs still fits beside what there is by now, the rows so far among it. Where the worker
-    joins a gang that has formed before, its host has the state already."""
+def check(need: Need, found: list[Limit], worker: int, rows: int = 0, row_bytes: int = 0, joins: bool = False,
+          held: int = 0) -> None:  # fmt: skip
+    """Whether what training needs still fits beside what there is by now, the rows so far among it, of which `held` are
+    held out. Where the worker joins a gang that has formed before, its host has the state already."""
     for limit in found:
-        state, constants = (0, 0) if joins and not limit.own else (need.state, need.constants)
-        if limit.left() < (needed := state + constants + need.sums):
+        there = joins and not limit.own
+        state, constants, order = (0, 0, 0) if there else (need.state, need.constants, need.held_row * held)
+        if limit.left() < (needed := state + constants + order + need.sums):
             frozen = f", {_mb(constants)} for frozen weights and constants" if constants else ""
+            frozen += f", {_mb(order)} for the order of {held} rows that are held out (roc_auc and its like)" * bool(
+                order
+            )
             raise UserError(
                 f"worker {worker} has too little memory: training needs {_mb(needed)} ({_mb(state)} for weights and "
                 f"optimizer state, twice{frozen}, and {_mb(need.sums)} for sums of gradients) beside {rows} rows "
