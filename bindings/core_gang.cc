@@ -174,10 +174,15 @@ nb::dict to_dict(const Start& start) {
     member["pid"] = m.pid, member["attempt"] = m.attempt;
     members.append(member);
   }
-  for (const auto& s : start.shards) shards.append(nb::make_tuple(s.shard, s.rows, s.digest.high, s.digest.low));
+  int64_t held = 0;
+  for (const auto& s : start.shards) {
+    shards.append(nb::make_tuple(s.shard, s.rows, s.digest.high, s.digest.low));
+    held += s.held;
+  }
   nb::dict dict;
   dict["generation"] = start.roster.generation, dict["rank"] = start.roster.rank, dict["isa"] = start.isa;
   dict["members"] = members, dict["shards"] = shards, dict["owners"] = start.owners;
+  dict["held"] = held;
   return dict;
 }
 

@@ -228,7 +228,7 @@ def test_shapes_of_output_and_label_are_both_named():
         (nn.Linear(4, 3), lambda o, y: 3.0, ONE, "returns a float, not a tensor"),
         (nn.Linear(4, 3), lambda o, y: o.detach().sum(), ONE, "does not depend on any trainable parameter"),
         (nn.Linear(4, 3), lambda o, y: o.sum(1), ONE, "set lossReduction='none' if it has a loss for each row"),
-        (nn.Linear(4, 3), lambda o, y: o.sum().double(), ONE, "gives float64; Stoker keeps float32 weights"),
+        (nn.Linear(4, 3), lambda o, y: o.sum().double(), ONE, "gives float64; Stoker trains in float32"),
     ],
 )
 def test_a_loss_that_does_not_fit(model, loss, labels, text):
@@ -261,7 +261,7 @@ def test_an_error_in_the_user_s_loss_names_its_line():
     "model, text",
     [
         (nn.Linear(4, 1).half(), "parameter 'weight' is float16; Stoker keeps float32 weights: call model.float()"),
-        (nn.Linear(4, 1).double(), "parameter 'weight' is float64; Stoker trains in float32"),
+        (nn.Linear(4, 1).double(), "parameter 'weight' is float64; Stoker keeps float32 weights"),
         (nn.ReLU(), "the model has no trainable parameter"),
         (nn.Linear(4, 1).requires_grad_(False), "the model has no trainable parameter"),
         (len, "model is a builtin_function_or_method; give a torch.nn.Module"),

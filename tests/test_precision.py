@@ -16,6 +16,7 @@ from torch import nn
 from conformance.harness import Case, EngineRunner, PythonRunner
 from conftest import blobs, table
 from stoker import StokerClassificationModel, StokerClassifier, UserError, events
+from stoker.engine import load_torch
 from stoker.errors import CompileError
 from stoker.observe.log import WARNING, level_of
 from stoker.program import is_mixed
@@ -98,6 +99,8 @@ def eager(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
 @pytest.mark.parametrize("runner", [PythonRunner, EngineRunner])
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_gradients_are_the_bits_of_eager_autocast(make, runner):
+    if runner is EngineRunner and not load_torch().has_bf16():
+        pytest.skip("here the engine multiplies float32 numbers that are rounded to bfloat16")
     torch.manual_seed(0)
     model = make().train()
     x, y = torch.randn(ROWS, *MODELS[make]), torch.randint(0, 3, (ROWS,))

@@ -84,6 +84,14 @@ def complaint(rows, **params) -> str:
 ANEW = "or initialModel=model.without_optimizer() to begin with a new one"
 
 
+def test_shards_with_optimizers_of_their_own_do_not_go_on_with_one(rows, first):
+    on = {"model": None, "initialModel": first, "saveOptimizer": False}
+    assert complaint(rows, **on, strategy=LocalSGD(every=2)) == (
+        "initialModel: it has the state of its optimizer (saveOptimizer=True), and with strategy 'localSGD' shards have "
+        "optimizers of their own: set initialModel=model.without_optimizer()"
+    )
+
+
 def test_another_optimizer_is_refused_with_the_way_to_go_on(rows, first):
     on = {"model": None, "initialModel": first}
     assert complaint(rows, **on, optimizer="sgd") == (

@@ -146,7 +146,7 @@ def test_what_is_no_module_is_refused(model, message):
 
 def test_a_model_of_another_dtype_is_told_before_its_shape_is_guessed():
     with pytest.raises(
-        UserError, match=r"parameter '0\.weight' is bfloat16; Stoker trains in float32: call model\.float"
+        UserError, match=r"parameter '0\.weight' is bfloat16; Stoker keeps float32 weights: call model\.float"
     ):
         StokerClassifier(model=net(4, 2).bfloat16())._prepare(None)
 

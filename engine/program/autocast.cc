@@ -63,8 +63,8 @@ void run_rounded(const c10::OperatorHandle& op, Stack& stack) {
   for (auto& value : stack)
     if (value.isTensor()) value = rounded(value.toTensor());
   op.callBoxed(stack);
-  for (auto& value : stack)
-    if (value.isTensor()) value = value.toTensor().to(at::kBFloat16);
+  for (auto& value : stack)  // those of whole and double numbers stay
+    if (value.isTensor() && value.toTensor().scalar_type() == at::kFloat) value = value.toTensor().to(at::kBFloat16);
 }
 
 bool is_recurrent(const std::string& op) {

@@ -23,6 +23,7 @@ ResumeSpec parse_resume(const json& in) {
   resume.parts = in.at("parts");
   resume.sections = in.at("sections");
   resume.isa = in.at("isa");
+  if (in.contains("bf16")) resume.bf16 = in.at("bf16").get<bool>();
   resume.begins = in.value("begins", false);
   for (const auto& shard : in.at("shards"))
     resume.shards.push_back({static_cast<int>(resume.shards.size()), shard.at(0), parse_digest(shard.at(1))});
@@ -40,7 +41,7 @@ CheckpointSpec parse_checkpoint(const json& in, int64_t steps) {
   return spec;
 }
 
-void check_same(const ResumeSpec& resume, const std::vector<gang::ShardCount>& shards, int isa) {
+void check_same(const ResumeSpec& resume, const std::vector<gang::ShardCount>& shards, int isa, bool bf16) {
   const auto fail = [&](const auto&... what) {
     fail_user("the checkpoint ", resume.folder, " cannot be gone on with: ", what...,
               ". Give the rows that it was made with, or another checkpointDir");
@@ -54,6 +55,10 @@ void check_same(const ResumeSpec& resume, const std::vector<gang::ShardCount>& s
     fail_user("the checkpoint ", resume.folder, " was made at the instruction-set level ",
               name(static_cast<Level>(resume.isa)), " and these workers run at ", name(static_cast<Level>(isa)),
               ", which gives other bits. Run it where there is that level, or give another checkpointDir");
+  if (resume.bf16.value_or(bf16) != bf16)
+    fail_user("the checkpoint ", resume.folder, " was made in mixed precision on CPUs that ",
+              bf16 ? "do not multiply bfloat16, and these do" : "multiply bfloat16, and these do not",
+              ", which gives other bits. Run it on CPUs like those, or give another checkpointDir");
 }
 
 }  // namespace stoker::train

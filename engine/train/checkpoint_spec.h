@@ -21,6 +21,8 @@ struct ResumeSpec {
   std::vector<std::pair<std::string, uint64_t>> sections;  // "sections": names and bytes, in the image's order
   std::vector<gang::ShardCount> shards;                    // "shards": rows and digest of each
   int isa = 0;                                             // "isa"
+  std::optional<bool> bf16;                                // "bf16": of programs of mixed precision; see
+                                                           // program::has_bf16()
   bool begins = false;                                     // "begins": another fit goes on; a stop was the last one's
 };
 
@@ -35,6 +37,6 @@ CheckpointSpec parse_checkpoint(const nlohmann::json& json, int64_t steps);
 
 /// Throws Error(user) where the gang that has formed cannot go on with the same bits: other rows, or an instruction-set
 /// level that it has not.
-void check_same(const ResumeSpec& resume, const std::vector<gang::ShardCount>& shards, int isa);
+void check_same(const ResumeSpec& resume, const std::vector<gang::ShardCount>& shards, int isa, bool bf16);
 
 }  // namespace stoker::train

@@ -4,6 +4,7 @@
 
 #include "base/fault.h"
 #include "base/pulse.h"
+#include "program/autocast.h"
 
 namespace stoker::train {
 
@@ -27,7 +28,7 @@ Out pieces(const std::vector<Section>& sections) {
 
 /// What the manifest says of the gang that made the state.
 json about(const gang::Start& start) {
-  json out = {{"isa", start.isa}, {"shards", json::array()}};
+  json out = {{"isa", start.isa}, {"bf16", program::has_bf16()}, {"shards", json::array()}};
   for (const auto& shard : start.shards) out["shards"].push_back({shard.rows, hex(shard.digest)});
   return out;
 }
@@ -89,7 +90,7 @@ std::vector<Section> Checkpoints::sections_at(const sync::HostState& state, uint
 uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& start, const sync::HostState& state,
                            const Timetable& table) const {
   const ResumeSpec& from = *spec_.resume;
-  check_same(from, start.shards, start.isa);
+  check_same(from, start.shards, start.isa, program::has_bf16());
   const auto mine = sections_at(state, from.commit, table);
   check_sections(from, mine);
   const auto ranks = group.local_ranks().size();

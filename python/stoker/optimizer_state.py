@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stoker import engine
+from stoker import engine, strategy
 from stoker.errors import UserError
 from stoker.program import Compiled, load_weights, save_weights
 
@@ -90,6 +90,13 @@ def check(state: OptimizerState, options: Mapping[str, Any], groups: Sequence[in
     if wrong := sorted({name for names in found.values() for name in names ^ trained}):
         raise UserError(f"initialModel: the state of its optimizer is of other parameters than this fit trains: "
                         f"{_told(wrong[:5])}: freeze what was frozen, {_WITHOUT}")  # fmt: skip
+
+
+def check_strategy(spec: Mapping[str, Any] | None) -> None:
+    if strategy.is_local(spec):
+        raise UserError(f"initialModel: it has the state of its optimizer (saveOptimizer=True), and with strategy "
+                        f"{spec['name']!r} shards have optimizers of their own: set initialModel="
+                        "model.without_optimizer()")  # fmt: skip
 
 
 def _told(names: Any) -> str:

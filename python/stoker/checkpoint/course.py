@@ -14,6 +14,7 @@ from stoker.checkpoint.newest import Whole, search
 from stoker.checkpoint.storage import check_writable, is_local, open_storage
 from stoker.errors import UserError
 from stoker.events import CheckpointPart
+from stoker.program import is_mixed
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Course:
         self._wish, self._warn = wish, warn
         self._storage = open_storage(wish.place)
         check_writable(self._storage)
+        self._mixed = is_mixed(spec["program"])
         trained = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["parameters"]}
         self._about = {
             "identity": manifest.identity(spec, weights, torch_version),
@@ -81,7 +83,8 @@ class Course:
         }
         if self.begin is None:
             return asked
-        return {**asked, "resume": {**resume_spec(self.begin), "begins": self.begin.folder == self._first}}
+        resume = {**resume_spec(self.begin, self._mixed), "begins": self.begin.folder == self._first}
+        return {**asked, "resume": resume}
 
     def spec_of_restart(self) -> dict[str, Any]:
         """The same for another job of this fit, where the newest checkpoint may be one of its own."""
@@ -109,7 +112,9 @@ class Course:
         return {**self._begun, "checkpoints": self._keeper.records}
 
 
-def resume_spec(begin: Whole) -> dict[str, Any]:
+def resume_spec(begin: Whole, mixed: bool) -> dict[str, Any]:
     told = begin.manifest
     same = {name: told[name] for name in ("commit", "steps_of_epoch", "sections", "shards", "isa")}
+    if mixed and "bf16" in told:
+        same["bf16"] = told["bf16"]
     return {"folder": begin.folder, "parts": [part["name"] for part in told["parts"]], **same}

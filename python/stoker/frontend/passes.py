@@ -309,8 +309,8 @@ def _block_args(node: fx.Node, values: dict) -> list:
 
 def _refuse_autocast(node: fx.Node, body: fx.GraphModule) -> None:
     first = next((inner for inner in body.graph.nodes if inner.op == "call_function"), node)
-    raise CompileError(f"mixed precision (torch.autocast) at {place_of_node(first)}: leave it out of the model, and "
-                       "set precision='bf16'")  # fmt: skip
+    raise CompileError(f"mixed precision (torch.autocast) at {place_of_node(first)}: leave it out of the model; "
+                       "precision='bf16' trains all of it under autocast")  # fmt: skip
 
 
 def _returns_changed(node: fx.Node) -> bool:

@@ -169,16 +169,17 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         spec = self._optimizer_spec(prepared)
         optimizer.check_full_batch(spec["options"], settings)
-        begun = self._begun(prepared, spec)
+        begun = self._begun(prepared, spec, settings)
         fitted = fit(settings, table, prepared, sources, spec, phases, begun)
         return self._make_model(fitted, prepared)
 
-    def _begun(self, prepared: Prepared, spec: OptimizerSpec) -> OptimizerState | None:
+    def _begun(self, prepared: Prepared, spec: OptimizerSpec, settings: FitSettings) -> OptimizerState | None:
         """The state that initialModel's optimizer left, as this fit's goes on with it."""
         initial = self.value("initialModel")
         state = None if initial is None else initial._optimizer
         if state is None:
             return None
+        optimizer_state.check_strategy(settings.strategy)
         parameters = prepared.compiled.train["parameters"]
         optimizer_state.check(state, spec["options"], groups_of(spec, parameters), parameters)
         return state.laid_out(initial._compiled, prepared.compiled)

@@ -92,6 +92,7 @@ def work(job: Job, spec: dict[str, Any], engine: Any, link: Any, listeners: Any,
     check(store, sum(count for shard, count, *_ in store.shard_rows() if shard >= job.shards))
     link.ingested(store.shard_rows(), job.shards if validates else 0)
     start = link.start()
+    check(store, held_for(start.to_dict()))
     if partition < job.workers and (told := rows_told(store)):  # a late worker's rows are others' too
         link.metrics(json.dumps(told))
     with link.resting():  # for the file system
@@ -99,6 +100,12 @@ def work(job: Job, spec: dict[str, Any], engine: Any, link: Any, listeners: Any,
     if told := slower(spec, torch, start.to_dict()):
         link.metrics(json.dumps(told))
     torch.train(link, listeners, store, start, job.spec, storage_of(spec))
+
+
+def held_for(start: dict[str, Any]) -> int:
+    """This worker's part of the rows held out, all of which a host has in order for metrics of pairs of rows."""
+    host = next(member["host"] for member in start["members"] if member["rank"] == start["rank"])
+    return -(-start["held"] // sum(member["host"] == host for member in start["members"]))
 
 
 def rows_told(store: Any) -> dict[str, Any]:
