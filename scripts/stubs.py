@@ -70,7 +70,8 @@ def package(homes: dict[str, str]) -> str:
     by_home: dict[str, list[str]] = {}
     for name, home in homes.items():
         by_home.setdefault(home, []).append(name)
-    lines = [f"from {home} import {name} as {name}" for home in sorted(by_home) for name in sorted(by_home[home])]
+    lines = [f"from {home} import {name} as {name}" for home in sorted(by_home)
+             for name in sorted(by_home[home], key=lambda name: (not name.isupper(), name))]  # fmt: skip
     return MADE + "\n".join(lines) + "\n"
 
 

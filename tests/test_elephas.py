@@ -34,12 +34,13 @@ def classic():
     return model
 
 
-def test_the_classic_example_learns_and_fills_its_model(spark):
+@pytest.mark.parametrize(("mode", "frequency"), [("asynchronous", "epoch"), ("hogwild", "batch"),
+                                                 ("synchronous", "epoch")])  # fmt: skip
+def test_the_classic_example_learns_and_fills_its_model(spark, mode, frequency):
     features, labels = blobs(240, width=64)
     features, one_hot = features.reshape(-1, 8, 8, 1), np.eye(3, dtype=np.float32)[labels]
     rdd = to_simple_rdd(spark.sparkContext, features, one_hot)
-    with pytest.warns(UserWarning, match="mode 'asynchronous' runs as 'synchronous'"):
-        spark_model = SparkModel(classic(), frequency="epoch", mode="asynchronous", num_workers=2)
+    spark_model = SparkModel(classic(), frequency=frequency, mode=mode, num_workers=2)
     spark_model.fit(rdd, epochs=4, batch_size=16, verbose=0, validation_split=0.1)
     assert spark_model.evaluate(features, one_hot)[1] > 0.9
     (history,) = spark_model.training_histories
@@ -56,6 +57,8 @@ def test_a_model_that_is_saved_comes_back(tmp_path):
 def test_what_elephas_would_not_take_is_told():
     with pytest.raises(UserError, match="mode is 'async', expected one of 'asynchronous', 'hogwild', 'synchronous'"):
         SparkModel(classic(), mode="async")
+    with pytest.raises(UserError, match="frequency is 'step', expected 'epoch' or 'batch'"):
+        SparkModel(classic(), frequency="step")
     with pytest.raises(UserError, match="is not compiled: call compile"):
         SparkModel(keras.Sequential([keras.Input((2,)), layers.Dense(1)]))
 

@@ -33,6 +33,22 @@ def test_need_is_state_twice_and_partial_sums():
     assert memory.need_of(core(), sgd, 1, 2, 8) == Need(2 * vector, 4 * vector)  # 3 partials of 4 shards, and the sums
 
 
+def test_need_counts_what_replicas_commit():
+    program = {"parameters": [{"shape": [100]}], "constants": []}
+    adam = {"program": program, "optimizer": {"name": "adam", "groups": [{"lr": 0.1}]}}
+
+    def vectors(**strategy):
+        need = memory.need_of(core(), {**adam, "strategy": strategy}, 0, 2, 4)
+        return need.state / 400, need.sums / 400
+
+    assert vectors(push={"rule": "downpour"}, inner_state="keep") == (2 * (1 + 4 * 3), 1)
+    assert vectors(push={"rule": "downpour"}, inner_state="reset") == (2 * (1 + 4), 1 + 2 * 2)
+    assert vectors(push={"rule": "elastic", "momentum": 0.9}, inner_state="keep") == (2 * (1 + 4 * 4), 2)
+    outer = {"groups": [{"momentum": 0.9}]}
+    partials = 2  # of two shards: their sum, and one beside it
+    assert vectors(outer=outer, inner_state="keep") == (2 * (1 + 1 + 4 * 2), partials + 1 + 1 + 2)
+
+
 def test_need_counts_constants_once_on_a_host():
     constants = [
         {"dtype": "float32", "shape": [100, 10]},

@@ -39,7 +39,8 @@ def alone():
     return {name: run(local(strategy, "cnn"), 1) for name, strategy in STRATEGIES.items()}
 
 
-STRATEGIES = {"local": LOCAL, "reset": RESET, "outer": OUTER, "int8": INT8, "int4": INT4}
+KEPT = DiLoCo(every=4, innerState="keep")
+STRATEGIES = {"local": LOCAL, "reset": RESET, "outer": OUTER, "int8": INT8, "int4": INT4, "kept": KEPT}
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -65,11 +66,12 @@ def test_one_round_with_codes_is_as_near_as_their_steps_are_fine(code, steps):
     assert 0 < error < 3 * moved / steps, "a shard alone moves further than their mean"
 
 
+@pytest.mark.parametrize("state", ["average", "keep"])
 @pytest.mark.parametrize("optimizer", [SGD, ADAM, {"name": "lamb", "groups": [{"lr": 1e-2}]}], ids=lambda o: o["name"])
-def test_one_shard_is_plain_training_bit_for_bit(optimizer):
+def test_one_shard_is_plain_training_bit_for_bit(optimizer, state):
     plain = replace(make_fit("mlp", shards=1, batch_size=32), optimizer=optimizer)
     weights, _ = run(plain, 1)
-    found, _ = run(local(LOCAL, shards=1, optimizer=optimizer), 1)
+    found, _ = run(local(replace(LOCAL, innerState=state), shards=1, optimizer=optimizer), 1)
     assert all(found[name].tobytes() == weights[name].tobytes() for name in weights)
 
 
@@ -90,7 +92,7 @@ def replica_steps(module, optimizer, x, y, steps, clip):
 
 
 def reference(fit, strategy, rounds, steps, build):
-    """The same in plain PyTorch: one module a shard; `build` makes its optimizer, whose state is averaged."""
+    """The same in plain PyTorch: one module a shard; `build` makes its optimizer."""
     torch.manual_seed(3)
     center = MODELS["mlp"][0]()
     outer = torch.optim.SGD(center.parameters(), getattr(strategy, "outerLearningRate", 1.0),
@@ -106,7 +108,8 @@ def reference(fit, strategy, rounds, steps, build):
         for parameter, *own in zip(center.parameters(), *(replica.parameters() for replica in replicas)):
             parameter.grad = parameter.detach() - torch.stack([p.detach() for p in own]).mean(0)
         outer.step()
-        average_state(replicas, optimizers)
+        if strategy.innerState == "average":
+            average_state(replicas, optimizers)
     return {name: tensor.detach().numpy() for name, tensor in center.state_dict().items()}
 
 
@@ -120,7 +123,8 @@ def average_state(replicas, optimizers):
                     state[key].copy_(mean)
 
 
-@pytest.mark.parametrize("strategy", [LocalSGD(every=5), DiLoCo(every=5, outerLearningRate=0.6)], ids=["mean", "outer"])
+@pytest.mark.parametrize("strategy", [LocalSGD(every=5), DiLoCo(every=5, outerLearningRate=0.6),
+                                      DiLoCo(every=5, innerState="keep")], ids=["mean", "outer", "kept"])  # fmt: skip
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_weights_are_those_of_plain_torch(strategy, optimizer):
     settings = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 1e-2}}[optimizer]
@@ -150,12 +154,14 @@ KILLS = [("local", 2), ("forward", 3), ("partials", 1), ("exchange", 4), ("slice
 
 
 @pytest.mark.parametrize(("point", "commit"), KILLS)
-def test_a_death_redoes_a_round_to_the_same_bits(point, commit, alone):
+@pytest.mark.parametrize("name", ["outer", "kept"])
+def test_a_death_redoes_a_round_to_the_same_bits(name, point, commit, alone):
     fault = {"STOKER_FAULTS": f"{point}@{commit}=die"}
-    outcome = FaultyGang(local(OUTER, "cnn"), 2, options=HEARTBEAT, timeout=60, environment=lambda place, attempt:
+    fit, options = local(STRATEGIES[name], "cnn"), {**HEARTBEAT, "force_tcp": name == "kept"}
+    outcome = FaultyGang(fit, 2, options=options, timeout=60, environment=lambda place, attempt:
                          fault if (place, attempt) == (0, 0) else {}).run()  # fmt: skip
     assert len(outcome.told(Failed)) == 1
-    assert_same(alone["outer"], (outcome.weights, outcome.history))
+    assert_same(alone[name], (outcome.weights, outcome.history))
 
 
 def test_what_is_told_of_a_death_counts_local_steps():
@@ -232,7 +238,7 @@ def test_what_does_not_go_together_is_told_before_a_job(spark):
     (7, "got 7, expected 'allreduce', stoker.LocalSGD"),
     ({"name": "localSGD", "evry": 3}, "localSGD has no setting 'evry'; did you mean 'every'"),
     (LocalSGD(every=0), "every is 0, expected a whole number of steps, at least 1"),
-    (LocalSGD(innerState="keep"), "innerState is 'keep', expected one of 'average', 'reset'"),
+    (LocalSGD(innerState="none"), "innerState is 'none', expected one of 'average', 'reset', 'keep'"),
     (DiLoCo(outerMomentum=1.0), "outerMomentum is 1.0, expected a number from 0 to below 1"),
     (DiLoCo(compress="int2"), "compress is 'int2', expected one of None, 'int8', 'int4'"),
     (DiLoCo(outerLearningRate=0), "outerLearningRate is 0, expected a number above 0"),

@@ -46,7 +46,17 @@ class Listeners {
 };
 
 /// Points of a step at which ranks of one host wait for each other.
-enum class Phase : int { partials = 0, sums = 1, norms = 2, slices = 3, kept = 4, measures = 5, round = 6, count = 7 };
+enum class Phase : int {
+  partials = 0,
+  sums = 1,
+  norms = 2,
+  slices = 3,
+  kept = 4,
+  measures = 5,
+  round = 6,
+  replicas = 7,
+  count = 8
+};
 
 /// Descriptors that a process needs to be one of so many ranks, at most.
 size_t descriptors_of(size_t ranks);

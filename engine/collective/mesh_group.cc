@@ -31,6 +31,8 @@ const char* name(Phase phase) {
       return "measures";
     case Phase::round:
       return "round";
+    case Phase::replicas:
+      return "replicas";
     case Phase::count:
       break;
   }

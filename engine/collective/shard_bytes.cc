@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "base/pieces.h"
-#include "collective/mesh_group.h"
+#include "collective/shard_areas.h"
 
 namespace stoker::collective {
 namespace {
@@ -36,32 +36,10 @@ void ShardBytes::put(int shard, ByteView bytes) {
   copy_bytes(bytes, to.data() + sizeof(size));
 }
 
-int ShardBytes::host_of(int shard) const {
-  if (owners_[shard] < 0) return -1;
-  const auto* mesh = dynamic_cast<const MeshGroup*>(&group_);
-  return mesh ? mesh->topology().host_of(owners_[shard]) : 0;
-}
-
-void ShardBytes::exchange(uint64_t step) {
-  auto& mesh = dynamic_cast<MeshGroup&>(group_);
-  const Topology& topology = mesh.topology();
-  for (int shard = 0; shard < static_cast<int>(room_.size()); ++shard) {
-    const int owner = host_of(shard);
-    if (owner < 0) continue;
-    const auto bytes = place(shard);
-    const FrameHeader header{FrameKind::rows, mesh.stamp_of(step), static_cast<uint64_t>(shard), bytes.size()};
-    if (owner != topology.host()) {
-      mesh.transfers().receive(topology.ranks(owner)[0], header, {bytes});
-      continue;
-    }
-    for (int host = 0; host < topology.hosts(); ++host)
-      if (host != owner) mesh.transfers().send(topology.ranks(host)[0], header, {bytes});
-  }
-  mesh.run_transfers([&] { return mesh.transfers().idle(); });
-}
-
 std::vector<ByteView> ShardBytes::all(uint64_t step) {
-  if (group_.hosts() > 1) exchange(step);
+  std::vector<std::span<std::byte>> places;
+  for (int shard = 0; shard < static_cast<int>(room_.size()); ++shard) places.push_back(place(shard));
+  copy_shard_areas(group_, FrameKind::rows, step, owners_, places);
   std::vector<ByteView> found;
   for (int shard = 0; shard < static_cast<int>(room_.size()); ++shard) {
     uint64_t size = 0;

@@ -24,8 +24,6 @@ class ShardBytes {
 
  private:
   std::span<std::byte> place(int shard) const;
-  int host_of(int shard) const;
-  void exchange(uint64_t step);
 
   Group& group_;
   const std::vector<size_t> room_;

@@ -31,6 +31,7 @@ enum class FrameKind : uint32_t {
   rows = 8,      ///< index: shard; payload: how many bytes its owner put, then its room
   codes = 9,     ///< index: receiver; payload: the sender's scalars, then its shards' codes of the receiver's slice
   rounds = 10,   ///< index: 0; payload: the numbers of the sender's host's present shards in a round within a step
+  areas = 11,    ///< index: shard; payload: what its replica commits for itself
   leave = 5,     ///< index: 0 done, 1 the sender failed or was aborted; the last frame
 };
 

@@ -16,28 +16,15 @@ using collective::Phase;
 using optim::Extent;
 using optim::overlap;
 
-constexpr int64_t kNoVector = 16;  // floats, the fewest that there may be
-constexpr int kScalars = 8;        // of a shard: those of Scalars, whether its owner wants to pause, and a Wish
 }  // namespace
 
 AllReduce::AllReduce(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer,
-                     HostState& state, const AllReduceOptions& options)
-    : group_(group), arena_(arena), optimizer_(optimizer), state_(state), options_(options) {
+                     HostState& state, const CommitOptions& options)
+    : Commit(group, state, options, arena.floats() * (1 + options.carried) + state.layout().buffer_floats,
+             arena.floats()),
+      arena_(arena),
+      optimizer_(optimizer) {
   STOKER_CHECK(state.layout().state_buffers == optimizer.state_buffers() + options.carried);
-  const int64_t floats = arena.floats() * (1 + options.carried) + state.layout().buffer_floats;
-  sum_ = collective::make_shard_sum(
-      group, {options.shards, floats, optim::kBlock, kScalars, options.owners, options.code, arena.floats()});
-  if (options.numbers > 0)  // and whether its owner wants to pause
-    numbers_ =
-        collective::make_shard_sum(group, {options.shards, kNoVector, kNoVector, options.numbers + 1, options.owners});
-}
-
-void AllReduce::begin(const Round& round) {
-  round_ = round;
-  made_ = false;
-  next_ = state_.committed() + 1;
-  if (group_.local_rank() == 0) state_.suppose_finite(next_);
-  sum_->begin(next_, round_.present);
 }
 
 void AllReduce::run(const Part& part, const Run& run) {
@@ -49,71 +36,6 @@ void AllReduce::run(const Part& part, const Run& run) {
   const auto share = static_cast<float>(part.share);
   for (int64_t i = 0; i < floats; ++i) buffers[i] *= share;
   put(part.shard, scalars);
-}
-
-/// Its owner's, of the first shard; nothing of the others, so that the sum is that one's.
-Wish AllReduce::wish_of(int shard) const {
-  const auto first = std::ranges::find(round_.present, true) - round_.present.begin();
-  return shard == first ? round_.wish : Wish();
-}
-
-void AllReduce::put_scalars(int shard, const Scalars& s) {
-  const auto out = sum_->scalars(shard);
-  const Wish wish = wish_of(shard);
-  const double values[kScalars] = {s.numerator,
-                                   s.denominator,
-                                   s.correct,
-                                   s.counted,
-                                   round_.pause ? 1.0 : 0.0,
-                                   static_cast<double>(wish.number),
-                                   wish.rate,
-                                   static_cast<double>(wish.stop)};
-  std::copy(std::begin(values), std::end(values), out.begin());
-}
-
-void AllReduce::put(int shard, const Scalars& scalars) {
-  put_scalars(shard, scalars);
-  sum_->put(shard);
-}
-
-void AllReduce::publish() {
-  fault::point("partials", step());
-  sum_->publish();
-}
-
-void AllReduce::put_all(const std::vector<int>& shards, const std::vector<Scalars>& scalars) {
-  for (size_t i = 0; i < shards.size(); ++i) put_scalars(shards[i], scalars[i]);
-  sum_->put_all();
-}
-
-Scalars AllReduce::exchange() {
-  fault::point("exchange", step());
-  sum_->exchange();
-  fault::point("exchanged", step());
-  const auto t = sum_->totals();
-  pausing_ = t[4] > 0;
-  heard_ = {static_cast<uint64_t>(t[5]), t[6], static_cast<Stop>(t[7])};
-  return totals_ = {t[0], t[1], t[2], t[3]};
-}
-
-std::vector<double> AllReduce::add_up(const std::vector<bool>& present, bool pause,
-                                      const std::map<int, std::vector<double>>& numbers) {
-  made_ = false;
-  next_ = state_.committed() + 1;
-  if (group_.local_rank() == 0) state_.suppose_finite(next_);
-  numbers_->begin(next_, present);
-  for (const auto& [shard, values] : numbers) {
-    std::fill_n(numbers_->next(), kNoVector, 0.0F);
-    std::ranges::copy(values, numbers_->scalars(shard).begin());
-    numbers_->scalars(shard).back() = pause ? 1 : 0;
-    numbers_->put(shard);
-  }
-  fault::point("partials", step());
-  numbers_->exchange();
-  auto totals = numbers_->totals();
-  pausing_ = totals.back() > 0;
-  totals.pop_back();
-  return totals;
 }
 
 float AllReduce::clip(float scale, StepTimes& times) {
@@ -177,17 +99,6 @@ void AllReduce::update(Extent range, const optim::UpdateBuffers& buffers) {
   optimizer_.update(range, round_.at, buffers);
 }
 
-/// Sums that are the new values, from that many floats of the sum on.
-bool AllReduce::carry(Extent range, float* to) {
-  bool finite = true;
-  in_chunks(range, [&](Extent e) {
-    const float* sum = sum_->sum({e.begin, e.end});
-    std::copy(sum + e.begin, sum + e.end, to + (e.begin - range.begin));
-    finite &= optim::all_finite(sum + e.begin, e.size());
-  });
-  return finite;
-}
-
 /// Whether all that it wrote is finite, looked at while it is in cache.
 bool AllReduce::write(Extent range, float scale) {
   const int64_t weights = arena_.floats(), floats = weights + state_.layout().buffer_floats;
@@ -199,45 +110,26 @@ bool AllReduce::write(Extent range, float scale) {
     fault::point("slice", step());
   });
   const Extent own = overlap(range, {weights, floats});
-  finite &= carry(own, fresh + own.begin);
+  finite &= take_sums(own, fresh + own.begin);
   for (int k = 0; k < options_.carried; ++k) {
     const int64_t begin = floats + k * weights;
     const Extent part = overlap(range, {begin, begin + weights});
-    finite &= carry(part, state_.optimizer(new_set(), optimizer_.state_buffers() + k) + (part.begin - begin));
+    finite &= take_sums(part, state_.optimizer(new_set(), optimizer_.state_buffers() + k) + (part.begin - begin));
   }
   return finite;
 }
 
-void AllReduce::keep_floats(Extent range) {
-  if (options_.in_place) return;
+void AllReduce::keep_floats() {
+  const auto slice = sum_->slice();
+  const Extent mine{slice.begin, slice.end};
   const auto copy = [&](Extent part, const float* from, float* to) {
     in_chunks(part, [&](Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
   };
-  copy(overlap(range, {0, arena_.floats() + state_.layout().buffer_floats}), state_.weights(old_set()),
+  copy(overlap(mine, {0, arena_.floats() + state_.layout().buffer_floats}), state_.weights(old_set()),
        state_.weights(new_set()));
-  const Extent weights = overlap(range, {0, arena_.floats()});
+  const Extent weights = overlap(mine, {0, arena_.floats()});
   for (int k = 0; k < state_.layout().state_buffers; ++k)
     copy(weights, state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
-}
-
-void AllReduce::write_counts(int64_t more) {
-  if (group_.local_rank() != 0) return;
-  const int64_t* old = state_.counts(old_set());
-  int64_t* fresh = state_.counts(new_set());
-  for (int64_t i = 0; i < state_.layout().counts; ++i) fresh[i] = old[i] + more;
-}
-
-void AllReduce::write_numbers(const double* numbers) {
-  if (group_.local_rank() == 0) std::copy_n(numbers, state_.layout().numbers, state_.numbers(new_set()));
-}
-
-/// My part of the new state stands, and everybody's does.
-void AllReduce::stand(Phase phase, StepTimes& times) {
-  Stopwatch watch;
-  fault::point("written", step());
-  group_.arrive(phase, next_);
-  group_.await(phase, next_);
-  times.wait += watch.elapsed();
 }
 
 bool AllReduce::make(StepTimes& times) {
@@ -246,26 +138,10 @@ bool AllReduce::make(StepTimes& times) {
   measure(scale, times);
   Stopwatch watch;
   const auto slice = sum_->slice();
-  if (!write({slice.begin, slice.end}, scale)) state_.find_infinite(next_);
-  write_counts(round_.steps);
+  const bool finite = write({slice.begin, slice.end}, scale);
   if (!numbers_after_.empty()) write_numbers(numbers_after_.data());
   times.update += watch.elapsed();
-  stand(Phase::slices, times);
-  made_ = true;
-  return state_.finite(next_);
-}
-
-void AllReduce::keep(StepTimes& times) {
-  const auto slice = sum_->slice();
-  keep_floats({slice.begin, slice.end});
-  write_counts(0);
-  write_numbers(state_.numbers(old_set()));
-  stand(made_ ? Phase::kept : Phase::slices, times);
-}
-
-void AllReduce::commit() {
-  fault::point("flip", step());
-  state_.flip(options_.in_place ? next_ + 1 : next_);  // next_ + 1: the same set again
+  return made(finite, times);
 }
 
 }  // namespace stoker::sync

@@ -7,7 +7,7 @@
 namespace stoker::sync {
 
 FullBatch::FullBatch(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer,
-                     HostState& state, const AllReduceOptions& options)
+                     HostState& state, const CommitOptions& options)
     : AllReduce(group, arena, optimizer, state, options) {
   batch_.make_room(vector());
 }

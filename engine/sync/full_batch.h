@@ -9,7 +9,7 @@ namespace stoker::sync {
 class FullBatch final : public AllReduce {
  public:
   FullBatch(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& optimizer, HostState& state,
-            const AllReduceOptions& options);
+            const CommitOptions& options);
 
   void begin(const Round& round) override;
   void run(const Part& part, const Run& run) override;

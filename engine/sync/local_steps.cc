@@ -1,11 +1,9 @@
 #include "sync/local_steps.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
+#include "base/clock.h"
 #include "base/fault.h"
-#include "collective/tree.h"
 #include "sync/chunks.h"
 
 namespace stoker::sync {
@@ -15,17 +13,12 @@ namespace {
 using optim::Extent;
 
 /// Without clipping, which is not the outer step's.
-AllReduceOptions outer_options(AllReduceOptions options, int carried, collective::Code code) {
+CommitOptions outer_options(CommitOptions options, int carried, collective::Code code) {
   options.mean = false;
   options.clip_norm = options.clip_value = 0;
   options.carried = carried;
   options.code = code;
   return options;
-}
-
-std::vector<int> owned_shards(const AllReduceOptions& options, const collective::Group& group) {
-  const auto owners = options.owners.empty() ? collective::even_owners(group.size(), options.shards) : options.owners;
-  return collective::shards_of(owners, group.rank());
 }
 
 }  // namespace
@@ -34,18 +27,23 @@ int carried_buffers(const LocalOptions& options, const optim::Optimizer& inner) 
   return options.inner_state == InnerState::average ? inner.state_buffers() : 0;
 }
 
+int replica_buffers(const LocalOptions& options, const optim::Optimizer& inner) {
+  return options.inner_state == InnerState::keep ? inner.state_buffers() : 0;
+}
+
 LocalSteps::LocalSteps(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& inner,
-                       const optim::Optimizer& outer, HostState& state, AllReduceOptions options,
+                       const optim::Optimizer& outer, HostState& state, CommitOptions options,
                        const LocalOptions& local)
     : AllReduce(group, arena, outer, state, outer_options(options, carried_buffers(local, inner), local.code)),
       inner_(inner),
-      told_(options),
+      step_alone_(arena, inner, options),
       local_(local),
-      norms_(arena.blocks()),
-      sums_(inner.sums()) {
+      kept_(state.layout().replicas > 0 ? std::make_unique<Replicas>(group, state, owners_of(options, group))
+                                        : nullptr) {
+  STOKER_CHECK(state.layout().replica_buffers == replica_buffers(local, inner));
   for (const int shard : owned_shards(options, group)) {
     replicas_.emplace_back().shard = shard;
-    replicas_.back().floats.make_room(vector() + inner.state_buffers() * arena.floats());
+    replicas_.back().floats.make_room(vector() + (kept_ ? 0 : inner.state_buffers()) * arena.floats());
     replicas_.back().counts.resize(state.layout().counts);
   }
   gradient_.make_room(vector());
@@ -77,6 +75,17 @@ void LocalSteps::set_out(Replica& replica) const {
   const float* weights = state_.weights(old_set());
   float* mine = replica.floats.data();
   in_chunks({0, vector()}, [&](Extent e) { std::copy(weights + e.begin, weights + e.end, mine + e.begin); });
+  std::copy_n(state_.counts(old_set()), replica.counts.size(), replica.counts.begin());
+  begin_state(replica);
+}
+
+void LocalSteps::begin_state(Replica& replica) const {
+  if (kept_) {
+    const auto from = state_.replica(old_set(), replica.shard), to = state_.replica(new_set(), replica.shard);
+    in_chunks({0, static_cast<int64_t>(from.size())},
+              [&](Extent e) { std::copy(from.data() + e.begin, from.data() + e.end, to.data() + e.begin); });
+    return;
+  }
   for (int k = 0; k < inner_.state_buffers(); ++k) {
     float* to = inner_state(replica, k);
     const float* from = options_.carried > 0 ? state_.optimizer(old_set(), optimizer_.state_buffers() + k) : nullptr;
@@ -87,7 +96,17 @@ void LocalSteps::set_out(Replica& replica) const {
         std::fill(to + e.begin, to + e.end, 0.0F);
     });
   }
-  std::copy_n(state_.counts(old_set()), replica.counts.size(), replica.counts.begin());
+}
+
+/// Of a replica's step, whose optimizer's state may be younger than the fit: it may have had no rows so far.
+optim::Moment LocalSteps::moment(const Replica& replica, int64_t step) const {
+  optim::Moment at = round_.at;
+  at.step += step;
+  at.rate = rate_;
+  const bool begins = local_.inner_state == InnerState::reset || round_.at.step == 1;
+  const int64_t before = kept_ ? state_.replica_numbers(old_set(), replica.shard).steps : 0;
+  if (kept_ || begins) at.since = at.step - 1 - before - replica.steps;
+  return at;
 }
 
 void LocalSteps::run(const Part& part, const Run& run) {
@@ -98,51 +117,15 @@ void LocalSteps::run(const Part& part, const Run& run) {
   const int64_t floats = state_.layout().buffer_floats;
   std::fill_n(after, floats, 0.0F);
   const Scalars scalars = run(static_cast<int>(2 + number), gradient_.data(), after);
-  optim::Moment at = round_.at;
-  at.step += part.step;
-  at.rate = rate_;
-  const bool begins = local_.inner_state == InnerState::reset || round_.at.step == 1;
-  if (begins) at.since = at.step - 1 - replica.steps;  // it may have had no rows so far
-  move(replica, at, scalars.denominator);
+  std::vector<float*> state;
+  for (int k = 0; k < inner_.state_buffers(); ++k) state.push_back(inner_state(replica, k));
+  step_alone_.take(replica.floats.data(), state, gradient_.data(), scalars.denominator, moment(replica, part.step));
   std::copy_n(after, floats, replica.floats.data() + arena_.floats());
   for (auto& count : replica.counts) ++count;
   ++replica.steps;
   replica.share += part.share;
   replica.scalars += scalars;
   fault::point("local", step());
-}
-
-/// One step of a replica alone.
-void LocalSteps::move(Replica& replica, const optim::Moment& at, double denominator) {
-  float scale = gradient_scale(told_.mean, denominator);
-  if (told_.clip_norm > 0) scale *= clip(scale);
-  optim::UpdateBuffers buffers;
-  buffers.weights_in = buffers.weights_out = replica.floats.data();
-  for (int k = 0; k < inner_.state_buffers(); ++k) {
-    buffers.state_in.push_back(inner_state(replica, k));
-    buffers.state_out.push_back(inner_state(replica, k));
-  }
-  const auto with_gradient = [&](Extent e) {
-    const bool clamps = told_.clip_value > 0;
-    buffers.gradient = clamps ? clamped(e, gradient_.data(), scale, told_.clip_value, clamp_) : gradient_.data();
-    buffers.gradient_scale = clamps ? 1 : scale;
-    return buffers;
-  };
-  const Extent all{0, arena_.floats()};
-  std::vector<float> factors;
-  if (!sums_.empty()) {
-    in_chunks(all, [&](Extent e) { inner_.measure(e, at, with_gradient(e), sums_.data()); });
-    factors = inner_.factors(sums_.data());
-    buffers.factors = factors.data();
-  }
-  in_chunks(all, [&](Extent e) { inner_.update(e, at, with_gradient(e)); });
-}
-
-float LocalSteps::clip(float scale) {
-  in_chunks({0, arena_.floats()},
-            [&](Extent e) { optim::block_norms(e, gradient_.data(), scale, norms_.data() + e.begin / optim::kBlock); });
-  const double squares = std::accumulate(norms_.begin(), norms_.end(), 0.0);
-  return optim::clip_factor(std::sqrt(squares), told_.clip_norm);
 }
 
 void LocalSteps::publish() {
@@ -163,7 +146,23 @@ void LocalSteps::give(Replica& replica) {
   in_chunks({arena_.floats(), vector() + options_.carried * arena_.floats()}, [&](Extent e) {
     for (int64_t i = e.begin; i < e.end; ++i) out[i] = share * mine[i];
   });
+  if (kept_) state_.replica_numbers(new_set(), replica.shard).steps += replica.steps;
   put(replica.shard, replica.scalars);
+}
+
+bool LocalSteps::make(StepTimes& times) {
+  if (!kept_) return AllReduce::make(times);
+  Stopwatch watch;
+  kept_->share(next_, round_.present);
+  times.wait += watch.restart();
+  kept_->keep(next_, round_.present);
+  times.update += watch.elapsed();
+  return AllReduce::make(times);
+}
+
+void LocalSteps::keep_floats() {
+  AllReduce::keep_floats();
+  if (kept_) kept_->keep(next_, std::vector<bool>(options_.shards));
 }
 
 void LocalSteps::update(Extent range, const optim::UpdateBuffers& buffers) {

@@ -9,6 +9,8 @@
 // A replica is a shard, whichever rank runs it, so ranks, growth and deaths do not change the bits.
 #include "base/float_rows.h"
 #include "sync/all_reduce.h"
+#include "sync/replica_step.h"
+#include "sync/replicas.h"
 
 namespace stoker::sync {
 
@@ -16,6 +18,7 @@ namespace stoker::sync {
 enum class InnerState {
   average,  // it is averaged like the weights, and each replica goes on with the average
   reset,    // each round begins with none
+  keep,     // each replica's is its own, and goes on
 };
 
 struct LocalOptions {
@@ -24,51 +27,56 @@ struct LocalOptions {
   collective::Code code = {};  // of what weights moved by
 };
 
-/// Of the state's optimizer buffers, those that local steps carry.
+/// Of the state's optimizer buffers, those that local steps carry; and those of each replica.
 int carried_buffers(const LocalOptions& options, const optim::Optimizer& inner);
+int replica_buffers(const LocalOptions& options, const optim::Optimizer& inner);
 
 class LocalSteps final : public AllReduce {
  public:
   /// `options.carried` is set here; clipping is each replica's, at each of its steps.
   LocalSteps(collective::Group& group, const optim::Arena& arena, const optim::Optimizer& inner,
-             const optim::Optimizer& outer, HostState& state, AllReduceOptions options, const LocalOptions& local);
+             const optim::Optimizer& outer, HostState& state, CommitOptions options, const LocalOptions& local);
 
   std::vector<WeightSet> sets() override;
   void begin(const Round& round) override;
   void run(const Part& part, const Run& run) override;
   bool runs_together() const override { return false; }
   void publish() override;
+  bool make(StepTimes& times) override;
 
  protected:
   void update(optim::Extent range, const optim::UpdateBuffers& buffers) override;
+  void keep_floats() override;
 
  private:
   struct Replica {
     int shard = 0;
-    FloatRows floats;  // weights, float buffers, optimizer state
+    FloatRows floats;  // weights, float buffers, optimizer state that is not kept
     std::vector<int64_t> counts;
     int64_t steps = 0;  // of the round, that it has taken
     double share = 0;   // of the round's rows, so far; 0: it has not begun
     Scalars scalars = {};
   };
   int64_t vector() const { return arena_.floats() + state_.layout().buffer_floats; }
-  float* inner_state(Replica& replica, int k) const { return replica.floats.data() + vector() + k * arena_.floats(); }
+  /// That is kept is written where it will lie.
+  float* inner_state(Replica& replica, int k) const {
+    return kept_ ? state_.replica_buffer(new_set(), replica.shard, k)
+                 : replica.floats.data() + vector() + k * arena_.floats();
+  }
   size_t number_of(int shard) const;
   void set_out(Replica& replica) const;
-  void move(Replica& replica, const optim::Moment& at, double denominator);
-  float clip(float scale);
+  void begin_state(Replica& replica) const;
+  optim::Moment moment(const Replica& replica, int64_t step) const;
   void give(Replica& replica);
 
   const optim::Optimizer& inner_;
-  const AllReduceOptions told_;
+  ReplicaStep step_alone_;
   const LocalOptions local_;
-  std::vector<Replica> replicas_;  // of my shards, ascending
-  FloatRows gradient_;             // and the float buffers after a run
-  std::vector<double> norms_;
-  std::vector<double> sums_;
-  std::vector<float> clamp_;
-  double rate_ = 0;     // that the replicas were told, see optim::Moment
-  bool alone_ = false;  // one replica only moves in this round, and its weights are taken over
+  const std::unique_ptr<Replicas> kept_;  // none where no state is kept
+  std::vector<Replica> replicas_;         // of my shards, ascending
+  FloatRows gradient_;                    // and the float buffers after a run
+  double rate_ = 0;                       // that the replicas were told, see optim::Moment
+  bool alone_ = false;                    // one replica only moves in this round, and its weights are taken over
 };
 
 }  // namespace stoker::sync

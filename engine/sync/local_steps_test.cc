@@ -26,6 +26,7 @@ struct Case {
   int code = 0;  // bits
   int rounds = 3;
   std::vector<int64_t> steps = {5, 5, 5, 5};  // of each shard in a round
+  std::vector<int64_t> later = {};            // in all rounds but the first
 };
 
 struct End {
@@ -72,9 +73,7 @@ class Rank {
         inner_(optim::make_optimizer(inner(c), arena_, optim::best_isa())),
         outer_(optim::make_optimizer(sgd(c.outer_lr, c.outer_momentum), arena_, optim::best_isa())),
         local_{c.inner_state, c.outer_lr == 1 && c.outer_momentum == 0, {c.code}},
-        state_(rejoin(group,
-                      {arena_.floats(), optim::kBlock, outer_->state_buffers() + carried_buffers(local_, *inner_), 1},
-                      {})),
+        state_(rejoin(group, layout(), {})),
         steps_(group, arena_, *inner_, *outer_, *state_, {.shards = c.shards}, local_) {
     group.arrive(collective::Phase::slices, 1);
     group.await(collective::Phase::slices, 1);
@@ -89,8 +88,15 @@ class Rank {
   }
 
  private:
+  StateLayout layout() const {
+    StateLayout l{arena_.floats(), optim::kBlock, outer_->state_buffers() + carried_buffers(local_, *inner_), 1};
+    l.replica_buffers = replica_buffers(local_, *inner_);
+    l.replicas = l.replica_buffers > 0 ? case_.shards : 0;
+    return l;
+  }
+
   void run_round() {
-    const auto& steps = case_.steps;
+    const auto& steps = done_ > 0 && !case_.later.empty() ? case_.later : case_.steps;
     const int64_t most = *std::ranges::max_element(steps),
                   all = std::accumulate(steps.begin(), steps.end(), int64_t{0});
     std::vector<bool> present;
@@ -169,7 +175,7 @@ TEST(LocalSteps, TheOuterOptimizerIsNesterovs) {
 
 TEST(LocalSteps, RanksDoNotChangeTheBits) {
   for (const std::string inner : {"sgd", "adam", "lamb"})
-    for (const auto state : {InnerState::average, InnerState::reset}) {
+    for (const auto state : {InnerState::average, InnerState::reset, InnerState::keep}) {
       Case c{.inner = inner, .outer_lr = 0.7, .outer_momentum = 0.9, .inner_state = state, .steps = {5, 4, 0, 5}};
       const auto one = run(c).digest;
       for (const int ranks : {2, 3, 4, 5}) {
@@ -216,6 +222,18 @@ TEST(LocalSteps, OptimizerStateIsAveragedOrBeginsAnew) {
   reset.rounds = 5;
   reset.steps = {1, 1, 1, 1};
   for (const int i : {0, 700, 1199}) EXPECT_NEAR(run(reset).weights[i], 0.5, 1e-5) << i;
+}
+
+/// One replica has no rows in the first round, and Adam's first step is of the rate's size.
+TEST(LocalSteps, OptimizerStateThatIsKeptIsAsOldAsTheReplica) {
+  const Case average{.inner = "adam", .rounds = 4}, kept{.inner = "adam", .inner_state = InnerState::keep, .rounds = 4};
+  EXPECT_NE(run(average).weights, run(kept).weights);
+  Case late{.inner = "adam", .inner_state = InnerState::keep, .rounds = 1, .steps = {1, 0}};
+  late.shards = 2;
+  EXPECT_NEAR(run(late).weights[0], 0.1, 1e-5);
+  late.rounds = 2;
+  late.later = {0, 1};
+  EXPECT_NEAR(run(late).weights[0], 0.2, 1e-5);
 }
 
 TEST(LocalSteps, CountsCountSteps) { EXPECT_EQ(run({.rounds = 3}).count, 15); }

@@ -12,12 +12,19 @@ namespace {
 constexpr size_t kLine = 64;
 constexpr size_t kPage = 4096;
 
-int64_t floats_of_set(const StateLayout& l) { return l.floats * (1 + l.state_buffers) + l.buffer_floats; }
+int64_t common_floats(const StateLayout& l) { return l.floats * (1 + l.state_buffers) + l.buffer_floats; }
+
+/// With a line for its numbers.
+int64_t replica_floats(const StateLayout& l) {
+  return l.replica_buffers * l.floats + static_cast<int64_t>(kLine / sizeof(float));
+}
+
+int64_t floats_of_set(const StateLayout& l) { return common_floats(l) + l.replicas * replica_floats(l); }
 
 }  // namespace
 
 /// Where things lie: head, both sets, finished epochs, their evaluations, what is set aside, norms; in a set: floats,
-/// counts, the optimizer's numbers, running totals, what the fit was told, what is set aside.
+/// those of replicas last, counts, the optimizer's numbers, running totals, what the fit was told, what is set aside.
 struct HostState::Offsets {
   explicit Offsets(const StateLayout& l)
       : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
@@ -79,6 +86,20 @@ shm::Segment HostState::come(const StateLayout& layout, uint64_t commit, uint64_
 std::byte* HostState::set_base(int set) const {
   const Offsets at(layout_);
   return base_ + at.sets + set * at.set;
+}
+
+std::span<float> HostState::replica(int set, int shard) const {
+  const auto each = static_cast<size_t>(replica_floats(layout_));
+  return replicas(set).subspan(static_cast<size_t>(shard) * each, each);
+}
+
+std::span<float> HostState::replicas(int set) const {
+  return {floats(set, common_floats(layout_)), static_cast<size_t>(layout_.replicas * replica_floats(layout_))};
+}
+
+ReplicaNumbers& HostState::replica_numbers(int set, int shard) const {
+  static_assert(sizeof(ReplicaNumbers) <= kLine);
+  return *reinterpret_cast<ReplicaNumbers*>(replica_buffer(set, shard, layout_.replica_buffers));
 }
 
 int64_t* HostState::counts(int set) const {

@@ -36,6 +36,13 @@ struct EpochTotals {
   int64_t kept = 0;  // steps that left the state as it was: without rows, or not finite and to be skipped
 };
 
+/// How far a replica has come.
+struct ReplicaNumbers {
+  int64_t steps = 0;   // that it has taken
+  int64_t pushes = 0;  // that it has made
+  int64_t pulled = 0;  // pushes of all replicas before it last took the common weights
+};
+
 struct StateLayout {
   int64_t floats = 0;         // of the weights' arena
   int64_t buffer_floats = 0;  // of the float buffers, laid out as an arena of their own
@@ -47,6 +54,8 @@ struct StateLayout {
   bool best = false;        // whether the best weights are kept aside
   int64_t numbers = 0;      // doubles that the optimizer commits beside its buffers
   int64_t evaluations = 0;  // of all epochs, at most
+  int64_t replicas = 0;     // shards that commit something for themselves
+  int replica_buffers = 0;  // arena-shaped, of each
 };
 
 class HostState {
@@ -68,6 +77,11 @@ class HostState {
   float* weights(int set) const { return floats(set, 0); }
   float* buffers(int set) const { return weights(set) + layout_.floats; }
   float* optimizer(int set, int k) const { return floats(set, vector_ + k * layout_.floats); }
+  /// What a replica commits for itself: its buffers, then a line with its numbers.
+  std::span<float> replica(int set, int shard) const;
+  float* replica_buffer(int set, int shard, int k) const { return replica(set, shard).data() + k * layout_.floats; }
+  ReplicaNumbers& replica_numbers(int set, int shard) const;
+  std::span<float> replicas(int set) const;
   int64_t* counts(int set) const;
   double* numbers(int set) const;
   /// Totals of the epoch that the set's commit lies in.

@@ -55,6 +55,7 @@ std::vector<Section> sections(const sync::HostState& state, const std::vector<st
                               {"buffers", bytes_of(state.buffers(set), layout.buffer_floats)}};
   for (size_t k = 0; k < optimizer.size(); ++k)
     out.push_back({"optimizer." + optimizer[k], bytes_of(state.optimizer(set, static_cast<int>(k)), layout.floats)});
+  if (layout.replicas > 0) out.push_back({"replicas", std::as_writable_bytes(state.replicas(set))});
   out.push_back({"counts", bytes_of(state.counts(set), layout.counts)});
   if (layout.numbers > 0) out.push_back({"numbers", bytes_of(state.numbers(set), layout.numbers)});
   out.push_back({"running", bytes_of(&state.running(set), 1)});

@@ -17,7 +17,8 @@
 namespace stoker::train {
 
 /// A named piece of a state. Those of a checkpoint are the committed weights ("weights", "buffers"), the optimizer's
-/// state ("optimizer.<name>"), counters ("counts") and the totals of the epoch under way and of those before it
+/// state ("optimizer.<name>"), what replicas have of their own ("replicas") where they have anything, counters
+/// ("counts") and the totals of the epoch under way and of those before it
 /// ("running", "finished"), what the fit was told ("told"), and what evaluations came to ("evaluated") and what is set
 /// aside ("aside", "best", "best_counts") where there are any.
 struct Section {

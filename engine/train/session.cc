@@ -211,7 +211,8 @@ void Session::borrow(collective::Group& group, const gang::Start& start) {
   begin_lending(group.local_ranks().size());
   lend_rows(group, lent(), store_, borrowed_);
   auto shards = borrowed_shards(start, store_, borrowed_);
-  const size_t room = shm::available_memory() / 2 / trainer_->shard_bytes();  // others may take shards over too
+  const size_t room =
+      shm::available_memory() / 2 / std::max<size_t>(trainer_->shard_bytes(), 1);  // others may take shards over too
   if (shards.size() > room) shards.clear();
   if (!shards.empty()) link_.borrowed(shards);
 }

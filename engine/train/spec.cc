@@ -20,7 +20,8 @@ OnNaN parse_on_nan(const std::string& name) {
 sync::InnerState parse_inner_state(const std::string& name) {
   if (name == "average") return sync::InnerState::average;
   if (name == "reset") return sync::InnerState::reset;
-  fail_user("innerState must be 'average' or 'reset', not '", name, "'");
+  if (name == "keep") return sync::InnerState::keep;
+  fail_user("innerState must be 'average', 'reset' or 'keep', not '", name, "'");
 }
 
 collective::Code parse_code(const std::string& name) {
@@ -45,11 +46,33 @@ optim::OptimizerOptions parse_outer(const json& in, size_t groups) {
   return outer;
 }
 
+sync::Rule parse_rule(const std::string& name) {
+  if (name == "downpour") return sync::Rule::downpour;
+  if (name == "agn") return sync::Rule::agn;
+  if (name == "dynsgd") return sync::Rule::dynsgd;
+  if (name == "distance") return sync::Rule::distance;
+  if (name == "elastic") return sync::Rule::elastic;
+  fail_bug("there is no rule of pushes named '", name, "'");
+}
+
+sync::TurnsOptions parse_turns(const json& in, const TrainSpec& fit) {
+  const json& push = in.at("push");
+  sync::TurnsOptions turns;
+  turns.rule = {parse_rule(push.at("rule")), push.value("beta", 0.0) / fit.shards, push.value("gamma", 0.0)};
+  turns.momentum = push.value("momentum", 0.0);
+  turns.reset = in.at("inner_state") == "reset";
+  return turns;
+}
+
 StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   StrategySpec spec;
-  spec.every = in.at("every");
+  spec.every = in.at(in.contains("push") ? "window" : "every");
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
   if (fit.optimizer.average.on) fail_user("an average of the weights does not go with local steps");
+  if (in.contains("push")) {
+    spec.turns = parse_turns(in, fit);
+    return spec;
+  }
   spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
   spec.local.code = parse_code(in.value("compress", ""));
   spec.outer = parse_outer(in.at("outer"), fit.optimizer.groups.size());

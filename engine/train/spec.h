@@ -9,6 +9,7 @@
 #include "optim/optimizer.h"
 #include "optim/plateau.h"
 #include "sync/local_steps.h"
+#include "sync/turns.h"
 #include "train/checkpoint_spec.h"
 #include "train/history.h"
 #include "train/metrics.h"
@@ -37,8 +38,10 @@ struct EvaluationSpec {
 /// How shards come to a common state: see sync/strategy.h.
 struct StrategySpec {
   int64_t every = 0;              // "every": local steps of a commit; 0: all-reduce, after each step
-  sync::LocalOptions local;       // "inner_state": "average" or "reset"; "compress": "int8", "int4" or none
+  sync::LocalOptions local;       // "inner_state": "average", "reset" or "keep"; "compress": "int8", "int4" or none
   optim::OptimizerOptions outer;  // "outer": of local steps; see optim::parse_optimizer
+  std::optional<sync::TurnsOptions> turns;  // instead of them: "window" for "every", "push": {"rule", "beta", "gamma",
+                                            // "momentum"}, and "inner_state": "keep" or "reset"
   bool is_local() const { return every > 0; }
   int64_t steps() const { return is_local() ? every : 1; }
 };
@@ -83,7 +86,7 @@ struct TrainSpec {
   double report_every = kReportEvery;        // "report_every": seconds between words of the first rank to the driver;
                                              // 0: after each step; may be left out
   double lend_after = 10;                    // "lend_after": seconds of training before rows are lent; may be left out
-  bool in_place = false;                     // of benches, never read: see sync::AllReduceOptions
+  bool in_place = false;                     // of benches, never read: see sync::CommitOptions
   OnNaN on_nan = OnNaN::error;               // "on_nan": "error", "continue" or "skip"
   std::optional<EvaluationSpec> evaluation;  // "evaluation"; empty: none is made
   std::optional<CheckpointSpec> checkpoint;  // "checkpoint"; empty: none are made

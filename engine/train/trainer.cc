@@ -16,6 +16,7 @@
 #include "sync/chunks.h"
 #include "sync/full_batch.h"
 #include "sync/local_steps.h"
+#include "sync/turns.h"
 
 namespace stoker::train {
 
@@ -35,18 +36,24 @@ void for_each_count(const program::Program& program, Body body) {
 sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
                             const optim::Optimizer& optimizer, const optim::Optimizer* outer, const TrainSpec& spec,
                             int64_t evaluations) {
+  const auto& turns = spec.strategy.turns;
+  const int of_replica = turns   ? turns->buffers(optimizer)
+                         : outer ? sync::replica_buffers(spec.strategy.local, optimizer)
+                                 : 0;
   const int state = outer ? outer->state_buffers() + sync::carried_buffers(spec.strategy.local, optimizer)
                           : optimizer.state_buffers();
   return {arena.floats(),
           buffers.floats(),
-          state,
+          turns ? 0 : state,
           program::count_numbers(program),
           spec.epochs,
-          outer ? 0 : optimizer.sums(),
+          spec.strategy.is_local() ? 0 : optimizer.sums(),
           spec.evaluation ? Evaluator::numbers(*spec.evaluation) : 0,
           spec.evaluation && spec.evaluation->restore_best,
           optimizer.numbers(),
-          evaluations};
+          evaluations,
+          of_replica > 0 ? spec.shards : 0,
+          of_replica};
 }
 
 sync::Scalars as_scalars(const program::StepScalars& s) { return {s.numerator, s.denominator, s.correct, s.counted}; }
@@ -98,8 +105,9 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
-      outer_(spec.strategy.is_local() ? optim::make_optimizer(spec.strategy.outer, arena_, optim::best_isa())
-                                      : nullptr),
+      outer_(spec.strategy.is_local() && !spec.strategy.turns
+                 ? optim::make_optimizer(spec.strategy.outer, arena_, optim::best_isa())
+                 : nullptr),
       layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec, evaluations)) {
   static const Bytes none = program::write_safetensors({});
   if (constants.empty()) constants = none;
@@ -127,15 +135,17 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
   state_ = sync::rejoin(group, layout_, {state_.get(), undisturbed && !disturbed_});
   disturbed_ = false;
   if (state_->committed() == 0) begin(load);
-  const sync::AllReduceOptions options{spec_.shards,
-                                       mean_loss(),
-                                       spec_.clip_norm,
-                                       spec_.clip_value,
-                                       spec_.in_place,
-                                       owners,
-                                       static_cast<int>(layout_.evaluation)};
+  const sync::CommitOptions options{spec_.shards,
+                                    mean_loss(),
+                                    spec_.clip_norm,
+                                    spec_.clip_value,
+                                    spec_.in_place,
+                                    owners,
+                                    static_cast<int>(layout_.evaluation)};
   if (spec_.optimizer.full_batch())
     strategy_ = std::make_unique<sync::FullBatch>(group, arena_, *optimizer_, *state_, options);
+  else if (spec_.strategy.turns)
+    strategy_ = std::make_unique<sync::Turns>(group, arena_, *optimizer_, *state_, options, *spec_.strategy.turns);
   else if (outer_)
     strategy_ =
         std::make_unique<sync::LocalSteps>(group, arena_, *optimizer_, *outer_, *state_, options, spec_.strategy.local);
@@ -158,6 +168,10 @@ void Trainer::bind() const {
 /// Its sums, its own gradient where it runs beside others, and, where it takes steps alone, weights and optimizer
 /// state.
 size_t Trainer::shard_bytes() const {
+  if (const auto& turns = spec_.strategy.turns)
+    return static_cast<size_t>((turns->reset ? optimizer_->state_buffers() : 0) * layout_.floats +
+                               3 * layout_.buffer_floats) *
+           sizeof(float);
   const int64_t vectors = 2 + (whole_ || spec_.optimizer.full_batch() ? 1 : 0) +
                           (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
   return static_cast<size_t>(vectors * layout_.floats + layout_.buffer_floats) * sizeof(float);
@@ -209,6 +223,7 @@ uint64_t Trainer::begin_with(const std::function<Bytes()>& initial) const {
     copy_tensor(from, prefix + b.name, state_->counts(set) + at, program::elements(b.shape) * sizeof(int64_t));
   });
   if (spec_.begun) begin_optimizer(from, set);
+  if (spec_.strategy.turns) sync::Turns::begin_replicas(*state_, set);
   return kInitial;
 }
 
@@ -493,6 +508,7 @@ std::string Trainer::ended() const { return has_state() ? optimizer_->ended(stat
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
 
 std::vector<std::string> Trainer::optimizer_names() const {
+  if (spec_.strategy.turns) return {};
   if (!outer_) return optimizer_->state_names();
   std::vector<std::string> names;
   for (const auto& name : outer_->state_names()) names.push_back("outer." + name);

@@ -18,7 +18,13 @@ from stoker.ml.models import StokerModel as StokerModel
 from stoker.ml.models import StokerRegressionModel as StokerRegressionModel
 from stoker.ml.range_test import RangeTest as RangeTest
 from stoker.ml.transfer import replace_head as replace_head
+from stoker.strategy import AEASGD as AEASGD
+from stoker.strategy import AGN as AGN
+from stoker.strategy import EAMSGD as EAMSGD
 from stoker.strategy import DiLoCo as DiLoCo
+from stoker.strategy import DistanceADAG as DistanceADAG
+from stoker.strategy import Downpour as Downpour
+from stoker.strategy import DynSGD as DynSGD
 from stoker.strategy import LocalSGD as LocalSGD
 
 __version__: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from stoker.errors import UserError, did_you_mean
 from stoker.plain import is_finite, plain
 
 Settings = dict[str, Any]
+MANY = 8  # shards whose full steps of Adam add up to too much
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class LocalSGD:
 
     Args:
         every: steps from one average to the next; rounds end with the epoch.
-        innerState: "average": the optimizer's state is averaged too; "reset": each round begins with none.
+        innerState: "average": the optimizer's state is averaged too; "reset": each round begins with none; "keep":
+            each shard's is its own and goes on.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, numShards=4, strategy=stoker.LocalSGD(every=20))
@@ -39,7 +41,8 @@ class DiLoCo:
         every: steps from one outer step to the next; rounds end with the epoch.
         outerLearningRate: of the outer SGD.
         outerMomentum: of the outer SGD, Nesterov's; from 0 to below 1.
-        innerState: "average": the inner optimizer's state is averaged too; "reset": each round begins with none.
+        innerState: "average": the inner optimizer's state is averaged too; "reset": each round begins with none;
+            "keep": each shard's is its own and goes on.
         compress: None, "int8" or "int4": what each shard moved by is rounded to whole numbers of 8 bits in blocks of
             1,024 weights, or of 4 bits in blocks of 256, with a scale a block; between hosts those numbers travel
             (Douillard et al. 2025, "Streaming DiLoCo with overlapping communication", section 2.3). Inner state that
@@ -57,13 +60,128 @@ class DiLoCo:
     compress: str | None = None
 
 
-_KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo}
-_STATES = ("average", "reset")
+@dataclass(frozen=True)
+class Downpour:
+    """Asynchronous SGD: each shard takes `window` steps from the weights that it pulled last, adds what it moved by to
+    the common weights, and pulls. Dean et al. 2012, "Large Scale Distributed Deep Networks" (DOWNPOUR). All shards'
+    movements are added up, so it wants a rate some numShards times smaller than one process.
+
+    Args:
+        window: steps from one push to the next.
+        innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.Downpour(window=5), learningRate=0.02)
+    """
+
+    window: int = 5
+    innerState: str = "keep"
+
+
+@dataclass(frozen=True)
+class AGN:
+    """Downpour with each movement divided by the steps that it is of. Hermans et al. 2017, "Accumulated Gradient
+    Normalization"; dist-keras calls it ADAG.
+
+    Args:
+        window: steps from one push to the next.
+        innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.AGN(window=12), learningRate=0.3)
+    """
+
+    window: int = 12
+    innerState: str = "keep"
+
+
+@dataclass(frozen=True)
+class DynSGD:
+    """Downpour with each movement divided by 1 + its staleness: the pushes of others since the shard's last pull. Jiang
+    et al. 2017, "Heterogeneity-aware Distributed Parameter Servers".
+
+    Args:
+        window: steps from one push to the next.
+        innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.DynSGD(window=5), learningRate=0.1)
+    """
+
+    window: int = 5
+    innerState: str = "keep"
+
+
+@dataclass(frozen=True)
+class DistanceADAG:
+    """AGN with each weight's movement divided by 1 + d^2 / gamma, where d is how far the common weight has gone since
+    the shard's last pull. Hermans 2017, "On Scalable Deep Learning and Parallelizing Gradient Descent".
+
+    Args:
+        window: steps from one push to the next.
+        gamma: the square of the distance that halves a movement; above 0.
+        innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.DistanceADAG(window=12), learningRate=0.3)
+    """
+
+    window: int = 12
+    gamma: float = 1e-4
+    innerState: str = "keep"
+
+
+@dataclass(frozen=True)
+class AEASGD:
+    """Asynchronous elastic averaging: each shard keeps weights of its own; after `window` steps they and the common
+    ones go the share beta / numShards of the way to each other. Zhang et al. 2015, "Deep learning with Elastic
+    Averaging SGD".
+
+    Args:
+        window: steps from one elastic step to the next.
+        beta: numShards times that share; the paper's is 0.9.
+        innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.AEASGD(window=4), learningRate=0.1)
+    """
+
+    window: int = 4
+    beta: float = 0.9
+    innerState: str = "keep"
+
+
+@dataclass(frozen=True)
+class EAMSGD:
+    """AEASGD whose shards have Nesterov's momentum: v becomes mu v - rate g(x + mu v), x becomes x + v. The optimizer
+    is plain SGD. Zhang et al. 2015, "Deep learning with Elastic Averaging SGD".
+
+    Args:
+        window: steps from one elastic step to the next.
+        beta: numShards times the share of the way to each other; the paper's is 0.9.
+        momentum: mu, above 0 and below 1.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.EAMSGD(window=4), optimizer="sgd",
+        ...                  learningRate=0.01)
+    """
+
+    window: int = 4
+    beta: float = 0.9
+    momentum: float = 0.9
+
+
+_KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "downpour": Downpour, "agn": AGN,
+                          "dynSGD": DynSGD, "distanceADAG": DistanceADAG, "aeasgd": AEASGD,
+                          "eamsgd": EAMSGD}  # fmt: skip
+_RULES = {"downpour": "downpour", "agn": "agn", "dynSGD": "dynsgd", "distanceADAG": "distance", "aeasgd": "elastic",
+          "eamsgd": "elastic"}  # of pushes, in the engine's words  # fmt: skip
+_STATES, _STATES_OF_PUSHES = ("average", "reset", "keep"), ("keep", "reset")
 _CODES = (None, "int8", "int4")
 
 
 def as_strategy(value: Any) -> Settings:
-    """A name, a LocalSGD, a DiLoCo or a dict of name and settings, as such a dict. UserError says what is wrong."""
+    """A name, one of the classes above or a dict of name and settings, as such a dict. UserError says what is wrong."""
     value = plain(value)
     for name, kind in _KINDS.items():
         if kind is not None and isinstance(value, kind):
@@ -79,7 +197,8 @@ def as_strategy(value: Any) -> Settings:
 
 
 def _choices() -> str:
-    return "'allreduce', stoker.LocalSGD(every=...) or stoker.DiLoCo(every=...)"
+    names = [f"stoker.{kind.__name__}(...)" for kind in _KINDS.values() if kind]
+    return f"'allreduce', {', '.join(names[:-1])} or {names[-1]}"
 
 
 def _checked(name: str, told: Settings) -> Settings:
@@ -96,21 +215,33 @@ def _checked(name: str, told: Settings) -> Settings:
 
 
 def _check(found: Settings) -> None:
-    every = found["every"]
-    if not is_finite(every) or every < 1 or every != int(every):
-        raise UserError(f"strategy: every is {every!r}, expected a whole number of steps, at least 1")
-    found["every"] = int(every)
-    if found["innerState"] not in _STATES:
-        raise UserError(f"strategy: innerState is {found['innerState']!r}, expected one of "
-                        f"{', '.join(map(repr, _STATES))}")  # fmt: skip
-    if found.get("compress") not in _CODES:
-        raise UserError(f"strategy: compress is {found['compress']!r}, expected one of "
-                        f"{', '.join(map(repr, _CODES))}")  # fmt: skip
-    rate, momentum = found.get("outerLearningRate", 1.0), found.get("outerMomentum", 0.0)
-    if not is_finite(rate) or rate <= 0:
-        raise UserError(f"strategy: outerLearningRate is {rate!r}, expected a number above 0")
-    if not is_finite(momentum) or not 0 <= momentum < 1:
-        raise UserError(f"strategy: outerMomentum is {momentum!r}, expected a number from 0 to below 1")
+    steps = "window" if "window" in found else "every"
+    _check_steps(found, steps)
+    states = _STATES_OF_PUSHES if steps == "window" else _STATES
+    _one_of(found, "innerState", states)
+    _one_of(found, "compress", _CODES)
+    _above(found, "outerLearningRate", "a number above 0", lambda rate: rate > 0)
+    _above(found, "outerMomentum", "a number from 0 to below 1", lambda momentum: 0 <= momentum < 1)
+    _above(found, "gamma", "a number above 0", lambda gamma: gamma > 0)
+    _above(found, "beta", "a number above 0", lambda beta: beta > 0)
+    _above(found, "momentum", "a number above 0 and below 1", lambda momentum: 0 < momentum < 1)
+
+
+def _check_steps(found: Settings, name: str) -> None:
+    steps = found[name]
+    if not is_finite(steps) or steps < 1 or steps != int(steps):
+        raise UserError(f"strategy: {name} is {steps!r}, expected a whole number of steps, at least 1")
+    found[name] = int(steps)
+
+
+def _one_of(found: Settings, name: str, choices: tuple[Any, ...]) -> None:
+    if name in found and found[name] not in choices:
+        raise UserError(f"strategy: {name} is {found[name]!r}, expected one of {', '.join(map(repr, choices))}")
+
+
+def _above(found: Settings, name: str, words: str, fits: Callable[[float], bool]) -> None:
+    if name in found and not (is_finite(found[name]) and fits(found[name])):
+        raise UserError(f"strategy: {name} is {found[name]!r}, expected {words}")
 
 
 def is_local(strategy: Mapping[str, Any]) -> bool:
@@ -118,12 +249,46 @@ def is_local(strategy: Mapping[str, Any]) -> bool:
     return strategy["name"] != "allreduce"
 
 
+def pushes(strategy: Mapping[str, Any]) -> bool:
+    """Whether replicas push one after the other, in place of being averaged."""
+    return strategy["name"] in _RULES
+
+
 def spec_of(strategy: Mapping[str, Any]) -> Settings:
     """The TrainSpec's "strategy", as a field of it; nothing where the gradients of each step are added up."""
     if not is_local(strategy):
         return {}
+    if pushes(strategy):
+        numbers = {name: float(strategy[name]) for name in ("beta", "gamma", "momentum") if name in strategy}
+        return {"strategy": {"window": strategy["window"], "inner_state": strategy.get("innerState", "keep"),
+                             "push": {"rule": _RULES[strategy["name"]], **numbers}}}  # fmt: skip
     momentum = float(strategy.get("outerMomentum", 0.0))
     outer = {"lr": float(strategy.get("outerLearningRate", 1.0)), "momentum": momentum, "nesterov": momentum > 0}
     code = {"compress": strategy["compress"]} if strategy.get("compress") else {}
     return {"strategy": {"every": strategy["every"], "inner_state": strategy["innerState"], **code,
                          "outer": {"name": "sgd", "groups": [outer]}}}  # fmt: skip
+
+
+def check_optimizer(strategy: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """What an optimizer, as engine/optim/optimizer.h reads it, does not go with."""
+    if strategy["name"] != "eamsgd":
+        return
+    if options["name"] != "sgd" or any(group.get("momentum") for group in options["groups"]):
+        raise UserError("strategy: EAMSGD has the momentum itself: give it optimizer='sgd' without momentum, or take "
+                        "AEASGD, which goes with any optimizer")  # fmt: skip
+
+
+def notes_of(strategy: Mapping[str, Any], shards: int, options: Mapping[str, Any]) -> list[str]:
+    """What a user should know who may not have meant it."""
+    name, notes = strategy["name"], []
+    if pushes(strategy) and shards == 1:
+        notes.append(f"strategy {name!r} with one shard: there is nobody to be asynchronous to; set numShards")
+    if "beta" in strategy and strategy["beta"] > shards:
+        notes.append(f"strategy {name!r}: the share of the way is beta / numShards = {strategy['beta'] / shards:.3g}; "
+                     "above 1 shards and common weights jump past each other, and from a bit above it on they never "
+                     "settle")  # fmt: skip
+    if name == "downpour" and shards >= MANY and options["name"] != "sgd":
+        notes.append(f"strategy 'downpour' adds up what {shards} shards moved by, whatever the gradients are, so "
+                     f"{options['name']!r} makes {shards} steps of full size where one process makes one: take a "
+                     "smaller learningRate, or DynSGD")  # fmt: skip
+    return notes

@@ -59,6 +59,7 @@ OF_EVALUATION = [
 ]
 OF_FROZEN = [Point("frozen", "a chunk of rows is about to go through the frozen parts")]
 OF_BATCH_NORM = [Point("statistics", "sums of a batch norm are there, not added up", steps=True)]
-BY_NAME = {point.name: point
-           for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION, *OF_FROZEN,
-                         *OF_BATCH_NORM]}  # fmt: skip
+OF_REPLICAS = [Point("replicas", "a host has its own replicas of the commit, and no other's", steps=True, workers=2,
+                     tcp=True)]  # fmt: skip
+BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION, *OF_FROZEN,
+                                           *OF_BATCH_NORM, *OF_REPLICAS]}  # fmt: skip

@@ -23,7 +23,7 @@ from faults.gang import HEARTBEAT
 from faults.models import local_fit
 from faulty_gang import FaultyGang
 from local_gang import LocalFit
-from stoker import DiLoCo, LocalSGD
+from stoker import AEASGD, AGN, EAMSGD, DiLoCo, Downpour, DynSGD, LocalSGD
 from stoker.events import Event, Failed, Metrics, Started
 from stoker.strategy import as_strategy, spec_of
 
@@ -33,11 +33,17 @@ STRATEGIES: dict[str, Any] = {
     "reset": LocalSGD(every=5, innerState="reset"),
     "int8": DiLoCo(every=4, innerState="reset", compress="int8"),
     "diloco": DiLoCo(every=3),
+    "kept": DiLoCo(every=3, innerState="keep"),
+    "downpour": Downpour(window=3),
+    "dynsgd": DynSGD(window=4),
+    "agn": AGN(window=5, innerState="reset"),
+    "aeasgd": AEASGD(window=3),
+    "eamsgd": EAMSGD(window=4),
     "allreduce": "allreduce",
 }
-POINTS = ("local", "forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped",
+POINTS = ("local", "forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped", "replicas",
           "lend", "meet", "take-over", "handed-out")  # fmt: skip
-STEP_POINTS = POINTS[:9]
+STEP_POINTS = POINTS[:10]
 
 
 @dataclass
@@ -76,7 +82,8 @@ class Schedule:
 
 
 def spec_every(strategy: str) -> int:
-    return spec_of(as_strategy(STRATEGIES[strategy])).get("strategy", {}).get("every", 1)
+    spec = spec_of(as_strategy(STRATEGIES[strategy])).get("strategy", {})
+    return spec.get("every") or spec.get("window", 1)
 
 
 def fit_of(strategy: str, lends: bool) -> LocalFit:

@@ -1,7 +1,8 @@
 """Elephas' names: a program that was written for it runs with its import lines changed.
 
 Elephas (github.com/danielenricocahall/elephas) trains a compiled Keras model on an RDD of pairs. Here the same calls
-train it by StokerEstimator: all workers keep one model in step, whatever `mode` says.
+train it by StokerEstimator: synchronously with each step's gradients added up, asynchronously by stoker.Downpour, whose
+workers push in turns, so that the same model comes out each time.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pyspark.sql import DataFrame, SparkSession
 from stoker.compat.elephas_ml import (
     ElephasEstimator,
     ElephasTransformer,
-    check_mode,
     load_ml_estimator,
     load_ml_transformer,
+    strategy_of,
     to_data_frame,
 )
 from stoker.errors import UserError
@@ -44,20 +45,21 @@ class SparkModel:
 
     Args:
         model: a compiled Keras 3 model on the torch backend. fit writes the trained weights into it, as Elephas does.
-        mode: 'asynchronous', 'hogwild' or 'synchronous'; all run synchronously, the first two with a warning.
-        frequency: 'epoch' or 'batch'; workers are in step after each batch in any case.
+        mode: 'asynchronous' or 'hogwild': workers add what they moved by to the common weights, in turns, so none of it
+            is lost; 'synchronous': each step has all workers' gradients.
+        frequency: when a worker does so: after an 'epoch' or a 'batch'; without meaning where it is synchronous.
         num_workers: tasks that train together (default: as many as the RDD has partitions, at most the cores of the
             Spark session).
         batch_size: rows of one worker's step, where fit does not say.
         more: Elephas' other arguments, such as parameter_server_mode, which have no meaning here.
 
     Raises:
-        UserError: a mode that is not known, or a model that is not compiled.
+        UserError: a mode or frequency that is not known, or a model that is not compiled.
     """
 
     def __init__(self, model: Any, mode: str = "asynchronous", frequency: str = "epoch",
                  num_workers: int | None = None, batch_size: int = 32, **more: Any) -> None:  # fmt: skip
-        check_mode(mode, "SparkModel")
+        self._strategy = strategy_of(mode, frequency, "SparkModel")
         model = compiling.loaded(model) if compiling.is_keras_file(model) else model
         if not getattr(model, "compiled", False):
             raise UserError("SparkModel: the Keras model is not compiled: call compile(optimizer, loss) first")
@@ -81,7 +83,7 @@ class SparkModel:
             raise UserError(f"SparkModel.fit: {', '.join(more)} is not known here; see StokerEstimator")
         workers = self.num_workers or min(rdd.getNumPartitions(), rdd.context.defaultParallelism)
         estimator = StokerEstimator(model=self.master_network, epochs=epochs, numWorkers=workers, verbose=verbose,
-                                    batchSize=workers * (batch_size or self.batch_size),
+                                    batchSize=workers * (batch_size or self.batch_size), strategy=self._strategy,
                                     validationFraction=validation_split or None)  # fmt: skip
         model = estimator.fit(_frame(rdd))
         model.keras(into=self.master_network)

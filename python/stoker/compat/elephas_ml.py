@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,22 @@ from stoker.ml import persist
 from stoker.ml.estimators import StokerEstimator
 from stoker.ml.featurizer import StokerFeaturizer
 from stoker.plain import plain
+from stoker.strategy import Downpour
 
 MODES = ("asynchronous", "hogwild", "synchronous")
+WINDOWS = {"batch": 1, "epoch": 1 << 30}  # steps of a worker before it pushes; a window ends with its epoch
 _ONE_HOT = "__stoker_one_hot"
 _MODEL = "model.keras"
 _MOST_WORKERS = 8  # Elephas' default
 
 
-def check_mode(mode: str, who: str) -> None:
-    """UserError for one that Elephas has not; a warning for one that runs as another."""
+def strategy_of(mode: str, frequency: str, who: str) -> str | Downpour:
+    """What Elephas' words are here. UserError for one that it has not."""
     if mode not in MODES:
         raise UserError(f"{who}: mode is {mode!r}, expected one of {', '.join(map(repr, MODES))}")
-    if mode != "synchronous":
-        warnings.warn(f"{who}: mode {mode!r} runs as 'synchronous': each step has all workers' gradients",
-                      stacklevel=3)  # fmt: skip
+    if frequency not in WINDOWS:
+        raise UserError(f"{who}: frequency is {frequency!r}, expected 'epoch' or 'batch'")
+    return "allreduce" if mode == "synchronous" else Downpour(window=WINDOWS[frequency])
 
 
 def to_data_frame(sc: SparkContext, features: np.ndarray, labels: np.ndarray, categorical: bool = False) -> DataFrame:
@@ -163,8 +164,8 @@ class ElephasEstimator(Estimator, _ElephasParams, MLReadable, MLWritable):
     """
 
     optimizer_config = _setting("optimizer_config", "of keras.optimizers.serialize(); or a name")
-    mode = _setting("mode", "'asynchronous', 'hogwild' or 'synchronous'; all run synchronously")
-    frequency = _setting("frequency", "'epoch' or 'batch': without meaning")
+    mode = _setting("mode", "'asynchronous', 'hogwild' (both by stoker.Downpour) or 'synchronous'")
+    frequency = _setting("frequency", "'epoch' or 'batch': after which asynchronous workers push")
     nb_classes = _setting("nb_classes", "number of classes")
     categorical = _setting("categorical", "whether labels are classes")
     epochs = _setting("epochs", "passes over the rows")
@@ -185,7 +186,7 @@ class ElephasEstimator(Estimator, _ElephasParams, MLReadable, MLWritable):
         self.set_params(**params)
 
     def _fit(self, df: DataFrame) -> ElephasTransformer:
-        check_mode(self.getOrDefault(self.mode), "ElephasEstimator")
+        strategy = strategy_of(self.getOrDefault(self.mode), self.getOrDefault(self.frequency), "ElephasEstimator")
         if not self.isDefined(self.loss):
             raise UserError("ElephasEstimator: there is no loss: set_loss('categorical_crossentropy'), or another")
         model = self._compiled()
@@ -196,7 +197,7 @@ class ElephasEstimator(Estimator, _ElephasParams, MLReadable, MLWritable):
             model=model, featuresCol=self.getFeaturesCol(), labelCol=label if rows is df else _ONE_HOT,
             epochs=self.getOrDefault(self.epochs), batchSize=workers * self.getOrDefault(self.batch_size),
             numWorkers=workers, verbose=self.getOrDefault(self.verbose),
-            validationFraction=self.getOrDefault(self.validation_split) or None,
+            validationFraction=self.getOrDefault(self.validation_split) or None, strategy=strategy,
         )  # fmt: skip
         fitted = estimator.fit(rows)
         told = {name: self.getOrDefault(name) for name in ("featuresCol", "labelCol", "outputCol")}

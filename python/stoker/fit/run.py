@@ -78,9 +78,10 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     """Trains on the sources' columns of the table's rows. `begun`: the state that the optimizer goes on with."""
     notes = [ONE_ROW] if settings.step_rows == 1 else []
     of_model = batch_norm.notes_of(prepared.compiled.notes, settings.whole_batch, prepared.compiled.train)
-    for note in [*of_model, *notes]:
-        warnings.warn(note, stacklevel=4)
     settings = replace(settings, coupled=prepared.compiled.coupled)
+    of_strategy = strategy.notes_of(settings.strategy, settings.shards, optimizer["options"])
+    for note in [*of_model, *notes, *of_strategy]:
+        warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
     spec = train_spec(settings, prepared.compiled, ordered, optimizer, conf_of(spark))
     spec.update({"begun": begun.begun()} if begun else {})

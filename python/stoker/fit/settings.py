@@ -280,8 +280,8 @@ def _check_validation(told: FitSettings) -> None:
 
 def _check_strategy(told: FitSettings) -> None:
     if strategy.is_local(told.strategy) and told.average_weights:
-        raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, which averages by "
-                        "itself: leave one of them out")  # fmt: skip
+        raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, whose shards take steps "
+                        "alone: leave one of them out")  # fmt: skip
 
 
 def _check_kept(told: FitSettings) -> None:

@@ -13,7 +13,7 @@ from pyspark.ml.regression import Regressor
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
-from stoker import optimizer, optimizer_state
+from stoker import optimizer, optimizer_state, strategy
 from stoker.batch_norm import check_whole
 from stoker.errors import UserError
 from stoker.evaluation import check_groups, functions_of
@@ -169,6 +169,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         spec = self._optimizer_spec(prepared)
         optimizer.check_full_batch(spec["options"], settings)
+        strategy.check_optimizer(settings.strategy, spec["options"])
         begun = self._begun(prepared, spec, settings)
         fitted = fit(settings, table, prepared, sources, spec, phases, begun)
         return self._make_model(fitted, prepared)

@@ -75,19 +75,29 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     constants = sum(np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"]) for entry in frozen)
     of_state = len(optimizer.state_names())
     own = 0  # vectors of replicas that take steps alone, and their gradient; or of shards whose batches add up
+    of_replicas = 0  # vectors that replicas commit
     if spec["optimizer"]["name"] == "lbfgs":
         own = 1 + shards // workers
-    if local := spec.get("strategy"):
+    if local := spec.get("strategy", {}).get("push"):
+        momentum = local.get("momentum", 0) > 0
+        keeps = spec["strategy"]["inner_state"] == "keep"
+        of_replicas = shards * (1 + momentum + of_state * keeps)
+        own = 1 + momentum + (shards // workers) * of_state * (not keeps)
+        of_state = partials = 0
+    elif local := spec.get("strategy"):
         carried = of_state if local["inner_state"] == "average" else 0
-        own = 1 + (shards // workers) * (1 + of_state) + partials * carried
+        keeps = local["inner_state"] == "keep"
+        of_replicas = shards * of_state * keeps
+        own = 1 + (shards // workers) * (1 + of_state * (not keeps)) + partials * carried
         if local.get("compress"):  # what others have sent, decoded, and the codes of its own
             own += shards - shards // workers + 1
         of_state = carried + (local["outer"]["groups"][0]["momentum"] > 0)
     own += spec.get("accumulate", 1) > 1  # a part's gradient
     own += shards // workers if spec.get("whole_batch") else 0  # gradients of shards that run beside each other
-    vectors = 2 * (1 + of_state) + spec.get("evaluation", {}).get("restore_best", False)
+    vectors = 2 * (1 + of_state + of_replicas) + spec.get("evaluation", {}).get("restore_best", False)
     held_row = evaluation.bytes_of_row(spec.get("evaluation", {}).get("metrics"))
-    return Need(vectors * vector, (partials + (workers > 1) + own) * vector, constants, held_row)
+    working = partials + (workers > 1 and partials > 0) + own
+    return Need(vectors * vector, working * vector, constants, held_row)
 
 
 def allowed(conf: Conf) -> Allowed:

@@ -1,0 +1,52 @@
+#include "sync/replica_step.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "sync/chunks.h"
+
+namespace stoker::sync {
+
+using optim::Extent;
+
+ReplicaStep::ReplicaStep(const optim::Arena& arena, const optim::Optimizer& optimizer, const CommitOptions& told)
+    : arena_(arena),
+      optimizer_(optimizer),
+      mean_(told.mean),
+      clip_norm_(told.clip_norm),
+      clip_value_(told.clip_value),
+      norms_(arena.blocks()),
+      sums_(optimizer.sums()) {}
+
+void ReplicaStep::take(float* weights, const std::vector<float*>& state, const float* gradient, double denominator,
+                       const optim::Moment& at) {
+  float scale = gradient_scale(mean_, denominator);
+  if (clip_norm_ > 0) scale *= clip(gradient, scale);
+  optim::UpdateBuffers buffers;
+  buffers.weights_in = buffers.weights_out = weights;
+  buffers.state_in.assign(state.begin(), state.end());
+  buffers.state_out = state;
+  const auto with_gradient = [&](Extent e) {
+    const bool clamps = clip_value_ > 0;
+    buffers.gradient = clamps ? clamped(e, gradient, scale, clip_value_, clamp_) : gradient;
+    buffers.gradient_scale = clamps ? 1 : scale;
+    return buffers;
+  };
+  const Extent all{0, arena_.floats()};
+  std::vector<float> factors;
+  if (!sums_.empty()) {
+    in_chunks(all, [&](Extent e) { optimizer_.measure(e, at, with_gradient(e), sums_.data()); });
+    factors = optimizer_.factors(sums_.data());
+    buffers.factors = factors.data();
+  }
+  in_chunks(all, [&](Extent e) { optimizer_.update(e, at, with_gradient(e)); });
+}
+
+float ReplicaStep::clip(const float* gradient, float scale) {
+  in_chunks({0, arena_.floats()},
+            [&](Extent e) { optim::block_norms(e, gradient, scale, norms_.data() + e.begin / optim::kBlock); });
+  const double squares = std::accumulate(norms_.begin(), norms_.end(), 0.0);
+  return optim::clip_factor(std::sqrt(squares), clip_norm_);
+}
+
+}  // namespace stoker::sync
