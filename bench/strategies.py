@@ -20,7 +20,7 @@ from torch import nn
 
 import report
 import sides
-from stoker import AEASGD, AGN, EAMSGD, DiLoCo, DistanceADAG, Downpour, DynSGD, LocalSGD, StokerClassifier
+from stoker import AEASGD, AGN, EAMSGD, DiLoCo, DistanceADAG, Downpour, DynSGD, Hogwild, LocalSGD, StokerClassifier
 from stoker.history import History
 from tasks import TASKS
 
@@ -60,6 +60,8 @@ PUSHED = (
     ("DynSGD(5), SGD 1", DynSGD(5), "sgd", 1.0, (None, None, 96.09)),
     ("DistanceADAG(12), SGD 0.1", DistanceADAG(12), "sgd", 0.1, (90.06, 89.96, 89.54)),
     ("AEASGD(4), SGD 0.1", AEASGD(4), "sgd", 0.1, (92.92, 91.93, 90.50)),
+    ("Hogwild, SGD 0.1", Hogwild(), "sgd", 0.1, (95.50, 95.58, 95.35)),
+    ("Hogwild, Adam", Hogwild(), "adam", 1e-3, (95.87, 95.95, 96.11)),
     ("EAMSGD(32), SGD 0.01", EAMSGD(32), "sgd", 0.01, (92.93, 91.58, 90.10)),
 )
 FALLS = 85.0  # Downpour(5) with 8 shards at 0.1 lies beyond its edge

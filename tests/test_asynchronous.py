@@ -15,7 +15,7 @@ from conftest import blobs, table
 from faults.gang import HEARTBEAT
 from faulty_gang import FaultyGang
 from local_gang import run
-from stoker import AEASGD, AGN, EAMSGD, DistanceADAG, Downpour, DynSGD, StokerClassifier
+from stoker import AEASGD, AGN, EAMSGD, DistanceADAG, Downpour, DynSGD, Hogwild, StokerClassifier
 from stoker.errors import UserError
 from stoker.events import Failed
 from stoker.strategy import as_strategy, spec_of
@@ -31,6 +31,7 @@ STRATEGIES = {
     "distance": (DistanceADAG(window=4), SGD),
     "aeasgd": (AEASGD(window=3), ADAM),
     "eamsgd": (EAMSGD(window=4), SGD),
+    "hogwild": (Hogwild(), ADAM),
 }
 
 
@@ -122,6 +123,28 @@ def test_the_weights_are_those_of_plain_torch(strategy, optimizer):
         assert np.abs(found[name] - values).max() <= 1e-5 * max(1, np.abs(values).max()), name
 
 
+def test_gradients_that_are_pushed_are_those_of_plain_torch():
+    fit = rows_alike(local(Hogwild(), optimizer=ADAM, rows=320))
+    found, _ = run(fit, 2)
+    torch.manual_seed(3)
+    common = MODELS["mlp"][0]()
+    optimizer = torch.optim.Adam(common.parameters(), lr=1e-2)
+    replicas = [copy.deepcopy(common) for _ in range(fit.shards)]
+    for _ in range(20):
+        for shard, replica in enumerate(replicas):
+            x, y = (torch.from_numpy(fit.values[name][shard : shard + 1]) for name in ("features", "label"))
+            replica.zero_grad()
+            nn.functional.cross_entropy(replica(x), y).backward()
+            nn.utils.clip_grad_norm_(replica.parameters(), 0.5)
+            for theirs, mine in zip(common.parameters(), replica.parameters()):
+                theirs.grad = mine.grad.clone()
+            optimizer.step()
+            replica.load_state_dict(common.state_dict())
+    for name, tensor in common.state_dict().items():
+        values = tensor.numpy()
+        assert np.abs(found[name] - values).max() <= 2e-5 * max(1, np.abs(values).max()), name
+
+
 @pytest.mark.parametrize("optimizer", [SGD, ADAM, {"name": "lamb", "groups": [{"lr": 1e-2}]}], ids=lambda o: o["name"])
 @pytest.mark.parametrize("strategy", [Downpour(3), DynSGD(3)], ids=["downpour", "dynsgd"])
 def test_one_shard_is_plain_training_bit_for_bit(strategy, optimizer):
@@ -195,7 +218,7 @@ def test_steps_that_are_not_finite_leave_their_round_out():
     (AEASGD(beta=-1), "beta is -1, expected a number above 0"),
     (EAMSGD(momentum=1.0), "momentum is 1.0, expected a number above 0 and below 1"),
     ({"name": "downpour", "every": 3}, "downpour has no setting 'every'; it has window, innerState"),
-    ("adag", "there is no 'adag'; did you mean 'agn'"),
+    ("hogwilt", "there is no 'hogwilt'; did you mean 'hogwild'"),
 ])  # fmt: skip
 def test_a_strategy_that_cannot_be_is_named(told, words):
     with pytest.raises(UserError, match=words):
@@ -206,6 +229,7 @@ def test_a_strategy_that_cannot_be_is_named(told, words):
     ({"strategy": Downpour(), "averageWeights": "ema"}, "averageWeights does not go with strategy 'downpour'"),
     ({"strategy": EAMSGD()}, "EAMSGD has the momentum itself: give it optimizer='sgd' without momentum"),
     ({"strategy": EAMSGD(), "optimizer": "sgd", "optimizerParams": {"momentum": 0.9}}, "EAMSGD has the momentum"),
+    ({"strategy": Hogwild(), "optimizer": "lamb"}, "Hogwild does not go with 'lamb' by norms of whole tensors"),
     ({"strategy": AGN(), "batchNorm": "batch"}, "batchNorm='batch' needs all shards .* strategy 'agn'"),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_told_before_a_job(spark, more, words):
@@ -217,7 +241,7 @@ def test_what_does_not_go_together_is_told_before_a_job(spark, more, words):
 @pytest.mark.parametrize(("more", "words"), [
     ({"strategy": DynSGD(), "numShards": 1}, "with one shard: there is nobody to be asynchronous to"),
     ({"strategy": AEASGD(beta=3.0), "numShards": 2, "optimizer": "sgd"}, r"beta / numShards = 1\.5; above 1"),
-    ({"strategy": Downpour(), "numShards": 8}, "adds up what 8 shards moved by .* 'adam' makes 8 steps of full size"),
+    ({"strategy": Downpour(), "numShards": 8}, "adds up what 8 shards moved by, .* 'adam' makes 8 steps of full size"),
 ])  # fmt: skip
 def test_what_may_not_be_meant_is_a_warning(spark, more, words):
     df = table(spark, *blobs(60))

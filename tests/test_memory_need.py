@@ -44,6 +44,7 @@ def test_need_counts_what_replicas_commit():
     assert vectors(push={"rule": "downpour"}, inner_state="keep") == (2 * (1 + 4 * 3), 1)
     assert vectors(push={"rule": "downpour"}, inner_state="reset") == (2 * (1 + 4), 1 + 2 * 2)
     assert vectors(push={"rule": "elastic", "momentum": 0.9}, inner_state="keep") == (2 * (1 + 4 * 4), 2)
+    assert vectors(push={"rule": "gradient"}, inner_state="keep") == (2 * (3 + 4 * 2), 1)
     outer = {"groups": [{"momentum": 0.9}]}
     partials = 2  # of two shards: their sum, and one beside it
     assert vectors(outer=outer, inner_state="keep") == (2 * (1 + 1 + 4 * 2), partials + 1 + 1 + 2)

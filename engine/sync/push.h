@@ -9,11 +9,13 @@
 //   dynsgd    Jiang et al. 2017, "Heterogeneity-aware Distributed Parameter Servers"
 //   distance  Hermans 2017, "On Scalable Deep Learning and Parallelizing Gradient Descent", section 4 (the thesis's
 //   ADAG) elastic   Zhang et al. 2015, "Deep learning with Elastic Averaging SGD"
+//   gradient  Recht et al. 2011, "Hogwild!", and Dean et al. 2012: a window is one step, whose gradient is pushed, and
+//             the optimizer takes a step with it (sync/turns.h)
 #include "optim/arena.h"
 
 namespace stoker::sync {
 
-enum class Rule { downpour, agn, dynsgd, distance, elastic };
+enum class Rule { downpour, agn, dynsgd, distance, elastic, gradient };
 
 struct PushRule {
   Rule rule = Rule::downpour;
@@ -31,7 +33,7 @@ struct Push {
 /// `pulled`: the weights that the replica set out with; `replica`: those that it came to, and, afterwards, those with
 /// which it goes on; `common`: before and after. All bases of the arena. Where nobody else has pushed since the pull
 /// and the rule takes all of the way, the replica's weights become the common ones as they are: so one replica alone
-/// trains like one process, bit for bit.
+/// trains like one process, bit for bit. REQUIRES: another rule than `gradient`.
 void push(const PushRule& rule, const Push& what, optim::Extent range, const float* pulled, float* replica,
           float* common);
 

@@ -1,6 +1,8 @@
 #include "sync/replica_step.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "sync/chunks.h"
@@ -40,6 +42,15 @@ void ReplicaStep::take(float* weights, const std::vector<float*>& state, const f
     buffers.factors = factors.data();
   }
   in_chunks(all, [&](Extent e) { optimizer_.update(e, at, with_gradient(e)); });
+}
+
+void ReplicaStep::scale(const float* gradient, double denominator, float* out) {
+  float scale = gradient_scale(mean_, denominator);
+  if (clip_norm_ > 0) scale *= clip(gradient, scale);
+  const auto most = clip_value_ > 0 ? static_cast<float>(clip_value_) : std::numeric_limits<float>::infinity();
+  in_chunks({0, arena_.floats()}, [&](Extent e) {
+    for (int64_t i = e.begin; i < e.end; ++i) out[i] = std::clamp(gradient[i] * scale, -most, most);
+  });
 }
 
 float ReplicaStep::clip(const float* gradient, float scale) {

@@ -17,6 +17,9 @@ class ReplicaStep {
   void take(float* weights, const std::vector<float*>& state, const float* gradient, double denominator,
             const optim::Moment& at);
 
+  /// What the optimizer would make a step of, clipped.
+  void scale(const float* gradient, double denominator, float* out);
+
  private:
   float clip(const float* gradient, float scale);
 

@@ -22,6 +22,7 @@ void copy(Extent range, const float* from, float* to) {
 }  // namespace
 
 int TurnsOptions::buffers(const optim::Optimizer& optimizer) const {
+  if (gradients()) return 2;
   return 1 + (momentum > 0 ? 1 : 0) + (reset ? 0 : optimizer.state_buffers());
 }
 
@@ -34,7 +35,9 @@ Turns::Turns(collective::Group& group, const optim::Arena& arena, const optim::O
       step_alone_(arena, optimizer, options),
       shared_(group, state, owners_of(options, group)) {
   STOKER_CHECK(!options.in_place && state.layout().replicas == options.shards &&
-               state.layout().replica_buffers == turns.buffers(optimizer) && state.layout().state_buffers == 0);
+               state.layout().replica_buffers == turns.buffers(optimizer) &&
+               state.layout().state_buffers == turns.common_buffers(optimizer) &&
+               !(turns.gradients() && optimizer.sums() > 0));
   const int64_t own = turns.reset ? optimizer.state_buffers() * arena.floats() : 0;
   for (const int shard : owned_shards(options, group)) {
     replicas_.emplace_back().shard = shard;
@@ -121,14 +124,24 @@ void Turns::run(const Part& part, const Run& run) {
   const int64_t floats = state_.layout().buffer_floats;
   std::fill_n(after, floats, 0.0F);
   const Scalars scalars = run(2 + 2 * static_cast<int>(number) + new_set(), gradient_.data(), after);
-  step_alone_.take(weights, state_of(replica), gradient_.data(), scalars.denominator, moment(replica, part.step));
-  if (turns_.momentum > 0) keep_velocity(weights, velocity);
+  move(replica, part.step, scalars.denominator);
   std::copy_n(after, floats, replica.floats.data());
   for (auto& count : replica.counts) ++count;
   ++replica.steps;
   replica.share += part.share;
   replica.scalars += scalars;
   fault::point("local", step());
+}
+
+/// By the gradient.
+void Turns::move(Replica& replica, int64_t step, double denominator) {
+  float *weights = weights_of(replica), *second = weights + arena_.floats();
+  if (turns_.gradients()) {
+    step_alone_.scale(gradient_.data(), denominator, second);
+    return;
+  }
+  step_alone_.take(weights, state_of(replica), gradient_.data(), denominator, moment(replica, step));
+  if (turns_.momentum > 0) keep_velocity(weights, second);
 }
 
 /// Of each replica its share of the float buffers; its weights stand where they are.
@@ -144,11 +157,17 @@ void Turns::publish() {
   Commit::publish();
 }
 
+/// By all replicas, before the round.
+int64_t Turns::pushes_before() const {
+  int64_t made = 0;
+  for (int shard = 0; shard < options_.shards; ++shard) made += state_.replica_numbers(old_set(), shard).pushes;
+  return made;
+}
+
 /// Those of the round, in their order.
 std::vector<Push> Turns::pushes() const {
   std::vector<Push> pushes;
-  int64_t made = 0;
-  for (int shard = 0; shard < options_.shards; ++shard) made += state_.replica_numbers(old_set(), shard).pushes;
+  int64_t made = pushes_before();
   for (int shard = 0; shard < options_.shards; ++shard) {
     if (!round_.present[shard]) continue;
     const ReplicaNumbers &old = state_.replica_numbers(old_set(), shard),
@@ -173,7 +192,8 @@ bool Turns::apply(const std::vector<Push>& pushes) {
   bool finite = true;
   in_chunks(my_part(arena_.floats()), [&](Extent e) {
     std::copy(old + e.begin, old + e.end, common + e.begin);
-    for (const Push& one : pushes)
+    if (turns_.gradients()) push_gradients(pushes, e);
+    for (const Push& one : turns_.gradients() ? std::vector<Push>() : pushes)
       push(turns_.rule, one, e, state_.replica_buffer(old_set(), one.shard, 0),
            state_.replica_buffer(new_set(), one.shard, 0), common);
     finite &= optim::all_finite(common + e.begin, e.size());
@@ -182,10 +202,31 @@ bool Turns::apply(const std::vector<Push>& pushes) {
   return finite;
 }
 
+/// Each is a step of the optimizer, whose state counts the pushes; schedules count the replicas' steps.
+void Turns::push_gradients(const std::vector<Push>& pushes, Extent range) {
+  float* common = state_.weights(new_set());
+  optim::UpdateBuffers buffers;
+  buffers.weights_in = buffers.weights_out = common;
+  for (int k = 0; k < optimizer_.state_buffers(); ++k) {
+    const float* old = state_.optimizer(old_set(), k);
+    float* fresh = state_.optimizer(new_set(), k);
+    std::copy(old + range.begin, old + range.end, fresh + range.begin);
+    buffers.state_in.push_back(fresh);
+    buffers.state_out.push_back(fresh);
+  }
+  optim::Moment at = round_.at;
+  at.since = at.step - 1 - pushes_before();
+  for (const Push& one : pushes) {
+    buffers.gradient = state_.replica_buffer(new_set(), one.shard, 1);
+    optimizer_.update(range, at, buffers);
+    --at.since;
+    std::copy(common + range.begin, common + range.end, state_.replica_buffer(new_set(), one.shard, 0) + range.begin);
+  }
+}
+
 void Turns::write_replica_numbers(const std::vector<Push>& pushes) const {
   if (group_.local_rank() != 0) return;
-  int64_t made = 0;
-  for (int shard = 0; shard < options_.shards; ++shard) made += state_.replica_numbers(old_set(), shard).pushes;
+  int64_t made = pushes_before();
   for (const Push& one : pushes) {
     ReplicaNumbers& now = state_.replica_numbers(new_set(), one.shard);
     ++now.pushes;
@@ -210,6 +251,8 @@ bool Turns::make(StepTimes& times) {
 void Turns::keep_floats() {
   copy(my_part(state_.layout().floats + state_.layout().buffer_floats), state_.weights(old_set()),
        state_.weights(new_set()));
+  for (int k = 0; k < state_.layout().state_buffers; ++k)
+    copy(my_part(arena_.floats()), state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
   shared_.keep(next_, std::vector<bool>(options_.shards));
 }
 

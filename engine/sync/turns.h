@@ -19,8 +19,12 @@ struct TurnsOptions {
   PushRule rule;
   double momentum = 0;  // Nesterov's, of each replica's steps, whatever the optimizer makes of a gradient
   bool reset = false;   // the optimizer's state begins anew after each push; else it is the replica's own
-  /// Of each replica, in this order: weights, velocity where there is momentum, the optimizer's state.
+  /// Whether the optimizer and its state are of the common weights: then there is neither momentum nor reset.
+  bool gradients() const { return rule.rule == Rule::gradient; }
+  /// Of each replica, in this order: weights; the gradient that it pushes, or velocity where there is momentum and the
+  /// optimizer's state. And those that are common.
   int buffers(const optim::Optimizer& optimizer) const;
+  int common_buffers(const optim::Optimizer& optimizer) const { return gradients() ? optimizer.state_buffers() : 0; }
 };
 
 class Turns final : public Commit {
@@ -56,7 +60,10 @@ class Turns final : public Commit {
   void look_ahead(float* weights, const float* velocity);
   void keep_velocity(const float* weights, float* velocity);
   optim::Moment moment(const Replica& replica, int64_t step) const;
+  void move(Replica& replica, int64_t step, double denominator);
   std::vector<Push> pushes() const;
+  int64_t pushes_before() const;
+  void push_gradients(const std::vector<Push>& pushes, optim::Extent range);
   bool apply(const std::vector<Push>& pushes);
   void write_replica_numbers(const std::vector<Push>& pushes) const;
   optim::Extent my_part(int64_t floats) const;

@@ -84,7 +84,7 @@ class Rank {
 
  private:
   StateLayout layout() const {
-    StateLayout l{arena_.floats(), case_.buffers, 0, 1};
+    StateLayout l{arena_.floats(), case_.buffers, options_.common_buffers(*optimizer_), 1};
     l.replicas = case_.shards();
     l.replica_buffers = options_.buffers(*optimizer_);
     return l;
@@ -177,6 +177,24 @@ double expected(const Case& c, double h) {
   return common;
 }
 
+/// Of one weight, each of whose replicas pulls after its push.
+double adam_at_the_server(const Case& c, double h) {
+  std::vector<double> pulled(c.shards());
+  double common = 0, mean = 0, square = 0;
+  int64_t made = 0;
+  for (int round = 0; round < c.rounds; ++round)
+    for (int s = 0; s < c.shards(); ++s) {
+      const double gradient = h * (pulled[s] - c.goal_of(s));
+      ++made;
+      mean += 0.1 * (gradient - mean);
+      square += 0.001 * (gradient * gradient - square);
+      const auto age = static_cast<double>(made);
+      common -= c.rate * mean / (1 - std::pow(0.9, age)) / (std::sqrt(square / (1 - std::pow(0.999, age))) + 1e-8);
+      pulled[s] = common;
+    }
+  return common;
+}
+
 void expect_formula(const Case& c) {
   const End end = run(c);
   const auto arena = make_arena();
@@ -209,6 +227,7 @@ const PushRule kRules[] = {{.rule = Rule::downpour},
                            {.rule = Rule::dynsgd},
                            {.rule = Rule::distance, .gamma = 1e-2},
                            {.rule = Rule::elastic, .alpha = 0.225}};
+constexpr PushRule kGradient{.rule = Rule::gradient};
 
 }  // namespace
 
@@ -249,6 +268,27 @@ TEST(Turns, WithoutFloatBuffersToo) {
     c.ranks = 3;
     c.tcp = tcp;
     EXPECT_EQ(hex(run(c).digest), hex(one)) << tcp;
+  }
+}
+
+TEST(Turns, GradientsArePushedToTheCommonOptimizer) {
+  Case c{.rule = kGradient, .rounds = 6, .steps = windows(4, 1)};
+  Case weights = c;
+  weights.rule = {.rule = Rule::downpour};  // of one step of SGD: the same, but for rounding
+  const auto found = run(c).weights, wanted = run(weights).weights;
+  for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], wanted[i], 2e-6) << i;
+  c.optimizer = "adam";
+  const auto adam = run(c).weights;
+  for (const int i : {0, 3, 1199}) EXPECT_NEAR(adam[i], adam_at_the_server(c, c.curvature_of(i)), 4e-6) << i;
+}
+
+TEST(Turns, RanksDoNotChangeTheBitsOfGradients) {
+  Case c{.rule = kGradient, .optimizer = "adam", .rounds = 5, .steps = {1, 1, 0, 1}, .later = {1, 1, 1, 0}};
+  const auto one = run(c).digest;
+  for (const auto& [ranks, tcp] : {std::pair{2, false}, {4, false}, {3, true}}) {
+    c.ranks = ranks;
+    c.tcp = tcp;
+    EXPECT_EQ(hex(run(c).digest), hex(one)) << ranks;
   }
 }
 

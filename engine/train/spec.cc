@@ -52,6 +52,7 @@ sync::Rule parse_rule(const std::string& name) {
   if (name == "dynsgd") return sync::Rule::dynsgd;
   if (name == "distance") return sync::Rule::distance;
   if (name == "elastic") return sync::Rule::elastic;
+  if (name == "gradient") return sync::Rule::gradient;
   fail_bug("there is no rule of pushes named '", name, "'");
 }
 

@@ -44,7 +44,7 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
                           : optimizer.state_buffers();
   return {arena.floats(),
           buffers.floats(),
-          turns ? 0 : state,
+          turns ? turns->common_buffers(optimizer) : state,
           program::count_numbers(program),
           spec.epochs,
           spec.strategy.is_local() ? 0 : optimizer.sums(),
@@ -508,7 +508,7 @@ std::string Trainer::ended() const { return has_state() ? optimizer_->ended(stat
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
 
 std::vector<std::string> Trainer::optimizer_names() const {
-  if (spec_.strategy.turns) return {};
+  if (spec_.strategy.turns && !spec_.strategy.turns->gradients()) return {};
   if (!outer_) return optimizer_->state_names();
   std::vector<std::string> names;
   for (const auto& name : outer_->state_names()) names.push_back("outer." + name);

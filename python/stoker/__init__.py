@@ -28,6 +28,7 @@ _HOMES = {
     "DistanceADAG": "stoker.strategy",
     "AEASGD": "stoker.strategy",
     "EAMSGD": "stoker.strategy",
+    "Hogwild": "stoker.strategy",
     "History": "stoker.history",
     "RangeTest": "stoker.ml.range_test",
     "StokerError": "stoker.errors",

@@ -25,6 +25,7 @@ from stoker.strategy import DiLoCo as DiLoCo
 from stoker.strategy import DistanceADAG as DistanceADAG
 from stoker.strategy import Downpour as Downpour
 from stoker.strategy import DynSGD as DynSGD
+from stoker.strategy import Hogwild as Hogwild
 from stoker.strategy import LocalSGD as LocalSGD
 
 __version__: str

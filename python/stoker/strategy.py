@@ -171,13 +171,25 @@ class EAMSGD:
     momentum: float = 0.9
 
 
+@dataclass(frozen=True)
+class Hogwild:
+    """Each shard's gradient goes into the common weights alone, by the fit's optimizer, whose state is common too; the
+    shard pulls right after it. Recht et al. 2011, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient
+    Descent", as a parameter server with an optimizer of its own has it (Dean et al. 2012), but without lost updates.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.Hogwild(), optimizer="adam")
+    """
+
+
 _KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "downpour": Downpour, "agn": AGN,
                           "dynSGD": DynSGD, "distanceADAG": DistanceADAG, "aeasgd": AEASGD,
-                          "eamsgd": EAMSGD}  # fmt: skip
+                          "eamsgd": EAMSGD, "hogwild": Hogwild}  # fmt: skip
 _RULES = {"downpour": "downpour", "agn": "agn", "dynSGD": "dynsgd", "distanceADAG": "distance", "aeasgd": "elastic",
-          "eamsgd": "elastic"}  # of pushes, in the engine's words  # fmt: skip
+          "eamsgd": "elastic", "hogwild": "gradient"}  # of pushes, in the engine's words  # fmt: skip
 _STATES, _STATES_OF_PUSHES = ("average", "reset", "keep"), ("keep", "reset")
 _CODES = (None, "int8", "int4")
+_SGD, _BY_NORMS = ("sgd", "keras_sgd"), ("lars", "lamb", "keras_lamb")  # optimizers
 
 
 def as_strategy(value: Any) -> Settings:
@@ -260,7 +272,7 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
         return {}
     if pushes(strategy):
         numbers = {name: float(strategy[name]) for name in ("beta", "gamma", "momentum") if name in strategy}
-        return {"strategy": {"window": strategy["window"], "inner_state": strategy.get("innerState", "keep"),
+        return {"strategy": {"window": strategy.get("window", 1), "inner_state": strategy.get("innerState", "keep"),
                              "push": {"rule": _RULES[strategy["name"]], **numbers}}}  # fmt: skip
     momentum = float(strategy.get("outerMomentum", 0.0))
     outer = {"lr": float(strategy.get("outerLearningRate", 1.0)), "momentum": momentum, "nesterov": momentum > 0}
@@ -271,9 +283,12 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
 
 def check_optimizer(strategy: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """What an optimizer, as engine/optim/optimizer.h reads it, does not go with."""
-    if strategy["name"] != "eamsgd":
-        return
-    if options["name"] != "sgd" or any(group.get("momentum") for group in options["groups"]):
+    if strategy["name"] == "hogwild" and (options["name"] in _BY_NORMS or options.get("clip")):
+        raise UserError(f"strategy: Hogwild does not go with {options['name']!r} by norms of whole tensors, which are "
+                        "not there between two pushes: take another optimizer, or Downpour")  # fmt: skip
+    if strategy["name"] == "eamsgd" and (
+        options["name"] not in _SGD or any(group.get("momentum") for group in options["groups"])
+    ):
         raise UserError("strategy: EAMSGD has the momentum itself: give it optimizer='sgd' without momentum, or take "
                         "AEASGD, which goes with any optimizer")  # fmt: skip
 
@@ -287,7 +302,7 @@ def notes_of(strategy: Mapping[str, Any], shards: int, options: Mapping[str, Any
         notes.append(f"strategy {name!r}: the share of the way is beta / numShards = {strategy['beta'] / shards:.3g}; "
                      "above 1 shards and common weights jump past each other, and from a bit above it on they never "
                      "settle")  # fmt: skip
-    if name == "downpour" and shards >= MANY and options["name"] != "sgd":
+    if name == "downpour" and shards >= MANY and options["name"] not in _SGD:
         notes.append(f"strategy 'downpour' adds up what {shards} shards moved by, whatever the gradients are, so "
                      f"{options['name']!r} makes {shards} steps of full size where one process makes one: take a "
                      "smaller learningRate, or DynSGD")  # fmt: skip

@@ -23,7 +23,7 @@ from faults.gang import HEARTBEAT
 from faults.models import local_fit
 from faulty_gang import FaultyGang
 from local_gang import LocalFit
-from stoker import AEASGD, AGN, EAMSGD, DiLoCo, Downpour, DynSGD, LocalSGD
+from stoker import AEASGD, AGN, EAMSGD, DiLoCo, Downpour, DynSGD, Hogwild, LocalSGD
 from stoker.events import Event, Failed, Metrics, Started
 from stoker.strategy import as_strategy, spec_of
 
@@ -39,6 +39,7 @@ STRATEGIES: dict[str, Any] = {
     "agn": AGN(window=5, innerState="reset"),
     "aeasgd": AEASGD(window=3),
     "eamsgd": EAMSGD(window=4),
+    "hogwild": Hogwild(),
     "allreduce": "allreduce",
 }
 POINTS = ("local", "forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped", "replicas",

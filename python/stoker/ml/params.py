@@ -293,7 +293,7 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                             as_average)  # fmt: skip
     strategy = _param("strategy", "how workers come to one model: 'allreduce' (each step's gradients are added up), or "
                       "stoker.LocalSGD(every=20), stoker.DiLoCo(every=100), whose shards take steps alone and are "
-                      "averaged, or stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD or EAMSGD(window=5), whose "
+                      "averaged, or stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD or Hogwild, whose "
                       "shards push one after the other (docs/strategies.md)", as_strategy)  # fmt: skip
     batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "
                        "rows that each shard gives to the step) or 'batch' (those of the whole batch, as in one "

@@ -79,11 +79,11 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     if spec["optimizer"]["name"] == "lbfgs":
         own = 1 + shards // workers
     if local := spec.get("strategy", {}).get("push"):
-        momentum = local.get("momentum", 0) > 0
+        momentum, gradients = local.get("momentum", 0) > 0, local["rule"] == "gradient"
         keeps = spec["strategy"]["inner_state"] == "keep"
-        of_replicas = shards * (1 + momentum + of_state * keeps)
+        of_replicas = shards * (2 if gradients else 1 + momentum + of_state * keeps)
         own = 1 + momentum + (shards // workers) * of_state * (not keeps)
-        of_state = partials = 0
+        of_state, partials = of_state * gradients, 0
     elif local := spec.get("strategy"):
         carried = of_state if local["inner_state"] == "average" else 0
         keeps = local["inner_state"] == "keep"
