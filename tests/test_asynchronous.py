@@ -15,14 +15,14 @@ from conftest import blobs, table
 from faults.gang import HEARTBEAT
 from faulty_gang import FaultyGang
 from local_gang import run
-from stoker import AEASGD, AGN, EAMSGD, DistanceADAG, Downpour, DynSGD, Hogwild, StokerClassifier
+from stoker import AEASGD, AGN, EAMSGD, DiLoCo, DistanceADAG, Downpour, DynSGD, Hogwild, StokerClassifier
 from stoker.errors import UserError
 from stoker.events import Failed
 from stoker.strategy import as_strategy, spec_of
 from test_checkpoints import Checkpointed
-from test_exact import MODELS, assert_same
+from test_exact import MODELS, assert_same, make_fit
 from test_strategies import ADAM, SGD, local, rows_alike
-from test_validation import validated
+from test_validation import ROWS, validated
 
 STRATEGIES = {
     "downpour": (Downpour(window=3), ADAM),
@@ -192,7 +192,16 @@ def test_a_checkpoint_of_another_strategy_is_an_error_that_says_so(tmp_path):
         Checkpointed(local(AEASGD(window=3, beta=0.8)), str(tmp_path)).run(1)
 
 
-def test_evaluations_leave_replicas_as_they_are_and_the_best_epoch_is_kept():
+@pytest.mark.parametrize("strategy", [DynSGD(window=4), DiLoCo(every=4, innerState="keep")],
+                         ids=lambda it: type(it).__name__)  # fmt: skip
+def test_evaluations_leave_replicas_as_they_are(strategy):
+    fit = validated("mlp", **spec_of(as_strategy(strategy)))
+    values = {name: array[:ROWS] for name, array in fit.values.items()}
+    without = replace(fit, compiled=make_fit("mlp").compiled, values=values, held=None)
+    assert_same(run(without, 1), run(fit, 3))
+
+
+def test_the_best_epoch_is_kept_for_any_number_of_workers():
     fit = validated("cnn", **spec_of(as_strategy(DynSGD(window=4))))
     fit = replace(fit, evaluation={"monitor": "val_loss", "patience": 1, "restore_best": True})
     one, two = run(fit, 1), run(fit, 3)
@@ -229,6 +238,8 @@ def test_a_strategy_that_cannot_be_is_named(told, words):
     ({"strategy": Downpour(), "averageWeights": "ema"}, "averageWeights does not go with strategy 'downpour'"),
     ({"strategy": EAMSGD()}, "EAMSGD has the momentum itself: give it optimizer='sgd' without momentum"),
     ({"strategy": EAMSGD(), "optimizer": "sgd", "optimizerParams": {"momentum": 0.9}}, "EAMSGD has the momentum"),
+    ({"strategy": EAMSGD(), "optimizer": "sgd", "lrSchedule": {"name": "one_cycle", "max_lr": 0.1, "cycle_momentum": True}},
+     r"EAMSGD has the momentum .* also in lrSchedule \(cycle_momentum=False\)"),
     ({"strategy": Hogwild(), "optimizer": "lamb"}, "Hogwild does not go with 'lamb' by norms of whole tensors"),
     ({"strategy": AGN(), "batchNorm": "batch"}, "batchNorm='batch' needs all shards .* strategy 'agn'"),
 ])  # fmt: skip

@@ -281,16 +281,19 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
                          "outer": {"name": "sgd", "groups": [outer]}}}  # fmt: skip
 
 
+def _has_momentum(options: Mapping[str, Any]) -> bool:
+    cycled = (options.get("schedule") or {}).get("cycle_momentum", False)
+    return cycled or any(group.get("momentum") for group in options["groups"])
+
+
 def check_optimizer(strategy: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """What an optimizer, as engine/optim/optimizer.h reads it, does not go with."""
     if strategy["name"] == "hogwild" and (options["name"] in _BY_NORMS or options.get("clip")):
         raise UserError(f"strategy: Hogwild does not go with {options['name']!r} by norms of whole tensors, which are "
                         "not there between two pushes: take another optimizer, or Downpour")  # fmt: skip
-    if strategy["name"] == "eamsgd" and (
-        options["name"] not in _SGD or any(group.get("momentum") for group in options["groups"])
-    ):
-        raise UserError("strategy: EAMSGD has the momentum itself: give it optimizer='sgd' without momentum, or take "
-                        "AEASGD, which goes with any optimizer")  # fmt: skip
+    if strategy["name"] == "eamsgd" and (options["name"] not in _SGD or _has_momentum(options)):
+        raise UserError("strategy: EAMSGD has the momentum itself: give it optimizer='sgd' without momentum, also in "
+                        "lrSchedule (cycle_momentum=False), or take AEASGD, which goes with any optimizer")  # fmt: skip
 
 
 def notes_of(strategy: Mapping[str, Any], shards: int, options: Mapping[str, Any]) -> list[str]:
