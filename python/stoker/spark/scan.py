@@ -7,7 +7,7 @@ kinds that are known to give the same bits; everything else is refused with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -139,23 +139,28 @@ def _as_is(name: str, names: list[str], zone: str | None, kinds: dict[str, T.Dat
         kind = kinds[column]
         inner = kind.elementType if isinstance(kind, T.ArrayType) and not packed else kind
         lone_text = kind in (T.StringType(), T.BinaryType()) and not packed
-        if zone is not None or not (inner in _NUMBERS or lone_text):
+        if zone is not None or not (_is_in(_NUMBERS, inner) or lone_text):
             raise Refused(f"column '{column}' has type {kind.simpleString()}")
     to = kinds[names[0]].simpleString() if packed else ""
     return {"name": name, "type": {"boolean": "smallint", "tinyint": "smallint"}.get(to, to), "columns": names,
             "packed": packed}  # fmt: skip
 
 
+def _is_in(kinds: Container[T.DataType], kind: T.DataType) -> bool:
+    """Types of users, as vectors are, have no hash on Spark 4.0."""
+    return not isinstance(kind, T.UserDefinedType) and kind in kinds
+
+
 def _check_cast(name: str, kind: T.DataType, packed: bool) -> None:
     """Numbers alone are cast, to types that hold them all: that neither fails nor depends on spark.sql.ansi.enabled."""
     inner = kind.elementType if isinstance(kind, T.ArrayType) and not packed else kind
-    if inner not in _NUMBERS:
+    if not _is_in(_NUMBERS, inner):
         raise Refused(f"column '{name}' has type {kind.simpleString()}")
 
 
 def _check_id(name: str, kind: T.DataType) -> None:
     decimal = isinstance(kind, T.DecimalType) and kind.precision <= 18
-    if not decimal and kind not in _ARROW:
+    if not decimal and not _is_in(_ARROW, kind):
         raise Refused(f"idCol '{name}' has type {kind.simpleString()}")
 
 
