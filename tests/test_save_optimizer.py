@@ -87,8 +87,8 @@ ANEW = "or initialModel=model.without_optimizer() to begin with a new one"
 def test_shards_with_optimizers_of_their_own_do_not_go_on_with_one(rows, first):
     on = {"model": None, "initialModel": first, "saveOptimizer": False}
     assert complaint(rows, **on, strategy=LocalSGD(every=2)) == (
-        "initialModel: it has the state of its optimizer (saveOptimizer=True), and with strategy 'localSGD' shards have "
-        "optimizers of their own: set initialModel=model.without_optimizer()"
+        "initialModel: it has the state of its optimizer (saveOptimizer=True), and with strategy 'localSGD' shards "
+        "have optimizers of their own: set initialModel=model.without_optimizer()"
     )
 
 

@@ -92,7 +92,7 @@ def check(state: OptimizerState, options: Mapping[str, Any], groups: Sequence[in
                         f"{_told(wrong[:5])}: freeze what was frozen, {_WITHOUT}")  # fmt: skip
 
 
-def check_strategy(spec: Mapping[str, Any] | None) -> None:
+def check_strategy(spec: Mapping[str, Any]) -> None:
     if strategy.is_local(spec):
         raise UserError(f"initialModel: it has the state of its optimizer (saveOptimizer=True), and with strategy "
                         f"{spec['name']!r} shards have optimizers of their own: set initialModel="
