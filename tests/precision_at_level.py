@@ -12,7 +12,7 @@ load_torch(sys.argv[1])  # before torch: its libraries read their levels once
 import torch  # noqa: E402
 
 from conformance.harness import EngineRunner  # noqa: E402
-from test_precision import MODELS, ROWS, compiled  # noqa: E402
+from test_precision import MODELS, ROWS, Steps, compiled  # noqa: E402
 
 
 def main() -> None:
@@ -25,7 +25,8 @@ def main() -> None:
         torch.nn.functional.cross_entropy(model(x), y).backward()
         pairs = [(mixed[name] / ROWS, p.grad.numpy()) for name, p in model.named_parameters()]
         ours, theirs = (np.concatenate([array.reshape(-1) for array in side]) for side in zip(*pairs, strict=True))
-        assert 0 < np.linalg.norm(ours - theirs) <= 0.1 * np.linalg.norm(theirs), make
+        assert np.linalg.norm(ours - theirs) <= 0.1 * np.linalg.norm(theirs), make
+        assert make is Steps or not np.array_equal(ours, theirs), make  # recurrent layers are in float32
     print("close")
 
 
