@@ -35,10 +35,10 @@ trial_in_root() {
   unshare --mount --net --pid --fork --kill-child bash -euc '
     ip link set lo up
     mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" 2>/dev/null || cp -a "$1/." "$2/root"
-    mkdir -p "$2/root/trial" "$2/root/wheelhouse"
-    mount --bind "$2" "$2/root/trial"; mount --bind "$3" "$2/root/wheelhouse"
-    mount -t proc proc "$2/root/proc"; mount --bind /dev "$2/root/dev"; mount -t tmpfs tmpfs "$2/root/dev/shm"
-    shift 3; cd "$0/root"; exec chroot . "$@"' "$outside" "$(realpath build/clean-root)" "$outside" "$(realpath $house)" \
+    cd "$2/root"; mkdir -p trial wheelhouse
+    mount --bind "$2" trial; mount --bind "$3" wheelhouse
+    mount -t proc proc proc; mount --bind /dev dev; mount -t tmpfs tmpfs dev/shm
+    shift 3; exec chroot . "$@"' "$outside" "$(realpath build/clean-root)" "$outside" "$(realpath $house)" \
     "${variables[@]}" PIP_FIND_LINKS=/wheelhouse bash -euc 'cd /trial/trial; python3 ../trial.py ..'
 }
 trial_in_venv() {

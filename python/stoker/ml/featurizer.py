@@ -38,7 +38,7 @@ class StokerFeaturizer(FeaturizerAccessors, Transformer, FeaturizerParams, MLRea
 
     Example:
         >>> from pyspark.ml import Pipeline
-        >>> from pyspark.ml.classification import LogisticRegression
+        >>> from pyspark.ml.classification import DecisionTreeClassifier
         >>> from pyspark.sql import SparkSession
         >>> from torch import nn
         >>> from stoker import StokerFeaturizer
@@ -48,7 +48,7 @@ class StokerFeaturizer(FeaturizerAccessors, Transformer, FeaturizerParams, MLRea
         >>> featurizer = StokerFeaturizer(model=net, layer="1", outputCol="found")
         >>> len(featurizer.transform(rows).first().found)
         8
-        >>> top = LogisticRegression(featuresCol="found")
+        >>> top = DecisionTreeClassifier(featuresCol="found")
         >>> Pipeline(stages=[featurizer, top]).fit(rows).transform(rows).where("label = prediction").count() > 30
         True
     """
