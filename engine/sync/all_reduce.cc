@@ -122,14 +122,11 @@ bool AllReduce::write(Extent range, float scale) {
 void AllReduce::keep_floats() {
   const auto slice = sum_->slice();
   const Extent mine{slice.begin, slice.end};
-  const auto copy = [&](Extent part, const float* from, float* to) {
-    in_chunks(part, [&](Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
-  };
-  copy(overlap(mine, {0, arena_.floats() + state_.layout().buffer_floats}), state_.weights(old_set()),
-       state_.weights(new_set()));
+  copy_in_chunks(overlap(mine, {0, arena_.floats() + state_.layout().buffer_floats}), state_.weights(old_set()),
+                 state_.weights(new_set()));
   const Extent weights = overlap(mine, {0, arena_.floats()});
   for (int k = 0; k < state_.layout().state_buffers; ++k)
-    copy(weights, state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
+    copy_in_chunks(weights, state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
 }
 
 bool AllReduce::make(StepTimes& times) {

@@ -19,6 +19,10 @@ void in_chunks(optim::Extent range, Body body) {
   }
 }
 
+inline void copy_in_chunks(optim::Extent range, const float* from, float* to) {
+  in_chunks(range, [&](optim::Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
+}
+
 /// Adds `share` times the numbers of a part to a sum.
 void add_share(optim::Extent range, const float* part, float share, float* sum);
 

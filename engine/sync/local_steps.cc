@@ -59,22 +59,12 @@ void LocalSteps::begin(const Round& round) {
   AllReduce::begin(round);
   rate_ = std::exchange(round_.at.rate, 0.0);  // the outer optimizer has a rate of its own
   alone_ = local_.plain && !local_.code && std::ranges::count(round.present, true) == 1;
-  for (auto& replica : replicas_) {
-    replica.steps = 0;
-    replica.share = 0;
-    replica.scalars = {};
-  }
-}
-
-size_t LocalSteps::number_of(int shard) const {
-  return std::ranges::lower_bound(replicas_, shard, {}, &Replica::shard) - replicas_.begin();
+  for (auto& replica : replicas_) replica.begin_round();
 }
 
 /// With the committed state.
 void LocalSteps::set_out(Replica& replica) const {
-  const float* weights = state_.weights(old_set());
-  float* mine = replica.floats.data();
-  in_chunks({0, vector()}, [&](Extent e) { std::copy(weights + e.begin, weights + e.end, mine + e.begin); });
+  copy_in_chunks({0, vector()}, state_.weights(old_set()), replica.floats.data());
   std::copy_n(state_.counts(old_set()), replica.counts.size(), replica.counts.begin());
   begin_state(replica);
 }
@@ -82,19 +72,16 @@ void LocalSteps::set_out(Replica& replica) const {
 void LocalSteps::begin_state(Replica& replica) const {
   if (kept_) {
     const auto from = state_.replica(old_set(), replica.shard), to = state_.replica(new_set(), replica.shard);
-    in_chunks({0, static_cast<int64_t>(from.size())},
-              [&](Extent e) { std::copy(from.data() + e.begin, from.data() + e.end, to.data() + e.begin); });
+    copy_in_chunks({0, static_cast<int64_t>(from.size())}, from.data(), to.data());
     return;
   }
   for (int k = 0; k < inner_.state_buffers(); ++k) {
     float* to = inner_state(replica, k);
     const float* from = options_.carried > 0 ? state_.optimizer(old_set(), optimizer_.state_buffers() + k) : nullptr;
-    in_chunks({0, arena_.floats()}, [&](Extent e) {
-      if (from)
-        std::copy(from + e.begin, from + e.end, to + e.begin);
-      else
-        std::fill(to + e.begin, to + e.end, 0.0F);
-    });
+    if (from)
+      copy_in_chunks({0, arena_.floats()}, from, to);
+    else
+      in_chunks({0, arena_.floats()}, [&](Extent e) { std::fill(to + e.begin, to + e.end, 0.0F); });
   }
 }
 
@@ -110,7 +97,7 @@ optim::Moment LocalSteps::moment(const Replica& replica, int64_t step) const {
 }
 
 void LocalSteps::run(const Part& part, const Run& run) {
-  const size_t number = number_of(part.shard);
+  const size_t number = number_of(replicas_, part.shard);
   Replica& replica = replicas_[number];
   if (replica.share == 0) set_out(replica);
   float* after = gradient_.data() + arena_.floats();
@@ -121,10 +108,7 @@ void LocalSteps::run(const Part& part, const Run& run) {
   for (int k = 0; k < inner_.state_buffers(); ++k) state.push_back(inner_state(replica, k));
   step_alone_.take(replica.floats.data(), state, gradient_.data(), scalars.denominator, moment(replica, part.step));
   std::copy_n(after, floats, replica.floats.data() + arena_.floats());
-  for (auto& count : replica.counts) ++count;
-  ++replica.steps;
-  replica.share += part.share;
-  replica.scalars += scalars;
+  replica.took(part, scalars);
   fault::point("local", step());
 }
 

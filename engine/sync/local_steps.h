@@ -9,6 +9,7 @@
 // A replica is a shard, whichever rank runs it, so ranks, growth and deaths do not change the bits.
 #include "base/float_rows.h"
 #include "sync/all_reduce.h"
+#include "sync/replica.h"
 #include "sync/replica_step.h"
 #include "sync/replicas.h"
 
@@ -49,21 +50,12 @@ class LocalSteps final : public AllReduce {
   void keep_floats() override;
 
  private:
-  struct Replica {
-    int shard = 0;
-    FloatRows floats;  // weights, float buffers, optimizer state that is not kept
-    std::vector<int64_t> counts;
-    int64_t steps = 0;  // of the round, that it has taken
-    double share = 0;   // of the round's rows, so far; 0: it has not begun
-    Scalars scalars = {};
-  };
   int64_t vector() const { return arena_.floats() + state_.layout().buffer_floats; }
   /// That is kept is written where it will lie.
   float* inner_state(Replica& replica, int k) const {
     return kept_ ? state_.replica_buffer(new_set(), replica.shard, k)
                  : replica.floats.data() + vector() + k * arena_.floats();
   }
-  size_t number_of(int shard) const;
   void set_out(Replica& replica) const;
   void begin_state(Replica& replica) const;
   optim::Moment moment(const Replica& replica, int64_t step) const;
@@ -73,10 +65,10 @@ class LocalSteps final : public AllReduce {
   ReplicaStep step_alone_;
   const LocalOptions local_;
   const std::unique_ptr<Replicas> kept_;  // none where no state is kept
-  std::vector<Replica> replicas_;         // of my shards, ascending
-  FloatRows gradient_;                    // and the float buffers after a run
-  double rate_ = 0;                       // that the replicas were told, see optim::Moment
-  bool alone_ = false;                    // one replica only moves in this round, and its weights are taken over
+  std::vector<Replica> replicas_;  // of my shards, ascending: weights, float buffers, optimizer state that is not kept
+  FloatRows gradient_;             // and the float buffers after a run
+  double rate_ = 0;                // that the replicas were told, see optim::Moment
+  bool alone_ = false;             // one replica only moves in this round, and its weights are taken over
 };
 
 }  // namespace stoker::sync

@@ -10,16 +10,7 @@
 
 namespace stoker::sync {
 
-namespace {
-
 using optim::Extent;
-using optim::overlap;
-
-void copy(Extent range, const float* from, float* to) {
-  in_chunks(range, [&](Extent e) { std::copy(from + e.begin, from + e.end, to + e.begin); });
-}
-
-}  // namespace
 
 int TurnsOptions::buffers(const optim::Optimizer& optimizer) const {
   if (gradients()) return 2;
@@ -50,7 +41,7 @@ Turns::Turns(collective::Group& group, const optim::Arena& arena, const optim::O
 
 void Turns::begin_replicas(const HostState& state, int set) {
   for (int shard = 0; shard < state.layout().replicas; ++shard)
-    copy({0, state.layout().floats}, state.weights(set), state.replica_buffer(set, shard, 0));
+    copy_in_chunks({0, state.layout().floats}, state.weights(set), state.replica_buffer(set, shard, 0));
 }
 
 std::vector<WeightSet> Turns::sets() {
@@ -63,11 +54,7 @@ std::vector<WeightSet> Turns::sets() {
 
 void Turns::begin(const Round& round) {
   Commit::begin(round);
-  for (auto& replica : replicas_) {
-    replica.steps = 0;
-    replica.share = 0;
-    replica.scalars = {};
-  }
+  for (auto& replica : replicas_) replica.begin_round();
 }
 
 /// The optimizer's, of the round.
@@ -82,7 +69,7 @@ std::vector<float*> Turns::state_of(Replica& replica) const {
 /// From where it stands in the committed state; float buffers and counts are common.
 void Turns::set_out(Replica& replica) const {
   const auto old = state_.replica(old_set(), replica.shard), fresh = state_.replica(new_set(), replica.shard);
-  copy({0, static_cast<int64_t>(old.size())}, old.data(), fresh.data());
+  copy_in_chunks({0, static_cast<int64_t>(old.size())}, old.data(), fresh.data());
   std::copy_n(state_.buffers(old_set()), state_.layout().buffer_floats, replica.floats.data());
   std::copy_n(state_.counts(old_set()), replica.counts.size(), replica.counts.begin());
   if (!turns_.reset) return;
@@ -115,7 +102,7 @@ void Turns::keep_velocity(const float* weights, float* velocity) {
 }
 
 void Turns::run(const Part& part, const Run& run) {
-  const size_t number = std::ranges::lower_bound(replicas_, part.shard, {}, &Replica::shard) - replicas_.begin();
+  const size_t number = number_of(replicas_, part.shard);
   Replica& replica = replicas_[number];
   if (replica.share == 0) set_out(replica);
   float *weights = weights_of(replica), *velocity = weights + arena_.floats();
@@ -126,10 +113,7 @@ void Turns::run(const Part& part, const Run& run) {
   const Scalars scalars = run(2 + 2 * static_cast<int>(number) + new_set(), gradient_.data(), after);
   move(replica, part.step, scalars.denominator);
   std::copy_n(after, floats, replica.floats.data());
-  for (auto& count : replica.counts) ++count;
-  ++replica.steps;
-  replica.share += part.share;
-  replica.scalars += scalars;
+  replica.took(part, scalars);
   fault::point("local", step());
 }
 
@@ -249,10 +233,10 @@ bool Turns::make(StepTimes& times) {
 }
 
 void Turns::keep_floats() {
-  copy(my_part(state_.layout().floats + state_.layout().buffer_floats), state_.weights(old_set()),
-       state_.weights(new_set()));
+  copy_in_chunks(my_part(state_.layout().floats + state_.layout().buffer_floats), state_.weights(old_set()),
+                 state_.weights(new_set()));
   for (int k = 0; k < state_.layout().state_buffers; ++k)
-    copy(my_part(arena_.floats()), state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
+    copy_in_chunks(my_part(arena_.floats()), state_.optimizer(old_set(), k), state_.optimizer(new_set(), k));
   shared_.keep(next_, std::vector<bool>(options_.shards));
 }
 

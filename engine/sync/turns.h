@@ -10,6 +10,7 @@
 #include "base/float_rows.h"
 #include "sync/commit.h"
 #include "sync/push.h"
+#include "sync/replica.h"
 #include "sync/replica_step.h"
 #include "sync/replicas.h"
 
@@ -46,14 +47,6 @@ class Turns final : public Commit {
   void keep_floats() override;
 
  private:
-  struct Replica {
-    int shard = 0;
-    FloatRows floats;  // float buffers; where it is reset, the optimizer's state
-    std::vector<int64_t> counts;
-    int64_t steps = 0;  // of the round, that it has taken
-    double share = 0;   // of the round's rows, so far; 0: it has not begun
-    Scalars scalars = {};
-  };
   float* weights_of(const Replica& replica) const { return state_.replica_buffer(new_set(), replica.shard, 0); }
   std::vector<float*> state_of(Replica& replica) const;
   void set_out(Replica& replica) const;
@@ -73,7 +66,7 @@ class Turns final : public Commit {
   const TurnsOptions turns_;
   ReplicaStep step_alone_;
   Replicas shared_;
-  std::vector<Replica> replicas_;  // of my shards, ascending
+  std::vector<Replica> replicas_;  // of my shards, ascending: float buffers; where it is reset, optimizer state
   FloatRows gradient_;             // and the float buffers after a run
   FloatRows before_;               // weights before a step with momentum
 };
