@@ -21,19 +21,10 @@ from stoker.errors import CompileError
 from stoker.observe.log import WARNING, level_of
 from stoker.program import is_mixed
 from stoker.spark.task import slower
+from test_eager_bits import Last, Mean
 
 ROWS = 32
 STEPS = 5
-
-
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-        self.encoder, self.head = nn.TransformerEncoder(layer, 2), nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.head(self.encoder(x).mean(1))
 
 
 class Products(nn.Module):
@@ -48,15 +39,6 @@ class Products(nn.Module):
         with torch.autocast("cpu", enabled=False):
             y = y.float() @ self.b
         return self.head(torch.nn.functional.layer_norm(y, (8,)) + self.a(x).float())
-
-
-class Last(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer, self.head = nn.LSTM(5, 8, batch_first=True), nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.head(self.layer(x)[0][:, -1])
 
 
 class Steps(nn.Module):
@@ -80,7 +62,7 @@ def cnn() -> nn.Module:
     )
 
 
-MODELS = {mlp: (12,), cnn: (1, 12, 12), Attention: (5, 8), Products: (8,), Last: (6, 5), Steps: (6, 5)}
+MODELS = {mlp: (12,), cnn: (1, 12, 12), Mean: (5, 8), Products: (8,), Last: (6, 5), Steps: (6, 5)}
 
 
 def compiled(model: nn.Module, x: torch.Tensor, y: torch.Tensor, **more):

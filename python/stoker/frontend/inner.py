@@ -17,7 +17,8 @@ from stoker.frontend import structure
 from stoker.frontend.coupling import place_of_coupling
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import trained_by
-from stoker.frontend.interpret import Interpreter, slots_in
+from stoker.frontend.interpret import Interpreter
+from stoker.frontend.nodes import read_by
 
 Weights = Mapping[str, np.ndarray]
 _SHOWN = 3
@@ -180,7 +181,7 @@ def _ends(path: str) -> Iterable[int]:
 
 
 def _read(nodes: Iterable[dict]) -> set[int]:
-    return {slot for node in nodes for slot in slots_in([node["args"], list(node["kwargs"].values())])}
+    return {slot for node in nodes for slot in read_by(node)}
 
 
 def _until(infer: dict, last: int, slot: int) -> dict:

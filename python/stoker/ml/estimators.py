@@ -174,16 +174,18 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         fitted = fit(settings, table, prepared, sources, spec, phases, begun)
         return self._make_model(fitted, prepared)
 
+    def _kept_state(self) -> OptimizerState | None:
+        initial = self.value("initialModel")
+        return None if initial is None else initial._optimizer
+
     def _begun(self, prepared: Prepared, spec: OptimizerSpec, settings: FitSettings) -> OptimizerState | None:
         """The state that initialModel's optimizer left, as this fit's goes on with it."""
-        initial = self.value("initialModel")
-        state = None if initial is None else initial._optimizer
-        if state is None:
+        if (state := self._kept_state()) is None:
             return None
         optimizer_state.check_strategy(settings.strategy)
         parameters = prepared.compiled.train["parameters"]
         optimizer_state.check(state, spec["options"], groups_of(spec, parameters), parameters)
-        return state.laid_out(initial._compiled, prepared.compiled)
+        return state.laid_out(self.value("initialModel")._compiled, prepared.compiled)
 
     def _prepare(self, table: Table | None) -> tuple[Prepared, list[Source]]:
         """The program, and the columns that fill its inputs; without a table as far as parameters tell. REQUIRES: a
@@ -213,8 +215,8 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
     def _optimizer_spec(self, prepared: Prepared) -> OptimizerSpec:
         """The engine's optimizer options, and the group of each parameter that is not in group 0."""
         spec, rate = self._unscheduled_optimizer(prepared), self.value("learningRate")
-        initial = self.value("initialModel")
-        before = initial._optimizer.epochs if initial is not None and initial._optimizer is not None else 0
+        state = self._kept_state()
+        before = 0 if state is None else state.epochs
         options = optimizer.with_schedule(spec["options"], self.value("lrSchedule"), self.value("lrScheduleUnit"),
                                           before + self.value("epochs"), rate is not None)  # fmt: skip
         if how := self.value("scaleRate"):
