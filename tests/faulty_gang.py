@@ -109,13 +109,14 @@ class FaultyGang:
     def follow(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         until = time.monotonic() + self.timeout
         while time.monotonic() < until:
+            done = self.coordinator.done()  # before what is polled: what was told until then is polled too
             for told in self.coordinator.poll(0.01):
                 self.events.append(parse(*told))
                 self.on_event(self, self.events[-1])
             self.on_tick(self)
             if (failure := self.coordinator.failure()) is not None:
                 raise RuntimeError(f"{failure[0]}: {failure[1]}")
-            if self.coordinator.done():
+            if done:
                 raw, history = self.coordinator.result()
                 return program.load_weights(raw), json.loads(history)
             if self.restarts:

@@ -174,7 +174,7 @@ def keras():
 
 def of_keras(keras):
     layers = keras.layers
-    trunk = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.BatchNormalization()], name="trunk")
+    trunk = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.BatchNormalization(name="norm")], name="trunk")
     return keras.Sequential([keras.Input((4,)), trunk, layers.Dense(3, "softmax", name="top")])
 
 
@@ -184,7 +184,7 @@ def test_keras_layers_are_frozen_by_their_paths(keras):
     assert all("top" in name for name in names) and len(names) == 2 and compiled.train["buffers"] == []
     assert all(layer.trainable for layer in model._flatten_layers())
     assert len(trained(model, "*/bias")[0]) == 4
-    for layer in ("trunk", "trunk/batch_normalization", model.layers[0].layers[1].name):
+    for layer in ("trunk", "trunk/norm", model.layers[0].layers[1].name):
         names, compiled = trained(model, upTo=layer)
         assert len(names) == 2 and all("top" in name for name in names) and compiled.train["buffers"] == []
     names, compiled = trained(model, upTo=model.layers[0].layers[0].name)
