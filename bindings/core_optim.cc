@@ -22,6 +22,7 @@ using optim::Arena;
 using optim::Isa;
 using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Parameters = std::vector<std::tuple<std::string, std::vector<int64_t>, int>>;  // name, shape, group
+using Layouts = std::vector<std::vector<int>>;                                       // of each parameter, or none
 
 Isa parse_isa(const std::string& name) {
   const Isa isa = name == "avx512"     ? Isa::avx512
@@ -32,16 +33,18 @@ Isa parse_isa(const std::string& name) {
   return isa;
 }
 
-Arena make_arena(const Parameters& parameters) {
+Arena make_arena(const Parameters& parameters, const Layouts& layouts) {
   std::vector<optim::ParameterSpec> specs;
   for (const auto& [name, shape, group] : parameters) specs.push_back({name, shape, group});
+  for (size_t i = 0; i < layouts.size(); ++i) specs.at(i).layout = layouts[i];
   return Arena(std::move(specs));
 }
 
 class ArenaOptimizer {
  public:
-  ArenaOptimizer(const std::string& options, const Parameters& parameters, const std::string& isa)
-      : arena_(make_arena(parameters)),
+  ArenaOptimizer(const std::string& options, const Parameters& parameters, const std::string& isa,
+                 const Layouts& layouts)
+      : arena_(make_arena(parameters, layouts)),
         optimizer_(optim::make_optimizer(optim::parse_optimizer(options), arena_, parse_isa(isa))),
         numbers_(optimizer_->numbers()) {}
 
@@ -50,6 +53,7 @@ class ArenaOptimizer {
 
   const Arena& arena() const { return arena_; }
   int64_t numbers() const { return optimizer_->numbers(); }
+  int64_t sums() const { return optimizer_->sums(); }
   std::vector<std::string> state_names() const { return optimizer_->state_names(); }
   std::tuple<int64_t, int64_t> extent(int i) const {
     STOKER_CHECK(i >= 0 && i < static_cast<int>(arena_.parameters().size()));
@@ -69,16 +73,14 @@ class ArenaOptimizer {
       buffers.state_out.push_back(base(array));
     }
     std::vector<double> sums(optimizer_->sums());
-    std::vector<float> factors;
-    if (!sums.empty()) {
-      optimizer_->measure({0, arena_.floats()}, at, buffers, sums.data());
-      factors = optimizer_->factors(sums.data());
-      buffers.factors = factors.data();
-    }
-    if (!numbers_.empty()) {
-      numbers_ = optimizer_->decide({numbers_.data(), loss, sums.data()});
-      buffers.numbers = numbers_.data();
-    }
+    auto found = optim::measured(*optimizer_, {numbers_.data(), loss, sums.data(), at},
+                                 [&](int round, const std::vector<double>& so_far) {
+                                   buffers.numbers = so_far.data();
+                                   optimizer_->measure(round, {0, arena_.floats()}, at, buffers, sums.data());
+                                 });
+    numbers_ = std::move(found.numbers);
+    buffers.numbers = numbers_.data();
+    if (!found.factors.empty()) buffers.factors = found.factors.data();
     optimizer_->update({0, arena_.floats()}, at, buffers);
   }
 
@@ -92,8 +94,8 @@ class ArenaOptimizer {
 
 void bind_optim(nb::module_& m) {
   nb::class_<ArenaOptimizer>(m, "ArenaOptimizer")
-      .def(nb::init<const std::string&, const Parameters&, const std::string&>(), nb::arg("options_json"),
-           nb::arg("parameters"), nb::arg("isa") = "best")
+      .def(nb::init<const std::string&, const Parameters&, const std::string&, const Layouts&>(),
+           nb::arg("options_json"), nb::arg("parameters"), nb::arg("isa") = "best", nb::arg("layouts") = Layouts())
       .def("floats", [](const ArenaOptimizer& self) { return self.arena().floats(); })
       .def("extent", &ArenaOptimizer::extent, nb::arg("parameter"))
       .def("state_names", &ArenaOptimizer::state_names)
@@ -106,7 +108,8 @@ void bind_optim(nb::module_& m) {
           nb::arg("step"), nb::arg("gradient"), nb::arg("scale"), nb::arg("weights"), nb::arg("state"),
           nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0, nb::arg("loss") = 0.0)
       .def("ended", &ArenaOptimizer::ended)
-      .def("numbers", &ArenaOptimizer::numbers);
+      .def("numbers", &ArenaOptimizer::numbers)
+      .def("sums", &ArenaOptimizer::sums);
   m.def(
       "learning_rate",
       [](const std::string& schedule, double base, int64_t step, int64_t epoch, int64_t steps_of_epoch,

@@ -40,6 +40,10 @@ OPTIMIZERS = {
     "radam": {"name": "radam", "groups": GROUPS},
     "lars": {"name": "lars", "groups": [{"lr": 1.0}, {"lr": 0.1, "weight_decay": 0.1}]},
     "lamb": {"name": "lamb", "groups": GROUPS, "schedule": schedule("polynomial")},
+    "adafactor": {"name": "adafactor", "groups": [{"lr": 0.1}, {"lr": 0.05, "weight_decay": 0.1}],
+                  "schedule": schedule({"name": "cosine", "warmup": 3})},
+    "average of adafactor": {"name": "adafactor", "groups": [{}, {}], "average": as_average("ema")},
+    "keras adafactor": {"name": "keras_adafactor", "groups": GROUPS},
     "keras with clipnorm": {
         "name": "keras_rmsprop", "groups": [{"centered": True}, {"momentum": 0.9, "weight_decay": 0.1}],
         "clip": {"norm": 0.01, "by_parameter": True}
@@ -47,6 +51,9 @@ OPTIMIZERS = {
     "keras lamb": {"name": "keras_lamb", "groups": GROUPS},
     "average": {"name": "lamb", "groups": GROUPS, "average": as_average({"name": "ema", "decay": 0.9})},
 }  # fmt: skip
+
+
+BEFORE = {"lars": ("measures", "written"), "lamb": ("measures", "written"), "adafactor": ("moments", "changes")}
 
 
 def fit_by(optimizer, **more):
@@ -68,8 +75,8 @@ def test_a_death_inside_a_step_changes_nothing(name):
     epochs = 3
     fit = replace(local_fit("mlp", rows=600, batch=48, epochs=epochs), optimizer=OPTIMIZERS[name])
     fit.more["groups"] = [0, 1] * 3
-    before = "measures" if OPTIMIZERS[name]["name"] in ("lars", "lamb") else "slice"
-    orders = Order(1, "die", 20, before), Order(0, "die", 30, "written")
+    first, second = BEFORE.get(OPTIMIZERS[name]["name"], ("slice", "written"))
+    orders = Order(1, "die", 20, first), Order(0, "die", 30, second)
     killer, came = carry_out(Schedule(0, "points", "mlp", 2, epochs * 13, False, orders=orders), fit)
     assert len(killer.hits) == 2
     assert complaints(killer, came, undisturbed(fit, 3), SHARDS) == []

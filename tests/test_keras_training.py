@@ -57,6 +57,10 @@ OPTIMIZERS = {
     "ftrl shrunk": lambda: optimizers.Ftrl(0.1, l2_shrinkage_regularization_strength=0.1, weight_decay=0.01),
     "lamb": lambda: optimizers.Lamb(0.01, weight_decay=0.1),
     "lamb of a schedule": lambda: optimizers.Lamb(schedules.PolynomialDecay(0.2, 15, 0.001), weight_decay=0.5),
+    "adafactor": lambda: optimizers.Adafactor(0.05, weight_decay=0.1),
+    "adafactor with all": lambda: optimizers.Adafactor(
+        schedules.PolynomialDecay(0.2, 15, 0.001), beta_2_decay=-0.5, epsilon_1=1e-4, epsilon_2=1e-2, clip_threshold=0.5
+    ),
     "clipnorm": lambda: optimizers.Adam(0.01, epsilon=0.1, clipnorm=0.05),
     "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.05),
     "clipvalue": lambda: optimizers.SGD(0.1, clipvalue=0.01),
@@ -193,13 +197,13 @@ def test_a_schedule_of_a_class_of_ones_own_is_refused():
 
 @pytest.mark.parametrize(("make", "told"), [
     (optimizers.Muon, "Keras optimizer Muon is none that Stoker has: it has SGD, Adam,"),
-    (optimizers.Adafactor, "Keras optimizer Adafactor is none"),
     (lambda: optimizers.LossScaleOptimizer(optimizers.SGD()), "LossScaleOptimizer is none"),
     (OwnAdam, "Keras optimizer OwnAdam is none"),
     (lambda: optimizers.SGD(gradient_accumulation_steps=4), "gradient_accumulation_steps=4, .* accumulate=4 does"),
     (lambda: optimizers.SGD(use_ema=True, ema_overwrite_frequency=3), "ema_overwrite_frequency=3, which Stoker has"),
     (lambda: optimizers.Ftrl(learning_rate_power=-0.7), "learning_rate_power=-0.7, which"),
     (lambda: optimizers.Lamb(clipnorm=1.0), "Lamb has clipnorm=1.0, which Stoker has not beside"),
+    (lambda: optimizers.Adafactor(global_clipnorm=1.0), "Adafactor has global_clipnorm=1.0, which Stoker has not"),
     (lambda: optimizers.SGD(Own()), "learning rate is a Own, which calls Python in each step"),
 ])  # fmt: skip
 def test_optimizers_that_are_not_there_are_refused_by_name(make, told):

@@ -11,7 +11,7 @@ import stoker
 from stoker.engine import core
 from stoker.errors import UserError
 from stoker.fit.settings import FitSettings
-from stoker.optimizer import check_full_batch, parse, rate_scale, with_schedule
+from stoker.optimizer import check_full_batch, check_moments, parse, rate_scale, with_schedule
 
 
 @pytest.fixture
@@ -47,6 +47,27 @@ def test_an_instance_gives_class_groups_and_settings(net):
     assert options["name"] == "sgd"
     assert options["groups"] == [{"lr": 0.5, "momentum": 0.0, **common}, {"lr": 0.1, "momentum": 0.9, **common}]
     assert members == {"0.weight": 1, "0.bias": 1, "2.weight": 0, "2.bias": 0}
+
+
+def test_adafactor_and_its_eps(net):
+    optimizer = torch.optim.Adafactor(net.parameters(), lr=0.5, d=2.0)
+    group = {"lr": 0.5, "weight_decay": 0.0, "maximize": False, "beta2_decay": -0.8, "epsilons": [None, 1e-3], "d": 2.0}
+    assert parsed(optimizer, net)[0] == {"name": "adafactor", "groups": [group]}
+    assert parsed("adafactor", net, eps=(1e-3, 1))[0]["groups"] == [{"epsilons": [1e-3, 1.0]}]
+    expected = "expected two numbers, of which the first may be None"
+    assert expected in complaint("adafactor", net, eps=(1e-3, None))
+    assert expected in complaint("adafactor", net, eps=1e-3)
+    assert "Clipping threshold d should be >= 1" in complaint("adafactor", net, d=0.5)
+    assert "beta2_decay should be <= 0" in complaint("adafactor", net, beta2_decay=0.5)
+
+
+@pytest.mark.parametrize("told", [{"saveOptimizer": True}, {"strategy": stoker.LocalSGD(every=2)}], ids=str)
+def test_what_adafactor_does_not_go_with(net, told):
+    settings = FitSettings.of(stoker.StokerRegressor(model=net, **told).value)
+    with pytest.raises(
+        UserError, match="'adafactor' does not go with (saveOptimizer|strategy 'localSGD'): its moments"
+    ):
+        check_moments({"name": "adafactor", "groups": [{}]}, settings)
 
 
 def test_adamw_and_its_betas(net):

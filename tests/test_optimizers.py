@@ -10,8 +10,8 @@ import torch
 from stoker.engine import core
 from stoker.optimizer import parse
 
-SHAPES = {"a.weight": (37, 11), "a.bias": (11,), "scale": (), "b.weight": (130, 33)}
-GROUP_OF = {"a.weight": 0, "a.bias": 1, "scale": 1, "b.weight": 0}
+SHAPES = {"a.weight": (37, 11), "a.bias": (11,), "scale": (), "b.weight": (130, 33), "c.weight": (6, 5, 3, 4)}
+GROUP_OF = {"a.weight": 0, "a.bias": 1, "scale": 1, "b.weight": 0, "c.weight": 1}
 
 CASES = {
     "sgd": (torch.optim.SGD, [{"lr": 0.1}, {"lr": 0.01}]),
@@ -36,6 +36,9 @@ CASES = {
     "adamax": (torch.optim.Adamax, [{"lr": 1e-2}, {"betas": (0.4, 0.9), "weight_decay": 0.1}]),
     "nadam": (torch.optim.NAdam, [{"lr": 1e-2}, {"momentum_decay": 0.1, "weight_decay": 0.1}]),
     "nadam-decoupled": (torch.optim.NAdam, [{"decoupled_weight_decay": True, "weight_decay": 0.1}, {"maximize": True}]),
+    "adafactor": (torch.optim.Adafactor, [{}, {"lr": 0.3, "weight_decay": 0.1}]),
+    "adafactor-all": (torch.optim.Adafactor, [{"beta2_decay": -0.5, "eps": (1e-2, 1e-2), "d": 2.0, "maximize": True},
+                                              {"lr": 1e-3, "eps": (None, 0.5), "d": 1.5}]),
     "radam": (torch.optim.RAdam, [{"lr": 1e-2}, {"betas": (0.8, 0.9), "weight_decay": 0.1}]),
     "radam-decoupled": (torch.optim.RAdam, [{"decoupled_weight_decay": True, "weight_decay": 0.1}, {"maximize": True}]),
 }  # fmt: skip
@@ -96,6 +99,33 @@ def test_two_hundred_steps_equal_torch(case):
     assert_close(engine.weights, engine.arena(parameters))
     for name, ours in zip(engine.optimizer.state_names(), engine.state):
         assert_close(ours, engine.arena(torch_state(reference, parameters, name)))
+
+
+def test_adafactors_rows_and_columns_are_the_users_however_they_lie():
+    shape, layout = (6, 5, 3, 4), [0, 3, 1, 2]  # kept as [6, 3, 4, 5]
+    parameter = torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    reference = torch.optim.Adafactor([parameter], lr=0.1)
+    options, _ = parse(reference, None, {}, [("w", parameter)])
+    kept = parameter.detach().permute(0, 2, 3, 1)
+    engine = core().ArenaOptimizer(json.dumps(options), [("w", list(kept.shape), 0)], "best", [layout])
+    weights = np.zeros(engine.floats(), np.float32)
+    weights[: kept.numel()] = kept.reshape(-1).numpy()
+    for step in range(1, 21):
+        gradient = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+        parameter.grad = gradient
+        reference.step()
+        arena = np.zeros_like(weights)
+        arena[: kept.numel()] = gradient.permute(0, 2, 3, 1).reshape(-1).numpy()
+        engine.update(step, arena, 1.0, weights, [])
+    assert_close(weights[: kept.numel()], parameter.detach().permute(0, 2, 3, 1).reshape(-1).numpy())
+
+
+def test_adafactor_keeps_moments_by_row_and_column_only():
+    engine = Engine({"name": "adafactor", "groups": [{}, {}]}, torch_parameters())
+    assert engine.optimizer.state_names() == []
+    rows = [37, 11, 1, 130, 6 * 5 * 3]
+    columns = [11, 1, 1, 33, 6 * 5 * 4]
+    assert engine.optimizer.numbers() == 2 * len(SHAPES) + 2 * sum(rows) + sum(columns)
 
 
 def lion(group, w, g, state, step):

@@ -55,7 +55,9 @@ enum class Phase : int {
   measures = 5,
   round = 6,
   replicas = 7,
-  count = 8
+  moments = 8,
+  changes = 9,
+  count = 10
 };
 
 /// Descriptors that a process needs to be one of so many ranks, at most.

@@ -33,6 +33,10 @@ const char* name(Phase phase) {
       return "round";
     case Phase::replicas:
       return "replicas";
+    case Phase::moments:
+      return "moments";
+    case Phase::changes:
+      return "changes";
     case Phase::count:
       break;
   }

@@ -18,6 +18,7 @@ struct ParameterSpec {
   std::string name;
   std::vector<int64_t> shape;
   int group = 0;
+  std::vector<int> layout = {};  // of each dimension that the user's tensor has, which of these it is; empty: the same
 };
 
 struct Extent {

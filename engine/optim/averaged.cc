@@ -31,9 +31,12 @@ class Averaged : public Optimizer {
   }
   int result() const override { return state_buffers() - 1; }
   int64_t sums() const override { return inner_->sums(); }
-  void measure(Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
-    inner_->measure(range, at, without_average(buffers), sums);
+  int rounds() const override { return inner_->rounds(); }
+  void measure(int round, Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
+    inner_->measure(round, range, at, without_average(buffers), sums);
   }
+  int64_t numbers() const override { return inner_->numbers(); }
+  std::vector<double> decide(const Evaluated& told) const override { return inner_->decide(told); }
   std::vector<float> factors(const double* sums) const override { return inner_->factors(sums); }
 
   void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const override {

@@ -21,7 +21,7 @@ class Clipped : public Optimizer {
   std::vector<std::string> state_names() const override { return inner_->state_names(); }
   int64_t sums() const override { return static_cast<int64_t>(pieces_.size()); }
 
-  void measure(Extent range, const Moment&, const UpdateBuffers& buffers, double* sums) const override {
+  void measure(int, Extent range, const Moment&, const UpdateBuffers& buffers, double* sums) const override {
     STOKER_CHECK(range.begin % kBlock == 0 && range.size() % kBlock == 0);
     for_each_piece(pieces_, range, [&](size_t i, Extent part) {
       float block[kBlock] = {};

@@ -26,7 +26,7 @@ class Layered : public GroupedOptimizer {
 
   int64_t sums() const override { return 2 * static_cast<int64_t>(pieces_.size()); }
 
-  void measure(Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
+  void measure(int, Extent range, const Moment& at, const UpdateBuffers& buffers, double* sums) const override {
     STOKER_CHECK(range.begin % kBlock == 0 && range.size() % kBlock == 0);
     const Streams streams = streams_of(buffers);
     for_each_piece(pieces_, range, [&](size_t i, Extent part) {

@@ -86,7 +86,7 @@ class Lbfgs : public Optimizer {
   int result() const override { return kStart; }
   int64_t sums() const override { return blocks_ * sums_of_block(); }
 
-  void measure(Extent range, const Moment&, const UpdateBuffers& buffers, double* sums) const override {
+  void measure(int, Extent range, const Moment&, const UpdateBuffers& buffers, double* sums) const override {
     STOKER_CHECK(range.begin % kBlock == 0 && range.size() % kBlock == 0);
     for (int64_t at = range.begin; at < range.end; at += kBlock)
       measure_block(at, buffers, sums + at / kBlock * sums_of_block());
@@ -100,7 +100,7 @@ class Lbfgs : public Optimizer {
     way.slope = all[size + pairs_];
     way.size = all[size + pairs_ + 1];
     way.largest = all[size + pairs_ + 2];
-    const LbfgsRules rules{told.rate > 0 ? told.rate : group_.lr, static_cast<int64_t>(group_.max_iter),
+    const LbfgsRules rules{told.at.rate > 0 ? told.at.rate : group_.lr, static_cast<int64_t>(group_.max_iter),
                            group_.tolerance_grad, group_.tolerance_change};
     optim::decide(LbfgsNumbers(numbers.data(), pairs_), told.loss, record_of(all), way, rules);
     return numbers;

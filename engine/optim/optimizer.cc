@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "optim/adafactor.h"
 #include "optim/averaged.h"
 #include "optim/clipped.h"
 #include "optim/grouped.h"
@@ -84,6 +85,7 @@ std::unique_ptr<Optimizer> make_plain(const OptimizerOptions& options, const Are
   if (options.name == "sgd") return std::make_unique<Sgd>(options, arena, isa);
   if (options.name == "adam" || options.name == "adamw") return std::make_unique<Adam>(options, arena, isa);
   if (options.name == "lbfgs") return make_lbfgs(options, arena);
+  if (options.name.ends_with("adafactor")) return make_adafactor(options, arena, isa);
   if (auto layered = make_layered(options, arena, isa)) return layered;
   if (auto of_keras = make_keras(options, arena, isa)) return of_keras;
   auto optimizer = make_rule(options, arena, isa);
@@ -97,6 +99,19 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const
   auto optimizer = make_plain(options, arena, isa);
   if (options.clip.norm > 0) optimizer = make_clipped(std::move(optimizer), options.clip, arena);
   return options.average.on ? make_averaged(std::move(optimizer), options.average) : std::move(optimizer);
+}
+
+Measured measured(const Optimizer& optimizer, Evaluated told,
+                  const std::function<void(int, const std::vector<double>&)>& pass) {
+  if (optimizer.sums() == 0) return {};
+  Measured found{{}, {told.numbers, told.numbers + optimizer.numbers()}};
+  for (told.round = 0; told.round < optimizer.rounds(); ++told.round) {
+    pass(told.round, found.numbers);
+    told.numbers = found.numbers.data();
+    if (optimizer.numbers() > 0) found.numbers = optimizer.decide(told);
+  }
+  found.factors = optimizer.factors(told.sums);
+  return found;
 }
 
 void block_norms(Extent range, const float* gradient, float scale, double* out) {

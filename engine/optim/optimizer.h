@@ -2,6 +2,7 @@
 // Optimizers as pure functions over a range of the arena: old weights and state in, new weights and state out.
 // Every loop gives the same bits with AVX-512, AVX2 and portable code, and whatever the cut into ranges.
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,6 +42,9 @@ struct GroupOptions {
   double tolerance_grad = 1e-7;                       // L-BFGS
   double tolerance_change = 1e-9;                     // L-BFGS
   double history_size = 10;                           // L-BFGS
+  double beta2_decay = -0.8;                          // Adafactor
+  double eps1 = 0x1p-23, eps2 = 1e-3;                 // Adafactor
+  double d = 1;                                       // Adafactor: of the update's root mean square, at most
 };
 
 /// Gradients are shortened to a norm as Keras does it.
@@ -86,10 +90,11 @@ struct UpdateBuffers {
 
 /// What decisions are made of.
 struct Evaluated {
-  const double* numbers;  // before the update
+  const double* numbers;  // before the update; from the second round on what was decided after the one before
   double loss;            // of the weights before it
   const double* sums;     // of measure()
-  double rate = 0;        // that takes the place of the group's own; 0: none does
+  Moment at = 1;
+  int round = 0;
 };
 
 class Optimizer {
@@ -99,11 +104,13 @@ class Optimizer {
   virtual int state_buffers() const = 0;
   /// torch.optim's key of each state buffer ("exp_avg", "exp_avg_sq", "momentum_buffer", ...).
   virtual std::vector<std::string> state_names() const = 0;
-  /// Before an update, where sums() is above 0: measure() over all of the arena, a range of whole blocks at a time, and
-  /// factors() of what it wrote. Each number is a sum over one tensor's part of one block, so that the order of
-  /// summation depends on nothing but the arena.
+  /// Before an update, where sums() is above 0, in each round: measure() over all of the arena, a range of whole blocks
+  /// at a time; then, when all of it stands, decide(). After the last one factors() of what they wrote. In the first
+  /// round each number is of one tensor's part of one block, later ones may be of all that was written before: so the
+  /// order of summation depends on nothing but the arena. See measured().
   virtual int64_t sums() const { return 0; }
-  virtual void measure(Extent, const Moment&, const UpdateBuffers&, double*) const {}
+  virtual int rounds() const { return 1; }
+  virtual void measure(int, Extent, const Moment&, const UpdateBuffers&, double*) const {}
   virtual std::vector<float> factors(const double*) const { return {}; }
   /// Numbers that are committed beside the buffers, zero before the first step. Where there are some decide() tells
   /// those after an update, which goes by them, and ended() whether by them there is nothing more to do, and why.
@@ -117,6 +124,18 @@ class Optimizer {
 };
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Arena& arena, Isa isa);
+
+inline constexpr int kMostRounds = 3;
+
+/// What an update goes by, besides the buffers.
+struct Measured {
+  std::vector<float> factors;
+  std::vector<double> numbers;
+};
+/// All rounds. `pass` sees to it that measure() has been over all of the arena; it is given the round, and the numbers
+/// that were decided before it.
+Measured measured(const Optimizer& optimizer, Evaluated told,
+                  const std::function<void(int round, const std::vector<double>& numbers)>& pass);
 
 /// Sum of squares of each block in the range, scaled: out[b - begin_block] = sum((scale * gradient)^2) in a fixed
 /// order. `gradient` is the arena's base; the range must be whole blocks.

@@ -46,10 +46,17 @@ const char* const kCases[] = {
     R"({"name": "keras_lion", "groups": [{}, {"weight_decay": 0.1}]})",
     R"({"name": "keras_ftrl", "groups": [{"initial_accumulator_value": 0.1, "l1": 0.01, "beta": 0.1}, {"l2": 0.1, "l2_shrinkage": 0.1}]})",
     R"({"name": "keras_lamb", "groups": [{}, {"weight_decay": 0.1}]})",
+    R"({"name": "adafactor", "groups": [{}, {"weight_decay": 0.1, "d": 2, "maximize": true}]})",
+    R"({"name": "keras_adafactor", "groups": [{}, {"weight_decay": 0.1, "epsilons": [1e-30, 1e-3]}]})",
 };
 
 const Arena& arena() {
-  static const Arena made({{"a", {13, 7}, 0}, {"b", {5}, 1}, {"c", {1500}, 1}, {"d", {1}, 0}, {"e", {300, 10}, 1}});
+  static const Arena made({{"a", {13, 7}, 0},
+                           {"b", {5}, 1},
+                           {"c", {1500}, 1},
+                           {"d", {1}, 0},
+                           {"e", {10, 300}, 1, {1, 0}},
+                           {"f", {4, 3, 2, 5}, 0, {0, 3, 1, 2}}});
   return made;
 }
 
@@ -67,7 +74,7 @@ Buffer random_buffer(unsigned seed) {
   std::mt19937 bits(seed);
   std::normal_distribution<float> normal;
   Buffer values(arena().floats(), 0.0f);
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 6; ++i) {
     for (int64_t at = arena().extent(i).begin; at < arena().extent(i).end; ++at) values[at] = normal(bits);
   }
   return values;
@@ -92,6 +99,7 @@ struct Trained {
 Trained train(const char* options, Isa isa, const std::vector<int64_t>& cuts, bool in_place, float scale = 0.5f) {
   const auto optimizer = make_optimizer(parse_optimizer(options), arena(), isa);
   Trained now{random_buffer(1), std::vector<Buffer>(optimizer->state_buffers(), Buffer(arena().floats(), 0.0f))};
+  std::vector<double> numbers(optimizer->numbers());
   for (int64_t step = 1; step <= 5; ++step) {
     const Buffer gradient = random_buffer(100 + static_cast<unsigned>(step));
     Trained next = now;
@@ -101,11 +109,16 @@ Trained train(const char* options, Isa isa, const std::vector<int64_t>& cuts, bo
     for (auto& state : next.state) buffers.state_out.push_back(state.data());
     std::vector<double> sums(optimizer->sums());
     const bool blocks = std::ranges::all_of(cuts, [](int64_t cut) { return cut % kBlock == 0; });
-    for (size_t i = 0; blocks && i + 1 < cuts.size(); ++i)
-      optimizer->measure({cuts[i], cuts[i + 1]}, step, buffers, sums.data());
-    if (!blocks) optimizer->measure({0, arena().floats()}, step, buffers, sums.data());
-    const auto factors = optimizer->factors(sums.data());
-    buffers.factors = factors.data();
+    const auto parts = blocks ? cuts : std::vector<int64_t>{0, arena().floats()};
+    const auto found =
+        measured(*optimizer, {numbers.data(), 0, sums.data(), step}, [&](int round, const std::vector<double>& so_far) {
+          buffers.numbers = so_far.data();
+          for (size_t i = 0; i + 1 < parts.size(); ++i)
+            optimizer->measure(round, {parts[i], parts[i + 1]}, step, buffers, sums.data());
+        });
+    if (!found.factors.empty()) buffers.factors = found.factors.data();
+    numbers = found.numbers;
+    buffers.numbers = numbers.data();
     for (size_t i = 0; i + 1 < cuts.size(); ++i) optimizer->update({cuts[i], cuts[i + 1]}, step, buffers);
     now = next;
   }
@@ -242,9 +255,8 @@ TEST(ParseOptimizer, DefaultsAreTorchs) {
 
 TEST(ParseOptimizer, WhatItDoesNotKnowIsNamed) {
   EXPECT_EQ(complaint(R"({"name": "lyon", "groups": [{}]})"),
-            "unknown optimizer 'lyon', expected one of adadelta, adagrad, adam, adamax, adamw, lamb, lars, lbfgs, "
-            "lion, nadam, "
-            "radam, rmsprop, sgd");
+            "unknown optimizer 'lyon', expected one of adadelta, adafactor, adagrad, adam, adamax, adamw, lamb, lars, "
+            "lbfgs, lion, nadam, radam, rmsprop, sgd");
   EXPECT_EQ(complaint(R"({"name": "adam", "groups": [{"momentum": 0.9}]})"),
             "optimizer 'adam' has no option 'momentum'");
   EXPECT_EQ(complaint(R"({"name": "sgd", "groups": [{"lr": "fast"}]})"),

@@ -27,6 +27,13 @@ void set_betas(GroupOptions& group, const Json& value) {
   group.beta2 = value[1].get<double>();
 }
 
+/// Torch's pair of Adafactor, whose first may be left to it.
+void set_epsilons(GroupOptions& group, const Json& value) {
+  if (value.size() != 2) fail_user("optimizer: eps has ", value.size(), " values, expected 2");
+  if (!value[0].is_null()) group.eps1 = value[0].get<double>();
+  group.eps2 = value[1].get<double>();
+}
+
 using Setters = std::map<std::string, Setter>;
 
 /// What an optimizer knows, and its defaults where they are not those of GroupOptions.
@@ -61,7 +68,10 @@ const Setters& setters() {
                               {"max_iter", number(&GroupOptions::max_iter)},
                               {"tolerance_grad", number(&GroupOptions::tolerance_grad)},
                               {"tolerance_change", number(&GroupOptions::tolerance_change)},
-                              {"history_size", number(&GroupOptions::history_size)}};
+                              {"history_size", number(&GroupOptions::history_size)},
+                              {"beta2_decay", number(&GroupOptions::beta2_decay)},
+                              {"epsilons", set_epsilons},
+                              {"d", number(&GroupOptions::d)}};
   return all;
 }
 
@@ -83,7 +93,8 @@ std::map<std::string, Known> of_keras() {
           {"keras_nadam", {{"betas", "eps"}}},
           {"keras_lion", {{"betas"}}},
           {"keras_ftrl", {{"initial_accumulator_value", "l1", "l2", "l2_shrinkage", "beta"}}},
-          {"keras_lamb", {{"betas", "eps"}}}};
+          {"keras_lamb", {{"betas", "eps"}}},
+          {"keras_adafactor", {{"beta2_decay", "epsilons", "d"}}}};
 }
 
 std::map<std::string, Known> make_known() {
@@ -99,7 +110,8 @@ std::map<std::string, Known> make_known() {
       {"radam", {{"betas", "eps", "decoupled_weight_decay"}}},
       {"lion", {{"betas"}, with_lr(1e-4)}},
       {"lars", {{"momentum", "trust_coefficient", "eps", "adapt"}, with_lr(0.1, 0)}},
-      {"lamb", {{"betas", "eps", "adapt"}, with_lr(1e-3, 1e-6)}}};
+      {"lamb", {{"betas", "eps", "adapt"}, with_lr(1e-3, 1e-6)}},
+      {"adafactor", {{"beta2_decay", "epsilons", "d"}, with_lr(1e-2)}}};
   all.merge(of_keras());
   all["adamw"].defaults.weight_decay = 1e-2;
   all["lion"].defaults.beta2 = 0.99;
@@ -146,6 +158,10 @@ void check(const GroupOptions& group) {
   not_negative("max_iter", group.max_iter);
   not_negative("tolerance_grad", group.tolerance_grad);
   not_negative("tolerance_change", group.tolerance_change);
+  if (!(group.beta2_decay <= 0)) fail_user("optimizer: beta2_decay is ", group.beta2_decay, ", expected zero or less");
+  not_negative("eps[0]", group.eps1);
+  not_negative("eps[1]", group.eps2);
+  if (!(group.d > 0)) fail_user("optimizer: d is ", group.d, ", expected more than zero");
   if (group.history_size < 1) fail_user("optimizer: history_size is ", group.history_size, ", expected 1 or more");
   below_one("betas[0]", group.beta1);
   below_one("betas[1]", group.beta2);

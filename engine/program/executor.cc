@@ -115,7 +115,7 @@ optim::Arena weight_arena(const Program& program, const std::vector<int>& groups
   }
   std::vector<optim::ParameterSpec> specs;
   for (const auto& p : program.parameters) {
-    specs.push_back({p.name, p.shape, groups.empty() ? 0 : groups[specs.size()]});
+    specs.push_back({p.name, p.shape, groups.empty() ? 0 : groups[specs.size()], p.layout});
   }
   return optim::Arena(std::move(specs));
 }

@@ -107,8 +107,8 @@ Input read_input(const Reader& at) {
 }
 
 Parameter read_parameter(const Reader& at) {
-  return {at.get<std::string>("name"), at.get<int>("slot"), read_shape(at),
-          at.get<std::vector<std::string>>("aliases")};
+  return {at.get<std::string>("name"), at.get<int>("slot"), read_shape(at), at.get<std::vector<std::string>>("aliases"),
+          at.has("layout") ? at.get<std::vector<int>>("layout") : std::vector<int>()};
 }
 
 Buffer read_buffer(const Reader& at) {

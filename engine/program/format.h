@@ -21,6 +21,7 @@ struct Parameter {
   int slot = 0;
   std::vector<int64_t> shape;
   std::vector<std::string> aliases;
+  std::vector<int> layout;  // see optim::ParameterSpec
 };
 
 enum class BufferRule { mean, count };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -15,6 +16,14 @@ namespace {
 using collective::Phase;
 using optim::Extent;
 using optim::overlap;
+
+/// What the ranks of a host wait for after each of the optimizer's rounds.
+struct OfRound {
+  const char* point;
+  Phase phase;
+};
+constexpr OfRound kRounds[] = {{"measures", Phase::measures}, {"moments", Phase::moments}, {"changes", Phase::changes}};
+static_assert(std::size(kRounds) == optim::kMostRounds);
 
 }  // namespace
 
@@ -72,27 +81,30 @@ optim::UpdateBuffers AllReduce::buffers(Extent range, float scale) {
     b.state_in.push_back(state_.optimizer(from, k));
     b.state_out.push_back(state_.optimizer(to, k));
   }
-  if (!factors_.empty()) b.factors = factors_.data();
-  if (!numbers_after_.empty()) b.numbers = numbers_after_.data();
+  if (!measured_.factors.empty()) b.factors = measured_.factors.data();
+  if (!measured_.numbers.empty()) b.numbers = measured_.numbers.data();
   return b;
 }
 
-/// The optimizer's sums over whole tensors: mine stand, and everybody's do.
+/// The optimizer's sums over whole tensors, in each of its rounds: mine stand, and everybody's do.
 void AllReduce::measure(float scale, StepTimes& times) {
-  if (optimizer_.sums() == 0) return;
-  Stopwatch watch;
   const auto slice = sum_->slice();
-  in_chunks(overlap({slice.begin, slice.end}, {0, arena_.floats()}),
-            [&](Extent e) { optimizer_.measure(e, round_.at, buffers(e, scale), state_.sums()); });
-  times.update += watch.restart();
-  fault::point("measures", step());
-  group_.arrive(Phase::measures, next_);
-  group_.await(Phase::measures, next_);
-  times.wait += watch.elapsed();
-  factors_ = optimizer_.factors(state_.sums());
-  if (optimizer_.numbers() == 0) return;
+  const Extent mine = overlap({slice.begin, slice.end}, {0, arena_.floats()});
+  const auto pass = [&](int round, const std::vector<double>& numbers) {
+    Stopwatch watch;
+    in_chunks(mine, [&](Extent e) {
+      auto seen = buffers(e, scale);
+      seen.numbers = numbers.data();
+      optimizer_.measure(round, e, round_.at, seen, state_.sums());
+    });
+    times.update += watch.restart();
+    fault::point(kRounds[round].point, step());
+    group_.arrive(kRounds[round].phase, next_);
+    group_.await(kRounds[round].phase, next_);
+    times.wait += watch.elapsed();
+  };
   const double loss = options_.mean ? totals_.numerator / totals_.denominator : totals_.numerator;
-  numbers_after_ = optimizer_.decide({state_.numbers(old_set()), loss, state_.sums(), round_.at.rate});
+  measured_ = optim::measured(optimizer_, {state_.numbers(old_set()), loss, state_.sums(), round_.at}, pass);
 }
 
 void AllReduce::update(Extent range, const optim::UpdateBuffers& buffers) {
@@ -136,7 +148,7 @@ bool AllReduce::make(StepTimes& times) {
   Stopwatch watch;
   const auto slice = sum_->slice();
   const bool finite = write({slice.begin, slice.end}, scale);
-  if (!numbers_after_.empty()) write_numbers(numbers_after_.data());
+  if (!measured_.numbers.empty()) write_numbers(measured_.numbers.data());
   times.update += watch.elapsed();
   return made(finite, times);
 }

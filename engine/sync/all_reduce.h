@@ -32,8 +32,7 @@ class AllReduce : public Commit {
   optim::UpdateBuffers buffers(optim::Extent range, float scale);
 
   std::vector<float> clamp_;
-  std::vector<float> factors_;         // of the optimizer, by parameter
-  std::vector<double> numbers_after_;  // of the optimizer
+  optim::Measured measured_;  // by the optimizer
 };
 
 }  // namespace stoker::sync

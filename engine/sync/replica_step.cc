@@ -18,7 +18,9 @@ ReplicaStep::ReplicaStep(const optim::Arena& arena, const optim::Optimizer& opti
       clip_norm_(told.clip_norm),
       clip_value_(told.clip_value),
       norms_(arena.blocks()),
-      sums_(optimizer.sums()) {}
+      sums_(optimizer.sums()) {
+  STOKER_CHECK(optimizer.numbers() == 0);
+}
 
 void ReplicaStep::take(float* weights, const std::vector<float*>& state, const float* gradient, double denominator,
                        const optim::Moment& at) {
@@ -35,12 +37,11 @@ void ReplicaStep::take(float* weights, const std::vector<float*>& state, const f
     return buffers;
   };
   const Extent all{0, arena_.floats()};
-  std::vector<float> factors;
-  if (!sums_.empty()) {
-    in_chunks(all, [&](Extent e) { optimizer_.measure(e, at, with_gradient(e), sums_.data()); });
-    factors = optimizer_.factors(sums_.data());
-    buffers.factors = factors.data();
-  }
+  const auto [factors, numbers] =
+      optim::measured(optimizer_, {nullptr, 0, sums_.data(), at}, [&](int round, const auto&) {
+        in_chunks(all, [&](Extent e) { optimizer_.measure(round, e, at, with_gradient(e), sums_.data()); });
+      });
+  if (!factors.empty()) buffers.factors = factors.data();
   in_chunks(all, [&](Extent e) { optimizer_.update(e, at, with_gradient(e)); });
 }
 

@@ -75,11 +75,13 @@ at::Tensor update(const Canned& canned, const at::Tensor& weights, const at::Ten
     buffers.state_in.push_back(buffers.state_out.back());
   }
   std::vector<double> sums(canned.optimizer.sums()), numbers(canned.optimizer.numbers());
-  if (!numbers.empty()) {
-    canned.optimizer.measure(part, 1, buffers, sums.data());
-    numbers = canned.optimizer.decide({numbers.data(), told.numerator, sums.data()});
-    buffers.numbers = numbers.data();
-  }
+  const auto [factors, decided] = optim::measured(canned.optimizer, {numbers.data(), told.numerator, sums.data()},
+                                                  [&](int round, const std::vector<double>& so_far) {
+                                                    buffers.numbers = so_far.data();
+                                                    canned.optimizer.measure(round, part, 1, buffers, sums.data());
+                                                  });
+  if (!factors.empty()) buffers.factors = factors.data();
+  buffers.numbers = decided.data();
   canned.optimizer.update(part, 1, buffers);
   return weights.narrow(0, 0, part.end);
 }

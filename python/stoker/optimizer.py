@@ -34,13 +34,14 @@ _SETTINGS: dict[str, dict[str, type]] = {
     "lion": {**_COMMON, "betas": tuple},
     "lars": {**_COMMON, "momentum": float, "trust_coefficient": float, "eps": float, "adapt": bool},
     "lamb": {**_BETAS, "adapt": bool},
+    "adafactor": {**_COMMON, "beta2_decay": float, "eps": tuple, "d": float},
     "lbfgs": {"lr": float, "max_iter": int, "tolerance_grad": float, "tolerance_change": float, "history_size": int},
 }
 _MOST_WHOLE = 2**31 - 1
 _EXPECTED = {bool: "true or false", int: f"a whole number up to {_MOST_WHOLE}", float: "a number that is finite"}
 _CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad",
             "adadelta": "Adadelta", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam",
-            "lbfgs": "LBFGS"}  # fmt: skip
+            "adafactor": "Adafactor", "lbfgs": "LBFGS"}  # fmt: skip
 # By name pattern, in optimizerParams.
 _GROUPS, _PARAMS = "groups", "params"
 # How torch computes, not what: without meaning for the engine.
@@ -123,7 +124,12 @@ def _group(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"optimizerParams: {name} has no setting {key!r}{near}")
     group = {key: _value(name, key, value) for key, value in told.items()}
     _check_values(name, group)
-    return group
+    return _in_engines_words(name, group)
+
+
+def _in_engines_words(name: str, group: dict[str, Any]) -> dict[str, Any]:
+    """Adafactor's eps are two numbers of a name of their own."""
+    return {"epsilons" if (name, key) == ("adafactor", "eps") else key: value for key, value in group.items()}
 
 
 def _check_values(name: str, group: Mapping[str, Any]) -> None:
@@ -148,12 +154,20 @@ def _check_values(name: str, group: Mapping[str, Any]) -> None:
 def _value(name: str, key: str, value: Any) -> Any:
     kind = _SETTINGS[name][key]
     if kind is tuple:
-        if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(is_finite(beta) for beta in value):
-            raise UserError(f"optimizer {name}: {key} is {value!r}, expected two numbers")
-        return [float(beta) for beta in value]
+        return _pair(name, key, value)
     if not _is_of(kind, value):
         raise UserError(f"optimizer {name}: {key} is {value!r}, expected {_EXPECTED[kind]}")
     return kind(value)
+
+
+def _pair(name: str, key: str, value: Any) -> list[float | None]:
+    """The first of Adafactor's eps may be None: float32's own."""
+    may_lack = name == "adafactor"
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        if all(is_finite(number) or (may_lack and number is None and i == 0) for i, number in enumerate(value)):
+            return [None if number is None else float(number) for number in value]
+    expected = "two numbers, of which the first may be None" if may_lack else "two numbers"
+    raise UserError(f"optimizer {name}: {key} is {value!r}, expected {expected}")
 
 
 def _is_of(kind: type, value: Any) -> bool:
@@ -207,7 +221,7 @@ def _name_of(optimizer: Any) -> str:
 def _read_group(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     _check_foreign(name, group)
     ours = group if name != "lbfgs" else _of_fit(group)
-    return {key: _value(name, key, ours[key]) for key in _SETTINGS[name] if key in ours}
+    return _in_engines_words(name, {key: _value(name, key, ours[key]) for key in _SETTINGS[name] if key in ours})
 
 
 def _of_fit(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,6 +259,19 @@ def check_full_batch(options: Options, told: Any) -> None:
     if found := [name for name, given in wrong.items() if given]:
         raise UserError(f"optimizer 'lbfgs' does not go with {', '.join(found)}: an evaluation is of all rows, and its "
                         "line search finds the length of each step; leave them out")  # fmt: skip
+
+
+def check_moments(options: Options, told: Any) -> None:
+    """What Adafactor, whose moments are not shaped like the weights, does not go with; `told`: the fit's settings."""
+    if not options["name"].endswith("adafactor"):
+        return
+    wrong = {
+        f"strategy {told.strategy['name']!r}": told.strategy["name"] != "allreduce",
+        "saveOptimizer": told.save_optimizer,
+    }
+    if found := [name for name, given in wrong.items() if given]:
+        raise UserError(f"optimizer 'adafactor' does not go with {', '.join(found)}: its moments are of rows and "
+                        "columns, and no vectors like the weights; leave them out, or take 'adamw'")  # fmt: skip
 
 
 def with_schedule(options: Options, schedule: Mapping[str, Any] | None, unit: str, epochs: int,

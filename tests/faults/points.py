@@ -53,6 +53,10 @@ POINTS = [
 ]
 BEFORE_RESTARTS = [Point("state-chunk", "a part of the state is handed in, driver elsewhere", workers=2)]
 OF_LAYERED = [Point("measures", "norms of the own slice's tensors are written: LARS, LAMB", steps=True)]
+OF_ADAFACTOR = [
+    Point("moments", "squares of strips are added up by row and column: Adafactor", steps=True),
+    Point("changes", "norms of what changes the own slice's tensors are written: Adafactor", steps=True),
+]
 OF_EVALUATION = [
     Point("evaluate", "a micro-batch of rows that are held out begins", steps=True),
     Point("aside", "the best weights are set aside, nothing is committed", steps=True),
@@ -61,5 +65,5 @@ OF_FROZEN = [Point("frozen", "a chunk of rows is about to go through the frozen 
 OF_BATCH_NORM = [Point("statistics", "sums of a batch norm are there, not added up", steps=True)]
 OF_REPLICAS = [Point("replicas", "a host has its own replicas of the commit, and no other's", steps=True, workers=2,
                      tcp=True)]  # fmt: skip
-BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_EVALUATION, *OF_FROZEN,
-                                           *OF_BATCH_NORM, *OF_REPLICAS]}  # fmt: skip
+BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_ADAFACTOR, *OF_EVALUATION,
+                                           *OF_FROZEN, *OF_BATCH_NORM, *OF_REPLICAS]}  # fmt: skip

@@ -169,6 +169,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         checks.check_absent(table, added_columns(self, list(prepared.compiled.output_shapes)))
         spec = self._optimizer_spec(prepared)
         optimizer.check_full_batch(spec["options"], settings)
+        optimizer.check_moments(spec["options"], settings)
         strategy.check_optimizer(settings.strategy, spec["options"])
         begun = self._begun(prepared, spec, settings)
         fitted = fit(settings, table, prepared, sources, spec, phases, begun)

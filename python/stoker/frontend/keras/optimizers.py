@@ -12,7 +12,7 @@ from stoker.errors import UserError
 from stoker.frontend.keras import schedules
 from stoker.schedule import as_schedule, complete
 
-# By class: the engine's name, and its settings by Keras' names; betas are two of Keras'.
+# By class: the engine's name, and its settings by Keras' names; betas and epsilons are two of Keras'.
 _BETAS = {"beta_1": "betas", "beta_2": "betas"}
 _EPS = {"epsilon": "eps"}
 _ADAM = {**_BETAS, **_EPS, "amsgrad": "amsgrad"}
@@ -30,6 +30,8 @@ _KINDS: dict[str, tuple[str, dict[str, str]]] = {
                             "l1_regularization_strength": "l1", "l2_regularization_strength": "l2",
                             "l2_shrinkage_regularization_strength": "l2_shrinkage"}),
     "Lamb": ("keras_lamb", {**_BETAS, **_EPS}),
+    "Adafactor": ("keras_adafactor", {"beta_2_decay": "beta2_decay", "epsilon_1": "epsilons", "epsilon_2": "epsilons",
+                                      "clip_threshold": "d"}),
 }  # fmt: skip
 _OFF = {"ema_overwrite_frequency": None, "loss_scale_factor": None, "gradient_accumulation_steps": None,
         "learning_rate_power": -0.5}  # fmt: skip
@@ -80,8 +82,8 @@ def _settings(known: dict[str, str], optimizer: keras.optimizers.Optimizer) -> d
     found: dict[str, Any] = {}
     for key, setting in known.items():
         value = getattr(optimizer, key)
-        if setting == "betas":
-            found.setdefault("betas", []).append(float(value))
+        if setting in ("betas", "epsilons"):
+            found.setdefault(setting, []).append(float(value))
         else:
             found[setting] = value if isinstance(value, bool) else float(value)
     return found
@@ -120,9 +122,10 @@ def _clip_of(name: str, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]
     told = next((key for key in _CLIPS if getattr(optimizer, key)), None)
     if told is None:
         return {}
-    if name == "keras_lamb":
+    if name in ("keras_lamb", "keras_adafactor"):
+        kind = type(optimizer).__name__
         raise UserError(
-            f"the Keras optimizer Lamb has {told}={getattr(optimizer, told)!r}, which Stoker has not beside Lamb's own "
-            "norms: leave it out, or set clipNorm"
+            f"the Keras optimizer {kind} has {told}={getattr(optimizer, told)!r}, which Stoker has not beside {kind}'s "
+            "own norms: leave it out, or set clipNorm"
         )
     return {"clip": {"norm": float(getattr(optimizer, told)), "by_parameter": told == "clipnorm"}}

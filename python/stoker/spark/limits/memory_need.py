@@ -25,7 +25,7 @@ from stoker.spark.session import Conf
 
 OVERHEAD = "spark.executor.memoryOverhead"
 PYSPARK = "spark.executor.pyspark.memory"
-_FLOAT = 4
+_FLOAT, _DOUBLE = 4, 8
 _LEAST_OVERHEAD = 384 << 20
 _FACTOR = {"k8s": 0.4, "yarn": 0.1}  # of executor memory, where neither overhead nor factor are set (Python on k8s)
 
@@ -67,8 +67,12 @@ class Limit:
 
 def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: int) -> Need:
     """Of a worker of a fit (engine/train/spec.h)."""
-    vector = _FLOAT * sum(math.prod(parameter["shape"]) for parameter in spec["program"]["parameters"])
-    optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]), [("any", [1], 0)], "portable")
+    parameters = spec["program"]["parameters"]
+    vector = _FLOAT * sum(math.prod(parameter["shape"]) for parameter in parameters)
+    optimizer = core.ArenaOptimizer(json.dumps(spec["optimizer"]),
+                                    [("any", parameter["shape"], 0) for parameter in parameters], "portable",
+                                    [parameter.get("layout", []) for parameter in parameters])  # fmt: skip
+    numbers = _DOUBLE * (2 * optimizer.numbers() + optimizer.sums())
     partials = core.slots_needed(rank, workers, shards)
     apart = spec["frozen"]["program"]["constants"] if "frozen" in spec else []
     frozen = [*spec["program"].get("constants", []), *apart]
@@ -97,7 +101,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     vectors = 2 * (1 + of_state + of_replicas) + spec.get("evaluation", {}).get("restore_best", False)
     held_row = evaluation.bytes_of_row(spec.get("evaluation", {}).get("metrics"))
     working = partials + (workers > 1 and partials > 0) + own
-    return Need(vectors * vector, working * vector, constants, held_row)
+    return Need(vectors * vector + numbers, working * vector, constants, held_row)
 
 
 def allowed(conf: Conf) -> Allowed:
