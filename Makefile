@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-matrix bench-fit bench-step bench-collective bench-recovery bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
+.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-matrix bench-fit bench-step bench-collective bench-recovery bench-hosts bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -74,6 +74,9 @@ bench-collective: modules ## sums between processes of one host against gloo
 
 bench-recovery: modules ## what readiness for deaths costs, and coming back from them
 	@$(VENV_PYTHON) bench/recovery.py $(BENCH)
+
+bench-hosts: modules ## sums and strategies between two hosts over a link of 10 and of 1 Gbit/s, against gloo and all-reduce
+	@$(VENV_PYTHON) bench/hosts.py $(BENCH)
 
 bench-ingest: modules ## from Parquet files to the engine's store against draining mapInArrow into nothing; JPEG files to pixels against Pillow
 	@$(VENV_PYTHON) bench/ingest.py $(BENCH)

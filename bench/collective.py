@@ -32,12 +32,12 @@ def timed(call, times: int) -> list[float]:
     return seconds
 
 
-def meet(rank: int, pipe, secret: bytes) -> tuple[_core.Group, _core.Listeners]:
-    listeners = _core.Listeners("127.0.0.1")
+def meet(rank: int, pipe, secret: bytes, host: str = "127.0.0.1") -> tuple[_core.Group, _core.Listeners]:
+    listeners = _core.Listeners(host)
     pipe.send(
         {
             "rank": rank,
-            "host": "127.0.0.1",
+            "host": host,
             "port": listeners.port,
             "unix_name": listeners.unix_name,
             "pid": os.getpid(),

@@ -207,6 +207,20 @@ TEST(ShardSum, LargeFramesInBothDirectionsThroughTinyBuffersDoNotBlockEachOther)
   run_world({.size = 4, .host_groups = {0, 0, 1, 1}, .socket_buffer = 16384}, 5, 300 * kBlock, 2);
 }
 
+TEST(ShardSum, SlicesOfManyPiecesAreTheSameBitsHoweverManyPartialsOfAHostTheyAreMadeOf) {
+  constexpr int64_t kFloats = 1024 * 700;  // of the vector; a piece is a slice's 65,536
+  const std::vector<World> all = {{.size = 2, .force_tcp = true},
+                                  {.size = 3, .force_tcp = true, .socket_buffer = 16384},
+                                  {.size = 4, .host_groups = {0, 1, 0, 1}},
+                                  {.size = 5, .host_groups = {0, 0, 1, 1, 1}, .encrypted = true}};
+  for (const World& world : all)
+    for (const int shards : {2, 7}) {
+      std::vector<int> owners;
+      for (int s = 0; s < shards; ++s) owners.push_back(s * 7 % 5 % world.size);
+      run_world(world, shards, kFloats, 3, owners);
+    }
+}
+
 TEST_P(Grid, WhoOwnsWhichShardChangesNothing) {
   const int size = GetParam().size;
   const auto scattered = [size](int s) { return s * 7 % 5 % size; };

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "collective/all_reduce.h"
 #include "collective/testing.h"
@@ -82,6 +83,23 @@ TEST(Tamper, EachKindEndsTheGenerationWithAClearError) {
           EXPECT_NE(outcome.texts[0], "none") << tampering.name << frame;
           EXPECT_NE(outcome.texts[1], "none") << tampering.name << frame;
         }
+}
+
+/// Sums are on their way before the last byte of what they are made of has come.
+TEST(Tamper, NobodyGetsAWholeSumOfPartialsBeforeTheirTagHasCome) {
+  constexpr size_t kPartials = 1, kSums = 2;
+  std::atomic<int> whole = 0;
+  const auto keep_the_tag = [&](Relay::To to, size_t number, Bytes frame) -> std::optional<Bytes> {
+    if (to == Relay::To::connector && number == kSums) ++whole;
+    if (to == Relay::To::listener && number == kPartials) frame.resize(frame.size() - net::kTagBytes);
+    if (to != Relay::To::listener || number != kSums) return frame;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // time enough for a whole sum
+    return std::nullopt;
+  };
+  const Outcome outcome = sum_over(400'000, false, keep_the_tag);
+  EXPECT_NE(outcome.texts[0], "none");
+  EXPECT_NE(outcome.texts[1], "none");
+  EXPECT_EQ(whole, 0);
 }
 
 }  // namespace stoker::collective

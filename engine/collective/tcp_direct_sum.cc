@@ -13,6 +13,19 @@ ByteView bytes_of(const float* data, int64_t floats) {
   return std::as_bytes(std::span(data, static_cast<size_t>(floats)));
 }
 
+std::span<std::byte> place_of(float* data, int64_t floats) {
+  return std::as_writable_bytes(std::span(data, static_cast<size_t>(floats)));
+}
+
+constexpr int64_t kBlock = 64 << 10;  // floats: small enough for a core's cache, large enough for a call
+
+int64_t blocks_of(Range slice) { return (slice.size() + kBlock - 1) / kBlock; }
+
+Range block_of(Range slice, int64_t number) {
+  const int64_t begin = slice.begin + number * kBlock;
+  return {begin, std::min(slice.end, begin + kBlock)};
+}
+
 }  // namespace
 
 TcpDirectSum::TcpDirectSum(MeshGroup& group, const ShardSumOptions& options)
@@ -129,9 +142,11 @@ void TcpDirectSum::exchange() {
   expect_partials();
   expect_sums();
   send_partials();
-  mesh_.run_transfers([this] { return mesh_.transfers().awaited(FrameKind::partials) == 0; });
-  add_my_slice();
-  mesh_.run_transfers([this] { return mesh_.transfers().idle(); });
+  send_sums();
+  mesh_.run_transfers([this] {
+    add_what_has_come();
+    return mesh_.transfers().idle();
+  });
   add_all_totals();
   group_.arrive(Phase::sums, step_);
   group_.await(Phase::sums, step_);
@@ -143,58 +158,125 @@ void TcpDirectSum::gather_scalars() {
 }
 
 void TcpDirectSum::send_partials() {
-  const auto scalars = std::as_bytes(scalars_of(topology_.host()));
-  float* place = outgoing_.data();
+  float* folded = outgoing_.data();
   for (const int g : slices_carried()) {
-    const Range range = global_slice(g);
-    std::vector<ByteView> payload{scalars};
-    size_t bytes = scalars.size();
-    for (HostPartial& partial : plan_->host_partials) {
-      const float* data = partial.sources[0].at(range.begin);
-      if (partial.sources.size() > 1) {
-        partial.program.run(partial.sources, range, {{place - range.begin}});
-        data = place;
-        place += range.size();
-      }
-      payload.push_back(bytes_of(data, range.size()));
-      bytes += payload.back().size();
-    }
-    mesh_.transfers().send(g, {FrameKind::partials, mesh_.stamp_of(step_), static_cast<uint64_t>(g), bytes}, payload);
+    send_partials_of(g, folded);
+    folded += global_slice(g).size() * static_cast<int64_t>(plan_->host_partials.size());
   }
 }
 
+/// Scalars, then block by block every partial's. Those of several ranks are folded into `folded`, one partial after the
+/// other, each block as it goes.
+void TcpDirectSum::send_partials_of(int g, float* folded) {
+  const Range slice = global_slice(g);
+  struct Part {
+    HostPartial* partial;
+    Range block;
+    float* base;  // where element 0 would stand
+  };
+  std::vector<Part> parts;
+  std::vector<ByteView> payload;
+  if (const auto scalars = scalars_of(topology_.host()); !scalars.empty()) {
+    payload.push_back(std::as_bytes(scalars));
+    parts.push_back({});
+  }
+  size_t bytes = payload.empty() ? 0 : payload[0].size();
+  for (int64_t b = 0; b < blocks_of(slice); ++b) {
+    float* base = folded - slice.begin;
+    for (HostPartial& partial : plan_->host_partials) {
+      const Range block = block_of(slice, b);
+      const bool is_folded = partial.sources.size() > 1;
+      payload.push_back(bytes_of(is_folded ? base + block.begin : partial.sources[0].at(block.begin), block.size()));
+      parts.push_back({is_folded ? &partial : nullptr, block, base});
+      bytes += payload.back().size();
+      base += slice.size();
+    }
+  }
+  const auto fold = [parts = std::move(parts)](size_t i) {
+    const auto& [partial, block, base] = parts[i];
+    if (partial) partial->program.run(partial->sources, block, {{base}});
+    return true;
+  };
+  mesh_.transfers().send(g, {FrameKind::partials, mesh_.stamp_of(step_), static_cast<uint64_t>(g), bytes}, payload,
+                         fold);
+}
+
 void TcpDirectSum::expect_partials() {
-  const int64_t floats = global_slice(topology_.rank()).size();
+  came_.assign(topology_.hosts(), 0);
   float* place = incoming_.data();
   for (int h = 0; h < topology_.hosts(); ++h) {
     if (h == topology_.host()) continue;
-    const auto scalars = std::as_writable_bytes(scalars_of(h));
-    const auto vectors = std::as_writable_bytes(std::span(place, plan_->nodes[h].size() * static_cast<size_t>(floats)));
-    place += plan_->nodes[h].size() * static_cast<size_t>(floats);
-    const auto slice = static_cast<uint64_t>(topology_.rank());
-    mesh_.transfers().receive(topology_.carrier(h, topology_.rank()),
-                              {FrameKind::partials, mesh_.stamp_of(step_), slice, scalars.size() + vectors.size()},
-                              {scalars, vectors});
+    expect_partials_of(h, place);
+    place += static_cast<int64_t>(plan_->nodes[h].size()) * global_slice(topology_.rank()).size();
   }
+}
+
+/// As send_partials_of() sends them; a node's partial of the slice lies in one piece.
+void TcpDirectSum::expect_partials_of(int host, float* place) {
+  const Range slice = global_slice(topology_.rank());
+  const auto nodes = static_cast<int64_t>(plan_->nodes[host].size());
+  const auto scalars = std::as_writable_bytes(scalars_of(host));
+  std::vector<std::span<std::byte>> parts{scalars};
+  for (int64_t b = 0; b < blocks_of(slice); ++b)
+    for (int64_t node = 0; node < nodes; ++node) {
+      const Range block = block_of(slice, b);
+      parts.push_back(place_of(place + node * slice.size() + (block.begin - slice.begin), block.size()));
+    }
+  const size_t bytes = scalars.size() + static_cast<size_t>(nodes * slice.size()) * sizeof(float);
+  mesh_.transfers().receive(
+      topology_.carrier(host, topology_.rank()),
+      {FrameKind::partials, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()), bytes}, parts,
+      &came_[host]);
 }
 
 void TcpDirectSum::expect_sums() {
   for (const int g : slices_carried()) {
     const Range range = global_slice(g);
-    const auto place = std::as_writable_bytes(std::span(sums_ + range.begin, static_cast<size_t>(range.size())));
+    const auto place = place_of(sums_ + range.begin, range.size());
     mesh_.transfers().receive(g, {FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(g), place.size()},
                               {place});
   }
 }
 
-void TcpDirectSum::add_my_slice() {
-  const Range range = global_slice(topology_.rank());
-  plan_->program.run(plan_->sources, range, {{sums_}});
-  const ByteView sums = bytes_of(sums_ + range.begin, range.size());
+void TcpDirectSum::send_sums() {
+  const Range slice = global_slice(topology_.rank());
+  std::vector<ByteView> blocks;
+  for (int64_t b = 0; b < blocks_of(slice); ++b)
+    blocks.push_back(bytes_of(sums_ + block_of(slice, b).begin, block_of(slice, b).size()));
+  added_ = 0;
+  const auto ready = [this, last = blocks.size()](size_t b) {
+    const bool is_last = b + 1 == last;
+    return static_cast<int64_t>(b) < added_ && (!is_last || for_all_others([this](int h) { return is_proven(h); }));
+  };
   const FrameHeader header{FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()),
-                           sums.size()};
+                           static_cast<size_t>(slice.size()) * sizeof(float)};
   for (int h = 0; h < topology_.hosts(); ++h)
-    if (h != topology_.host()) mesh_.transfers().send(topology_.carrier(h, topology_.rank()), header, {sums});
+    if (h != topology_.host()) mesh_.transfers().send(topology_.carrier(h, topology_.rank()), header, blocks, ready);
+}
+
+bool TcpDirectSum::for_all_others(const std::function<bool(int)>& holds) const {
+  for (int h = 0; h < topology_.hosts(); ++h)
+    if (h != topology_.host() && !holds(h)) return false;
+  return true;
+}
+
+/// Of a host's partials of my slice, parts that come before those of `block`.
+size_t TcpDirectSum::parts_before(int host, int64_t block) const {
+  return (plan_->scalars[host].empty() ? 0 : 1) + static_cast<size_t>(block) * plan_->nodes[host].size();
+}
+
+bool TcpDirectSum::has_come(int host, int64_t block) const { return came_[host] >= parts_before(host, block + 1); }
+
+bool TcpDirectSum::is_proven(int host) const {
+  const size_t parts = parts_before(host, blocks_of(global_slice(topology_.rank())));
+  return parts == 0 || came_[host] == parts + 1;
+}
+
+void TcpDirectSum::add_what_has_come() {
+  const Range slice = global_slice(topology_.rank());
+  const auto is_here = [this](int h) { return has_come(h, added_); };
+  for (; added_ < blocks_of(slice) && for_all_others(is_here); ++added_)
+    plan_->program.run(plan_->sources, block_of(slice, added_), {{sums_}});
 }
 
 void TcpDirectSum::add_all_totals() {

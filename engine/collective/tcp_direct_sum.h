@@ -3,9 +3,13 @@
 //
 // The vector is cut into one slice per rank of the world; rank g owns slice g. For each slice of another host's rank
 // one rank of this host, the slice's *carrier*, folds the host's partials as far as the canonical tree allows, sends
-// them with the host's scalars to the owner, and later receives the sums into its host's memory. So every host holds
+// them with the host's scalars to the owner, and receives the sums into its host's memory. So every host holds
 // all sums after exchange(), and each host repeats the same update: slice() cuts the vector among the ranks of the
 // host.
+//
+// A slice goes in blocks: a carrier folds one just before it goes, the owner adds one up when all hosts' parts of it
+// are there and sends its sum while the next ones come. What was added up may still turn out not to be what was sent,
+// so the last block of a slice's sum waits for the tags of all partials: nobody gets a whole sum of what is not proven.
 #include "collective/direct_sum.h"
 #include "collective/mesh_group.h"
 
@@ -49,6 +53,10 @@ class TcpDirectSum final : public DirectSum {
   std::vector<ShardSet> owned_by_hosts() const;
   float* place_of_sums();
   Range global_slice(int slice) const;
+  size_t parts_before(int host, int64_t block) const;
+  bool has_come(int host, int64_t block) const;
+  bool is_proven(int host) const;
+  bool for_all_others(const std::function<bool(int)>& holds) const;
   std::vector<Node> nodes_of(int host) const;
   std::vector<int> slices_carried() const;
   int64_t floats_carried() const;
@@ -57,9 +65,12 @@ class TcpDirectSum final : public DirectSum {
 
   void gather_scalars();
   void send_partials();
+  void send_partials_of(int slice, float* folded);
   void expect_partials();
+  void expect_partials_of(int host, float* place);
   void expect_sums();
-  void add_my_slice();
+  void send_sums();
+  void add_what_has_come();
   void add_all_totals();
 
   MeshGroup& mesh_;
@@ -68,6 +79,8 @@ class TcpDirectSum final : public DirectSum {
   float* sums_;                      // a whole vector of the host; alone on it, the first partial's
   Staging outgoing_;                 // my host's partials of the slices that I carry
   Staging incoming_;                 // other hosts' partials of my slice
+  std::vector<size_t> came_;         // by host: parts of its partials of my slice, and their tag
+  int64_t added_ = 0;                // blocks of my slice
   BySet<Plan> plans_;
   Plan* plan_ = nullptr;  // of this step
 };

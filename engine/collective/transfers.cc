@@ -36,8 +36,9 @@ size_t gather(const Places& places, size_t from, std::array<iovec, kMostParts>& 
 
 }  // namespace
 
-void Transfers::send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload) {
+void Transfers::send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload, Ready ready) {
   Outgoing frame{header};
+  frame.may_go = std::move(ready);
   size_t bytes = 0;
   for (const ByteView part : payload) {
     if (!part.empty()) frame.payload.push_back(part);
@@ -47,8 +48,10 @@ void Transfers::send(int rank, const FrameHeader& header, const std::vector<Byte
   ways_[rank].out.push_back(std::move(frame));
 }
 
-void Transfers::receive(int rank, const FrameHeader& header, const std::vector<std::span<std::byte>>& payload) {
+void Transfers::receive(int rank, const FrameHeader& header, const std::vector<std::span<std::byte>>& payload,
+                        size_t* came) {
   Incoming& frame = ways_[rank].in.emplace_back(Incoming{header});
+  frame.came = came;
   frame.parts.push_back(frame.head);
   size_t bytes = 0;
   for (const auto part : payload) {
@@ -59,7 +62,13 @@ void Transfers::receive(int rank, const FrameHeader& header, const std::vector<s
   STOKER_CHECK(bytes == header.bytes);
 }
 
-/// The next piece of the frame, with what stands before and after it.
+/// Asks for the next part of the payload before its first byte.
+bool Transfers::may_go_on(Outgoing& frame) {
+  frame.stalled = frame.at == 0 && frame.may_go && !frame.may_go(frame.next);
+  return !frame.stalled;
+}
+
+/// The next piece of the frame, with what stands before and after it; nothing where it may not go yet.
 void Transfers::seal_more(net::Seal& seal, Outgoing& frame) {
   frame.ready.clear();
   if (frame.head.empty()) {
@@ -70,8 +79,10 @@ void Transfers::seal_more(net::Seal& seal, Outgoing& frame) {
     if (frame.sealed) return;
     seal.begin();
   }
+  const bool is_first = frame.next == 0 && frame.at == 0;
+  const size_t before = frame.ready.size();
   seal_piece(seal, frame);
-  if (fault::kPossible && fault::armed && !frame.begun) spoil(frame);
+  if (fault::kPossible && fault::armed && is_first && frame.ready.size() > before) spoil(frame, frame.ready[before]);
   if (frame.next < frame.payload.size()) return;
   frame.tag = seal.tag();
   frame.ready.push_back(frame.tag);
@@ -80,7 +91,7 @@ void Transfers::seal_more(net::Seal& seal, Outgoing& frame) {
 
 void Transfers::seal_piece(net::Seal& seal, Outgoing& frame) {
   if (seal.encrypts()) frame.hidden.resize(std::min<size_t>(kSealed, frame.header.bytes));
-  for (size_t done = 0; done < kSealed && frame.next < frame.payload.size();) {
+  for (size_t done = 0; done < kSealed && frame.next < frame.payload.size() && may_go_on(frame);) {
     const ByteView part = frame.payload[frame.next];
     const ByteView piece = part.subspan(frame.at, std::min(part.size() - frame.at, kSealed - done));
     if (seal.encrypts()) seal.turn(piece, frame.hidden.data() + done);
@@ -95,11 +106,10 @@ void Transfers::seal_piece(net::Seal& seal, Outgoing& frame) {
 }
 
 /// On order of the laboratory. The memory that is sent from stays as it is.
-void Transfers::spoil(Outgoing& frame) {
-  ByteView& first = frame.ready[1];
-  frame.spoilt.assign(first.begin(), first.end());
+void Transfers::spoil(Outgoing& frame, ByteView& piece) {
+  frame.spoilt.assign(piece.begin(), piece.end());
   fault::frame("payload", frame.spoilt);
-  if (!frame.spoilt.empty()) first = frame.spoilt;
+  if (!frame.spoilt.empty()) piece = frame.spoilt;
 }
 
 void Transfers::advance(Outgoing& frame, size_t bytes) {
@@ -108,13 +118,6 @@ void Transfers::advance(Outgoing& frame, size_t bytes) {
   for (; part != frame.ready.end() && bytes >= part->size(); ++part) bytes -= part->size();
   frame.ready.erase(frame.ready.begin(), part);
   if (bytes > 0) frame.ready.front() = frame.ready.front().subspan(bytes);
-}
-
-int Transfers::awaited(FrameKind kind) const {
-  int n = 0;
-  for (const Way& way : ways_)
-    n += static_cast<int>(std::ranges::count_if(way.in, [kind](const Incoming& f) { return f.header.kind == kind; }));
-  return n;
 }
 
 bool Transfers::idle() const {
@@ -128,6 +131,7 @@ bool Transfers::write_some(int rank) {
   while (!out.empty()) {
     Outgoing& frame = out.front();
     if (frame.ready.empty()) seal_more(peer.seals.out, frame);
+    if (frame.ready.empty()) return moved;
     std::array<iovec, kMostParts> parts;
     msghdr message{};
     message.msg_iov = parts.data();
@@ -184,6 +188,7 @@ void Transfers::end_part(int rank, Incoming& frame) {
   if (frame.next == 1) check_head(rank, frame);
   if (frame.next == 1 && !frame.complete()) peers_[rank].seals.in.begin();
   if (frame.next > 1 && frame.complete()) check_tag(rank, frame);
+  if (frame.next > 1 && frame.came) ++*frame.came;
 }
 
 void Transfers::check_head(int rank, const Incoming& frame) {
@@ -213,7 +218,8 @@ bool Transfers::move(int wake_fd) {
   std::vector<pollfd> entries;
   for (const int r : watched) {
     const bool here = peers_[r].state == Peer::State::here;
-    const int events = POLLRDHUP | (ways_[r].in.empty() ? 0 : POLLIN) | (ways_[r].out.empty() ? 0 : POLLOUT);
+    const auto& [out, in] = ways_[r];
+    const int events = POLLRDHUP | (in.empty() ? 0 : POLLIN) | (out.empty() || out.front().stalled ? 0 : POLLOUT);
     entries.push_back({here ? peers_[r].fd.get() : -1, static_cast<short>(events), 0});
   }
   entries.push_back({wake_fd, POLLIN, 0});
@@ -237,9 +243,15 @@ void Transfers::run(const std::function<bool()>& done, int wake_fd, const std::f
   while (!done()) {
     tick();
     pulse::beat();
+    try_stalled();
     if (move(wake_fd)) pulse::moved();
     wait.says([&] { return "bytes from or to " + describe_all(peers_, peers_at_hand()); });
   }
+}
+
+void Transfers::try_stalled() {
+  for (int r = 0; r < peers_.size(); ++r)
+    if (!ways_[r].out.empty() && ways_[r].out.front().stalled) write_some(r);
 }
 
 /// Those to whom or from whom something is on its way.

@@ -17,13 +17,19 @@ class Transfers {
  public:
   explicit Transfers(Peers& peers) : peers_(peers), ways_(peers.size()) {}
 
-  /// The memory must stay as it is until run() is through.
-  void send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload);
-  /// The next frame from `rank` must have this header; its payload goes to these places, one after the other.
-  void receive(int rank, const FrameHeader& header, const std::vector<std::span<std::byte>>& payload);
+  /// Whether part `i` of a payload may go; asked just before its first byte goes, and may make the part then, while
+  /// what it is made of is in the cache. After a no it is asked again whenever run() has asked done().
+  using Ready = std::function<bool(size_t)>;
 
-  /// Frames of this kind that are still to come.
-  int awaited(FrameKind kind) const;
+  /// The memory must stay as it is until run() is through, that of a part from when it is ready. No part is empty where
+  /// `ready` is given.
+  void send(int rank, const FrameHeader& header, const std::vector<ByteView>& payload, Ready ready = {});
+  /// The next frame from `rank` must have this header; its payload goes to these places, one after the other. `came`,
+  /// if given, counts the parts that are not empty as they come, which may still turn out not to be what was sent, and
+  /// one more for the tag that shows that all are.
+  void receive(int rank, const FrameHeader& header, const std::vector<std::span<std::byte>>& payload,
+               size_t* came = nullptr);
+
   /// Nothing is left to send or to receive.
   bool idle() const;
 
@@ -41,7 +47,9 @@ class Transfers {
   struct Outgoing {
     FrameHeader header;
     std::vector<ByteView> payload = {};
-    size_t next = 0;  // what is not sealed yet begins in payload[next], `at` bytes on
+    Ready may_go = {};
+    bool stalled = false;  // the next part may not
+    size_t next = 0;       // what is not sealed yet begins in payload[next], `at` bytes on
     size_t at = 0;
     bool begun = false;
     bool sealed = false;               // all of it
@@ -55,6 +63,7 @@ class Transfers {
   struct Incoming {
     FrameHeader header;
     std::vector<std::span<std::byte>> parts = {};  // where what has not come yet goes, from parts[next] on
+    size_t* came = nullptr;
     std::array<std::byte, kHeaderBytes> head = {};
     net::Tag tag = {};
     size_t next = 0;
@@ -67,7 +76,9 @@ class Transfers {
 
   static void seal_more(net::Seal& seal, Outgoing& frame);
   static void seal_piece(net::Seal& seal, Outgoing& frame);
-  static void spoil(Outgoing& frame);
+  static void spoil(Outgoing& frame, ByteView& piece);
+  static bool may_go_on(Outgoing& frame);
+  void try_stalled();
   static void advance(Outgoing& frame, size_t bytes);
   bool write_some(int rank);
   bool read_some(int rank);
