@@ -45,11 +45,12 @@ PYTHON_ARROWS = {
     "observe": set(),
     "checkpoint": set(),
     "frontend": set(),
+    "export": {"frontend"},
     "spark": {"checkpoint"},
     "health": {"spark"},
     "inputs": {"spark"},
     "fit": {"inputs", "frontend", "spark", "health", "checkpoint", "observe"},
-    "ml": {"fit", "inputs", "frontend", "spark"},
+    "ml": {"fit", "inputs", "frontend", "spark", "export"},
     "compat": {"ml", "fit"},
     "cli": {"ml", "health", "spark"},
 }

@@ -13,14 +13,15 @@ from typing import Any
 
 import stoker
 import stoker.inputs
-from stoker.ml import estimators, featurizer, models
+from stoker.ml import estimators, featurizer, models, onnx
 from stoker.ml.params import annotation_of, params_of
 
 PACKAGE = Path(stoker.__file__).parent
 MADE = "# Made by scripts/stubs.py.\n"
 ESTIMATORS = {"ClassifierAccessors": estimators.StokerClassifier, "RegressorAccessors": estimators.StokerRegressor,
               "EstimatorAccessors": estimators.StokerEstimator,
-              "FeaturizerAccessors": featurizer.StokerFeaturizer}  # fmt: skip
+              "FeaturizerAccessors": featurizer.StokerFeaturizer,
+              "OnnxAccessors": onnx.StokerOnnxModel}  # fmt: skip
 MODELS = {"ClassificationModelAccessors": models.StokerClassificationModel,
           "RegressionModelAccessors": models.StokerRegressionModel, "ModelAccessors": models.StokerModel}  # fmt: skip
 

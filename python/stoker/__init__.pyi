@@ -6,6 +6,7 @@ from stoker.errors import CompileError as CompileError
 from stoker.errors import StokerError as StokerError
 from stoker.errors import UserError as UserError
 from stoker.errors import WorldError as WorldError
+from stoker.frontend.onnx.build import from_onnx as from_onnx
 from stoker.health.doctor import doctor as doctor
 from stoker.history import History as History
 from stoker.ml.estimators import StokerClassifier as StokerClassifier
@@ -16,6 +17,7 @@ from stoker.ml.functions import register_function as register_function
 from stoker.ml.models import StokerClassificationModel as StokerClassificationModel
 from stoker.ml.models import StokerModel as StokerModel
 from stoker.ml.models import StokerRegressionModel as StokerRegressionModel
+from stoker.ml.onnx import StokerOnnxModel as StokerOnnxModel
 from stoker.ml.range_test import RangeTest as RangeTest
 from stoker.ml.transfer import replace_head as replace_head
 from stoker.strategy import AEASGD as AEASGD

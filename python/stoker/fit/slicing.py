@@ -1,4 +1,4 @@
-"""Programs of what a layer inside of a model gives."""
+"""Programs of what a model, or a layer inside of one, gives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ Sliced = tuple[dict[str, Any], dict[str, np.ndarray]]
 _FILES = ("infer.json", "weights.safetensors")
 
 
-def of_module(module: Any, layer: str, inputs: Sequence[Source]) -> Sliced:
-    """The inference program, and the weights that it reads, of a torch module or what stands for one."""
+def of_module(module: Any, layer: str | None, inputs: Sequence[Source]) -> Sliced:
+    """The inference program, and the weights that it reads, of a torch module or what stands for one, or of a layer
+    inside of it."""
     from stoker.frontend import torch as frontend
 
-    return frontend.compile_layer(module, layer, [spec_of(source) for source in inputs])
+    return frontend.compile_inference(module, [spec_of(source) for source in inputs], layer)
 
 
 def of_fitted(model: Any, layer: str) -> Sliced:
@@ -35,7 +36,7 @@ def of_fitted(model: Any, layer: str) -> Sliced:
         return inner.cut(infer, model._compiled.weights, layer)
     module = model.torch() if model._keras_config() is None else model.keras()
     specs = [program.TensorSpec(entry["name"], entry["dtype"], tuple(entry["shape"])) for entry in infer["inputs"]]
-    return frontend.compile_layer(module, layer, specs)
+    return frontend.compile_inference(module, specs, layer)
 
 
 def size_of(output: Mapping[str, Any]) -> int:
@@ -51,5 +52,5 @@ def from_files(files: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes]:
     """ValueError says what is wrong with them."""
     name, weights = _FILES
     if missing := [one for one in _FILES if one not in files]:
-        raise ValueError(f"this is not a saved featurizer: {', '.join(missing)} is missing")
+        raise ValueError(f"this is no saved program: {', '.join(missing)} is missing")
     return program.load_program(files[name], name, "infer"), files[weights]

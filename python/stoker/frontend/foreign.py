@@ -95,7 +95,7 @@ class Foreign(nn.Module):
         """Whether its pictures are (rows, height, width, channels)."""
         raise NotImplementedError
 
-    def layers(self) -> dict[str, nn.Module]:
+    def named_layers(self) -> dict[str, nn.Module]:
         """Its layers, those inside of others too, by path."""
         raise NotImplementedError
 

@@ -8,11 +8,15 @@ from torch import nn
 
 from stoker.errors import CompileError
 from stoker.frontend.copies import copied
+from stoker.frontend.onnx import head as of_onnx
+from stoker.frontend.onnx.module import OnnxModule
 
 
 def replaced(model: Any, classes: int) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise CompileError(f"replace_head: model is a {type(model).__name__}; give a torch.nn.Module or a Keras model")
+    if isinstance(model, OnnxModule):
+        return of_onnx.replaced(model, classes)
     name, last = _last(model)
     (made,) = copied(model)
     head = nn.Linear(last.in_features, classes, last.bias is not None, dtype=last.weight.dtype)

@@ -101,7 +101,7 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     """By path, without the model itself; of a Keras model, whose paths begin with the model's name, by name too."""
     if not isinstance(model, Foreign):
         return {path: part for path, part in model.named_modules(remove_duplicate=False) if path}
-    by_path = model.layers()
+    by_path = model.named_layers()
     names = [path.rpartition("/")[2] for path in by_path]
     return by_path | {name: part for name, part in zip(names, by_path.values()) if names.count(name) == 1}
 

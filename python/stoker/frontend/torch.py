@@ -134,16 +134,19 @@ def compile(
                     programs[1] if evaluated else None)  # fmt: skip
 
 
-def compile_layer(module: nn.Module, layer: str, inputs: list[TensorSpec]) -> tuple[dict, dict]:
-    """The inference program of what a layer inside of a model gives, and the weights that it reads. The module itself
-    is not touched."""
+def compile_inference(module: nn.Module, inputs: list[TensorSpec], layer: str | None = None) -> tuple[dict, dict]:
+    """The inference program of a model, or of what a layer inside of it gives, and the weights that it reads. The
+    module itself is not touched."""
     module = as_torch(module)
     model, _ = _own_copies(module, None)
     _initialise_lazy(model, inputs)
-    inner.tap(model, layer)
+    if layer is not None:
+        inner.tap(model, layer)
     with untouched(module, model):
         graph = _infer_graph(model, inputs)
-    infer, _ = graph.infer_program(inputs)
+    infer, left_out = graph.infer_program(inputs)
+    if left_out:
+        raise CompileError(left_out[0])
     weights = build.gather_weights(model, [graph], [infer])
     _mark_coupled(infer, weights)
     layouts.hoist([infer], weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -158,6 +159,15 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
         from stoker.frontend.module import ProgramModule
 
         return ProgramModule(self._compiled.infer, self._compiled.given(), self._compiled.train).eval()
+
+    def onnx(self, path: str | os.PathLike[str], opset: int | None = None) -> None:
+        """Writes what transform computes (the model's own outputs, of any number of rows) as an ONNX file, with the
+        names of its inputs, outputs and weights; `opset`: version of ONNX's operators (default: the exporter's)."""
+        from stoker.export.onnx import write
+
+        compiled = self._compiled
+        given = compiled.given()
+        write(compiled.infer, {name: given[name] for name in _names_in(compiled.infer)}, path, opset)
 
     def keras(self, into: Any = None) -> Any:
         """The trained model as a Keras model: `into`, filled; else one made from the configuration of that which was

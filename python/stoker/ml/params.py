@@ -259,6 +259,32 @@ class FeaturizerParams(InputParams, HasOutputCol):
                    "'trunk/dense' or 'dense'", TypeConverters.toString)  # fmt: skip
 
 
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(one, str) for pair in value.items() for one in pair):
+        raise TypeError(f"expected a dict of texts to texts, not {value!r}")
+    return dict(value)
+
+
+def _payload(value: Any) -> bytes:
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"expected the bytes of an ONNX file, not a {type(value).__name__}")
+    return bytes(value)
+
+
+class OnnxParams(InputParams):
+    """Of what scores an ONNX graph; named as in SynapseML."""
+
+    modelLocation = _param("modelLocation", "the path of an ONNX file, which the driver reads",
+                           TypeConverters.toString)  # fmt: skip
+    modelPayload = _param("modelPayload", "the bytes of an ONNX file, instead of modelLocation", _payload)
+    feedDict = _param("feedDict", "names of the graph's inputs to columns, instead of featuresCol", _texts)
+    fetchDict = _param("fetchDict", "columns that are added to the names of the graph's tensors that they hold, its "
+                       "outputs or others inside of it (default: its outputs, by their names)", _texts)  # fmt: skip
+    softMaxDict = _param("softMaxDict", "columns of fetchDict to columns with the softmax of their values", _texts)
+    argMaxDict = _param("argMaxDict", "columns of fetchDict to columns with the place of their largest value, from 0",
+                        _texts)  # fmt: skip
+
+
 def _schedule(value: Any) -> dict[str, Any]:
     return as_schedule(compiling.schedule_of(value))
 

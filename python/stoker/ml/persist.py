@@ -36,7 +36,7 @@ VERSION = 1
 PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 KERAS = "keras.json"  # the configuration of a Keras model
-_NOT_JSON = ("model", "loss", "optimizer", "callbacks", "initialModel")
+_NOT_JSON = ("model", "modelPayload", "loss", "optimizer", "callbacks", "initialModel")
 _COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze", "classWeight",
                 "precision")  # fmt: skip
 

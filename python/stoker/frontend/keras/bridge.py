@@ -128,7 +128,7 @@ class KerasModel(Foreign):
         layers = self._models[0]._flatten_layers()
         return all(getattr(layer, "data_format", None) != "channels_first" for layer in layers)
 
-    def layers(self) -> dict[str, keras.Layer]:
+    def named_layers(self) -> dict[str, keras.Layer]:
         layers = self._models[0]._flatten_layers(include_self=False)
         return {layer.path or layer.name: layer for layer in layers}
 

@@ -1,0 +1,1 @@
+"""ONNX: from a file to a trainable nn.Module."""

@@ -1,0 +1,57 @@
+"""Which constants of a graph are weights that are trained, which are statistics, and which stay constants.
+
+ONNX does not say. A float constant is a weight where an operator reads it in a weight's place: directly, or turned,
+cut and put together. What is added or multiplied is one if it has several values, all of a size that weights have:
+masks and numbers such as 1e-5 are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from stoker.frontend.onnx.parse import Told
+
+_WEIGHTS = {
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,), "PRelu": (1,), "Gather": (0,), "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
+    "Add": (0, 1), "Mul": (0, 1), "Einsum": (0, 1, 2),
+}  # fmt: skip
+_STATISTICS = {"BatchNormalization": (3, 4)}
+_MOVED = ("Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Cast", "CastLike", "Dropout", "Slice",
+          "Split", "Concat")  # fmt: skip
+_LOOSE = ("Add", "Mul")
+_PRODUCTS = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum")
+_LARGEST = 1e4  # no weight, but a mask
+
+
+def weights_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> set[str]:
+    made, found, origins = {}, set(), {name: {name} for name in constants}
+    for node in nodes:
+        moved = (node.inputs if node.op == "Concat" else node.inputs[:1]) if node.op in _MOVED else ()
+        if moved and all(name in origins for name in moved):
+            of = set().union(*(origins[name] for name in moved))
+            origins.update(dict.fromkeys(node.outputs, of))
+        for place in _WEIGHTS.get(node.op, ()):
+            names = origins.get(node.inputs[place], ()) if place < len(node.inputs) else ()
+            found |= {name for name in names if _may_be(node, place, constants[name], made)}
+        made.update(dict.fromkeys(node.outputs, node.op))
+    return found
+
+
+def statistics_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> set[str]:
+    return {node.inputs[place] for node in nodes for place in _STATISTICS.get(node.op, ())
+            if place < len(node.inputs) and node.inputs[place] in constants}  # fmt: skip
+
+
+def _may_be(node: Told, place: int, values: np.ndarray, made: Mapping[str, str]) -> bool:
+    if values.dtype.kind != "f" or not values.size or not values.ndim:
+        return False
+    if node.op == "Gather":
+        return values.ndim > 1
+    if node.op not in _LOOSE:
+        return True
+    if values.size == 1:  # the bias of one output
+        return node.op == "Add" and made.get(node.inputs[1 - place]) in _PRODUCTS
+    return bool(np.isfinite(values).all()) and float(np.abs(values).max()) < _LARGEST
