@@ -313,6 +313,23 @@ def test_what_is_no_onnx_file_is_told(tmp_path):
         stoker.from_onnx(3)
 
 
+def test_bytes_that_are_spoilt_end_in_words(path):
+    whole, rng, ends = path.read_bytes(), np.random.default_rng(0), set()
+    for _ in range(400):
+        spoilt = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 6)):
+            spoilt[place] = rng.integers(0, 256)
+        try:
+            net = module_of(bytes(spoilt))
+            net(torch.zeros(2, 4))
+            ends.add("ran")
+        except UserError:
+            ends.add("refused")
+        except (RuntimeError, TypeError):
+            ends.add("failed while it ran")
+    assert {"ran", "refused"} <= ends
+
+
 def with_weight(**change):
     model = graph_of([node("MatMul", ["x", "w"])], [("w", np.ones((4, 3), "f"))])
     weight = model.graph.initializer[0]

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stoker.frontend.onnx.parse import dtype_of
 from stoker.frontend.onnx.registry import EVERY, operator
+from stoker.frontend.onnx.tensors import dtype_of
 from stoker.frontend.onnx.values import DTYPES
 
 _PLAIN: dict[str, Callable] = {

@@ -14,9 +14,10 @@ import torch
 from stoker.errors import CompileError, UserError, did_you_mean
 from stoker.frontend.onnx.module import OnnxModule
 from stoker.frontend.onnx.nodes import Node, kind_of
-from stoker.frontend.onnx.parse import Graph, Told, needed, read, shown
+from stoker.frontend.onnx.parse import Graph, Told, needed, read
 from stoker.frontend.onnx.registry import OPERATORS
 from stoker.frontend.onnx.roles import statistics_of, weights_of
+from stoker.frontend.onnx.tensors import shown
 from stoker.frontend.onnx.values import Both
 
 _SHOWN = 5

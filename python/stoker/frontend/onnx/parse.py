@@ -3,7 +3,6 @@ read that does not lie in the model's folder."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,16 +12,12 @@ from typing import Any
 import numpy as np
 
 from stoker.errors import CompileError, UserError
+from stoker.frontend.onnx.tensors import array_of, dtype_of, shown, text_of
 
 OLDEST, NEWEST = 7, 28  # opsets
 _LARGEST = 2 << 30  # bytes: more no protobuf has
-_LONGEST = 200  # letters of a name that is shown
 _OWN = ("", "ai.onnx")
 _FLOW = ("If", "Loop", "Scan")
-_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-           10: "float16", 11: "float64"}  # fmt: skip
-_FIELDS = {"float32": "float_data", "float64": "double_data", "int64": "int64_data"}
-_NAMES = {4: "UINT16", 8: "STRING", 12: "UINT32", 13: "UINT64", 14: "COMPLEX64", 15: "COMPLEX128", 16: "BFLOAT16"}
 
 
 @dataclass(frozen=True)
@@ -58,19 +53,6 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
 
 
-def dtype_of(code: int, what: str) -> str:
-    """As numpy has it. CompileError for what no tensor here can hold."""
-    if code not in _DTYPES:
-        raise CompileError(f"{what} is of type {_NAMES.get(code, f'number {code}')}; Stoker takes float32, "
-                           "float64, float16, int8 to int64, uint8 and booleans: text is made numbers before the "
-                           "model, and other types are cast in the file")  # fmt: skip
-    return _DTYPES[code]
-
-
-def shown(name: str) -> str:
-    return repr(name if len(name) <= _LONGEST else name[:_LONGEST] + "...")
-
-
 def read(source: Any) -> Graph:
     """The graph of a file, or of the bytes of one."""
     data, title, folder = _bytes_of(source)
@@ -78,15 +60,16 @@ def read(source: Any) -> Graph:
     graph = Graph(title, _opset(model, title))
     _check_plain(model.graph, title)
     for tensor in model.graph.initializer:
-        graph.constants[tensor.name] = _array(tensor, f"{title}: the weight {shown(tensor.name)}", folder)
+        name = text_of(tensor.name)
+        graph.constants[name] = array_of(tensor, f"{title}: the weight {shown(name)}", folder)
     known = set(graph.constants)
     for entry in model.graph.input:
-        if entry.name not in graph.constants:
+        if text_of(entry.name) not in graph.constants:
             graph.inputs.append(_value(entry, title))
-            known.add(entry.name)
+            known.add(graph.inputs[-1].name)
     for node in model.graph.node:
         _add(graph, node, known, folder)
-    graph.outputs = [entry.name for entry in model.graph.output]
+    graph.outputs = [text_of(entry.name) for entry in model.graph.output]
     _check_outputs(graph, known)
     return graph
 
@@ -138,35 +121,33 @@ def _check_plain(graph: Any, title: str) -> None:
 
 
 def _value(entry: Any, title: str) -> Value:
-    kind = entry.type.tensor_type
+    kind, name = entry.type.tensor_type, text_of(entry.name)
     if not entry.type.HasField("tensor_type"):
-        raise CompileError(f"{title}: the input {shown(entry.name)} is no tensor; sequences, maps and optional values "
+        raise CompileError(f"{title}: the input {shown(name)} is no tensor; sequences, maps and optional values "
                            "are not taken")  # fmt: skip
     sizes = None
     if kind.HasField("shape"):
         sizes = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
                       for dim in kind.shape.dim)  # fmt: skip
-    return Value(entry.name, dtype_of(kind.elem_type, f"{title}: the input {shown(entry.name)}"), sizes)
+    return Value(name, dtype_of(kind.elem_type, f"{title}: the input {shown(name)}"), sizes)
 
 
 def _add(graph: Graph, node: Any, known: set[str], folder: Path | None) -> None:
     """Appends a node, or what it gives where that is constant."""
-    name = shown(node.name or next(filter(None, node.output), ""))
-    if node.op_type in _FLOW and node.domain in _OWN:
-        raise CompileError(f"{graph.title}: {name} is {node.op_type}, and a program has no branches and loops: export "
+    told = _node(node, graph.title, folder)
+    name, op = shown(told.name or next(filter(None, told.outputs), "")), told.op
+    if op in _FLOW and node.domain in _OWN:
+        raise CompileError(f"{graph.title}: {name} is {op}, and a program has no branches and loops: export "
                            "the model anew with the decision made, the loop unrolled, or as an LSTM or GRU; "
                            "tools such as onnx-simplifier fold those that are decided by constants")  # fmt: skip
     if node.domain not in _OWN:
-        raise CompileError(f"{graph.title}: {name} is {node.op_type} of the domain {shown(node.domain)}, and Stoker "
+        raise CompileError(f"{graph.title}: {name} is {op} of the domain {shown(text_of(node.domain))}, and Stoker "
                            "knows the operators of ONNX itself: export the model anew without those of a runtime, or, "
                            "if it is a function of the file, inline it (onnx.inliner)")  # fmt: skip
-    for read_here in node.input:
+    for read_here in told.inputs:
         if read_here and read_here not in known:
-            raise CompileError(f"{graph.title}: {name} ({node.op_type}) reads {shown(read_here)}, which nothing before "
+            raise CompileError(f"{graph.title}: {told} reads {shown(read_here)}, which nothing before "
                                "it gives: the graph has a circle, or its nodes are out of order")  # fmt: skip
-    attributes = {one.name: _attribute(one, f"{graph.title}: {name} ({node.op_type})", folder)
-                  for one in node.attribute}  # fmt: skip
-    told = Told(node.op_type, node.name, tuple(node.input), tuple(node.output), attributes)
     for made in filter(None, told.outputs):
         if made in known:
             raise CompileError(f"{graph.title}: {shown(made)} is made twice, by {told} the second time")
@@ -175,6 +156,16 @@ def _add(graph: Graph, node: Any, known: set[str], folder: Path | None) -> None:
         graph.constants[told.outputs[0]] = _constant(told, graph.title)
     else:
         graph.nodes.append(told)
+
+
+def _node(node: Any, title: str, folder: Path | None) -> Told:
+    """Without the graphs that branches and loops hold."""
+    inputs, outputs = [tuple(map(text_of, names)) for names in (node.input, node.output)]
+    told = Told(text_of(node.op_type), text_of(node.name), inputs, outputs, {})
+    if told.op not in _FLOW and node.domain in _OWN:
+        where = f"{title}: {told}"
+        told.attributes.update((text_of(one.name), _attribute(one, where, folder)) for one in node.attribute)
+    return told
 
 
 def _constant(told: Told, title: str) -> np.ndarray:
@@ -190,7 +181,7 @@ def _constant(told: Told, title: str) -> np.ndarray:
 def _attribute(entry: Any, where: str, folder: Path | None) -> Any:
     kinds = entry.AttributeType
     if entry.type == kinds.TENSOR:
-        return _array(entry.t, f"{where}: its {shown(entry.name)}", folder)
+        return array_of(entry.t, f"{where}: its {shown(text_of(entry.name))}", folder)
     if entry.type == kinds.STRING:
         return entry.s.decode("utf-8", "replace")
     if entry.type == kinds.STRINGS:
@@ -201,74 +192,13 @@ def _attribute(entry: Any, where: str, folder: Path | None) -> Any:
     lists = {kinds.FLOATS: "floats", kinds.INTS: "ints"}
     if entry.type in lists:
         return list(getattr(entry, lists[entry.type]))
-    raise CompileError(f"{where}: its {shown(entry.name)} is neither a number, a text nor a tensor")
+    raise CompileError(f"{where}: its {shown(text_of(entry.name))} is neither a number, a text nor a tensor")
 
 
 def _check_outputs(graph: Graph, known: set[str]) -> None:
     for name in graph.outputs:
         if name not in known:
             raise CompileError(f"{graph.title}: nothing gives its output {shown(name)}")
-
-
-def _array(tensor: Any, what: str, folder: Path | None) -> np.ndarray:
-    dtype = np.dtype(dtype_of(tensor.data_type, what))
-    shape = tuple(tensor.dims)
-    if any(size < 0 for size in shape):
-        raise UserError(f"{what} has the shape {list(shape)}")
-    count = math.prod(shape)
-    if tensor.data_location == tensor.EXTERNAL:
-        data = _outside(tensor, what, folder, count * dtype.itemsize)
-    elif tensor.HasField("raw_data"):
-        data = tensor.raw_data
-    else:
-        return _of_fields(tensor, what, dtype, count).reshape(shape)
-    if len(data) != count * dtype.itemsize:
-        raise UserError(f"{what} of shape {list(shape)} needs {count * dtype.itemsize} bytes, and has {len(data)}: the "
-                        "file is damaged")  # fmt: skip
-    return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape).copy()
-
-
-def _of_fields(tensor: Any, what: str, dtype: np.dtype, count: int) -> np.ndarray:
-    values = getattr(tensor, _FIELDS.get(dtype.name, "int32_data"))
-    if len(values) != count:
-        raise UserError(f"{what} of shape {list(tensor.dims)} needs {count} numbers, and has {len(values)}: the file "
-                        "is damaged")  # fmt: skip
-    if dtype == np.float16:
-        return np.array(values, np.uint16).view(np.float16)
-    return np.array(values).astype(dtype)
-
-
-def _outside(tensor: Any, what: str, folder: Path | None, size: int) -> bytes:
-    """The bytes of a weight in another file, which lies in the model's folder."""
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    location = told.get("location", "")
-    if folder is None:
-        raise UserError(f"{what} lies in another file ({shown(location)}), and of the model there are only bytes: give "
-                        "the path of its file")  # fmt: skip
-    path = _inside(folder, location, what)
-    try:
-        offset, length = int(told.get("offset", 0)), int(told.get("length", size))
-    except ValueError:
-        offset, length = -1, -1
-    if offset < 0 or length != size or offset + size > path.stat().st_size:
-        raise UserError(f"{what}: {shown(location)} does not hold the {size} bytes of it that it should: one of the "
-                        "files is damaged, or of another model")  # fmt: skip
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
-
-
-def _inside(folder: Path, location: str, what: str) -> Path:
-    root = folder.resolve()
-    try:
-        path = (root / location).resolve()
-        inside = bool(location) and path.is_relative_to(root) and not Path(location).is_absolute()
-        if inside and path.is_file():
-            return path
-    except (ValueError, OSError):  # names that no file can have
-        inside = False
-    why = "is not there" if inside else "lies outside of the model's folder, which is not read"
-    raise UserError(f"{what}: the file {shown(location)} with its values {why}")
 
 
 def needed(graph: Graph) -> Iterator[Told]:

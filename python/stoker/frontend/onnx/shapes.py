@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stoker.frontend.onnx.parse import dtype_of
+from stoker.frontend.onnx.tensors import dtype_of
 from stoker.frontend.onnx.values import LARGEST_KNOWN, number, numbers
 
 _FAR = 10**9 - 1  # tf2onnx has 10**9
