@@ -224,7 +224,7 @@ def test_a_new_head_and_frozen_layers(trained, path, spark):
     assert torch.equal(after["0.weight"], net.state_dict()["0.weight"])
     assert torch.equal(after["1.running_mean"], net.state_dict()["1.running_mean"])
     assert model.history[-1]["accuracy"] > 0.8
-    found = StokerFeaturizer(model=net, layer=layer).transform(rows).first().vector.toArray()
+    found = StokerFeaturizer(model=str(path), layer=layer).transform(rows).first().vector.toArray()
     hidden = nn.Sequential(*list(trained[0].torch().eval())[:3])(torch.from_numpy(blobs(1)[0]))
     assert found.shape == (8,) and hidden.shape == (1, 8)
 

@@ -4,6 +4,7 @@ onnxruntime."""
 import inspect
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,3 +268,9 @@ def test_no_operator_has_changed_since_it_was_written():
     """A newer onnx may bring an opset that means something else: then look at it, and raise parse.NEWEST."""
     changed = [op for op in OPERATORS if onnx.defs.has(op) and onnx.defs.get_schema(op).since_version > parse.NEWEST]
     assert not changed
+
+
+def test_the_page_lists_what_is_known():
+    page = (Path(__file__).parent.parent / "docs/onnx.md").read_text()
+    table = page[page.index("### Operators") : page.index("Each is compared")]
+    assert set(re.findall(r"`(\w+)`", table)) == {*OPERATORS, "Constant"}

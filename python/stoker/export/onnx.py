@@ -34,13 +34,14 @@ def write(infer: Mapping[str, Any], weights: Mapping[str, np.ndarray], path: str
     import torch
 
     from stoker.frontend.module import ProgramModule
+    from stoker.frontend.trace import one_at_a_time
 
     _check_packages()
     examples = [torch.zeros((_EXAMPLE_ROWS, *entry["shape"]), dtype=getattr(torch, entry["dtype"]))
                 for entry in infer["inputs"]]  # fmt: skip
     rows = torch.export.Dim("rows", min=2)
     try:
-        with _quiet():
+        with one_at_a_time, _quiet():
             made = torch.onnx.export(
                 ProgramModule(dict(infer), weights).eval(), tuple(examples), dynamo=True, opset_version=opset,
                 dynamic_shapes=(tuple({0: rows} for _ in examples),), verbose=False,

@@ -222,8 +222,16 @@ def is_keras_file(model: Any) -> bool:
     return isinstance(model, (str, os.PathLike)) and str(model).endswith(_KERAS_FILES)
 
 
+def is_model_file(model: Any) -> bool:
+    return is_keras_file(model) or (isinstance(model, (str, os.PathLike)) and str(model).endswith(".onnx"))
+
+
 def loaded(path: Any) -> Any:
     """The model of a file."""
+    if str(path).endswith(".onnx"):
+        from stoker.frontend.onnx.build import module_of
+
+        return module_of(path)
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "torch")
     try:

@@ -22,7 +22,7 @@ from stoker.frontend.guard import Guard, inferring
 from stoker.frontend.private import forget
 from stoker.frontend.recurrent import known_shapes
 
-_tracing = threading.Lock()
+one_at_a_time = threading.Lock()
 EXAMPLE_ROWS = 7  # an uncommon number, so that a branch on the batch size shows
 
 
@@ -107,7 +107,7 @@ def export(stage: Stage, trace: Trace, examples: list[torch.Tensor]) -> None:
     batch = torch.export.Dim("batch", min=2)
     shapes = (tuple({0: batch} for _ in examples),)
     around = stage.model.tracing() if isinstance(stage.model, Foreign) else contextlib.nullcontext()
-    with _tracing, around, _quiet(), _no_custom_functions(), _slow_attention(), _plain_modes(), known_shapes():
+    with one_at_a_time, around, _quiet(), _no_custom_functions(), _slow_attention(), _plain_modes(), known_shapes():
         try:
             trace.program = torch.export.export(stage, tuple(examples), dynamic_shapes=shapes, strict=False)
         except Exception as error:

@@ -104,7 +104,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         build = self.value("model")
         if build is None or (self._saved is not None and not self.isSet("model")):
             return self
-        if compiling.is_keras_file(build):
+        if compiling.is_model_file(build):
             build = compiling.loaded(build)
             return self.copy({self.model: build})._with_module()
         check_model(build)

@@ -82,7 +82,7 @@ class StokerFeaturizer(FeaturizerAccessors, Running, FeaturizerParams):
 
 
 def _module(model: Any) -> Any:
-    if compiling.is_keras_file(model):
+    if compiling.is_model_file(model):
         model = compiling.loaded(model)
     check_model(model)
     if not compiling.is_model(model):

@@ -236,7 +236,8 @@ class DataParams(HasLabelCol, InputParams, HasWeightCol):
 
 class ModuleParams(HasLoss, KeywordParams):
     model = _param("model", "the torch.nn.Module or Keras model to train, which fit never changes; the path of a "
-                   ".keras or .h5 file; or a function without arguments that builds it, called under the fit's seed",
+                   ".keras, .h5 or .onnx file; or a function without arguments that builds it, called under the fit's "
+                   "seed",
                    Described.of)  # fmt: skip
     loss = _param("loss", "a torch loss module, or a callable of (outputs, labels)", Described.of)
     lossReduction = _param("lossReduction", "how the loss makes one number of its rows: 'mean', 'sum' or 'none'",
@@ -253,8 +254,8 @@ class ModuleParams(HasLoss, KeywordParams):
 class FeaturizerParams(InputParams, HasOutputCol):
     """Of what gives the values of a layer."""
 
-    model = _param("model", "the torch.nn.Module or Keras model that is run, the path of a .keras or .h5 file, or a "
-                   "model that fit() or load() gave", Described.of)  # fmt: skip
+    model = _param("model", "the torch.nn.Module or Keras model that is run, the path of a .keras, .h5 or .onnx "
+                   "file, or a model that fit() or load() gave", Described.of)  # fmt: skip
     layer = _param("layer", "the layer whose values are wanted, by its name in the model: 'encoder.2' or, of Keras, "
                    "'trunk/dense' or 'dense'", TypeConverters.toString)  # fmt: skip
 
