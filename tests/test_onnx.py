@@ -420,6 +420,12 @@ def test_masks_and_small_numbers_are_no_weights():
     assert [name for name, _ in net.named_parameters()] == ["w", "bias"]
 
 
+def test_a_weight_that_is_read_twice_is_told():
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("MatMul", ["a", "w"])]
+    net = module_of(graph_of(nodes, [("w", np.ones((4, 4), "f"))]).SerializeToString())
+    assert any("its weight 'w' is read by several nodes and trained as one" in note for note in net.notes())
+
+
 def test_without_the_packages_it_is_told(trained, path, monkeypatch, tmp_path):
     import sys
 

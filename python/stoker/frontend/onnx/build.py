@@ -171,6 +171,11 @@ def _notes(graph: Graph, nodes: list[Told], weights: set[str]) -> list[str]:
                      "folded them into the convolutions, which are trained without")  # fmt: skip
     if not kinds["Dropout"] and weights:
         notes.append("it has no dropout: exporters leave it out, so the model trains without")
+    reads = Counter(name for node in nodes for name in set(node.inputs) if name in weights)
+    if tied := [name for name in graph.constants if reads[name] > 1]:
+        more = f" and {len(tied) - 1} more" if len(tied) > 1 else ""
+        notes.append(f"its weight {shown(tied[0])}{more} is read by several nodes and trained as one: some exporters "
+                     "write weights that are equal once")  # fmt: skip
     fixed = [value.name for value in graph.inputs if value.shape and value.shape[0] is not None]
     if fixed:
         notes.append(f"its input {fixed[0]!r} is declared for one number of rows: if the model does not take others, "
