@@ -65,7 +65,7 @@ def test_adafactor_and_its_eps(net):
 def test_what_adafactor_does_not_go_with(net, told):
     settings = FitSettings.of(stoker.StokerRegressor(model=net, **told).value)
     with pytest.raises(
-        UserError, match="'adafactor' does not go with (saveOptimizer|strategy 'localSGD'): its moments"
+        UserError, match=r"'adafactor' does not go with (saveOptimizer|strategy 'localSGD'): its moments"
     ):
         check_moments({"name": "adafactor", "groups": [{}]}, settings)
 

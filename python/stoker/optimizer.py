@@ -163,9 +163,9 @@ def _value(name: str, key: str, value: Any) -> Any:
 def _pair(name: str, key: str, value: Any) -> list[float | None]:
     """The first of Adafactor's eps may be None: float32's own."""
     may_lack = name == "adafactor"
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        if all(is_finite(number) or (may_lack and number is None and i == 0) for i, number in enumerate(value)):
-            return [None if number is None else float(number) for number in value]
+    told = value if isinstance(value, (tuple, list)) and len(value) == 2 else ()
+    if told and all(is_finite(one) or (may_lack and one is None and i == 0) for i, one in enumerate(told)):
+        return [None if one is None else float(one) for one in told]
     expected = "two numbers, of which the first may be None" if may_lack else "two numbers"
     raise UserError(f"optimizer {name}: {key} is {value!r}, expected {expected}")
 
