@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,18 @@ from conftest import blobs, table
 from faults.gang import HEARTBEAT
 from faulty_gang import FaultyGang
 from local_gang import run
-from stoker import AEASGD, AGN, EAMSGD, DiLoCo, DistanceADAG, Downpour, DynSGD, Hogwild, StokerClassifier
+from stoker import (
+    AEASGD,
+    AGN,
+    EAMSGD,
+    DiLoCo,
+    DistanceADAG,
+    Downpour,
+    DynSGD,
+    Hogwild,
+    LocalSGD,
+    StokerClassifier,
+)
 from stoker.errors import UserError
 from stoker.events import Failed
 from stoker.strategy import as_strategy, spec_of
@@ -259,6 +271,18 @@ def test_what_may_not_be_meant_is_a_warning(spark, more, words):
     df = table(spark, *blobs(60))
     with pytest.warns(UserWarning, match=words):
         StokerClassifier(model=nn.Linear(4, 3), verbose=0, epochs=1, batchSize=30, learningRate=1e-3, **more).fit(df)
+
+
+@pytest.mark.parametrize(("strategy", "warned"), [(LocalSGD(every=2), True), (DynSGD(), True), ("allreduce", False)])
+def test_shards_that_take_steps_alone_in_partitions_as_they_are_get_a_warning(spark, strategy, warned):
+    df = table(spark, *blobs(60)).repartition(2)
+    estimator = StokerClassifier(model=nn.Linear(4, 3), verbose=0, epochs=1, batchSize=30, learningRate=1e-3,
+                                 numWorkers=2, numShards=2, assign="partition", strategy=strategy)  # fmt: skip
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        estimator.fit(df)
+    found = [str(one.message) for one in told if "partitions that are sorted" in str(one.message)]
+    assert len(found) == warned
 
 
 def test_a_classifier_learns_with_pushes_and_says_how(spark, tmp_path):

@@ -296,9 +296,13 @@ def check_optimizer(strategy: Mapping[str, Any], options: Mapping[str, Any]) -> 
                         "lrSchedule (cycle_momentum=False), or take AEASGD, which goes with any optimizer")  # fmt: skip
 
 
-def notes_of(strategy: Mapping[str, Any], shards: int, options: Mapping[str, Any]) -> list[str]:
+def notes_of(strategy: Mapping[str, Any], shards: int, options: Mapping[str, Any], assign: str) -> list[str]:
     """What a user should know who may not have meant it."""
     name, notes = strategy["name"], []
+    if is_local(strategy) and shards > 1 and assign == "partition":
+        notes.append(f"strategy {name!r} with assign='partition': between two exchanges a shard learns from the rows "
+                     "of its partition alone, so partitions that are sorted, by label or by time, cost accuracy; leave "
+                     "assign at 'hash', or shuffle the rows before")  # fmt: skip
     if pushes(strategy) and shards == 1:
         notes.append(f"strategy {name!r} with one shard: there is nobody to be asynchronous to; set numShards")
     if "beta" in strategy and strategy["beta"] > shards:

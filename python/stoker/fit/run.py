@@ -79,7 +79,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     notes = [ONE_ROW] if settings.step_rows == 1 else []
     of_model = batch_norm.notes_of(prepared.compiled.notes, settings.whole_batch, prepared.compiled.train)
     settings = replace(settings, coupled=prepared.compiled.coupled)
-    of_strategy = strategy.notes_of(settings.strategy, settings.shards, optimizer["options"])
+    of_strategy = strategy.notes_of(settings.strategy, settings.shards, optimizer["options"], settings.assign)
     for note in [*of_model, *notes, *of_strategy]:
         warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession
