@@ -62,9 +62,11 @@ void Transfers::receive(int rank, const FrameHeader& header, const std::vector<s
   STOKER_CHECK(bytes == header.bytes);
 }
 
-/// Asks for the next part of the payload before its first byte.
+/// Asks for the next part of the payload, once.
 bool Transfers::may_go_on(Outgoing& frame) {
-  frame.stalled = frame.at == 0 && frame.may_go && !frame.may_go(frame.next);
+  if (!frame.may_go || frame.asked > frame.next) return true;
+  frame.stalled = !frame.may_go(frame.next);
+  if (!frame.stalled) ++frame.asked;
   return !frame.stalled;
 }
 
@@ -72,6 +74,7 @@ bool Transfers::may_go_on(Outgoing& frame) {
 void Transfers::seal_more(net::Seal& seal, Outgoing& frame) {
   frame.ready.clear();
   if (frame.head.empty()) {
+    if (!frame.payload.empty() && !may_go_on(frame)) return;  // it is not begun
     frame.head = encode(frame.header, seal);
     fault::frame("peer", frame.head);
     frame.sealed = frame.payload.empty() || frame.head.empty();
@@ -219,7 +222,7 @@ bool Transfers::move(int wake_fd) {
   for (const int r : watched) {
     const bool here = peers_[r].state == Peer::State::here;
     const auto& [out, in] = ways_[r];
-    const int events = POLLRDHUP | (in.empty() ? 0 : POLLIN) | (out.empty() || out.front().stalled ? 0 : POLLOUT);
+    const int events = POLLRDHUP | (in.empty() ? 0 : POLLIN) | (out.empty() || out.front().waits() ? 0 : POLLOUT);
     entries.push_back({here ? peers_[r].fd.get() : -1, static_cast<short>(events), 0});
   }
   entries.push_back({wake_fd, POLLIN, 0});
@@ -243,15 +246,17 @@ void Transfers::run(const std::function<bool()>& done, int wake_fd, const std::f
   while (!done()) {
     tick();
     pulse::beat();
-    try_stalled();
-    if (move(wake_fd)) pulse::moved();
+    const bool went_on = try_stalled();
+    if (move(wake_fd) || went_on) pulse::moved();
     wait.says([&] { return "bytes from or to " + describe_all(peers_, peers_at_hand()); });
   }
 }
 
-void Transfers::try_stalled() {
+bool Transfers::try_stalled() {
+  bool moved = false;
   for (int r = 0; r < peers_.size(); ++r)
-    if (!ways_[r].out.empty() && ways_[r].out.front().stalled) write_some(r);
+    if (!ways_[r].out.empty() && ways_[r].out.front().waits()) moved = write_some(r) || moved;
+  return moved;
 }
 
 /// Those to whom or from whom something is on its way.

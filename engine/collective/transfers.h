@@ -48,7 +48,8 @@ class Transfers {
     FrameHeader header;
     std::vector<ByteView> payload = {};
     Ready may_go = {};
-    bool stalled = false;  // the next part may not
+    size_t asked = 0;      // parts that may
+    bool stalled = false;  // the next one may not
     size_t next = 0;       // what is not sealed yet begins in payload[next], `at` bytes on
     size_t at = 0;
     bool begun = false;
@@ -58,6 +59,8 @@ class Transfers {
     net::Tag tag = {};
     Bytes hidden = {};  // the piece, where it is encrypted
     Bytes spoilt = {};  // tests: what is sent in place of the payload's first bytes
+    /// Nothing of it can be sent now.
+    bool waits() const { return stalled && ready.empty(); }
   };
   /// A frame to be received. Parts: head, payload, tag of the payload.
   struct Incoming {
@@ -78,7 +81,7 @@ class Transfers {
   static void seal_piece(net::Seal& seal, Outgoing& frame);
   static void spoil(Outgoing& frame, ByteView& piece);
   static bool may_go_on(Outgoing& frame);
-  void try_stalled();
+  bool try_stalled();
   static void advance(Outgoing& frame, size_t bytes);
   bool write_some(int rank);
   bool read_some(int rank);
