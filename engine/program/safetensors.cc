@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "base/pieces.h"
 
@@ -50,11 +51,26 @@ std::optional<uint64_t> bytes_of(const std::vector<int64_t>& shape, size_t item)
   return total;
 }
 
+/// Json would make whole numbers of any, also of those that no whole number holds.
+int64_t whole(const Json& number) {
+  if (!number.is_number_unsigned() || !std::in_range<int64_t>(number.get<uint64_t>()))
+    fail_user("the header of the file is damaged: ", number.dump(), " is no size");
+  return number.get<int64_t>();
+}
+
+std::vector<int64_t> all_whole(const Json& numbers) {
+  std::vector<int64_t> found;
+  for (const auto& number : numbers.get_ref<const Json::array_t&>()) found.push_back(whole(number));
+  return found;
+}
+
 NamedTensor parse_entry(const std::string& name, const Json& entry, ByteView data, uint64_t& end) {
   const auto* dtype = by_code(entry.at("dtype").get<std::string>());
   if (!dtype) fail_user("tensor ", name, " has the unknown element type ", entry.at("dtype").dump());
-  NamedTensor tensor{name, dtype->name, entry.at("shape").get<std::vector<int64_t>>(), {}};
-  const auto [from, to] = entry.at("data_offsets").get<std::pair<uint64_t, uint64_t>>();
+  NamedTensor tensor{name, dtype->name, all_whole(entry.at("shape")), {}};
+  const auto place = all_whole(entry.at("data_offsets"));
+  if (place.size() != 2) fail_user("the header of the file is damaged: tensor ", name, " has no beginning and end");
+  const auto from = static_cast<uint64_t>(place[0]), to = static_cast<uint64_t>(place[1]);
   const auto size = bytes_of(tensor.shape, dtype->size);
   if (from > to || !size || to - from != *size) fail_user("the place of tensor ", name, " contradicts its shape");
   if (to > data.size()) fail_user("the file is cut short: tensor ", name, " ends at byte ", to, " of ", data.size());

@@ -90,6 +90,14 @@ TEST(SafeTensors, HeaderThatContradictsItself) {
   EXPECT_TRUE(
       has(parse_error(entry(R"("dtype": "Q4", "shape": [2], "data_offsets": [0, 8])")), "unknown element type"));
   EXPECT_TRUE(has(parse_error(entry(R"("dtype": "F32", "shape": [2])")), "damaged"));
+  for (const char* size :
+       {"6666666666666666666666666663", "1e300", "2.0", "-2", "18446744073709551615", "null", "true"}) {
+    const std::string shape = cat(R"("dtype": "F32", "shape": [)", size, R"(], "data_offsets": [0, 8])");
+    EXPECT_TRUE(has(parse_error(entry(shape.c_str())), "is no size")) << size;
+    const std::string end = cat(R"("dtype": "F32", "shape": [2], "data_offsets": [0, )", size, "]");
+    EXPECT_TRUE(has(parse_error(entry(end.c_str())), "is no size")) << size;
+  }
+  EXPECT_TRUE(has(parse_error(entry(R"("dtype": "F32", "shape": [2], "data_offsets": [0, 8, 8])")), "no beginning"));
   EXPECT_TRUE(has(parse_error(entry(R"("dtype": "F32", "shape": ["2"], "data_offsets": [0, 8])")), "damaged"));
   EXPECT_TRUE(
       has(parse_error(entry(R"("dtype": "F32", "shape": [1], "data_offsets": [0, 4])")), "belong to no tensor"));
