@@ -62,14 +62,17 @@ MODELS = {
 }
 
 
-def make_fit(model: str, shards: int = 12, rows: int = 300, evaluated: bool = False, **more) -> LocalFit:
+def make_fit(
+    model: str, shards: int = 12, rows: int = 300, evaluated: bool = False, precision: str = "fp32", **more
+) -> LocalFit:
     torch.manual_seed(3)
     build, shape, dtype = MODELS[model]
     rng = np.random.default_rng(5)
     x = rng.integers(0, 50, (rows, *shape)) if dtype == "int64" else rng.normal(size=(rows, *shape)).astype(np.float32)
     labels = rng.integers(0, 5, rows)
     compiled = compile_module(build(), nn.CrossEntropyLoss(), [TensorSpec("features", dtype, shape)],
-                              [TensorSpec("label", "int64", ())], metric="argmax", evaluated=evaluated)  # fmt: skip
+                              [TensorSpec("label", "int64", ())], metric="argmax", evaluated=evaluated,
+                              precision=precision)  # fmt: skip
     label = {"name": "label", "shown": "label", "dtype": "int64", "shape": [], "integral": True, "classes": 5}
     columns = [{"name": "features", "shown": "features", "dtype": dtype, "shape": list(shape)}, label]
     return LocalFit(compiled, columns, {"features": x, "label": labels}, shards=shards, more={"clip_norm": 0.5, **more})

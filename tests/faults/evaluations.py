@@ -1,7 +1,8 @@
 """Kills fits whose course follows scores and callbacks: evaluation, early stop, best weights, plateaus, averages of the
-weights, clipping, limits and wishes. Seeded, one line each.
+weights, clipping, limits and wishes; and fits whose steps need more than one sum: batch norms of the whole batch,
+L-BFGS, Adafactor, mixed precision. Seeded, one line each.
 
-    python tests/faults/evaluations.py [--from 0] [--to 40]
+    python tests/faults/evaluations.py [--from 0] [--to 56]
 
 Part of make test-faults. Each schedule draws a course, the number of workers, whether they talk as if on hosts of their
 own, and up to four deaths, at points inside of the engine or from outside. The outcome must be that of two workers that
@@ -38,6 +39,9 @@ PLATEAU = {"monitor": "val_loss", "larger": False, "patience": 0, "threshold": 0
 CURVE = {"name": "plateau", "factor": 0.5, "min_lr": 0.0, "eps": 0.0, "unit": "steps"}
 EMA = {"name": "ema", "decay": 0.9, "start": 3, "every": 2}
 LOCAL = spec_of(as_strategy(LocalSGD(every=4)))
+LBFGS = {"name": "lbfgs", "groups": [{"history_size": 4}]}
+ADAFACTOR = {"name": "adafactor", "groups": [{"lr": 0.05, "weight_decay": 0.01}], "average": EMA}
+NEVER_CLIPS = {"clip_norm": 0.0}
 
 # By name: fields of the evaluation, of the optimizer, and of the TrainSpec.
 COURSES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -51,10 +55,20 @@ COURSES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "interval": ({**STOP, "patience": 5, "every": EVERY}, {"average": EMA}, {}),
     "parts": ({"plateau": PLATEAU, "every": EVERY}, {"schedule": CURVE}, {"batch_size": 8, "accumulate": 4}),
     "all": ({**STOP, "patience": 4, "plateau": PLATEAU}, {"average": EMA, "schedule": CURVE}, {"clip_value": 0.02}),
+    "batch norm": (STOP, {"average": EMA}, {"whole_batch": True}),
+    "lbfgs": ({**STOP, "patience": 5}, LBFGS, NEVER_CLIPS),
+    "bf16": (STOP, {"average": EMA}, {"precision": "bf16"}),
+    "adafactor": ({**STOP, "plateau": PLATEAU}, {**ADAFACTOR, "schedule": CURVE}, {}),
 }
 POINTS = ("forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped", "evaluate", "aside",
           "meet", "take-over")  # fmt: skip
-STEP_POINTS = POINTS[:10]
+STEP_POINTS = (*POINTS[:10], "statistics", "measures", "moments", "changes")
+OWN_POINTS = {"batch norm": ["statistics"], "lbfgs": ["measures"], "adafactor": ["measures", "moments", "changes"]}
+
+
+def commits_of(course: str) -> int:
+    """Of an epoch, its evaluation included."""
+    return 2 if course == "lbfgs" else COMMITS
 
 
 @dataclass
@@ -75,13 +89,14 @@ class Schedule:
         self.kills = sorted(self.dice.randrange(1, 5 * STEPS) for _ in range(self.dice.randrange(3)))
 
     def fault(self) -> str:
-        point = self.dice.choice(POINTS)
-        commits = self.dice.randrange(1, 5 * COMMITS) if point in STEP_POINTS else 1
+        own, each = OWN_POINTS.get(self.course, []), commits_of(self.course)
+        point = self.dice.choice(own if own and self.dice.random() < 0.5 else POINTS)
+        commits = self.dice.randrange(1, 5 * each) if point in STEP_POINTS else 1
         if point in ("evaluate", "aside") and "every" in COURSES[self.course][0]:
             legs = self.dice.randrange(1, 16)
             commits = legs // 4 * (STEPS + 4) + min(legs % 4 * (EVERY + 1), STEPS + 4) + (point == "aside")
         elif point in ("evaluate", "aside"):
-            commits = self.dice.randrange(1, 5) * COMMITS - (point == "evaluate") + (point == "aside")
+            commits = self.dice.randrange(1, 5) * each - (point == "evaluate") + (point == "aside")
         return f"{point}@{commits}=die"
 
     def environment(self, place: int, attempt: int) -> dict[str, str]:
@@ -114,7 +129,7 @@ class Schedule:
 
     def __str__(self) -> str:
         how = f"{self.workers} workers{' as hosts' if self.tcp else ''}"
-        return f"{self.seed:3} {self.course:9} {how}: {', '.join(self.faults.values())}, kills at {self.kills}"
+        return f"{self.seed:3} {self.course:10} {how}: {', '.join(self.faults.values())}, kills at {self.kills}"
 
 
 def fit_of(course: str) -> LocalFit:
@@ -144,7 +159,7 @@ def judged(schedule: Schedule) -> tuple[bool, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="first", type=int, default=0, help="first seed")
-    parser.add_argument("--to", type=int, default=40, help="seed after the last one")
+    parser.add_argument("--to", type=int, default=56, help="seed after the last one")
     options = parser.parse_args()
     wrong = deaths = 0
     for seed in range(options.first, options.to):
