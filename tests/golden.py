@@ -1,8 +1,8 @@
 """Six models whose trained bits are kept (golden.json): a change that is not meant to change arithmetic shows
 that it does not. `GOLDEN=write pytest tests/test_golden.py` writes them down, beside those of other machines.
 
-Bits depend on the kernels of the CPU too. So each model has a probe: what plain PyTorch computes of it at the same
-instruction-set level. Where the probe is one that the file has, the engine's bits must be those of the file."""
+Bits depend on the kernels of the CPU too. So each model has a probe: the instruction-set level, and what plain PyTorch
+computes of it there. Where the probe is one that the file has, the engine's bits must be those of the file."""
 
 from __future__ import annotations
 
@@ -142,10 +142,11 @@ def _probe(name: str) -> str:
 
 
 def probes_at(level: str) -> dict[str, str]:
-    """In a process of its own: torch takes its level when it is loaded."""
+    """With the level, as the engine has kernels of its own. In a process apart: torch takes its level when it is
+    loaded."""
     told = subprocess.run([sys.executable, __file__], env={**os.environ, **environment_of(level)},
                           check=True, capture_output=True, text=True)  # fmt: skip
-    return json.loads(told.stdout)
+    return {name: f"{level} {probe}" for name, probe in json.loads(told.stdout).items()}
 
 
 def levels() -> list[str]:

@@ -1,4 +1,4 @@
-"""A short selection of tests/faults/evaluations.py: what a fit's course hangs on is committed, so deaths change no bit."""
+"""A short selection of tests/faults/evaluations.py: what a course hangs on is committed, so deaths change no bit."""
 
 import pytest
 

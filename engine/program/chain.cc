@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "base/pulse.h"
+#include "program/class_head.h"
 #include "program/dense_kernels.h"
 #include "program/dense_layers.h"
 #include "program/loss.h"
@@ -31,6 +33,7 @@ class Chain final : public Step {
                   const RandomKey& key) override {
     return run_together(set, {{inputs, key}}, {{0}, {gradient}}).front();
   }
+  bool spares_inputs() const override { return !plan_.writes(); }
   bool runs_together() const override { return true; }
   std::vector<StepScalars> run_together(int set, const std::vector<MicroBatch>& batches,
                                         const GradientStack& gradients) override;
@@ -39,12 +42,17 @@ class Chain final : public Step {
   at::Tensor features(const MicroBatch& batch) const;
   std::vector<int64_t> output_shape(const at::Tensor& features) const;
   StepScalars run_head(size_t number, const MicroBatch& batch, const at::Tensor& features);
+  void fill_slots(const MicroBatch& batch);
+  std::optional<StepScalars> run_class_head(size_t number, const MicroBatch& batch, const at::Tensor& features);
 
   const Trunk trunk_;
   const optim::Arena& arena_;
   const std::vector<optim::Extent> padding_;
   DenseLayers layers_;
+  const DenseKernels& kernels_;
   const Plan plan_;  // of the head
+  const std::optional<ClassHead> classes_;
+  const Plan rest_;  // of the head without the loss, where that is a cross entropy over classes
   std::vector<IValue> constants_;
   std::vector<const float*> weights_;  // by set
   Slots slots_;
@@ -55,7 +63,10 @@ Chain::Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constant
       arena_(arena),
       padding_(arena.padding()),
       layers_(trunk_.layers, arena, kernels),
+      kernels_(kernels),
       plan_(trunk_.head),
+      classes_(find_class_head(trunk_)),
+      rest_(classes_ ? classes_->rest : trunk_.head),
       slots_(trunk_.head.slots) {
   for (const auto& c : trunk_.head.constants) {
     constants_.emplace_back(view_tensor(constants, c.name, c.dtype, c.shape, kTorchAlignment));
@@ -102,9 +113,36 @@ std::vector<int64_t> Chain::output_shape(const at::Tensor& features) const {
   return shape;
 }
 
-StepScalars Chain::run_head(size_t number, const MicroBatch& batch, const at::Tensor& features) {
+void Chain::fill_slots(const MicroBatch& batch) {
   fill_inputs(trunk_.head, batch.inputs, slots_);
   for (size_t i = 0; i < constants_.size(); ++i) slots_[trunk_.head.constants[i].slot] = constants_[i];
+}
+
+/// None where torch has to look at it: other shapes, labels that are no class.
+std::optional<StepScalars> Chain::run_class_head(size_t number, const MicroBatch& batch, const at::Tensor& features) {
+  const auto shape = output_shape(features);
+  if (!classes_ || shape.size() != 2 || shape[1] > kMostClasses) return std::nullopt;
+  fill_slots(batch);
+  const auto labels = slots_[classes_->label].toTensor();
+  double loss = 0;
+  const auto computed = [&] {
+    return labels.dim() == 1 && labels.size(0) == shape[0] && labels.scalar_type() == at::kLong &&
+           kernels_.class_loss({layers_.output(number), labels.contiguous().const_data_ptr<int64_t>(),
+                                layers_.output_gradient(number), shape[0], shape[1], classes_->ignored},
+                               &loss);
+  };
+  if (!computed()) return std::nullopt;
+  slots_[trunk_.output] = at::from_blob(layers_.output(number), shape, at::kFloat);
+  rest_.run(slots_, batch.key);
+  slots_[classes_->loss] = at::scalar_tensor(loss, at::kDouble);
+  const auto scalars = loss_scalars(trunk_.head, slots_, batch.inputs.front().size(0));
+  std::fill(slots_.begin(), slots_.end(), IValue());
+  return scalars;
+}
+
+StepScalars Chain::run_head(size_t number, const MicroBatch& batch, const at::Tensor& features) {
+  if (const auto scalars = run_class_head(number, batch, features)) return *scalars;
+  fill_slots(batch);
   auto output = at::from_blob(layers_.output(number), output_shape(features), at::kFloat).set_requires_grad(true);
   slots_[trunk_.output] = output;
   plan_.run(slots_, batch.key);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "program/class_head.h"
 #include "program/test_programs.h"
 
 namespace stoker::program {
@@ -108,6 +109,40 @@ TEST(Trunk, APerceptronIsAChainAndItsLossTheHead) {
   EXPECT_EQ(trunk->output, p.y);
   EXPECT_EQ(trunk->head.nodes.size(), 1u);
   EXPECT_TRUE(trunk->head.parameters.empty());
+}
+
+TEST(ClassHead, OnlyAPlainSumOfCrossEntropies) {
+  const auto is_found = [](std::vector<Json> more, int reads = 1) {
+    Writer w;
+    const int x = w.input("x", "feature", {4}), label = w.input("label", "label", {}, "int64");
+    const int y = w.node("aten.linear.default", {slot(x), slot(w.parameter("a", {3, 4}))});
+    std::vector<Json> arguments{slot(y), slot(label)};
+    std::ranges::copy(more, std::back_inserter(arguments));
+    int loss = w.node("aten.cross_entropy_loss.default", arguments);
+    if (reads > 1) loss = w.node("aten.add.Tensor", {slot(loss), slot(loss)});
+    const auto trunk = find_trunk(parse_program(w.train(loss).dump()));
+    const auto found = find_class_head(trunk.value());
+    if (found) EXPECT_TRUE(found->rest.nodes.empty());
+    return found.has_value();
+  };
+  EXPECT_TRUE(is_found({nullptr, 2}));
+  EXPECT_TRUE(is_found({nullptr, 2, 7, 0.0}));
+  EXPECT_FALSE(is_found({}));
+  EXPECT_FALSE(is_found({nullptr, 1}));
+  EXPECT_FALSE(is_found({nullptr, 2, -100, 0.1}));
+  EXPECT_FALSE(is_found({nullptr, 2}, 2));
+}
+
+TEST(ClassHead, IgnoredRowsAndALabelThatIsNoClass) {
+  at::set_num_threads(1);
+  Perceptron p;
+  Bench chain(p.json(), perceptron_tensors(), make_step), executor(p.json(), perceptron_tensors());
+  auto inputs = rows(40);
+  inputs[1].slice(0, 0, 40, 3).fill_(-100);
+  EXPECT_NEAR(chain.run(inputs).numerator, executor.run(inputs).numerator, 1e-4);
+  EXPECT_TRUE(at::allclose(chain.gradient, executor.gradient, 1e-5, 1e-5));
+  inputs[1][7] = 5;
+  EXPECT_EQ(user_error([&] { chain.run(inputs); }), user_error([&] { executor.run(inputs); }));
 }
 
 TEST(Trunk, InferenceTakesWhatItCan) {

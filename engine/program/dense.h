@@ -54,12 +54,25 @@ struct RowFinish {
   Activation activation;
 };
 
+inline constexpr int64_t kMostClasses = 64;
+
+/// Cross entropy, summed over rows of so many classes: torch.nn.functional.cross_entropy(x, labels, reduction="sum").
+struct ClassLoss {
+  const float* x;
+  const int64_t* labels;
+  float* gradient;  // of the loss by x
+  int64_t rows, classes;
+  int64_t ignored;  // a label whose rows do not count
+};
+
 struct DenseKernels {
   void (*product)(const RowProduct&);
   void (*fold)(const FoldedProduct&);
   void (*finish)(const RowFinish&);
   /// For n elements: gradient by what the activation made, y, becomes the gradient by what it was given.
   void (*activation_backward)(Activation activation, float* gradient, const float* y, int64_t n);
+  /// False where a label is no class; what was written then means nothing. REQUIRES: 0 < classes <= kMostClasses.
+  bool (*class_loss)(const ClassLoss&, double* loss);
 };
 
 /// For a level as base/level.h numbers them, none for the lowest. REQUIRES: the CPU has it.

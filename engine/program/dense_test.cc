@@ -192,6 +192,68 @@ TEST_P(Dense, GradientsThroughSigmoidAndTanh) {
   }
 }
 
+TEST_P(Dense, BiasOfFewColumnsComesToEachRow) {
+  for (const int64_t out : {1, 3, 10, 20, 64, 70})
+    for (const int64_t rows : {1, 16, 37}) {
+      Floats y = draw(rows * out, 11), bias = draw(out, 12), want = y;
+      for (int64_t i = 0; i < rows * out; ++i) want[i] = std::max(0.0F, y[i] + bias[i % out]);
+      kernels->finish({y.data(), bias.data(), rows, out, Activation::relu});
+      EXPECT_EQ(y, want);
+    }
+}
+
+struct Classes {
+  double loss = 0;
+  Floats gradient;
+};
+
+/// In double, row by row.
+Classes cross_entropy(const Floats& x, const std::vector<int64_t>& labels, int64_t classes, int64_t ignored) {
+  Classes found{0, Floats(x.size(), 0)};
+  for (size_t row = 0; row < labels.size(); ++row) {
+    if (labels[row] == ignored) continue;
+    const float* at = x.data() + row * classes;
+    double sum = 0;
+    for (int64_t c = 0; c < classes; ++c) sum += std::exp(double{at[c]} - at[labels[row]]);
+    found.loss += std::log(sum);
+    for (int64_t c = 0; c < classes; ++c)
+      found.gradient[row * classes + c] =
+          static_cast<float>(std::exp(double{at[c]} - at[labels[row]]) / sum - (c == labels[row]));
+  }
+  return found;
+}
+
+TEST_P(Dense, CrossEntropyOfAnyShape) {
+  std::mt19937 random(1);
+  for (const int64_t classes : {1, 2, 3, 17, 64})
+    for (const int64_t rows : {0, 1, 16, 21, 3000}) {
+      const Floats x = draw(rows * classes, 13);
+      std::vector<int64_t> labels(rows);
+      for (auto& label : labels) label = random() % 7 == 0 ? -100 : static_cast<int64_t>(random() % classes);
+      const auto want = cross_entropy(x, labels, classes, -100);
+      Floats gradient(x.size(), kNaN);
+      double loss = kNaN;
+      ASSERT_TRUE(kernels->class_loss({x.data(), labels.data(), gradient.data(), rows, classes, -100}, &loss));
+      EXPECT_NEAR(loss, want.loss, 1e-6 * (1 + want.loss));
+      for (size_t i = 0; i < gradient.size(); ++i) EXPECT_NEAR(gradient[i], want.gradient[i], 3e-6);
+    }
+}
+
+TEST_P(Dense, CrossEntropyOfWhatIsNoNumberAndOfWhatIsNoClass) {
+  const Floats x{1, kNaN, 3, 4};
+  Floats gradient(4);
+  double loss = 0;
+  for (const int64_t wrong : {2, -1}) {
+    const std::vector<int64_t> labels{0, wrong};
+    EXPECT_FALSE(kernels->class_loss({x.data(), labels.data(), gradient.data(), 2, 2, -100}, &loss));
+  }
+  const std::vector<int64_t> labels{0, 1};
+  EXPECT_TRUE(kernels->class_loss({x.data(), labels.data(), gradient.data(), 2, 2, -100}, &loss));
+  EXPECT_TRUE(std::isnan(loss));
+  EXPECT_TRUE(std::isnan(gradient[0]));
+  EXPECT_NEAR(gradient[2], 0.2689414, 1e-6);
+}
+
 INSTANTIATE_TEST_SUITE_P(Levels, Dense, testing::Values(static_cast<int>(Level::avx2), static_cast<int>(Level::avx512)),
                          [](const auto& level) { return name(static_cast<Level>(level.param)); });
 

@@ -209,6 +209,10 @@ void Plan::find_last_uses(const Program& program) {
   }
 }
 
+bool Plan::writes() const {
+  return std::ranges::any_of(nodes_, [](const PlannedNode& node) { return !node.written.empty(); });
+}
+
 bool Plan::is_random() const {
   return std::ranges::any_of(nodes_, [](const auto& node) { return node.random.source != Randomness::Source::none; });
 }

@@ -31,6 +31,8 @@ class Plan {
   int slots() const { return slots_; }
   /// Whether any node draws random numbers.
   bool is_random() const;
+  /// Whether any node may write into what it is given.
+  bool writes() const;
 
  private:
   struct PlannedNode {

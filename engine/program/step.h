@@ -57,6 +57,8 @@ class Step {
   virtual StepScalars run(int set, const std::vector<at::Tensor>& inputs, float* gradient, float* buffers_out,
                           const RandomKey& key) = 0;
 
+  /// Whether inputs are what they were after a run, so that they may be given again.
+  virtual bool spares_inputs() const { return false; }
   /// Whether run_together() may be called.
   virtual bool runs_together() const { return false; }
   /// run() over several micro-batches at once: the same bits, in less time, for programs without buffers.

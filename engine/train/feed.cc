@@ -1,6 +1,7 @@
 #include "train/feed.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/hash.h"
 #include "base/pieces.h"
@@ -28,14 +29,15 @@ data::RowsAt RowSource::at(int shard, std::span<const uint32_t> rows) const {
 }
 
 Feed::Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
-           bool augments, int64_t accumulate)
+           bool augments, int64_t accumulate, bool keeps)
     : from_(from),
       plan_(plan),
       owned_(std::move(owned)),
       seed_(seed),
       shuffle_(shuffle),
       augments_(augments),
-      accumulate_(accumulate) {
+      accumulate_(accumulate),
+      keeps_(keeps) {
   if (!from_.store().on_disk()) return;
   ahead_ = std::make_unique<data::ReadAhead>(
       from_.store(), plan.steps(), static_cast<int>(owned_.size()),
@@ -46,8 +48,9 @@ void Feed::begin_epoch(uint64_t epoch) {
   if (ahead_) ahead_->stop();
   gathered_.clear();
   gathered_step_ = -1;
-  epoch_ = epoch;
+  if (epoch == std::exchange(epoch_, epoch) && rows_.size() == owned_.size()) return;
   rows_.clear();
+  kept_.clear();
   for (int shard : owned_) {
     const auto content = from_.order(shard);
     auto places = data::epoch_order(static_cast<int64_t>(content.size()), seed_, epoch, shard, shuffle_);
@@ -65,7 +68,7 @@ void Feed::interrupt() {
 }
 
 void Feed::prefetch(int64_t step) {
-  if (step >= plan_.steps()) return;
+  if (step >= plan_.steps() || keeps_) return;
   gathered_.clear();
   gathered_step_ = step;
   for (int shard : owned_)
@@ -73,6 +76,11 @@ void Feed::prefetch(int64_t step) {
 }
 
 std::vector<at::Tensor> Feed::micro_batch(int64_t step, int shard, int64_t part) {
+  if (keeps_) {
+    if (interrupted_) throw Error(ErrorKind::aborted, "interrupted");
+    auto& kept = kept_[{step, shard, part}];
+    return kept.empty() ? kept = gather(step, shard, part) : kept;
+  }
   return gathered_step_ == step && part == 0 ? gathered_.at(shard) : gather(step, shard, part);
 }
 

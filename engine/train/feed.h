@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "data/store/column_store.h"
@@ -37,9 +38,10 @@ struct RowSource {
 class Feed {
  public:
   /// `owned` ascending. `augments`: pictures are cropped and flipped by chance, as their columns say.
-  /// `accumulate`: in how many parts a step is run at most.
+  /// `accumulate`: in how many parts a step is run at most. `keeps`: what was gathered in an epoch is given again in
+  /// the next ones, which are of the same number.
   Feed(const RowSource& from, const data::Plan& plan, std::vector<int> owned, uint64_t seed, bool shuffle,
-       bool augments = true, int64_t accumulate = 1);
+       bool augments = true, int64_t accumulate = 1, bool keeps = false);
 
   void begin_epoch(uint64_t epoch);
   /// From any thread: whoever waits for rows from disk, or wants more of them, ends with Error(aborted), now and later.
@@ -58,6 +60,7 @@ class Feed {
   bool shuffle_;
   bool augments_;
   int64_t accumulate_;
+  bool keeps_;
   uint64_t epoch_ = 0;
   /// Places in the epoch's order.
   data::Rows part_of(int64_t step, int shard, int64_t part) const;
@@ -69,6 +72,7 @@ class Feed {
   std::map<int, std::vector<uint32_t>> rows_;        // of each owned shard, in the order of this epoch
   std::map<int, std::vector<at::Tensor>> gathered_;  // by shard, the first parts of gathered_step_
   int64_t gathered_step_ = -1;
+  std::map<std::tuple<int64_t, int, int64_t>, std::vector<at::Tensor>> kept_;  // by step, shard and part
   std::atomic<bool> interrupted_ = false;
   std::unique_ptr<data::ReadAhead> ahead_;  // for rows on disk; it reads rows_, so it goes first
 };

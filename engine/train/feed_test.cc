@@ -1,5 +1,6 @@
 #include "train/feed.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -96,6 +97,24 @@ TEST(Feed, StepsInPartsAreReadFromDiskNoMoreOftenThanWholeOnes) {
   const auto whole = run_epoch(*store, 1), parts = run_epoch(*store, 4);
   EXPECT_GT(whole.moved, kRows * store->stride());
   EXPECT_LT(parts.moved, whole.moved + whole.moved / 10);
+}
+
+TEST(Feed, BatchesThatAreKeptAreGatheredOnceForEpochsOfOneNumber) {
+  const auto store = filled(kInMemory);
+  std::vector<int64_t> counts;
+  for (const auto& shard : store->shard_rows()) counts.push_back(shard.rows);
+  const data::Plan plan(counts, kStep);
+  const data::Borrowed none;
+  Feed feed({*store, none}, plan, {0, 1, 2}, 7, true, true, 1, true), fresh({*store, none}, plan, {0, 1, 2}, 7, true);
+  std::vector<at::Tensor> seen;
+  for (const uint64_t epoch : {3, 3, 4}) {
+    feed.begin_epoch(epoch);
+    fresh.begin_epoch(epoch);
+    seen.push_back(feed.micro_batch(1, 2).front());
+    EXPECT_TRUE(at::equal(seen.back(), fresh.micro_batch(1, 2).front()));
+  }
+  EXPECT_EQ(seen[0].const_data_ptr(), seen[1].const_data_ptr());
+  EXPECT_FALSE(at::equal(seen[1], seen[2]));
 }
 
 }  // namespace

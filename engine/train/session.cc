@@ -20,7 +20,8 @@ namespace stoker::train {
 namespace {
 
 constexpr int64_t kMostCannedRows = 256;
-constexpr size_t kPast = 8;  // epochs: none passes while a generation forms
+constexpr size_t kMostKept = 32;  // of the memory that is left a part; tensors may take several times it
+constexpr size_t kPast = 8;       // epochs: none passes while a generation forms
 
 std::vector<int64_t> counts_of(const gang::Start& start) {
   std::vector<int64_t> counts;
@@ -221,7 +222,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   const data::Plan plan = plan_of(start);
   const auto owned = collective::shards_of(start.owners, group.rank());
   if (spec_.frozen && comes_again(plan)) prepare_rows(start, owned, stop);
-  Feed feed(rows(true), plan, owned, spec_.seed, spec_.shuffle, true, spec_.accumulate);
+  Feed feed(rows(true), plan, owned, spec_.seed, spec_.shuffle, true, spec_.accumulate, keeps_batches());
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   Timetable table = timetable(plan);
   if (table.evaluates) {
@@ -264,6 +265,13 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   catch_up(table, table.epoch(state.committed() - 1));
   end_cut_epoch(table, group);
   if (checkpoints_) checkpoints_->finish();
+}
+
+/// Whether all batches stay in memory as tensors: where each epoch is the same, and they take little of it.
+bool Session::keeps_batches() const {
+  const data::ColumnStore& all = rows(true).store();
+  return spec_.optimizer.full_batch() && trainer_->spares_inputs() && !all.on_disk() &&
+         all.bytes() <= shm::available_memory() / kMostKept;
 }
 
 /// Whether rows are read more than once.

@@ -106,6 +106,8 @@ class Trainer {
   const Evaluator* evaluator() const { return evaluator_.get(); }
 
   bool mean_loss() const;
+  /// Whether tensors that were gathered for a step may be given to another one.
+  bool spares_inputs() const { return step_->spares_inputs(); }
   /// Of the state's optimizer buffers.
   std::vector<std::string> optimizer_names() const;
   /// Committed weights and buffers by name, as safetensors: those that were set aside, where the best are wanted. Where

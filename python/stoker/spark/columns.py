@@ -19,6 +19,7 @@ from stoker.spark.table import Table, is_scalar, is_vector, is_whole
 
 _SQL_TYPE = {"float32": "float", "float64": "double"}
 _WHOLE_DOUBLES = 1 << 53  # whole numbers up to here are doubles
+_DENSE = 1  # as VectorUDT tells kinds
 _FAR = 300_000_000_000_000_000  # microseconds of some 9,500 years; times beyond are refused, whatever the zone
 
 
@@ -111,10 +112,18 @@ def expression(table: Table, source: Source) -> Column:
         return F.expr(f"array({', '.join(casts)})")  # one text: each Column made from Python is a call into the JVM
     value = table.column(source.columns[0])
     if is_vector(kinds[0]):
-        return vector_to_array(value, "float32" if to == "float" else "float64")
+        return _numbers_of_vector(value, to)
     if isinstance(kinds[0], ArrayType):
         return value.cast(f"array<{to}>")
     return F.array(value.cast(to)) if is_packed(source, kinds) else value.cast(to)
+
+
+def _numbers_of_vector(value: Column, to: str) -> Column:
+    """A dense one has them in its struct; Spark's function for all kinds is a call for each row."""
+    fields = F.unwrap_udt(value)
+    return F.when(fields["type"] == _DENSE, fields["values"].cast(f"array<{to}>")).otherwise(
+        vector_to_array(value, "float32" if to == "float" else "float64")
+    )
 
 
 def _class_of(name: str, source: Source) -> str:
