@@ -420,6 +420,15 @@ def test_masks_and_small_numbers_are_no_weights():
     assert [name for name, _ in net.named_parameters()] == ["w", "bias"]
 
 
+def test_a_token_beside_computed_values_is_a_weight_and_padding_is_none():
+    constants = [("token", np.arange(4, dtype="f").reshape(1, 4)), ("pad", np.zeros((1, 4), "f")),
+                 ("w", np.ones((4, 4), "f"))]  # fmt: skip
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Identity", ["token"], ["t"]),
+             node("Concat", ["t", "a", "pad"], axis=0)]  # fmt: skip
+    net = module_of(graph_of(nodes, constants).SerializeToString())
+    assert {name for name, _ in net.named_parameters()} == {"w", "token"}
+
+
 def test_a_weight_that_is_read_twice_is_told():
     nodes = [node("MatMul", ["x", "w"], ["a"]), node("MatMul", ["a", "w"])]
     net = module_of(graph_of(nodes, [("w", np.ones((4, 4), "f"))]).SerializeToString())

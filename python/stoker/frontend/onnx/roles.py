@@ -2,7 +2,8 @@
 
 ONNX does not say. A float constant is a weight where an operator reads it in a weight's place: directly, or turned,
 cut and put together. What is added or multiplied is one if it has several values, all of a size that weights have:
-masks and numbers such as 1e-5 are none."""
+masks and numbers such as 1e-5 are none. What is put beside computed values (the token of a class) is one if it has
+values that differ, in more than one dimension."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ _WEIGHTS = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "BatchNormalization": (1, 2),
     "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2),
     "RMSNormalization": (1,), "PRelu": (1,), "Gather": (0,), "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
-    "Add": (0, 1), "Mul": (0, 1), "Einsum": (0, 1, 2),
+    "Add": (0, 1), "Mul": (0, 1), "Einsum": (0, 1, 2), "Concat": range(1 << 16),
 }  # fmt: skip
 _STATISTICS = {"BatchNormalization": (3, 4)}
 _MOVED = ("Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Cast", "CastLike", "Dropout", "Slice",
-          "Split", "Concat")  # fmt: skip
-_LOOSE = ("Add", "Mul")
+          "Split", "Concat", "Expand")  # fmt: skip
+_LOOSE = ("Add", "Mul", "Concat")
 _PRODUCTS = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum")
 _LARGEST = 1e4  # no weight, but a mask
 
@@ -33,9 +34,10 @@ def weights_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> se
         if moved and all(name in origins for name in moved):
             of = set().union(*(origins[name] for name in moved))
             origins.update(dict.fromkeys(node.outputs, of))
-        for place in _WEIGHTS.get(node.op, ()):
-            names = origins.get(node.inputs[place], ()) if place < len(node.inputs) else ()
-            found |= {name for name in names if _may_be(node, place, constants[name], made)}
+        elif node.op in _WEIGHTS:
+            for place, read in enumerate(node.inputs):
+                names = origins.get(read, ()) if place in _WEIGHTS[node.op] else ()
+                found |= {name for name in names if _may_be(node, place, constants[name], made)}
         made.update(dict.fromkeys(node.outputs, node.op))
     return found
 
@@ -50,6 +52,8 @@ def _may_be(node: Told, place: int, values: np.ndarray, made: Mapping[str, str])
         return False
     if node.op == "Gather":
         return values.ndim > 1
+    if node.op == "Concat" and (values.ndim < 2 or values.min() == values.max()):
+        return False
     if node.op not in _LOOSE:
         return True
     if values.size == 1:  # the bias of one output
