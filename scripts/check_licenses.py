@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = {
     "crypto": "openssl", "jpeg": "libjpeg-turbo", "png": "libpng", "z": "zlib", "webp": "libwebp",
     "sentencepiece": "sentencepiece", "nlohmann_json": "nlohmann-json", "nanobind": "nanobind", "xxhash": "xxhash",
+    "stdc++": "libstdcxx",
 }  # fmt: skip
 WITHIN = {"nanobind": ("robin-map",)}
 NOT_IN_WHEELS = {"Threads", "Python", "GTest", "benchmark"}
@@ -33,6 +34,8 @@ def linked(root: Path) -> Iterator[str]:
             yield from call.split()
     if any("<xxhash.h>" in path.read_text() for path in root.glob("engine/**/*.cc")):
         yield "xxhash"
+    if "libstdc++.a" in (root / "scripts/old_system.py").read_text():
+        yield "stdc++"
 
 
 def complaints(root: Path = ROOT) -> Iterator[str]:

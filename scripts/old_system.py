@@ -5,7 +5,7 @@ GLIBCXX 3.4.25), on a newer one, without an old compiler:
 - stub libraries, which have of the C and C++ libraries' symbols those versions that the old systems have, and no code;
 - libold.a, with what newer headers call and old systems have not (cmake/old_system.c).
 
-    python scripts/old_system.py build/old          writes them there, and tells what ends a link's command line
+    python scripts/old_system.py build/old          writes them there, and tells what ends a link's command
 
 What of the C++ library is newer is linked from libstdc++.a, as Red Hat's gcc-toolset does. Symbols that were in
 libpthread, libdl and librt are asked of libc: versions are looked up by symbol in all loaded libraries, and those
@@ -14,6 +14,7 @@ three are loaded too.
 
 import argparse
 import re
+import shlex
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ def main() -> None:
     made = folder / "old_system.o"
     subprocess.run(["cc", "-O2", "-fPIC", "-fvisibility=hidden", "-c", "-o", str(made), str(SHIMS)], check=True)
     subprocess.run(["ar", "rcs", str(folder / "libold.a"), str(made)], check=True)
-    print(" ".join(libraries(folder.resolve())))
+    print(shlex.join(libraries(folder.resolve())))
 
 
 if __name__ == "__main__":

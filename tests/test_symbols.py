@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_what_is_linked_for_old_systems_needs_no_newer_and_runs(script, tmp_path
     (tmp_path / "it.cc").write_text(USES_NEWER)
     made = tmp_path / "it.so"
     command = ["c++", "-std=c++20", "-O2", "-fPIC", "-shared", "-nodefaultlibs", "-Wl,--exclude-libs,ALL,-z,defs"]
-    subprocess.run([*command, "-o", made, tmp_path / "it.cc", *told.stdout.split()], check=True)
+    subprocess.run([*command, "-o", made, tmp_path / "it.cc", *shlex.split(told.stdout)], check=True)
     symbols = script.symbols_of(made)
     assert script.beyond(symbols, script.OLD) == []
     assert ("GLIBC", (2, 2, 5), "pow") in symbols
