@@ -47,6 +47,9 @@ def test_a_regressor_answers_with_what_transform_gives():
 def test_what_is_no_row_of_the_model_is_told():
     with pytest.raises(UserError, match="takes 4 numbers a row, not 3"):
         classes().predict([1, 2, 3])
+    for row in ({"x": 0.0, "y": 1.0}, [1, 2, "three", 4], [[1], [2, 3, 4]]):
+        with pytest.raises(UserError, match=r"a row is a vector, an array or a list of numbers here, not [{\[]"):
+            classes().predict(row)
     with pytest.raises(UserError, match="thresholds has 2 values, and there are 3 classes"):
         classes(thresholds=[0.5, 0.5]).predict(ROW)
     with pytest.raises(UserError, match="at most one may be 0"):

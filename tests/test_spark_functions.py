@@ -97,6 +97,13 @@ def test_a_name_that_is_registered_again_is_replaced(spark, rows, model):
     assert selected(spark, "again(features)") == wanted(model, rows)
 
 
+def test_a_function_without_a_name_works_on_columns(spark, rows, model):
+    scored = rows.select("id", stoker.function(spark, model)("features").alias("a"))
+    assert {row.id: row.a for row in scored.collect()} == wanted(model, rows)
+    with pytest.raises(Exception, match=r"the function is called with 2 arguments; it is the function\(features\)"):
+        rows.select(stoker.function(spark, model)("features", "features")).collect()
+
+
 def test_a_call_with_too_few_columns_is_told_how(spark, rows):
     stoker.register_function(spark, "score_columns", classifier(featuresCols=NAMES))
     message = r"score_columns is called with 2 arguments; it is score_columns\(a, b, c, d\) or .*\(features\)"
@@ -107,16 +114,17 @@ def test_a_call_with_too_few_columns_is_told_how(spark, rows):
 
 
 def test_what_is_no_model_of_ours_is_told(spark):
-    with pytest.raises(UserError, match="a model that was fit by Stoker, not a str"):
+    with pytest.raises(UserError, match="a model that was fit by Stoker can be a function, not a str"):
         stoker.register_function(spark, "score", "model")
 
 
 def test_spark_4_0_gives_the_same(spark, rows, model):
     for output in ("prediction", "probability", "*"):
-        function, kind = function_of(spark, "score", model, output)
+        function, kind = function_of(spark, "score", model, output, model._scorer(spark))
         both = rows.select(compat.by_arrow(function, kind)("features"), compat.by_pandas(function, kind)("features"))
         assert all(row[0] == row[1] for row in both.collect())
-    function, kind = function_of(spark, "score", classifier(featuresCols=NAMES), None)
+    wide = classifier(featuresCols=NAMES)
+    function, kind = function_of(spark, "score", wide, None, wide._scorer(spark))
     both = rows.select(compat.by_arrow(function, kind)(*NAMES), compat.by_pandas(function, kind)(*NAMES))
     assert all(row[0] == row[1] for row in both.collect())
 

@@ -17,6 +17,7 @@ _HOMES = {
     "StokerModel": "stoker.ml.models",
     "StokerFeaturizer": "stoker.ml.featurizer",
     "StokerOnnxModel": "stoker.ml.onnx",
+    "function": "stoker.ml.functions",
     "register_function": "stoker.ml.functions",
     "replace_head": "stoker.ml.transfer",
     "from_onnx": "stoker.frontend.onnx.build",

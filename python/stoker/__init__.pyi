@@ -13,6 +13,7 @@ from stoker.ml.estimators import StokerClassifier as StokerClassifier
 from stoker.ml.estimators import StokerEstimator as StokerEstimator
 from stoker.ml.estimators import StokerRegressor as StokerRegressor
 from stoker.ml.featurizer import StokerFeaturizer as StokerFeaturizer
+from stoker.ml.functions import function as function
 from stoker.ml.functions import register_function as register_function
 from stoker.ml.models import StokerClassificationModel as StokerClassificationModel
 from stoker.ml.models import StokerModel as StokerModel

@@ -18,6 +18,7 @@ from stoker.spark import clock, compat, grouping
 from stoker.spark.clock import Clock
 from stoker.spark.columns import Source
 from stoker.spark.function import Form, Function, Taken
+from stoker.spark.infer import Scorer
 
 EVERYTHING = "*"
 
@@ -30,14 +31,31 @@ def register_function(spark: SparkSession, name: str, model: Any, output: str | 
     add (default: the prediction), vectors as arrays; "*" gives all of them as a struct. Returns the function, which
     works on Columns too.
     """
+    made = function_of(spark, name, model, output, _ours(model)._scorer(spark))
+    return spark.udf.register(name, compat.arrow_function(*made))
+
+
+def function(spark: SparkSession, model: Any, output: str | None = None) -> Any:
+    """The same without a name in SQL, for Columns: `df.withColumn("p", function(spark, model)("features"))`.
+
+    It asks nothing of a DataFrame, as transform does, so it works in dataset functions of declarative pipelines, where
+    Spark allows no questions; make it outside of them. All weights travel with it: streaming tables see no files of the
+    session, by which large ones come elsewhere.
+    """
+    made = function_of(spark, "the function", model, output, _ours(model)._inferred().here(model._outputs()))
+    return compat.arrow_function(*made)
+
+
+def _ours(model: Any) -> _StokerModel:
     if not isinstance(model, _StokerModel):
         cure = "; give its stage, such as model.stages[-1]" if hasattr(model, "stages") else ""
-        raise UserError(f"register_function takes a model that was fit by Stoker, not a {type(model).__name__}{cure}")
-    function, kind = function_of(spark, name, model, output)
-    return spark.udf.register(name, compat.arrow_function(function, kind))
+        raise UserError(f"a model that was fit by Stoker can be a function, not a {type(model).__name__}{cure}")
+    return model
 
 
-def function_of(spark: SparkSession, name: str, model: Any, output: str | None) -> tuple[Function, DataType]:
+def function_of(
+    spark: SparkSession, name: str, model: Any, output: str | None, scorer: Scorer
+) -> tuple[Function, DataType]:
     """What runs in the workers, and the type that it gives."""
     naming = naming_of(model)
     if place := model._compiled.infer.get("coupled"):
@@ -49,8 +67,7 @@ def function_of(spark: SparkSession, name: str, model: Any, output: str | None) 
     model._check_added()
     schema = StructType([StructField(f.name, f.dataType) for f in compat.crossing(schema_of(model._outputs()))])
     field = _chosen(model, schema.names, output)
-    function = Function(name, model._scorer(spark), forms, field)
-    return function, schema if field is None else schema[field].dataType
+    return Function(name, scorer, forms, field), schema if field is None else schema[field].dataType
 
 
 def _chosen(model: Any, names: Sequence[str], output: str | None) -> str | None:

@@ -37,4 +37,8 @@ def _only(sources: list[Source]) -> Source:
 
 def _numbers(value: Any) -> np.ndarray:
     """Of a Vector of pyspark.ml, an array or a list."""
-    return np.asarray(value.toArray() if hasattr(value, "toArray") else value, np.float64).reshape(-1)
+    try:
+        return np.asarray(value.toArray() if hasattr(value, "toArray") else value, np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"a row is a vector, an array or a list of numbers here, not {value!r:.200}: use transform for "
+                        "others") from error  # fmt: skip

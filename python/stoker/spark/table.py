@@ -28,7 +28,7 @@ class Table:
     def of(cls, df: DataFrame) -> Table:
         conf = df.sparkSession.conf
         exact = (conf.get("spark.sql.caseSensitive", "false") or "false").lower() == "true"
-        return cls(tuple(df.schema.fields), exact, conf.get("spark.sql.session.timeZone") or "UTC", df)
+        return cls(fields_of(df), exact, conf.get("spark.sql.session.timeZone") or "UTC", df)
 
     @property
     def names(self) -> list[str]:
@@ -98,3 +98,15 @@ def is_whole(kind: DataType) -> bool:
     """Integers and booleans, alone or in an array."""
     inner = kind.elementType if isinstance(kind, ArrayType) else kind
     return isinstance(inner, (IntegralType, BooleanType))
+
+
+def fields_of(df: DataFrame) -> tuple[StructField, ...]:
+    try:
+        return tuple(df.schema.fields)
+    except Exception as error:
+        if "ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION" not in str(error):
+            raise
+        raise UserError(
+            "inside a dataset function of a pipeline no DataFrame can be asked for its columns: make "
+            "score = stoker.function(spark, model) outside of it, and select score(...) there"
+        ) from error
