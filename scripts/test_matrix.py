@@ -14,6 +14,7 @@ unasked.
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
@@ -49,6 +50,8 @@ SELECTION = (
     "test_doctor_spark.py::test_a_session_that_is_sound",
     "test_spark_connect.py",
 )
+# Stories of them in which Python workers have no part that a switch could change.
+WITHOUT_WORKERS = ("a_saved_model_predicts", "keys_hash_as_spark", "pipelines_and_validators", "test_spark_connect.py")
 SWITCHES = {  # of Spark 4.3, away from their defaults
     "columnar-input": {"spark.sql.execution.arrow.pythonUDF.columnarInput.enabled": "true"},
     "pipelined": {"spark.python.udf.pipelined.enabled": "true"},
@@ -83,6 +86,10 @@ class Cell:
     @property
     def name(self) -> str:
         return "/".join(filter(None, (self.python, self.spark, f"jdk{self.jdk}", self.switch)))
+
+    @property
+    def selection(self) -> list[str]:
+        return [one for one in SELECTION if not (self.switch and any(words in one for words in WITHOUT_WORKERS))]
 
     @property
     def settings(self) -> dict[str, str]:
@@ -182,9 +189,16 @@ def environment_of(minor: str) -> Path:
         say([python_of(minor), "-m", "venv", *(["--without-pip"] if minor == OWN else []), folder])
         own_packages(folder) if minor == OWN else packages_of(folder)
         (folder / "made").touch()
-    python = folder / "bin/python"
-    pip_into(python, "--no-index", "--force-reinstall", str(wheel_of(minor, folder)))
-    return python
+    install_wheel(folder, wheel_of(minor, folder))
+    return folder / "bin/python"
+
+
+def install_wheel(folder: Path, wheel: Path) -> None:
+    """Unless it is there: cells may run beside each other."""
+    stamp, digest = folder / "wheel", hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        pip_into(folder / "bin/python", "--no-index", "--force-reinstall", str(wheel))
+        stamp.write_text(digest)
 
 
 def own_packages(folder: Path) -> None:
@@ -235,7 +249,7 @@ def run(cell: Cell) -> Result:
     begun = time.monotonic()
     try:
         python, path, java = environment_of(cell.python), spark_of(cell.spark), jdk_of(cell.jdk)
-        command = [python, "-m", "pytest", "-p", "no:cacheprovider", *SELECTION]
+        command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", *cell.selection]
     except Missing as why:
         return Result(cell, "not run", str(why), time.monotonic() - begun)
     log = FOLDER / f"{cell.name.replace('/', '-')}.log"
