@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-matrix bench-fit bench-step bench-collective bench-recovery bench-hosts bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
+.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-examples test-matrix bench-fit bench-step bench-collective bench-recovery bench-hosts bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -40,7 +40,7 @@ fuzz: setup ## what broken peers send and what broken batches hold, by libFuzzer
 fuzz-models: modules ## generated models and losses against eager PyTorch (FUZZ=3600 seconds, default 60; FUZZ_SEED=7)
 	@. .venv/env.sh && PYTHONPATH=tests python -m fuzz_models $(if $(FUZZ),--seconds $(FUZZ)) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
-lint: setup ## ruff, clang-format, arrows, types, stubs
+lint: setup ## ruff, clang-format, hadolint, arrows, types, stubs, licences
 	@scripts/lint.sh
 
 format: setup ## puts right what the linters can put right
@@ -57,8 +57,11 @@ wheel: setup ## dist/stoker-*.whl
 	@scripts/wheel.sh dist
 	@$(VENV_PYTHON) scripts/check_symbols.py dist/stoker-*.whl
 
-test-install: wheel ## a clean Debian root installs the wheel, trains and follows the pages; faults in real executors; packages as an archive (TWICE=1: the wheel built again in another folder, and compared)
+test-install: wheel ## a clean Debian root installs the wheel, trains and follows the pages; faults in real executors; packages as an archive; what test-examples does (TWICE=1: the wheel built again in another folder, and compared)
 	@scripts/test_install.sh
+
+test-examples: wheel ## of examples/: the notebook by Jupyter's kernel, the DAG by Airflow's dag.test(), the Dockerfile by a builder without a daemon (EXAMPLES=notebook chooses)
+	@scripts/test_examples.sh $(EXAMPLES)
 
 test-matrix: wheel ## a short selection on each Python x Spark x JDK that is here, and with each switch of Spark's (MATRIX="3.11/4.0" chooses)
 	@$(VENV_PYTHON) scripts/test_matrix.py $(MATRIX)

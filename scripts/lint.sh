@@ -9,6 +9,7 @@ ruff check . || rc=1
 ruff format --check . || rc=1
 git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' |
   xargs -0 -r clang-format --dry-run --Werror || rc=1
+hadolint examples/Dockerfile || rc=1
 python scripts/check_arrows.py || rc=1
 python scripts/check_licenses.py || rc=1
 python scripts/check_params.py || rc=1

@@ -23,12 +23,8 @@ nice -n 19 tests/fuzz/run.sh 60 >build/fuzz.log 2>&1 &
 fuzzing=$!
 trap 'pkill -P $fuzzing; kill $fuzzing 2>/dev/null' EXIT
 
-check "licences" .venv/bin/python scripts/check_licenses.py
+check "style, types, arrows, parameters, stubs, licences" scripts/lint.sh
 check "symbols" .venv/bin/python scripts/check_symbols.py
-check "arrows" .venv/bin/python scripts/check_arrows.py
-check "parameters" .venv/bin/python scripts/check_params.py
-check "stubs" .venv/bin/python scripts/stubs.py --check
-check "types" .venv/bin/python -m mypy --no-error-summary
 check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
 check "Python tests" .venv/bin/python -m pytest tests

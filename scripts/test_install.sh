@@ -2,7 +2,8 @@
 # What a stranger does. A Debian root that has Python and a JRE and nothing else, without network, installs the wheel in
 # dist/ and follows the pages word for word (tests/install/trial.py); where that cannot be made, a clean venv does.
 # Then MNIST is trained with the installed wheel, the doctor looks at planted faults, and a standalone cluster gets all
-# packages as an archive. TWICE=1 builds the wheel once more, from another folder and without ccache, and compares.
+# packages as an archive, and examples run. TWICE=1 builds the wheel once more, from another folder and without ccache,
+# and compares.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/env.sh
@@ -13,16 +14,7 @@ house=build/wheelhouse
 [ -z "${TWICE:-}" ] || scripts/wheel_twice.sh "$wheel"
 
 # --- the trial by the pages -------------------------------------------------------------------------------------------
-# Third parties as wheels, downloaded once: pip then installs from files.
-fill_wheelhouse() {
-  local spark names=(pandas numpy pyarrow safetensors tqdm python-dateutil pytz tzdata six py4j pyyaml filelock fsspec jinja2
-    markupsafe mpmath networkx sympy typing-extensions setuptools)
-  spark=$(sed -n 's/^pyspark==/pyspark==/p' requirements.lock)
-  mkdir -p $house
-  python -m pip wheel -q --no-deps -c requirements.lock -w $house "${TORCH_SPEC:-torch==2.13.0}" "$spark" "${names[@]}"
-}
-if [ ! -e $house/filled ] || [ requirements.lock -nt $house/filled ]; then fill_wheelhouse && touch $house/filled; fi
-
+scripts/wheelhouse.sh $house
 outside=$(mktemp -d)
 trap 'rm -rf "$outside"' EXIT
 mkdir -p "$outside/trial/dist"
@@ -55,16 +47,12 @@ else
 fi
 
 # --- what else is done with the wheel ---------------------------------------------------------------------------------
-third=$(python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-python -m venv --without-pip "$outside/venv"
-site=$("$outside/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-echo "$third" >"$site/third.pth" # its own .pth files, the tree's among them, do not count there
-python -m pip --python "$outside/venv/bin/python" install -q --no-deps --no-index --force-reinstall "$wheel"
+scripts/wheel_python.sh "$outside/venv"
 export PYSPARK_PYTHON=$outside/venv/bin/python PYSPARK_DRIVER_PYTHON=$outside/venv/bin/python
 unset PYTHONPATH
 cd "$outside"
-"$PYSPARK_PYTHON" -c "import stoker; assert stoker.__file__.startswith('$outside'), stoker.__file__"
 "$PYSPARK_PYTHON" "$tree/examples/mnist.py"
 cd "$tree"
 export PYSPARK_PYTHON=$tree/.venv/bin/python PYSPARK_DRIVER_PYTHON=$tree/.venv/bin/python
 .venv/bin/python -m pytest -q -s tests/install/doctor_cluster.py tests/install/shipping.py
+scripts/test_examples.sh

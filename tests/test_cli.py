@@ -76,6 +76,30 @@ def test_a_key_without_a_value_is_not_there(folder):
     assert "params" not in told.told and told.section("data", job.READING) == {"path": "a"}
 
 
+def test_values_of_a_file_can_be_set_on_the_command_line(folder):
+    path = config(folder, data={"path": "a"}, params={"epochs": 2}, overwrite=False)
+    changes = ["params.epochs=5", "params.checkpointDir=kept/2026-01-01", "overwrite=true", "data.where=day = '1=1'",
+               "output.path=b", "data.path=null"]  # fmt: skip
+    told = job.read(path, ("data", "params", "overwrite", "output"), changes).told
+    assert told["params"] == {"epochs": 5, "checkpointDir": "kept/2026-01-01"} and told["overwrite"] is True
+    assert told["data"] == {"path": None, "where": "day = '1=1'"} and told["output"] == {"path": "b"}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("epochs", "--set epochs: it must be KEY=VALUE, such as params.epochs=5"),
+        ("params..epochs=5", "it must be KEY=VALUE"),
+        ("data.where=x", "what --set data.where leads into must be keys with values, not 'rows'"),
+        ("modell=x", "has 'modell', which is not known; did you mean 'model'?"),
+    ],
+)
+def test_a_value_that_cannot_be_set_is_told(folder, change, text):
+    with pytest.raises(UserError) as error:
+        job.read(config(folder, data="rows"), ("data", "model"), [change])
+    assert text in str(error.value)
+
+
 @pytest.mark.parametrize(("error", "code"), [(UserError, 2), (WorldError, 3), (AbortedError, 1)])
 def test_each_end_has_its_code(monkeypatch, folder, spark, error, code, capsys):
     def fail(*_):

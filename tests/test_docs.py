@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def test_each_block_of_python_runs_as_it_stands(name, spark, empty_folder, capsy
     page, names = ROOT / "docs" / name, {"spark": spark, "__name__": "__main__"}
     for line, code in blocks(page):
         exec(compile("\n" * line + code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.ipynb")), ids=lambda path: path.name)
+def test_each_cell_of_a_notebook_runs(path, spark, empty_folder, capsys):
+    """`make test-examples` runs them by Jupyter's own kernel."""
+    cells, names = json.loads(path.read_text())["cells"], {"__name__": "__main__"}
+    assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code"), "outputs are not kept"
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"{path.name}:{cell['id']}", "exec"), names)
 
 
 @pytest.fixture(scope="module")

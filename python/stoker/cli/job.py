@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ class Job:
         return told
 
 
-def read(file: str, known: tuple[str, ...]) -> Job:
-    """Raises UserError where it cannot be read, or has a key that is not known."""
+def read(file: str, known: tuple[str, ...], changes: Iterable[str] = ()) -> Job:
+    """With changes of it as KEY=VALUE. Raises UserError where it cannot be read, or has a key that is not known."""
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
@@ -51,8 +51,29 @@ def read(file: str, known: tuple[str, ...]) -> Job:
     except UnicodeDecodeError as error:
         raise UserError(f"--config {file} is no text in UTF-8: {error}") from error
     told = parse(path, text)
+    check_mapping(path, told, "the file")
+    for change in changes:
+        told = changed(path, told, change)
     check_keys(path, told, known)
     return Job(path, without_empty(told))
+
+
+def changed(file: Path, told: Mapping[str, Any], change: str) -> dict[str, Any]:
+    """Dots of the key lead into sections; a value that is no JSON is a text."""
+    key, equals, value = change.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UserError(f"--set {change}: it must be KEY=VALUE, such as params.epochs=5")
+    try:
+        told_value = json.loads(value)
+    except ValueError:
+        told_value = value
+    return _with(file, told, key.split("."), told_value, key)
+
+
+def _with(file: Path, told: Any, path: list[str], value: Any, key: str) -> dict[str, Any]:
+    check_mapping(file, told, f"what --set {key} leads into")
+    first, *rest = path
+    return {**told, first: _with(file, told.get(first) or {}, rest, value, key) if rest else value}
 
 
 def without_empty(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,12 +34,14 @@ def add_to(commands: Any) -> None:
         command = commands.add_parser(name, help=HELP[name])
         session.add_options(command)
         command.add_argument("--config", required=True, help="the job: a file of YAML or JSON, see docs/commands.md")
+        command.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE",
+                             help="another value than the file has, such as params.epochs=5")  # fmt: skip
         command.set_defaults(run=_with_session(name, run))
 
 
 def _with_session(name: str, run: Callable[[SparkSession, Job], None]) -> Callable[[argparse.Namespace], int]:
     def run_job(asked: argparse.Namespace) -> int:
-        told = job.read(asked.config, KEYS[name])
+        told = job.read(asked.config, KEYS[name], asked.changes)
         with session.opened(asked, f"stoker {name}") as spark:
             run(spark, told)
         return 0
