@@ -109,6 +109,13 @@ def test_what_does_not_fit_the_graph_is_told(scorer, rows, change, told):
     assert told in str(caught.value)
 
 
+def test_shapes_and_types_go_by_the_names_of_the_file_too(payload, rows, wanted):
+    scorer = StokerOnnxModel(modelPayload=payload, feedDict={"data:0": "features"}, inputShape={"data:0": [4]})
+    np.testing.assert_allclose(column(scorer.transform(rows), "logits"), wanted["logits"], rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match=r"inputTypes: the ONNX model has no input 'date:0'; did you mean 'data:0'"):
+        scorer.setInputTypes({"date:0": "float32"}).transform(rows)
+
+
 def test_an_operator_that_is_not_known_matters_only_where_it_is_needed(payload, rows):
     with pytest.raises(UserError, match="operators that Stoker does not know: 'unused'"):
         StokerOnnxModel(modelPayload=payload, fetchDict={"places": "unused"}).transform(rows)

@@ -59,12 +59,17 @@ class StokerOnnxModel(OnnxAccessors, Running, OnnxParams):
         for name in ("inputs", "featuresCol", "featuresCols"):
             if feeds is not None and self.isSet(name):
                 raise UserError(f"feedDict and {name} both say what the inputs are: set one of them")
-        told = feeds if feeds is not None else self.value("inputs")
-        if told is None:
+        told = {"inputs": feeds if feeds is not None else self.value("inputs")}
+        told |= {name: self.value(name) for name in ("inputShape", "inputTypes")}
+        by_name = {name: value for name, value in told.items() if isinstance(value, Mapping)}
+        if not by_name:
             return self
         from stoker.frontend.onnx import scoring
 
-        return self.copy({self.getParam("inputs"): scoring.fed(self._graph(), told)})
+        graph = self._graph()
+        params = {"inputs": "feedDict" if feeds is not None else "inputs"}
+        return self.copy({self.getParam(name): scoring.fed(graph, value, params.get(name, name))
+                          for name, value in by_name.items()})  # fmt: skip
 
     def _graph(self) -> Any:
         """Read when it is first needed, or anew when a parameter has changed."""

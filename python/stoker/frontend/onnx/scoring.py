@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoker.errors import UserError, did_you_mean
@@ -34,14 +34,14 @@ def _add(made: OnnxModule, op: str, source: str, name: str, attributes: dict[str
     return name
 
 
-def fed(module: OnnxModule, feeds: dict[str, Any]) -> dict[str, Any]:
-    """What fills the inputs of a graph, by their names in the file -> by arguments."""
+def fed(module: OnnxModule, told: Mapping[str, Any], param: str) -> dict[str, Any]:
+    """What a parameter says of the inputs of a graph, by their names in the file -> by arguments."""
     found = {}
-    for name, entry in feeds.items():
+    for name, entry in told.items():
         argument = module.argument_of(name)
         if argument is None:
             known = module.input_names()
-            raise UserError(f"feedDict: {module.file_name} has no input {name!r}{did_you_mean(name, known)}; it has "
+            raise UserError(f"{param}: {module.file_name} has no input {name!r}{did_you_mean(name, known)}; it has "
                             f"{', '.join(map(repr, known))}")  # fmt: skip
         found[argument] = entry
     return found
