@@ -1,5 +1,5 @@
 # One word a job. Every target does all the set-up that it needs; set-up and build take seconds when nothing is to be done.
-.PHONY: bench-craft help setup build modules demo test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-examples test-matrix bench-fit bench-step bench-collective bench-recovery bench-hosts bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
+.PHONY: bench-craft help setup build modules demo example-text example-images test test-asan test-tsan test-faults fuzz fuzz-models lint format tidy docs wheel test-install test-examples test-matrix bench-fit bench-step bench-collective bench-recovery bench-hosts bench-ingest bench-transform bench-strategies bench-keras bench-transfer bench-against conformance clean
 .DEFAULT_GOAL := help
 
 VENV_PYTHON := . .venv/env.sh && python
@@ -18,6 +18,12 @@ modules: setup ## of it what Python needs, without the C++ tests
 
 demo: modules ## trains on MNIST and shows what came out
 	@$(VENV_PYTHON) examples/mnist.py
+
+example-text: modules ## a pretrained text encoder of PyPI on 600 film reviews, beside a bag of words
+	@$(VENV_PYTHON) examples/transfer_text.py
+
+example-images: modules ## a pretrained image network of PyPI on 100 pictures, beside a histogram of colours
+	@$(VENV_PYTHON) examples/transfer_images.py
 
 test: build ## every check: arrows, C++ tests (also under sanitizers), Python and Spark tests
 	@scripts/test.sh

@@ -1,6 +1,7 @@
 """From Parquet files to the engine's column store, read by the workers themselves or sent by Spark's pipe, against
-draining mapInArrow over the same columns into nothing; one thread from JPEG files to pixels, against Pillow; and whole
-fits whose rows take five times the memory that they may have (bench/spill.py).
+draining mapInArrow over the same columns into nothing; one thread from JPEG files to pixels, against Pillow, and from
+texts to numbers, against the `tokenizers` package (bench/texts.py); and whole fits whose rows take five times the
+memory that they may have (bench/spill.py).
 
 Run: make bench-ingest, or with BENCH="--quick floats-30-parquet" for some cases with one run of each side, whose
 figures say little about the bars. Runs are interleaved in a warm session of two tasks; medians count.
@@ -28,6 +29,7 @@ from pyspark.sql import DataFrame
 import report
 import sides
 import spill
+import texts
 from stoker.engine import core
 from stoker.fit.run import no_rows
 from stoker.inputs import Array, Hashed, Image, Numeric, fields
@@ -236,6 +238,7 @@ def measure_jpeg(repeats: int) -> None:
 ALL: dict[str, Callable[[int], None]] = {
     **{name: partial(measure, name) for name in CASES},
     "jpeg": measure_jpeg,
+    **{name: partial(texts.measure, name) for name in texts.CASES},
     **{name: lambda repeats, name=name: spill.measure(name, min(repeats, 2)) for name in spill.CASES},
 }
 

@@ -17,6 +17,7 @@
 #include "bindings/bindings.h"
 #include "data/read/row_reader.h"
 #include "data/spec/exact_moments.h"
+#include "data/spec/model_tokenizer.h"
 #include "data/spec/piece_tokenizer.h"
 #include "data/store/column_store.h"
 #include "data/store/plan.h"
@@ -210,6 +211,14 @@ void bind_plan(nb::module_& m) {
       },
       nb::arg("model"), nb::arg("begin"), nb::arg("end"),
       "Pieces of a SentencePiece model, its file's content. UserError where it is none, or lacks begin or end.");
+  m.def(
+      "count_tokens",
+      [](const nb::bytes& description, bool begin, bool end) {
+        return data::count_tokens({description.c_str(), description.size()}, begin, end);
+      },
+      nb::arg("description"), nb::arg("begin"), nb::arg("end"),
+      "One more than the largest number of a tokenizer (engine/text/tokenizer.h). UserError where it is none, or lacks "
+      "begin or end.");
   m.def(
       "epoch_order",
       [](int64_t n, uint64_t seed, uint64_t epoch, int shard, bool shuffle) {

@@ -13,7 +13,7 @@ from typing import Any
 
 import stoker
 import stoker.inputs
-from stoker.ml import estimators, featurizer, models, onnx
+from stoker.ml import estimators, featurizer, models, onnx, texts
 from stoker.ml.params import annotation_of, params_of
 
 PACKAGE = Path(stoker.__file__).parent
@@ -21,9 +21,13 @@ MADE = "# Made by scripts/stubs.py.\n"
 ESTIMATORS = {"ClassifierAccessors": estimators.StokerClassifier, "RegressorAccessors": estimators.StokerRegressor,
               "EstimatorAccessors": estimators.StokerEstimator,
               "FeaturizerAccessors": featurizer.StokerFeaturizer,
-              "OnnxAccessors": onnx.StokerOnnxModel}  # fmt: skip
+              "OnnxAccessors": onnx.StokerOnnxModel,
+              "TextClassifierAccessors": texts.StokerTextClassifier,
+              "TextRegressorAccessors": texts.StokerTextRegressor}  # fmt: skip
 MODELS = {"ClassificationModelAccessors": models.StokerClassificationModel,
-          "RegressionModelAccessors": models.StokerRegressionModel, "ModelAccessors": models.StokerModel}  # fmt: skip
+          "RegressionModelAccessors": models.StokerRegressionModel, "ModelAccessors": models.StokerModel,
+          "TextClassificationModelAccessors": texts.StokerTextClassificationModel,
+          "TextRegressionModelAccessors": texts.StokerTextRegressionModel}  # fmt: skip
 
 
 def accessors() -> str:

@@ -115,9 +115,9 @@ def test_a_null_is_an_error_that_tells_its_cure():
     [
         (lambda: Text("c", 0), "length must be at least 1, not 0"),
         (lambda: Text("c", 3, pad=-1), "pad is a number of 0 or more, not -1"),
-        (lambda: Text("c", 3, "char"), "tokenizer is 'word', 'byte' or 'sentencepiece', not 'char'"),
-        (lambda: Text("c", 3, "sentencepiece"), "tokenizer='sentencepiece' and pieces=, .*, go together"),
-        (lambda: Text("c", 3, pieces=piece_model()), "tokenizer='sentencepiece' and pieces=, .*, go together"),
+        (lambda: Text("c", 3, "char"), "tokenizer is 'word', .*, 'wordpiece' or 'bpe', not 'char'"),
+        (lambda: Text("c", 3, "sentencepiece"), "tokenizer='sentencepiece' needs pieces=, a SentencePiece model"),
+        (lambda: Text("c", 3, pieces=piece_model()), "tokenizer='word' takes no pieces=, a pretrained tokenizer"),
         (lambda: Text("c", 3, "byte", eos=True), "bos and eos are for tokenizer='sentencepiece'"),
         (lambda: Text("c", 3, "byte", ["a"]), "a vocabulary holds words, and is for tokenizer='word' alone"),
         (lambda: Text("c", 3, vocabulary=["a", "a"]), "holds a word twice"),

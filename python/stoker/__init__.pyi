@@ -20,6 +20,10 @@ from stoker.ml.models import StokerModel as StokerModel
 from stoker.ml.models import StokerRegressionModel as StokerRegressionModel
 from stoker.ml.onnx import StokerOnnxModel as StokerOnnxModel
 from stoker.ml.range_test import RangeTest as RangeTest
+from stoker.ml.texts import StokerTextClassificationModel as StokerTextClassificationModel
+from stoker.ml.texts import StokerTextClassifier as StokerTextClassifier
+from stoker.ml.texts import StokerTextRegressionModel as StokerTextRegressionModel
+from stoker.ml.texts import StokerTextRegressor as StokerTextRegressor
 from stoker.ml.transfer import replace_head as replace_head
 from stoker.strategy import AEASGD as AEASGD
 from stoker.strategy import AGN as AGN

@@ -9,7 +9,7 @@ if [ -z "$compiler" ]; then
   echo "fuzz: clang++ is missing; run scripts/setup.sh" >&2
   exit 1
 fi
-targets=(frame handshake protocol peers batches programs safetensors)
+targets=(frame handshake protocol peers batches texts programs safetensors)
 build=build/fuzz
 cmake -S tests/fuzz -B $build -G Ninja -DCMAKE_CXX_COMPILER="$compiler" --log-level=WARNING >/dev/null
 ninja -C $build >$build/ninja.log || { cat $build/ninja.log; exit 1; }

@@ -302,11 +302,9 @@ void FieldReader::read_texts(std::vector<T>& out) {
   T* to = out.data();
   for (size_t i = 0; i < block_.size(); ++i, to += field_.length) {
     ids.clear();
-    if (block_[i] >= 0) {
-      field_.tokenizer->read(cells_->leaf().text(block_[i]), field_.length, ids);
-    } else if (!field_.fill_missing) {
-      missing_fault(block_[i], i);
-    }
+    if (block_[i] < 0 && !field_.fill_missing) missing_fault(block_[i], i);
+    const std::string_view text = block_[i] < 0 ? std::string_view() : cells_->leaf().text(block_[i]);
+    field_.tokenizer->read(text, field_.length, ids);
     if (field_.mask) std::fill(ids.begin(), ids.end(), 1);
     T* end = std::transform(ids.begin(), ids.end(), to, [](int64_t id) { return static_cast<T>(id); });
     std::fill(end, to + field_.length, static_cast<T>(field_.mask ? 0 : field_.pad));

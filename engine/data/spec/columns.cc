@@ -6,6 +6,7 @@
 
 #include "base/base64.h"
 #include "base/error.h"
+#include "data/spec/model_tokenizer.h"
 #include "data/spec/piece_tokenizer.h"
 
 namespace stoker::data {
@@ -77,8 +78,10 @@ std::shared_ptr<const Tokenizer> parse_tokenizer(const json& in, std::shared_ptr
   const std::string kind = in.at("tokenizer");
   if (kind == "byte") return byte_tokenizer();
   if (kind == "word") return word_tokenizer(std::move(words), in.at("lower"));
-  if (kind == "sentencepiece")
-    return piece_tokenizer(decode_base64(in.at("pieces").get<std::string>()), in.at("bos"), in.at("eos"));
+  if (kind == "sentencepiece" || kind == "wordpiece" || kind == "bpe") {
+    const auto make = kind == "sentencepiece" ? piece_tokenizer : model_tokenizer;
+    return make(decode_base64(in.at("pieces").get<std::string>()), in.at("bos"), in.at("eos"));
+  }
   fail_bug("unknown tokenizer '", kind, "'");
 }
 

@@ -2,10 +2,10 @@
 
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <string>
 
 #include "base/error.h"
+#include "data/spec/surrounded.h"
 #include "pieces/pieces.h"
 
 namespace stoker::data {
@@ -60,15 +60,11 @@ class PieceTokenizer : public Tokenizer {
 
   int64_t count() const { return model_.count(); }
   void read(std::string_view text, size_t most, std::vector<int64_t>& out) const override {
-    const size_t before = out.size();
-    const size_t around = begin_.size() + end_.size();
-    const size_t inside = most - std::min(most, around);
-    out.insert(out.end(), begin_.begin(), begin_.end());
-    const size_t at = out.size();
-    out.resize(at + inside);
-    out.resize(at + functions().encode(model_.get(), text.data(), text.size(), out.data() + at, inside));
-    out.insert(out.end(), end_.begin(), end_.end());
-    out.resize(std::min(out.size(), before + most));
+    put_surrounded(begin_, end_, most, out, [&](size_t count) {
+      const size_t at = out.size();
+      out.resize(at + count);
+      out.resize(at + functions().encode(model_.get(), text.data(), text.size(), out.data() + at, count));
+    });
   }
 
  private:

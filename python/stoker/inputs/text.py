@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from pyspark.sql.types import DataType
 
 from stoker.errors import UserError
-from stoker.inputs import pieces
+from stoker.inputs import pieces, tokenizers
 from stoker.inputs.declared import LookedUp, OfLength
 from stoker.inputs.kinds import is_text
 from stoker.inputs.spec import Field, base, compact, filled
 from stoker.spark.columns import Sent
 
+_OF_MODELS = {
+    "sentencepiece": "a SentencePiece model", "wordpiece": "a WordPiece tokenizer", "bpe": "a byte-level BPE tokenizer",
+}  # fmt: skip
+TOKENIZERS = ("word", "byte", *_OF_MODELS)
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # As engine/data/spec/tokenizer.h has it: runs of letters, digits, '_' and what is beyond ASCII; else one character.
 _WORD = r"r'[0-9A-Za-z_\x{80}-\x{10FFFF}]+|[^\x09-\x0D ]'"
@@ -28,7 +31,10 @@ class Text(OfLength, LookedUp):
     tokenizer: "word": by a vocabulary, given or learnt as Category does; 0 for words that are not in it. "byte": the
     UTF-8 bytes, 1 to 256. "sentencepiece": by the SentencePiece model `pieces` (the path of its file, or the content),
     as the model numbers them; bos and eos put its pieces for the sentence's begin and end around them, within `length`.
-    lower: of words, ASCII letters are lowered first.
+    "wordpiece" and "bpe": as BERT's and GPT-2's tokenizers do, numbers as by the `tokenizers` package; `pieces` is a
+    folder of Hugging Face, or a tokenizer.json, vocab.txt or vocab.json (beside merges.txt), or a fast tokenizer; bos
+    and eos put what it puts before and after each text, such as [CLS] and [SEP]. Text.of_tokenizer declares all that.
+    lower: of words, ASCII letters are lowered first; of a vocab.txt with nothing beside it, all letters.
 
     Example:
         >>> from stoker.inputs import Text
@@ -44,7 +50,7 @@ class Text(OfLength, LookedUp):
     maxSize: int | None = None
     pad: int = 0
     nulls: str = "error"
-    pieces: str | bytes | os.PathLike[str] | None = None
+    pieces: Any = None
     bos: bool = False
     eos: bool = False
 
@@ -53,8 +59,8 @@ class Text(OfLength, LookedUp):
             raise UserError(f"{self}: length must be at least 1, not {self.length}")
         if self.pad < 0:
             raise UserError(f"{self}: pad is a number of 0 or more, not {self.pad}")
-        if self.tokenizer not in ("word", "byte", "sentencepiece"):
-            raise UserError(f"{self}: tokenizer is 'word', 'byte' or 'sentencepiece', not {self.tokenizer!r}")
+        if self.tokenizer not in TOKENIZERS:
+            raise UserError(f"{self}: tokenizer is {_listed(TOKENIZERS)}, not {self.tokenizer!r}")
         if self.nulls == "mask":
             raise UserError(f"{self}: nulls is 'error' or 'fill', which makes an empty text")
         if self.vocabulary is not None:
@@ -66,15 +72,41 @@ class Text(OfLength, LookedUp):
         self._check_pieces()
 
     def _check_pieces(self) -> None:
-        if (self.tokenizer == "sentencepiece") != (self.pieces is not None):
-            raise UserError(f"{self}: tokenizer='sentencepiece' and pieces=, a SentencePiece model, go together")
-        if self.tokenizer != "sentencepiece" and (self.bos or self.eos):
-            raise UserError(f"{self}: bos and eos are for tokenizer='sentencepiece'")
-        if self.pieces is not None:
+        if (told := self.tokenizer in _OF_MODELS) != (self.pieces is not None):
+            what = _OF_MODELS.get(self.tokenizer, "a pretrained tokenizer")
+            raise UserError(f"{self}: tokenizer={self.tokenizer!r} {'needs' if told else 'takes no'} pieces=, {what}")
+        if not told and (self.bos or self.eos):
+            raise UserError(f"{self}: bos and eos are for tokenizer={_listed(_OF_MODELS)}")
+        if told:
             try:
-                object.__setattr__(self, "pieces", pieces.kept(self.pieces, self.bos, self.eos))
+                object.__setattr__(self, "pieces", self._kept_pieces())
             except UserError as error:
                 raise UserError(f"{self}: {error}") from None
+
+    def _kept_pieces(self) -> str:
+        if self.tokenizer == "sentencepiece":
+            return pieces.kept(self.pieces, self.bos, self.eos)
+        return tokenizers.kept(self.tokenizer, self.pieces, self.lower, self.bos, self.eos)
+
+    @classmethod
+    def of_tokenizer(cls, tokenizer: Any, column: str, length: int, nulls: str = "error") -> Text:
+        """As a WordPiece or byte-level BPE tokenizer makes numbers of a text, with its special tokens around it, cut to
+        `length` and padded: tokenizer(texts, truncation=True, padding="max_length", max_length=length). The mask is
+        Present of it.
+
+        Args:
+            tokenizer: a fast tokenizer of transformers, a tokenizers.Tokenizer, or the path of a folder with
+                tokenizer.json, vocab.txt, or vocab.json and merges.txt, or of one of these files.
+
+        Raises:
+            UserError: it cannot be read, or does what Text does not do exactly: another model, normalizer or cut into
+                words, padding on the left. The text names it.
+        """
+        try:
+            found = tokenizers.find(tokenizer)
+        except UserError as error:
+            raise UserError(f"{cls.__name__}({column!r}): {error}") from None
+        return of_found(found, column, length, nulls)
 
     @property
     def size(self) -> int:
@@ -85,8 +117,9 @@ class Text(OfLength, LookedUp):
 
     @property
     def numbers(self) -> int:
-        if self.tokenizer == "sentencepiece":
-            return pieces.count(cast(str, self.pieces))
+        if self.tokenizer in _OF_MODELS:
+            count = pieces.count if self.tokenizer == "sentencepiece" else tokenizers.count
+            return count(cast(str, self.pieces))
         return 257 if self.tokenizer == "byte" else len(self.vocabulary or ()) + 1
 
     expected = "a string"
@@ -109,6 +142,18 @@ class Text(OfLength, LookedUp):
                  "tokenizer": self.tokenizer}  # fmt: skip
         if self.tokenizer == "word":
             field.update(words=list(self.vocabulary or ()), lower=self.lower)
-        if self.tokenizer == "sentencepiece":
+        if self.tokenizer in _OF_MODELS:
             field.update(pieces=pieces.encoded(cast(str, self.pieces)), bos=self.bos, eos=self.eos)
         return {**field, **filled(self.nulls, [0])}, sent
+
+
+def of_found(found: tokenizers.Found, column: str, length: int, nulls: str) -> Text:
+    """With what the tokenizer puts around each text."""
+    told = found.description
+    return Text(column, length, told["kind"], pieces=found.kept, pad=found.pad, nulls=nulls,
+                bos=bool(told["before"]), eos=bool(told["after"]))  # fmt: skip
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = map(repr, names)
+    return f"{', '.join(first)} or {last}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -256,6 +256,13 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         model._optimizer = fitted.optimizer
         model._label_words = self._label_words
         return self._copyValues(model._resetUid(self.uid))
+
+    def _own_files(self) -> dict[str, bytes]:
+        """What a subclass keeps beside what all have, by name."""
+        return {}
+
+    def _take_own_files(self, files: Mapping[str, bytes]) -> None:
+        """Of an estimator that was loaded."""
 
     def write(self) -> persist.EstimatorWriter:
         return persist.EstimatorWriter(self)

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -193,6 +193,13 @@ class _StokerModel(Model, HasLabelCol, InputParams, HasPredictionCol, MLReadable
 
             self.keras_config = back.config_of(self._module)
         return self.keras_config
+
+    def _own_files(self) -> dict[str, bytes]:
+        """What a subclass keeps beside what all have, by name."""
+        return {}
+
+    def _take_own_files(self, files: Mapping[str, bytes]) -> None:
+        """Of a model that was loaded."""
 
     def write(self) -> persist.ModelWriter:
         return persist.ModelWriter(self)

@@ -79,7 +79,7 @@ def params_of(cls: type) -> list[str]:
     """In the order in which its classes declare them, the model and its columns first."""
     declared = {name: kind for kind in reversed(cls.__mro__) for name, value in vars(kind).items()
                 if isinstance(value, Param)}  # fmt: skip
-    kinds = [ModuleParams, InputParams, HasFeaturesCol, HasLabelCol, HasWeightCol, DataParams, TrainParams]
+    kinds = [ModuleParams, TextParams, InputParams, HasFeaturesCol, HasLabelCol, HasWeightCol, DataParams, TrainParams]
     first = [name for kind in kinds for name in vars(kind)]
     return sorted(declared, key=lambda name: first.index(name) if name in first else len(first))
 
@@ -218,6 +218,15 @@ class InputParams(HasFeaturesCol, KeywordParams):
                             "column whose equal values say which rows transform runs together, or a list of it and the "
                             "columns by which they are ordered (default: by the model's inputs)", _group)  # fmt: skip
     inputShape = _param("inputShape", "shape of one row as the model wants it, such as [1, 28, 28]", _shape)
+
+
+class TextParams(KeywordParams):
+    """Of models of texts."""
+
+    textCol = _param("textCol", "column of texts, the model's input; a null is an empty text", TypeConverters.toString)
+    tokenizer = _param("tokenizer", "what makes numbers of texts: a tokenizer of transformers or tokenizers, or the "
+                       "path of a folder or file with one (docs/text.md)", Described.of)  # fmt: skip
+    maxLength = _param("maxLength", "tokens of a text, to which it is cut or padded", TypeConverters.toInt)
 
 
 class DataParams(HasLabelCol, InputParams, HasWeightCol):

@@ -36,7 +36,7 @@ VERSION = 1
 PART = 16 << 20  # bytes of one row
 INPUTS = "inputs.json"
 KERAS = "keras.json"  # the configuration of a Keras model
-_NOT_JSON = ("model", "modelPayload", "loss", "optimizer", "callbacks", "initialModel")
+_NOT_JSON = ("model", "modelPayload", "loss", "optimizer", "callbacks", "initialModel", "tokenizer")
 _COMPILED_IN = ("lossReduction", "mix", "outputKind", "inputShape", "inputTypes", "labelTypes", "freeze", "classWeight",
                 "precision")  # fmt: skip
 
@@ -68,7 +68,7 @@ class ModelWriter(Writer):
         files |= {KERAS: config.encode()} if config is not None else {}
         kept = model._optimizer
         files |= kept.to_file() if kept is not None else {}
-        return {**files, **declared_inputs(model)}, {
+        return {**files, **declared_inputs(model), **model._own_files()}, {
             "outputKind": model.output_kind,
             "labels": list(model._label_words),
             "labelRules": model._label_rules,
@@ -82,13 +82,13 @@ class EstimatorWriter(Writer):
     def content(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         estimator = self.instance
         if estimator._saved is None and estimator.value("model") is None:
-            return declared_inputs(estimator), {}
+            return {**declared_inputs(estimator), **estimator._own_files()}, {}
         estimator = estimator._with_module()
         prepared, _ = estimator._prepare(None)
         info = {"outputKind": prepared.output_kind, "labelRules": prepared.label_rules}
         if not isinstance(estimator.value("optimizer"), str) or estimator._saved_optimizer is not None:
             info["optimizer"] = estimator._unscheduled_optimizer(prepared)
-        return {**prepared.compiled.to_files(), **declared_inputs(estimator)}, info
+        return {**prepared.compiled.to_files(), **declared_inputs(estimator), **estimator._own_files()}, info
 
 
 class StokerReader(MLReader):
@@ -119,12 +119,14 @@ class StokerReader(MLReader):
         model.keras_config = files[KERAS].decode() if KERAS in files else None
         model._label_rules = metadata["stoker"]["info"].get("labelRules")
         model._label_words = tuple(metadata["stoker"]["info"].get("labels", ()))
+        model._take_own_files(files)
         model._optimizer = OptimizerState.from_files(files, metadata["stoker"]["info"].get("optimizerState", {}))
         return model
 
     def _estimator(self, path: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Any:
         instance, info = self.cls(), metadata["stoker"]["info"]
-        if files.keys() - {INPUTS}:
+        instance._take_own_files(files)
+        if "train.json" in files:
             instance._saved = Prepared(compiled_of(path, files), info.get("outputKind"), info.get("labelRules", {}))
             instance._saved_optimizer = info.get("optimizer")
         return instance
