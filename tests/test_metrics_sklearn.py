@@ -69,23 +69,24 @@ def drawn(random, classes, rows):
     return p, y, w
 
 
-def averaged(y, guess, w, several):
-    hows = ("micro", "macro", "weighted") if several else (None, "micro", "macro", "weighted")
+def averaged(y, guess, w, classes):
+    hows = ("micro", "macro", "weighted") if classes > 2 else (None, "micro", "macro", "weighted")
     found = {}
     for name, function in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
         for how in hows:
             found[f"{name}_{how}" if how else name] = function(y, guess, sample_weight=w, zero_division=0,
                                                                average=how or "binary")  # fmt: skip
+        found[f"{name}_per_class"] = function(y, guess, sample_weight=w, zero_division=0, average=None,
+                                              labels=range(classes))  # fmt: skip
     return found
 
 
 def of_guesses(y, guess, w, classes):
-    several = classes > 2
     return {"accuracy": sk.accuracy_score(y, guess, sample_weight=w),
             "balanced_accuracy": sk.balanced_accuracy_score(y, guess, sample_weight=w),
             "matthews_corrcoef": sk.matthews_corrcoef(y, guess, sample_weight=w),
             "confusion_matrix": sk.confusion_matrix(y, guess, sample_weight=w, labels=range(classes)),
-            **averaged(y, guess, w, several)}  # fmt: skip
+            **averaged(y, guess, w, classes)}  # fmt: skip
 
 
 def of_two(p, y, w):

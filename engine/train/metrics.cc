@@ -57,6 +57,8 @@ bool is_error(const std::string& name) {
   return name.starts_with("mean_") || name.starts_with("root_") || name == "r2";
 }
 
+constexpr std::string_view kPerClass = "_per_class";
+
 double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
 /// Probabilities of the classes.
@@ -321,6 +323,14 @@ double Metrics::of_classes(const std::string& name, const double* sums) const {
   return average(what, std::string_view(name).substr(cut + 1), right, predicted, there, classes_);
 }
 
+/// Of each class.
+std::vector<double> Metrics::scores(std::string_view what, const double* sums) const {
+  const double *right = sums + parts_.classes, *predicted = right + classes_, *there = predicted + classes_;
+  std::vector<double> scores;
+  for (int64_t k = 0; k < classes_; ++k) scores.push_back(score(what, right[k], predicted[k], there[k]));
+  return scores;
+}
+
 double Metrics::of_group_metric(const std::string& name, const double* sums) const {
   int64_t at = 0;
   for (const auto& each : spec_.names) {
@@ -338,6 +348,10 @@ double Metrics::value(const std::string& name, std::span<const double> sums) con
 std::vector<std::pair<std::string, json>> Metrics::values(std::span<const double> sums) const {
   std::vector<std::pair<std::string, json>> out;
   for (const auto& name : spec_.names) {
+    if (name.ends_with(kPerClass)) {
+      out.emplace_back(name, scores(name.substr(0, name.size() - kPerClass.size()), sums.data()));
+      continue;
+    }
     if (name != "confusion_matrix") {
       out.emplace_back(name, value(name, sums));
       continue;

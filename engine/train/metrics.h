@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -63,6 +64,7 @@ class Metrics {
   void add_values(const float* output, const double* label, double weight, double* sums) const;
   double score_of(const float* output) const;
   double of_classes(const std::string& name, const double* sums) const;
+  std::vector<double> scores(std::string_view what, const double* sums) const;
   double of_ranking(const std::string& name, const double* sums) const;
   double of_group_metric(const std::string& name, const double* sums) const;
   double of_errors(const std::string& name, const double* sums) const;

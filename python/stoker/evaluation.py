@@ -15,9 +15,11 @@ SAVED = "own:"  # before the name of a function that was not saved
 _SCORED, _GROUPED = 24, 32  # bytes of the engine's Scored and Grouped
 _OF_SEVERAL = ("roc_auc_ovr", "roc_auc_ovr_weighted", "average_precision_macro", "average_precision_weighted")
 _AVERAGED = [f"{what}_{how}" for what in ("precision", "recall", "f1") for how in ("micro", "macro", "weighted")]
+_BY_CLASS = tuple(f"{what}_per_class" for what in ("precision", "recall", "f1"))
+_TABLES = ("confusion_matrix", *_BY_CLASS)  # not one number
 OF_CLASSES = ("accuracy", "balanced_accuracy", "top_5_accuracy", "log_loss", "brier_score", "matthews_corrcoef",
               "precision", "recall", "f1", *_AVERAGED, "roc_auc", "average_precision", *_OF_SEVERAL,
-              "confusion_matrix")  # fmt: skip
+              *_TABLES)  # fmt: skip
 OF_VALUES = ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "mean_absolute_percentage_error",
              "r2", "mean_pinball_loss", "mean_poisson_deviance")  # fmt: skip
 OF_GROUPS = ("ndcg_score", "ndcg_score_10", "hit_rate_10")
@@ -225,7 +227,7 @@ def of_program(program: Settings, names: Sequence[str]) -> Settings:
 def monitor_of(stopping: Mapping[str, Any] | None, metrics: Sequence[str], param: str = "earlyStopping") -> str:
     """The score that is watched. UserError where no evaluation has it."""
     name = "val_loss" if stopping is None else stopping["monitor"]
-    known = ["val_loss", *(f"val_{metric}" for metric in metrics if metric != "confusion_matrix")]
+    known = ["val_loss", *(f"val_{metric}" for metric in metrics if metric not in _TABLES)]
     if name not in known:
         raise UserError(f"{param}: monitor is {name!r}, and the evaluations have {', '.join(known)}"
                         f"{did_you_mean(str(name), known) or '; evalMetrics adds more'}")  # fmt: skip
