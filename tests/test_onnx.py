@@ -1,5 +1,7 @@
 """Models go out as ONNX, come in from ONNX, and are trained on: outputs equal onnxruntime's, names stay."""
 
+import os
+import sys
 import warnings
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -436,8 +439,6 @@ def test_a_weight_that_is_read_twice_is_told():
 
 
 def test_without_the_packages_it_is_told(trained, path, monkeypatch, tmp_path):
-    import sys
-
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(
         UserError, match=r"read by the package onnx, which is not here .*: pip install 'stoker\[onnx\]'"
