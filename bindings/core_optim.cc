@@ -45,14 +45,16 @@ class ArenaOptimizer {
   ArenaOptimizer(const std::string& options, const Parameters& parameters, const std::string& isa,
                  const Layouts& layouts)
       : arena_(make_arena(parameters, layouts)),
-        optimizer_(optim::make_optimizer(optim::parse_optimizer(options), arena_, parse_isa(isa))),
-        numbers_(optimizer_->numbers()) {}
+        optimizer_(optim::make_optimizer(optim::parse_optimizer(options), arena_, parse_isa(isa))) {}
 
   /// Why there is nothing more to do.
-  std::string ended() const { return optimizer_->ended(numbers_.data()); }
+  std::string ended() { return optimizer_->ended(committed()); }
 
   const Arena& arena() const { return arena_; }
   int64_t numbers() const { return optimizer_->numbers(); }
+  /// After the last update; none before the first.
+  const std::vector<double>& committed_numbers() const { return numbers_; }
+  int64_t scratch() const { return optimizer_->scratch(); }
   int64_t sums() const { return optimizer_->sums(); }
   std::vector<std::string> state_names() const { return optimizer_->state_names(); }
   std::tuple<int64_t, int64_t> extent(int i) const {
@@ -73,18 +75,24 @@ class ArenaOptimizer {
       buffers.state_out.push_back(base(array));
     }
     std::vector<double> sums(optimizer_->sums());
-    auto found = optim::measured(*optimizer_, {numbers_.data(), loss, sums.data(), at},
+    auto found = optim::measured(*optimizer_, {committed(), loss, sums.data(), at},
                                  [&](int round, const std::vector<double>& so_far) {
                                    buffers.numbers = so_far.data();
                                    optimizer_->measure(round, {0, arena_.floats()}, at, buffers, sums.data());
                                  });
-    numbers_ = std::move(found.numbers);
-    buffers.numbers = numbers_.data();
+    buffers.numbers = found.numbers.data();
     if (!found.factors.empty()) buffers.factors = found.factors.data();
     optimizer_->update({0, arena_.floats()}, at, buffers);
+    std::copy_n(found.numbers.begin(), numbers_.size(), numbers_.begin());
   }
 
  private:
+  /// Made late: who only asks for sizes needs none.
+  const double* committed() {
+    numbers_.resize(optimizer_->numbers());
+    return numbers_.data();
+  }
+
   Arena arena_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   std::vector<double> numbers_;
@@ -109,6 +117,8 @@ void bind_optim(nb::module_& m) {
           nb::arg("epoch") = 0, nb::arg("steps_of_epoch") = 0, nb::arg("loss") = 0.0)
       .def("ended", &ArenaOptimizer::ended)
       .def("numbers", &ArenaOptimizer::numbers)
+      .def("committed_numbers", &ArenaOptimizer::committed_numbers)
+      .def("scratch", &ArenaOptimizer::scratch)
       .def("sums", &ArenaOptimizer::sums);
   m.def(
       "learning_rate",

@@ -22,7 +22,7 @@ from stoker.program import TensorSpec
 from stoker.schedule import as_schedule, complete
 from stoker.spark.limits import memory_need
 from test_checkpoints import Checkpointed
-from test_exact import assert_same, make_fit
+from test_exact import MODELS, assert_same, make_fit
 
 GROUPS = [{"lr": 1e-2}, {"lr": 3e-3, "weight_decay": 0.1}]
 
@@ -68,6 +68,31 @@ def test_the_same_bits_for_one_to_three_workers(name):
     for workers in (2, 3):
         assert_same(alone, run(fit, workers, order_seed=workers))
     assert_same(alone, run(fit, 2, force_tcp=True))
+
+
+class Wide(nn.Module):
+    """Of several slices: a kernel that lies by rows, and one that is kept turned."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(10, 256), nn.Linear(200, 5)
+        self.inner = nn.Linear(256, 256)
+        self.turned = nn.Parameter(torch.randn(256, 200) / 16)
+
+    def forward(self, x):
+        inner = torch.relu(self.inner(torch.relu(self.first(x))))
+        return self.last(nn.functional.linear(inner, self.turned.t()))
+
+
+@pytest.mark.parametrize("name", ["lars", "lamb", "adafactor", "keras adafactor", "keras with clipnorm"])
+def test_the_same_bits_where_several_measure_one_layer(name, monkeypatch):
+    monkeypatch.setitem(MODELS, "wide", (Wide, (10,), "float32"))
+    fit = make_fit("wide", rows=60)
+    parameters = fit.compiled.train["parameters"]
+    assert sum(parameter.get("layout", []) == [1, 0] for parameter in parameters) == 1
+    fit = replace(fit, optimizer=OPTIMIZERS[name], more={**fit.more, "groups": [i % 2 for i in range(len(parameters))]})
+    alone = run(fit, 1)
+    assert_same(alone, run(fit, 3, order_seed=3))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -204,6 +204,9 @@ def test_a_schedule_of_a_class_of_ones_own_is_refused():
     (lambda: optimizers.Ftrl(learning_rate_power=-0.7), "learning_rate_power=-0.7, which"),
     (lambda: optimizers.Lamb(clipnorm=1.0), "Lamb has clipnorm=1.0, which Stoker has not beside"),
     (lambda: optimizers.Adafactor(global_clipnorm=1.0), "Adafactor has global_clipnorm=1.0, which Stoker has not"),
+    (lambda: optimizers.Adafactor(clip_threshold=None), "Adafactor has clip_threshold=None, expected a number"),
+    (lambda: optimizers.Adafactor(epsilon_1=None), "Adafactor has epsilon_1=None, expected a number"),
+    (lambda: optimizers.Adam(epsilon="small"), "Adam has epsilon='small', expected a number"),
     (lambda: optimizers.SGD(Own()), "learning rate is a Own, which calls Python in each step"),
 ])  # fmt: skip
 def test_optimizers_that_are_not_there_are_refused_by_name(make, told):

@@ -33,6 +33,16 @@ def test_need_is_state_twice_and_partial_sums():
     assert memory.need_of(core(), sgd, 1, 2, 8) == Need(2 * vector, 4 * vector)  # 3 partials of 4 shards, and the sums
 
 
+def test_need_counts_moments_that_are_numbers_and_what_each_worker_decides():
+    weights, lines, blocks = 64 * 16 * 9, 64 * 16 * 3, 9
+    spec = {"program": {"parameters": [{"shape": [64, 16, 3, 3]}]},
+            "optimizer": {"name": "adafactor", "groups": [{"lr": 0.1}]}}  # fmt: skip
+    need = memory.need_of(core(), spec, 0, 1, 1)
+    sums = 4 * weights + 8 * (2 * lines + blocks)
+    assert need.state == 2 * (4 * weights + 8 * 2 * lines) + sums
+    assert need.sums == 4 * weights + 8 * (3 * lines + 2)
+
+
 def test_need_counts_what_replicas_commit():
     program = {"parameters": [{"shape": [100]}], "constants": []}
     adam = {"program": program, "optimizer": {"name": "adam", "groups": [{"lr": 0.1}]}}

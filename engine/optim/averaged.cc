@@ -36,7 +36,8 @@ class Averaged : public Optimizer {
     inner_->measure(round, range, at, without_average(buffers), sums);
   }
   int64_t numbers() const override { return inner_->numbers(); }
-  std::vector<double> decide(const Evaluated& told) const override { return inner_->decide(told); }
+  int64_t scratch() const override { return inner_->scratch(); }
+  void decide(const Evaluated& told, double* decided) const override { inner_->decide(told, decided); }
   std::vector<float> factors(const double* sums) const override { return inner_->factors(sums); }
 
   void update(Extent range, const Moment& at, const UpdateBuffers& buffers) const override {

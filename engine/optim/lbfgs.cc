@@ -92,8 +92,7 @@ class Lbfgs : public Optimizer {
       measure_block(at, buffers, sums + at / kBlock * sums_of_block());
   }
 
-  std::vector<double> decide(const Evaluated& told) const override {
-    std::vector<double> numbers(told.numbers, told.numbers + this->numbers());
+  void decide(const Evaluated& told, double* decided) const override {
     std::vector<double> all = added(told.sums);
     const auto size = LbfgsNumbers::record_size(pairs_);
     LbfgsWay way{{all.begin() + size, all.begin() + size + pairs_}};
@@ -102,8 +101,7 @@ class Lbfgs : public Optimizer {
     way.largest = all[size + pairs_ + 2];
     const LbfgsRules rules{told.at.rate > 0 ? told.at.rate : group_.lr, static_cast<int64_t>(group_.max_iter),
                            group_.tolerance_grad, group_.tolerance_change};
-    optim::decide(LbfgsNumbers(numbers.data(), pairs_), told.loss, record_of(all), way, rules);
-    return numbers;
+    optim::decide(LbfgsNumbers(decided, pairs_), told.loss, record_of(all), way, rules);
   }
 
   std::string ended(const double* numbers) const override {

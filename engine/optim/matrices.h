@@ -1,6 +1,6 @@
 #pragma once
 // Parameters as stacks of matrices, of the last two dimensions that the user's tensors have, wherever those lie in
-// memory; and strips of their rows, in which sums by row and by column are made. A pure description of an arena.
+// memory. A pure description of an arena.
 #include <cstdint>
 #include <vector>
 
@@ -13,20 +13,30 @@ struct RowColumn {
   int64_t row = 0, column = 0;
 };
 
-/// Of one parameter. One of fewer than two dimensions has a row for each element, and one column.
+/// Matrices one behind the other: of so many the first elements are so many floats apart.
+struct Stack {
+  int64_t size, stride;
+};
+
+/// Of one parameter. One of fewer than two dimensions has a row for each element, and one column; so has a stack of
+/// matrices of one element, whose row and column would be the same number.
 struct Matrices {
   Extent extent;
   int group = 0;
   bool factored = false;
+  bool lone = false;  // matrices of one element
   int64_t count = 1, rows = 1, columns = 1;
   int64_t row_stride = 1, column_stride = 1;  // floats
-  std::vector<int64_t> begins;                // by matrix, in the arena
-  RowColumn first;               // places of the first element; numbers of all parameters follow each other
-  std::vector<int64_t> sizes;    // of dimensions as they lie in memory
-  std::vector<RowColumn> steps;  // likewise
+  RowColumn first;  // places of the first element; numbers of all parameters follow each other
+  // As few as tell it:
+  std::vector<Stack> stacks = {};     // within each other, the innermost first
+  std::vector<int64_t> sizes = {};    // of dimensions as they lie in memory
+  std::vector<RowColumn> steps = {};  // likewise
 
   int64_t row_count() const { return count * rows; }
   int64_t column_count() const { return count * columns; }
+  /// Of a matrix, in the arena.
+  int64_t begin(int64_t matrix) const;
 };
 
 std::vector<Matrices> matrices_of(const Arena& arena);
@@ -36,28 +46,19 @@ std::vector<Matrices> matrices_of(const Arena& arena);
 template <typename Body>
 void for_each_run(const Matrices& of, Extent part, Body body) {
   for (int64_t at = part.begin; at < part.end;) {
-    const int64_t end = std::min(part.end, at + of.sizes.back() - (at - of.extent.begin) % of.sizes.back());
+    int64_t index = at - of.extent.begin, left = 0;
     RowColumn places = of.first;
-    int64_t index = at - of.extent.begin;
-    for (size_t d = of.sizes.size(); d-- > 0; index /= of.sizes[d]) {
-      places.row += index % of.sizes[d] * of.steps[d].row;
-      places.column += index % of.sizes[d] * of.steps[d].column;
+    for (size_t d = of.sizes.size(); d-- > 0;) {
+      const int64_t whole = index / of.sizes[d], i = index - whole * of.sizes[d];
+      if (d + 1 == of.sizes.size()) left = of.sizes[d] - i;
+      places.row += i * of.steps[d].row;
+      places.column += i * of.steps[d].column;
+      index = whole;
     }
+    const int64_t end = std::min(part.end, at + left);
     body(Extent{at, end}, places, of.steps.back());
     at = end;
   }
 }
-
-/// Some rows of one matrix.
-struct Strip {
-  int parameter = 0;
-  int64_t matrix = 0;
-  int64_t begin = 0, end = 0;  // rows
-  int64_t first = 0;           // its first element, in the arena
-  int64_t columns = 0;         // where numbers of its columns are, among those of all strips
-};
-
-/// Of all parameters, which, matrices and rows ascending.
-std::vector<Strip> strips_of(const std::vector<Matrices>& parameters);
 
 }  // namespace stoker::optim

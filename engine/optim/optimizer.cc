@@ -102,13 +102,14 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const
 }
 
 Measured measured(const Optimizer& optimizer, Evaluated told,
-                  const std::function<void(int, const std::vector<double>&)>& pass) {
+                  const std::function<void(int, const std::vector<double>&)>& pass, Measured room) {
   if (optimizer.sums() == 0) return {};
-  Measured found{{}, {told.numbers, told.numbers + optimizer.numbers()}};
+  Measured found = std::move(room);
+  found.numbers.assign(told.numbers, told.numbers + optimizer.numbers());
+  found.numbers.resize(optimizer.numbers() + optimizer.scratch());
   for (told.round = 0; told.round < optimizer.rounds(); ++told.round) {
     pass(told.round, found.numbers);
-    told.numbers = found.numbers.data();
-    if (optimizer.numbers() > 0) found.numbers = optimizer.decide(told);
+    optimizer.decide(told, found.numbers.data());
   }
   found.factors = optimizer.factors(told.sums);
   return found;

@@ -90,7 +90,7 @@ struct UpdateBuffers {
 
 /// What decisions are made of.
 struct Evaluated {
-  const double* numbers;  // before the update; from the second round on what was decided after the one before
+  const double* numbers;  // before the update
   double loss;            // of the weights before it
   const double* sums;     // of measure()
   Moment at = 1;
@@ -112,10 +112,12 @@ class Optimizer {
   virtual int rounds() const { return 1; }
   virtual void measure(int, Extent, const Moment&, const UpdateBuffers&, double*) const {}
   virtual std::vector<float> factors(const double*) const { return {}; }
-  /// Numbers that are committed beside the buffers, zero before the first step. Where there are some decide() tells
-  /// those after an update, which goes by them, and ended() whether by them there is nothing more to do, and why.
+  /// Numbers that are committed beside the buffers, zero before the first step. Where there are some decide() makes of
+  /// those before an update, or after the round before, those after it, which it goes by; and ended() tells whether by
+  /// them there is nothing more to do, and why. Behind them are scratch() more, from zero on, which nobody keeps.
   virtual int64_t numbers() const { return 0; }
-  virtual std::vector<double> decide(const Evaluated&) const { return {}; }
+  virtual int64_t scratch() const { return 0; }
+  virtual void decide(const Evaluated&, double*) const {}
   virtual std::string ended(const double*) const { return ""; }
   /// The state buffer with the weights that the model gets; -1: the weights themselves.
   virtual int result() const { return -1; }
@@ -130,12 +132,12 @@ inline constexpr int kMostRounds = 3;
 /// What an update goes by, besides the buffers.
 struct Measured {
   std::vector<float> factors;
-  std::vector<double> numbers;
+  std::vector<double> numbers;  // and the optimizer's scratch()
 };
 /// All rounds. `pass` sees to it that measure() has been over all of the arena; it is given the round, and the numbers
-/// that were decided before it.
+/// that were decided before it. `room`: of the step before, whose memory is used again.
 Measured measured(const Optimizer& optimizer, Evaluated told,
-                  const std::function<void(int round, const std::vector<double>& numbers)>& pass);
+                  const std::function<void(int round, const std::vector<double>& numbers)>& pass, Measured room = {});
 
 /// Sum of squares of each block in the range, scaled: out[b - begin_block] = sum((scale * gradient)^2) in a fixed
 /// order. `gradient` is the arena's base; the range must be whole blocks.

@@ -69,13 +69,23 @@ std::vector<Isa> here() {
 
 using Buffer = std::vector<float>;
 
+/// Of more than one tile, which several measure.
+const Arena& large_arena() {
+  static const Arena made({{"a", {300, 400}, 0},
+                           {"b", {3, 40000}, 1, {1, 0}},
+                           {"c", {3, 40000}, 0},
+                           {"d", {90, 80, 3, 3}, 1, {2, 3, 1, 0}},
+                           {"e", {200, 100, 1, 1}, 1}});
+  return made;
+}
+
 /// Random numbers at the parameters, zeros in the padding.
-Buffer random_buffer(unsigned seed) {
+Buffer random_buffer(unsigned seed, const Arena& where = arena()) {
   std::mt19937 bits(seed);
   std::normal_distribution<float> normal;
-  Buffer values(arena().floats(), 0.0f);
-  for (int i = 0; i < 6; ++i) {
-    for (int64_t at = arena().extent(i).begin; at < arena().extent(i).end; ++at) values[at] = normal(bits);
+  Buffer values(where.floats(), 0.0f);
+  for (int i = 0; i < static_cast<int>(where.parameters().size()); ++i) {
+    for (int64_t at = where.extent(i).begin; at < where.extent(i).end; ++at) values[at] = normal(bits);
   }
   return values;
 }
@@ -96,12 +106,13 @@ struct Trained {
 };
 
 /// A few steps over the ranges between the cuts; new values beside the old ones or over them.
-Trained train(const char* options, Isa isa, const std::vector<int64_t>& cuts, bool in_place, float scale = 0.5f) {
-  const auto optimizer = make_optimizer(parse_optimizer(options), arena(), isa);
-  Trained now{random_buffer(1), std::vector<Buffer>(optimizer->state_buffers(), Buffer(arena().floats(), 0.0f))};
+Trained train(const char* options, Isa isa, const std::vector<int64_t>& cuts, bool in_place, float scale = 0.5f,
+              const Arena& where = arena()) {
+  const auto optimizer = make_optimizer(parse_optimizer(options), where, isa);
+  Trained now{random_buffer(1, where), std::vector<Buffer>(optimizer->state_buffers(), Buffer(where.floats(), 0.0f))};
   std::vector<double> numbers(optimizer->numbers());
   for (int64_t step = 1; step <= 5; ++step) {
-    const Buffer gradient = random_buffer(100 + static_cast<unsigned>(step));
+    const Buffer gradient = random_buffer(100 + static_cast<unsigned>(step), where);
     Trained next = now;
     Trained& from = in_place ? next : now;
     UpdateBuffers buffers{gradient.data(), scale, from.weights.data(), next.weights.data(), {}, {}};
@@ -109,7 +120,7 @@ Trained train(const char* options, Isa isa, const std::vector<int64_t>& cuts, bo
     for (auto& state : next.state) buffers.state_out.push_back(state.data());
     std::vector<double> sums(optimizer->sums());
     const bool blocks = std::ranges::all_of(cuts, [](int64_t cut) { return cut % kBlock == 0; });
-    const auto parts = blocks ? cuts : std::vector<int64_t>{0, arena().floats()};
+    const auto parts = blocks ? cuts : std::vector<int64_t>{0, where.floats()};
     const auto found =
         measured(*optimizer, {numbers.data(), 0, sums.data(), step}, [&](int round, const std::vector<double>& so_far) {
           buffers.numbers = so_far.data();
@@ -135,6 +146,17 @@ TEST(Optimizer, SameBitsOnEveryIsaAndForEveryCut) {
       EXPECT_EQ(train(options, isa, {0, kBlock, 2 * kBlock, end}, true), whole) << options;
       EXPECT_EQ(train(options, isa, {0, 1, 3, 50, 1023, 1029, 2000, 2000, end}, false), whole) << options;
     }
+  }
+}
+
+TEST(Optimizer, LargeMatricesThatSeveralMeasureHaveTheSameBits) {
+  const int64_t end = large_arena().floats();
+  for (const char* name : {"adafactor", "keras_adafactor", "lamb", "lars"}) {
+    const auto options = std::string(R"({"name": ")") + name + R"(", "groups": [{}, {"lr": 0.01}]})";
+    const Trained whole = train(options.c_str(), Isa::portable, {0, end}, false, 0.5f, large_arena());
+    const std::vector<int64_t> cuts{0, 16 * kBlock, 17 * kBlock, 150 * kBlock, 300 * kBlock, end};
+    for (const Isa isa : here())
+      EXPECT_EQ(train(options.c_str(), isa, cuts, true, 0.5f, large_arena()), whole) << options;
   }
 }
 

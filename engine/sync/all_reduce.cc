@@ -104,7 +104,8 @@ void AllReduce::measure(float scale, StepTimes& times) {
     times.wait += watch.elapsed();
   };
   const double loss = options_.mean ? totals_.numerator / totals_.denominator : totals_.numerator;
-  measured_ = optim::measured(optimizer_, {state_.numbers(old_set()), loss, state_.sums(), round_.at}, pass);
+  measured_ = optim::measured(optimizer_, {state_.numbers(old_set()), loss, state_.sums(), round_.at}, pass,
+                              std::move(measured_));
 }
 
 void AllReduce::update(Extent range, const optim::UpdateBuffers& buffers) {

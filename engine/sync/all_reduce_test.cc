@@ -18,6 +18,7 @@ struct Case {
   double clip_norm = 0;
   double clip_value = 0;
   bool scattered = false;  // the shards' owners
+  bool measures = false;   // the optimizer, in several rounds
 };
 
 int owner_of(const Case& c, int shard) {
@@ -29,6 +30,8 @@ struct End {
   std::vector<Scalars> totals;
 };
 
+/// Several slices' worth, of matrices that lie in both ways.
+optim::Arena large_arena() { return optim::Arena({{"a", {150, 200}, 0}, {"b", {200, 150}, 1, {1, 0}}}); }
 optim::Arena make_arena() { return optim::Arena({{"a", {60, 50}, 0}, {"b", {7}, 1}, {"c", {900}, 1}}); }
 
 optim::OptimizerOptions adam() {
@@ -47,10 +50,13 @@ void fill(float* out, const optim::Arena& arena, uint64_t commit, int shard) {
 }
 
 End run_rank(collective::Group& group, const Case& c) {
-  const auto arena = make_arena();
-  const auto optimizer = optim::make_optimizer(adam(), arena, optim::best_isa());
+  const auto arena = c.measures ? large_arena() : make_arena();
+  const auto options = c.measures ? optim::OptimizerOptions{"adafactor", {{}, {}}} : adam();
+  const auto optimizer = optim::make_optimizer(options, arena, optim::best_isa());
   constexpr int64_t kBuffers = optim::kBlock;
-  const auto shared = rejoin(group, {arena.floats(), kBuffers, optimizer->state_buffers(), 1}, {});
+  StateLayout layout{arena.floats(), kBuffers, optimizer->state_buffers(), 1};
+  layout.sums = optimizer->sums(), layout.numbers = optimizer->numbers();
+  const auto shared = rejoin(group, layout, {});
   HostState& state = *shared;
   std::vector<int> owners;
   for (int s = 0; s < c.shards; ++s) owners.push_back(owner_of(c, s));
@@ -101,6 +107,11 @@ void expect_same(const Case& one, const Case& other) {
 
 TEST(AllReduce, RanksDoNotChangeTheBits) {
   for (const int ranks : {2, 3, 4, 5}) expect_same({1}, {ranks});
+}
+
+TEST(AllReduce, RanksThatMeasureTogetherDoNotChangeTheBits) {
+  for (const int ranks : {2, 3}) expect_same({.measures = true}, {.ranks = ranks, .measures = true});
+  expect_same({.measures = true}, {.ranks = 3, .force_tcp = true, .measures = true});
 }
 
 TEST(AllReduce, TheDealOfTheShardsDoesNotChangeTheBits) {

@@ -18,7 +18,10 @@ namespace stoker::train {
 namespace {
 
 constexpr uint64_t kKey = 0x5bd1e995;             // of the inputs' values
-constexpr int64_t kUpdated = 64 * optim::kBlock;  // floats of the arena; the optimizers' loops are everywhere the same
+constexpr int64_t kUpdated = 64 * optim::kBlock;  // floats, about; the optimizers' loops are everywhere the same
+
+/// Not the first step: in that many a power is 1.
+optim::Moment moment() { return {7, 0, 100}; }
 
 /// Number i of input k, from 0 to 1.
 double number(size_t k, int64_t i) {
@@ -60,30 +63,63 @@ Hash128 hash_of(const at::Tensor& floats, uint64_t seed) {
   return sum;
 }
 
-/// In place, of the arena's beginning, which is returned.
-at::Tensor update(const Canned& canned, const at::Tensor& weights, const at::Tensor& gradient,
-                  const program::StepScalars& told) {
-  const optim::Extent part{0, std::min(kUpdated, canned.weights.floats())};
+/// A parameter's beginning, of no more floats than that.
+optim::ParameterSpec beginning(optim::ParameterSpec parameter, int64_t most) {
+  int64_t rest = program::elements(parameter.shape);
+  for (int64_t& size : parameter.shape) {
+    if (rest <= most) break;
+    rest /= size;
+    size = std::max<int64_t>(most / rest, 1);
+    rest *= size;
+    if (size > 1) break;
+  }
+  return parameter;
+}
+
+optim::Arena beginnings(const optim::Arena& arena) {
+  const auto& whole = arena.parameters();
+  const int64_t most = std::max<int64_t>(kUpdated / std::max<int64_t>(std::ssize(whole), 1), 1);
+  std::vector<optim::ParameterSpec> parts;
+  for (const auto& parameter : whole) parts.push_back(beginning(parameter, most));
+  return optim::Arena(std::move(parts));
+}
+
+at::Tensor taken(const optim::Arena& arena, const at::Tensor& floats, const optim::Arena& parts) {
+  auto out = at::zeros({parts.floats()}, at::kFloat);
+  for (int p = 0; p < static_cast<int>(parts.parameters().size()); ++p)
+    std::copy_n(floats.const_data_ptr<float>() + arena.extent(p).begin, parts.extent(p).size(),
+                out.mutable_data_ptr<float>() + parts.extent(p).begin);
+  return out;
+}
+
+/// Of what an update makes of the beginning of each parameter.
+Hash128 digest_of_update(const Canned& canned, const at::Tensor& whole_weights, const at::Tensor& whole_gradient,
+                         const program::StepScalars& told) {
+  const optim::Arena arena = beginnings(canned.weights);
+  const auto optimizer = optim::make_optimizer(canned.optimizer, arena, optim::best_isa());
+  const auto weights = taken(canned.weights, whole_weights, arena);
+  const auto gradient = taken(canned.weights, whole_gradient, arena);
+  const optim::Extent all{0, arena.floats()};
   optim::UpdateBuffers buffers;
   buffers.gradient = gradient.const_data_ptr<float>();
   buffers.gradient_scale = told.denominator > 0 ? static_cast<float>(1 / told.denominator) : 1;
   buffers.weights_in = buffers.weights_out = weights.mutable_data_ptr<float>();
   std::vector<at::Tensor> state;
-  for (int i = 0; i < canned.optimizer.state_buffers(); ++i) {
-    state.push_back(at::zeros({part.end}, at::kFloat));
+  for (int i = 0; i < optimizer->state_buffers(); ++i) {
+    state.push_back(at::zeros({all.end}, at::kFloat));
     buffers.state_out.push_back(state.back().mutable_data_ptr<float>());
     buffers.state_in.push_back(buffers.state_out.back());
   }
-  std::vector<double> sums(canned.optimizer.sums()), numbers(canned.optimizer.numbers());
-  const auto [factors, decided] = optim::measured(canned.optimizer, {numbers.data(), told.numerator, sums.data()},
+  std::vector<double> sums(optimizer->sums()), numbers(optimizer->numbers());
+  const auto [factors, decided] = optim::measured(*optimizer, {numbers.data(), told.numerator, sums.data(), moment()},
                                                   [&](int round, const std::vector<double>& so_far) {
                                                     buffers.numbers = so_far.data();
-                                                    canned.optimizer.measure(round, part, 1, buffers, sums.data());
+                                                    optimizer->measure(round, all, moment(), buffers, sums.data());
                                                   });
   if (!factors.empty()) buffers.factors = factors.data();
   buffers.numbers = decided.data();
-  canned.optimizer.update(part, 1, buffers);
-  return weights.narrow(0, 0, part.end);
+  optimizer->update(all, moment(), buffers);
+  return hash_of(weights, 3) += hash128(std::as_bytes(std::span(decided)), 4);
 }
 
 Hash128 digest_of(const Canned& canned, int64_t rows) {
@@ -101,9 +137,10 @@ Hash128 digest_of(const Canned& canned, int64_t rows) {
   const auto scalars = canned.step.run(0, canned_inputs(canned.program, rows), gradient.mutable_data_ptr<float>(),
                                        after.mutable_data_ptr<float>(), {});
   bend(gradient.mutable_data_ptr<float>());
-  const auto updated = update(canned, weights, gradient, scalars);
   Hash128 digest = hash128(std::as_bytes(std::span(&scalars, 1)));
-  return ((digest += hash_of(gradient, 1)) += hash_of(after, 2)) += hash_of(updated, 3);
+  digest += hash_of(gradient, 1);
+  digest += hash_of(after, 2);
+  return digest += digest_of_update(canned, weights, gradient, scalars);
 }
 
 }  // namespace

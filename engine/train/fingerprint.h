@@ -18,7 +18,7 @@ struct Canned {
   const program::Program& program;
   const optim::Arena& weights;
   const optim::Arena& buffers;
-  const optim::Optimizer& optimizer;
+  const optim::OptimizerOptions& optimizer;
   program::Step& step;
 };
 
@@ -26,7 +26,7 @@ struct Canned {
 /// ones are wanted, which are classes, rows of tables and truth values. The same everywhere.
 std::vector<at::Tensor> canned_inputs(const program::Program& program, int64_t rows);
 
-/// Runs the program forward and backward, from weights of its own, and updates a part of these, all on memory of its
+/// Runs the program forward and backward, from weights of its own, and updates a part of each, all on memory of its
 /// own. A program that does not take the batch has a fingerprint too, which tells so. Throws Error(world) where memory
 /// is lacking.
 gang::Fingerprint fingerprint(const Canned& canned, int64_t rows);

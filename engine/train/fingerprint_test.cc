@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "base/error.h"
 #include "base/fault.h"
 #include "collective/testing.h"
 #include "program/test_programs.h"
@@ -89,7 +90,8 @@ TEST(Fingerprint, IsTheSameInEachThreadAndLeavesNoTrace) {
 }
 
 TEST(Fingerprint, KernelsThatAreABitOffHaveAnother) {
-  Trainer trainer(spec(1), initial(2));
+  const TrainSpec what = spec(1);
+  Trainer trainer(what, initial(2));
   const auto right = trainer.fingerprint(16);
   EXPECT_EQ(trainer.fingerprint(16).digest, right.digest);
   if (!fault::kPossible) GTEST_SKIP() << "no faults in this build";
@@ -99,8 +101,19 @@ TEST(Fingerprint, KernelsThatAreABitOffHaveAnother) {
   EXPECT_NE(bent.digest, right.digest);
 }
 
+TEST(Fingerprint, PowersOfTheOptimizerCount) {
+  const auto digest = [](const char* decay) {
+    TrainSpec other = spec(1);
+    other.optimizer = optim::parse_optimizer(cat(R"({"name": "adafactor", "groups": [{"beta2_decay": )", decay, "}]}"));
+    return Trainer(other, initial(2)).fingerprint(16).digest;
+  };
+  EXPECT_EQ(digest("-0.8"), digest("-0.8"));
+  EXPECT_NE(digest("-0.8"), digest("-0.7"));
+}
+
 TEST(Fingerprint, AModelThatDoesNotTakeTheBatchSaysSoAndTrains) {
-  Trainer trainer(spec(1, /*rows_of_table=*/1), initial(1));
+  const TrainSpec what = spec(1, /*rows_of_table=*/1);
+  Trainer trainer(what, initial(1));
   const auto told = trainer.fingerprint(16);
   EXPECT_EQ(told.digest, Hash128{});
   EXPECT_NE(told.error.find("index out of range"), std::string::npos) << told.error;

@@ -125,7 +125,7 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
 Trainer::~Trainer() = default;
 
 gang::Fingerprint Trainer::fingerprint(int64_t rows) {
-  return train::fingerprint({program_, arena_, buffers_, *optimizer_, *step_}, rows);
+  return train::fingerprint({program_, arena_, buffers_, spec_.optimizer, *step_}, rows);
 }
 
 void Trainer::join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load) {

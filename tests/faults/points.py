@@ -54,7 +54,7 @@ POINTS = [
 BEFORE_RESTARTS = [Point("state-chunk", "a part of the state is handed in, driver elsewhere", workers=2)]
 OF_LAYERED = [Point("measures", "norms of the own slice's tensors are written: LARS, LAMB", steps=True)]
 OF_ADAFACTOR = [
-    Point("moments", "squares of strips are added up by row and column: Adafactor", steps=True),
+    Point("moments", "squares of tiles are added up by row and column: Adafactor", steps=True),
     Point("changes", "norms of what changes the own slice's tensors are written: Adafactor", steps=True),
 ]
 OF_EVALUATION = [

@@ -81,12 +81,22 @@ def _check(optimizer: keras.optimizers.Optimizer) -> None:
 def _settings(known: dict[str, str], optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, setting in known.items():
-        value = getattr(optimizer, key)
+        value = _number_of(optimizer, key)
         if setting in ("betas", "epsilons"):
-            found.setdefault(setting, []).append(float(value))
+            found.setdefault(setting, []).append(value)
         else:
-            found[setting] = value if isinstance(value, bool) else float(value)
+            found[setting] = value
     return found
+
+
+def _number_of(optimizer: keras.optimizers.Optimizer, key: str) -> float:
+    """Or a bool, where it is one."""
+    value = getattr(optimizer, key)
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        name = type(optimizer).__name__
+        raise UserError(f"the Keras optimizer {name} has {key}={value!r}, expected a number") from None
 
 
 def _rate_of(optimizer: keras.optimizers.Optimizer) -> tuple[float, dict[str, Any]]:

@@ -37,7 +37,7 @@ class Need:
     # Weights and optimizer state, each twice: the step's start and what it makes; where they are wanted, the best
     # weights. Once on a host.
     state: int = 0
-    sums: int = 0  # partial sums of gradients and replicas, or the initial weights that go before them
+    sums: int = 0  # partial sums of gradients and replicas, or the initial weights before them; what is decided
     constants: int = 0  # of the program, such as frozen layers. Once on a host
     held_row: int = 0  # for each row that is held out, where a metric is of all of them in their order. Once on a host
 
@@ -73,6 +73,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
                                     [("any", parameter["shape"], 0) for parameter in parameters], "portable",
                                     [parameter.get("layout", []) for parameter in parameters])  # fmt: skip
     numbers = _DOUBLE * (2 * optimizer.numbers() + optimizer.sums())
+    decided = _DOUBLE * (optimizer.numbers() + optimizer.scratch())  # each worker decides for itself
     partials = core.slots_needed(rank, workers, shards)
     apart = spec["frozen"]["program"]["constants"] if "frozen" in spec else []
     frozen = [*spec["program"].get("constants", []), *apart]
@@ -101,7 +102,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     vectors = 2 * (1 + of_state + of_replicas) + spec.get("evaluation", {}).get("restore_best", False)
     held_row = evaluation.bytes_of_row(spec.get("evaluation", {}).get("metrics"))
     working = partials + (workers > 1 and partials > 0) + own
-    return Need(vectors * vector + numbers, working * vector, constants, held_row)
+    return Need(vectors * vector + numbers, working * vector + decided, constants, held_row)
 
 
 def allowed(conf: Conf) -> Allowed:
