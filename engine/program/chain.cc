@@ -160,7 +160,8 @@ std::unique_ptr<Step> make_chain(const Program& program, const optim::Arena& are
   const auto* kernels = usable_dense_kernels();
   if (!kernels) return nullptr;
   auto trunk = find_trunk(program);
-  return trunk ? std::make_unique<Chain>(std::move(*trunk), arena, constants, *kernels) : nullptr;
+  if (!trunk || Plan(trunk->head).writes()) return nullptr;  // it may write into what the chain gave, by a view
+  return std::make_unique<Chain>(std::move(*trunk), arena, constants, *kernels);
 }
 
 }  // namespace stoker::program

@@ -133,6 +133,22 @@ TEST(ClassHead, OnlyAPlainSumOfCrossEntropies) {
   EXPECT_FALSE(is_found({nullptr, 2}, 2));
 }
 
+/// As eager masks or shifts a class: the loss reads the slot that was written into through a view.
+TEST(Chain, LogitsThatAreWrittenIntoInPlaceAreTheExecutors) {
+  at::set_num_threads(1);
+  for (const char* write : {"aten.fill_.Scalar", "aten.sub_.Scalar"}) {
+    Perceptron p;
+    p.w.node(write, {slot(p.w.node("aten.select.int", {slot(p.y), 1, 0})), 5});
+    const int loss = p.w.node("aten.cross_entropy_loss.default", {slot(p.y), slot(p.label), nullptr, 2});
+    const Json json = p.w.metric("argmax", p.y, p.label).train(loss);
+    Bench chosen(json, perceptron_tensors(), make_step), executor(json, perceptron_tensors());
+    EXPECT_FALSE(chosen.step().runs_together());
+    const auto inputs = rows(21);
+    EXPECT_EQ(chosen.run(inputs).numerator, executor.run(inputs).numerator);
+    EXPECT_TRUE(at::equal(chosen.gradient, executor.gradient));
+  }
+}
+
 TEST(ClassHead, IgnoredRowsAndALabelThatIsNoClass) {
   at::set_num_threads(1);
   Perceptron p;

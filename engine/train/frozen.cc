@@ -18,15 +18,12 @@ namespace {
 constexpr size_t kBlockBytes = 8 << 20;   // of tensors that are gathered together
 constexpr size_t kLeastMemory = 4 << 20;  // of what is beside other rows
 constexpr int64_t kMostRows = 4096;
-constexpr size_t kIndexBytesPerRow = 16;  // orders of both stores and in the feed
 
 /// What other rows leave of the memory that rows may take; where that is next to nothing, a little more than that.
 data::StoreOptions room_beside(const data::ColumnStore& rows, bool read_beside) {
   auto options = rows.options();
-  const size_t taken = rows.bytes() + static_cast<size_t>(rows.rows()) * kIndexBytesPerRow;
-  const size_t left = options.memory - std::min(options.memory, taken);
   const size_t windows = read_beside ? 0 : 2 * options.window_bytes();  // nobody reads ahead there
-  options.memory = std::max(rows.on_disk() ? windows : left, std::min(options.memory / 4, kLeastMemory));
+  options.memory = std::max(rows.on_disk() ? windows : rows.memory_left(), std::min(options.memory / 4, kLeastMemory));
   return options;
 }
 

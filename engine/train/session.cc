@@ -20,7 +20,7 @@ namespace stoker::train {
 namespace {
 
 constexpr int64_t kMostCannedRows = 256;
-constexpr size_t kMostKept = 32;  // of the memory that is left a part; tensors may take several times it
+constexpr size_t kMostKept = 32;  // a part of the memory that is left
 constexpr size_t kPast = 8;       // epochs: none passes while a generation forms
 
 std::vector<int64_t> counts_of(const gang::Start& start) {
@@ -222,7 +222,7 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   const data::Plan plan = plan_of(start);
   const auto owned = collective::shards_of(start.owners, group.rank());
   if (spec_.frozen && comes_again(plan)) prepare_rows(start, owned, stop);
-  Feed feed(rows(true), plan, owned, spec_.seed, spec_.shuffle, true, spec_.accumulate, keeps_batches());
+  Feed feed(rows(true), plan, owned, spec_.seed, spec_.shuffle, true, spec_.accumulate, keeps_batches(group, owned));
   const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
   Timetable table = timetable(plan);
   if (table.evaluates) {
@@ -267,11 +267,14 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   if (checkpoints_) checkpoints_->finish();
 }
 
-/// Whether all batches stay in memory as tensors: where each epoch is the same, and they take little of it.
-bool Session::keeps_batches() const {
-  const data::ColumnStore& all = rows(true).store();
-  return spec_.optimizer.full_batch() && trainer_->spares_inputs() && !all.on_disk() &&
-         all.bytes() <= shm::available_memory() / kMostKept;
+/// Whether all batches stay in memory as tensors: where each epoch is the same, and they take little of the memory of
+/// the host, which its other ranks fill too, and no more of that for rows than these leave.
+bool Session::keeps_batches(const collective::Group& group, const std::vector<int>& owned) const {
+  if (!spec_.optimizer.full_batch() || !trainer_->spares_inputs() || spec_.frozen || store_.on_disk()) return false;
+  size_t row = 0, bytes = 0;
+  for (const auto& column : store_.columns()) row += column.row_bytes();
+  for (const int shard : owned) bytes += row * rows(true).order(shard).size();
+  return bytes <= store_.memory_left() && bytes <= shm::available_memory() / kMostKept / group.local_ranks().size();
 }
 
 /// Whether rows are read more than once.

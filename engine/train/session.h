@@ -38,7 +38,7 @@ class Session {
   void work(const gang::Start& start);
   void prepare(const gang::Start& start);
   data::Plan plan_of(const gang::Start& start) const;
-  bool keeps_batches() const;
+  bool keeps_batches(const collective::Group& group, const std::vector<int>& owned) const;
   bool comes_again(const data::Plan& plan) const;
   void prepare_rows(const gang::Start& start, const std::vector<int>& shards, const std::stop_token& stop);
   RowSource rows(bool frozen) const;

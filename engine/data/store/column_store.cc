@@ -277,6 +277,12 @@ void ColumnStore::seal() {
 }
 
 int64_t ColumnStore::rows() const { return impl_->rows.count(); }
+size_t ColumnStore::memory_left() const {
+  constexpr size_t kIndexBytesPerRow = 16;  // orders here and in who reads
+  const size_t taken = bytes() + static_cast<size_t>(rows()) * kIndexBytesPerRow;
+  return options().memory - std::min(options().memory, taken);
+}
+
 size_t ColumnStore::bytes() const { return rows() * stride(); }
 size_t ColumnStore::stride() const { return impl_->reader.stride(); }
 uint64_t ColumnStore::disk_bytes() const { return impl_->rows.disk_bytes(); }

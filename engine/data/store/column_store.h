@@ -78,6 +78,8 @@ class ColumnStore {
   const std::map<std::string, int64_t>& skipped() const;
   /// Of the rows, as stored.
   size_t bytes() const;
+  /// Of the memory that rows may take, what these and orders of them leave.
+  size_t memory_left() const;
   /// Of one row, as stored.
   size_t stride() const;
   /// Taken for rows and what belongs to them; 0 where all is in memory.
