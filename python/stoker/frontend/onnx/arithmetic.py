@@ -46,12 +46,10 @@ def _mod(node: Any, a: Tensor, b: Tensor) -> Tensor:
     return torch.fmod(a, b) if node.attribute("fmod", 0) else torch.remainder(a, b)
 
 
-@operator("Pow", numbers=EVERY)
-def _pow(node: Any, a: Any, b: Any) -> Tensor:
+@operator("Pow", numbers=(1,))
+def _pow(node: Any, a: Tensor, b: Any) -> Tensor:
     """In the type of the base."""
-    a, b = _tensors(a, b)
-    dtype = a.dtype if isinstance(a, Tensor) else b.dtype
-    return _of_type(torch.pow(a, b), dtype)
+    return _of_type(torch.pow(a, b), a.dtype)
 
 
 def _of_type(x: Tensor, dtype: torch.dtype) -> Tensor:

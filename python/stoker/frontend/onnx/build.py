@@ -16,7 +16,7 @@ from stoker.frontend.onnx.module import OnnxModule
 from stoker.frontend.onnx.nodes import Node, kind_of
 from stoker.frontend.onnx.parse import Graph, Told, needed, read
 from stoker.frontend.onnx.registry import OPERATORS
-from stoker.frontend.onnx.roles import statistics_of, weights_of
+from stoker.frontend.onnx.roles import statistics_of, training, weights_of
 from stoker.frontend.onnx.tensors import shown
 from stoker.frontend.onnx.values import Both
 
@@ -64,9 +64,9 @@ def from_onnx(source: Any) -> OnnxModule:
     return made
 
 
-def module_of(source: Any, wanted: Sequence[str] | None = None) -> OnnxModule:
+def module_of(source: Any, wanted: Sequence[str] | None = None, scored: bool = False) -> OnnxModule:
     """`source`: the path of an ONNX file, or its bytes. `wanted`: tensors that it gives in the place of the graph's
-    outputs, inner ones too."""
+    outputs, inner ones too. `scored`: it is run as it is, and not trained."""
     graph = read(source)
     if wanted is not None:
         _check_there(graph, wanted)
@@ -77,6 +77,9 @@ def module_of(source: Any, wanted: Sequence[str] | None = None) -> OnnxModule:
     constants = {name: values for name, values in graph.constants.items() if name not in weights | statistics}
     made = OnnxModule(graph.title, graph.inputs, graph.outputs, _notes(graph, nodes, weights))
     left = _folded(graph, nodes, constants)
+    if scored and (strange := training(left, constants)):
+        raise CompileError(f"{graph.title}: {strange[0]} is in training mode, and what a row gives would hang on the "
+                           "rows beside it or on chance: export the model in evaluation mode")  # fmt: skip
     read_by = {name for node in left for name in node.inputs} | set(graph.outputs)
     for node in left:  # first: weights go into the nodes that they are named for
         made.add_node(kind_of(node.op)(node, graph.opset))
@@ -171,6 +174,8 @@ def _notes(graph: Graph, nodes: list[Told], weights: set[str]) -> list[str]:
                      "folded them into the convolutions, which are trained without")  # fmt: skip
     if not kinds["Dropout"] and weights:
         notes.append("it has no dropout: exporters leave it out, so the model trains without")
+    if strange := training(nodes, graph.constants):
+        notes.append(f"{strange[0]} is in training mode always, as the file says; here it is while the model trains")
     reads = Counter(name for node in nodes for name in set(node.inputs) if name in weights)
     if tied := [name for name in graph.constants if reads[name] > 1]:
         more = f" and {len(tied) - 1} more" if len(tied) > 1 else ""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stoker.frontend.onnx.registry import operator
-from stoker.frontend.onnx.windows import padded, shared, spatial, windows
+from stoker.frontend.onnx.windows import auto_pad, padded, shared, spatial, windows
 
 _CONV = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
@@ -42,7 +42,7 @@ def _transposed(node: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None
 
 def _cut(node: Any, space: list[int], strides: list[int], full: list[int]) -> tuple[list[int], list[int]]:
     """What is left out of the full result at both ends."""
-    rank, auto = len(space), node.attribute("auto_pad", "NOTSET")
+    rank, auto = len(space), auto_pad(node)
     wanted = node.attribute("output_shape")
     if wanted is None and auto in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [size * step for size, step in zip(space, strides)]
@@ -50,4 +50,7 @@ def _cut(node: Any, space: list[int], strides: list[int], full: list[int]) -> tu
         pads = node.attribute("pads") or [0] * 2 * rank
         return pads[:rank], pads[rank:]
     whole = [have - want for have, want in zip(full, wanted[-rank:])]
+    if min(whole) < (0 if auto == "SAME_UPPER" else -1):
+        raise node.error(f"its output_shape, {wanted[-rank:]}, is larger than the {full} that its input reaches: give "
+                         "output_padding in the file")  # fmt: skip
     return shared(whole, "SAME_UPPER" if auto == "SAME_UPPER" else "SAME_LOWER")

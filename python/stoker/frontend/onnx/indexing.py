@@ -39,11 +39,14 @@ def _gather_elements(node: Any, x: Tensor, indices: Tensor) -> Tensor:
 
 
 def _flat_places(indices: Tensor, sizes: list[Any]) -> Tensor:
-    """Of the last dimension of `indices`, one number for each tuple."""
+    """Of the last dimension of `indices`, one number for each tuple; of a tuple beyond its axes one beyond them all."""
     flat = torch.zeros_like(indices[..., 0]).long()
+    inside = torch.ones_like(indices[..., 0], dtype=torch.bool)
     for number, size in enumerate(sizes):
-        flat = flat * size + _counted(indices[..., number], size)
-    return flat
+        along = _counted(indices[..., number], size)
+        inside = inside & (along >= 0) & (along < size)
+        flat = flat * size + along
+    return torch.where(inside, flat, math.prod(sizes))
 
 
 @operator("GatherND", reads="batch_dims")

@@ -97,6 +97,8 @@ class OnnxModule(Foreign):
             node = self.get_submodule(path)
             found = self._run(node, [values[name] if name else None for name in node.inputs])
             found = found if isinstance(found, tuple) else (found,)
+            if any(node.outputs[len(found) :]):
+                raise node.error(f"it has {len(node.outputs)} outputs; ONNX has {len(found)}")
             values.update((name, value) for name, value in zip(node.outputs, found) if name)
         outputs = {name: as_tensor(values[name]) for name in self._outputs}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
@@ -120,6 +122,11 @@ class OnnxModule(Foreign):
         values: dict[str, Any] = {}
         for name, value in zip(arguments, self._values):
             dtype = DTYPES[np.dtype(value.dtype)]
+            if value.dtype in ("int8", "int16") and given[name].dtype != dtype:
+                raise UserError(
+                    f"{self._title}: its input {value.name!r} is of {value.dtype}, which columns do not "
+                    "have, and larger numbers would be cut: declare it int32 in the file, with a Cast"
+                )
             values[value.name] = given[name] if given[name].dtype == dtype else given[name].to(dtype)
         for name in self._paths:
             tensor = self.graph_tensor(name)

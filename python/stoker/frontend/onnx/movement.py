@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stoker.frontend.onnx.registry import operator
-from stoker.frontend.onnx.shapes import axes_of, python_slice, slices_of, split_sizes
+from stoker.frontend.onnx.shapes import python_slice, slices_of, split_sizes, squeezed, unsqueezed
 from stoker.frontend.onnx.values import DTYPES, array_of, number, numbers
 
 
@@ -50,14 +50,13 @@ def _transpose(node: Any, x: Tensor) -> Tensor:
 
 @operator("Squeeze", reads="axes", known=(1,))
 def _squeeze(node: Any, x: Tensor, axes: Any = None) -> Tensor:
-    told = axes_of(node, axes)
+    told = squeezed(node, axes, list(x.shape))
     return x.squeeze() if told is None else x.squeeze(tuple(told))
 
 
 @operator("Unsqueeze", reads="axes", known=(1,))
 def _unsqueeze(node: Any, x: Tensor, axes: Any = None) -> Tensor:
-    told = axes_of(node, axes) or []
-    for axis in sorted(axis % (x.dim() + len(told)) for axis in told):
+    for axis in unsqueezed(node, axes, x.dim()):
         x = x.unsqueeze(axis)
     return x
 
@@ -70,8 +69,7 @@ def _concat(node: Any, *tensors: Tensor) -> Tensor:
 @operator("Split", reads="axis split num_outputs", known=(1,))
 def _split(node: Any, x: Tensor, sizes: Any = None) -> tuple[Tensor, ...]:
     axis = node.attribute("axis", 0)
-    told = node.attribute("split") if sizes is None else numbers(sizes)
-    return tuple(x.split(told or split_sizes(node, x.shape[axis]), axis))
+    return tuple(x.split(split_sizes(node, sizes, x.shape[axis]), axis))
 
 
 @operator("Slice", reads="starts ends axes", known=(1, 2, 3, 4))
@@ -95,6 +93,8 @@ def _taken(x: Tensor, axis: int, places: Sequence[int]) -> Tensor:
 @operator("Expand", known=(1,))
 def _expand(node: Any, x: Tensor, shape: np.ndarray) -> Tensor:
     sizes = numbers(shape)
+    if any(isinstance(size, int) and size < 0 for size in sizes):
+        raise node.error(f"it widens to {sizes}, and no size is below 0")
     longer = max(len(sizes), x.dim())
     told = [1] * (longer - len(sizes)) + sizes
     own = [1] * (longer - x.dim()) + list(x.shape)

@@ -66,6 +66,8 @@ def _group_norm(node: Any, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 @operator("LpNormalization", reads="axis p")
 def _lp_norm(node: Any, x: Tensor) -> Tensor:
     axis = node.attribute("axis", -1)
+    if node.attribute("p", 2) not in (1, 2):
+        raise node.error(f"its norm is of p={node.attribute('p')}; ONNX has 1 and 2")
     size = x.abs().sum(axis, True) if node.attribute("p", 2) == 1 else (x * x).sum(axis, True).sqrt()
     return torch.where(size == 0, torch.zeros_like(x), x / size)
 

@@ -107,6 +107,9 @@ def _parsed(data: bytes, title: str) -> Any:
 
 def _opset(model: Any, title: str) -> int:
     versions = [entry.version for entry in model.opset_import if entry.domain in _OWN]
+    if len(set(versions)) > 1:
+        raise CompileError(f"{title} is of two opsets of ONNX, {' and '.join(map(str, sorted(set(versions))))}: it is "
+                           "damaged, export it anew")  # fmt: skip
     if not versions or not OLDEST <= versions[0] <= NEWEST:
         told = versions[0] if versions else "none"
         raise CompileError(f"{title} is of opset {told}, and Stoker knows {OLDEST} to {NEWEST}: export the model anew "
@@ -164,6 +167,9 @@ def _node(node: Any, title: str, folder: Path | None) -> Told:
     told = Told(text_of(node.op_type), text_of(node.name), inputs, outputs, {})
     if told.op not in _FLOW and node.domain in _OWN:
         where = f"{title}: {told}"
+        names = [text_of(one.name) for one in node.attribute]
+        if len(set(names)) < len(names):
+            raise CompileError(f"{where} has an attribute twice: {', '.join(map(shown, names))}")
         told.attributes.update((text_of(one.name), _attribute(one, where, folder)) for one in node.attribute)
     return told
 

@@ -18,14 +18,30 @@ _AVERAGE = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 _CONV = (F.conv1d, F.conv2d, F.conv3d)
 
 
+def _space(node: Any, x: Tensor) -> list[int]:
+    if x.dim() < 3:
+        raise node.error(f"its input has {x.dim()} dimensions, expected rows, channels and at least one of space")
+    return list(range(2, x.dim()))
+
+
 @operator("GlobalAveragePool")
 def _global_average(node: Any, x: Tensor) -> Tensor:
-    return x.mean(list(range(2, x.dim())), keepdim=True)
+    return x.mean(_space(node, x), keepdim=True)
 
 
 @operator("GlobalMaxPool")
 def _global_max(node: Any, x: Tensor) -> Tensor:
-    return x.amax(list(range(2, x.dim())), keepdim=True)
+    return x.amax(_space(node, x), keepdim=True)
+
+
+def _windows(node: Any, x: Tensor) -> Windows:
+    told = windows(node, x, node.attribute("kernel_shape"))
+    for axis in range(len(told.kernel)):
+        if max(told.before[axis], told.after[axis]) >= told.reach(axis):
+            raise node.error(
+                f"it pads by {told.before} and {told.after}, as much as its windows of {told.kernel} reach"
+            )
+    return told
 
 
 def _steps(node: Any, told: Windows, size: int, axis: int) -> int:
@@ -56,7 +72,7 @@ def _is_usual(node: Any, told: Windows) -> bool:
 def _max_pool(node: Any, x: Tensor) -> Any:
     if node.attribute("storage_order", 0):
         raise node.error("it counts places column by column (storage_order), which Stoker does not")
-    told = windows(node, x, node.attribute("kernel_shape"))
+    told = _windows(node, x)
     pool = _MAX[len(told.kernel) - 1]
     if len(node.outputs) > 1 and node.outputs[1]:
         return _with_places(node, x, told)
@@ -82,7 +98,7 @@ def _with_places(node: Any, x: Tensor, told: Windows) -> tuple[Tensor, Tensor]:
 
 @operator("AveragePool", reads="kernel_shape strides dilations pads auto_pad ceil_mode count_include_pad")
 def _average_pool(node: Any, x: Tensor) -> Tensor:
-    told = windows(node, x, node.attribute("kernel_shape"))
+    told = _windows(node, x)
     rank, all_count = len(told.kernel), bool(node.attribute("count_include_pad", 0))
     plain = max(told.dilations) == 1
     if plain and _is_usual(node, told):

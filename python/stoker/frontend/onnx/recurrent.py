@@ -45,6 +45,9 @@ def _run(node: Any, x: Tensor, weights: tuple, lengths: Any, states: list[Any], 
     by_row = bool(node.attribute("layout", 0))
     x = x.transpose(0, 1) if by_row else x
     size, directions = node.attribute("hidden_size") or weights[1].shape[-1], weights[0].shape[0]
+    if directions != 1 + (node.attribute("direction", "forward") == "bidirectional"):
+        raise node.error(f"its direction is {node.attribute('direction', 'forward')!r}, and its weights are of "
+                         f"{directions}")  # fmt: skip
     states = [_state(one, x, directions, size, by_row) for one in states]
     backwards = node.attribute("direction", "forward") == "reverse"
     flat = [tensor for number in range(directions) for tensor in _of_direction(node, weights, number)]

@@ -15,7 +15,7 @@ from stoker.frontend.onnx.values import numbers
 
 def _prod(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
-        x = x.prod(axis, keepdim=keep)
+        x = x.prod(axis, keepdim=keep, dtype=x.dtype)
     return x
 
 
@@ -31,13 +31,16 @@ _FOLDS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "ReduceLogSum": lambda x, axes, keep: x.sum(axes, keep).log(),
     "ReduceLogSumExp": torch.logsumexp,
 }
+_OF_FLOATS = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 
 
 @operator(*_FOLDS, reads="axes keepdims noop_with_empty_axes", known=(1,))
 def _reduce(node: Any, x: Tensor, axes: Any = None) -> Tensor:
     told = axes_of(node, axes)
+    if node.op in _OF_FLOATS and not x.is_floating_point():
+        raise node.error("it is of whole numbers, which runtimes cut in ways of their own: cast them to floats before")
     if not told and node.attribute("noop_with_empty_axes", 0):
-        return x
+        return _FOLDS[node.op](x.unsqueeze(-1), [-1], False)  # each value for itself
     if not x.dim():
         return _FOLDS[node.op](x.reshape(1), [0], False)
     return _FOLDS[node.op](x, told or list(range(x.dim())), bool(node.attribute("keepdims", 1)))
@@ -57,8 +60,10 @@ def _running_sum(node: Any, x: Tensor, axis: Any) -> Tensor:
     (axis,) = numbers(axis)
     backwards = node.attribute("reverse", 0)
     given = x.flip(axis) if backwards else x
+    if node.attribute("exclusive", 0) and x.shape[axis]:
+        none = torch.zeros_like(given.narrow(axis, 0, 1))
+        given = torch.cat([none, given.narrow(axis, 0, x.shape[axis] - 1)], axis)
     found = given.cumsum(axis, dtype=x.dtype)
-    found = found - given if node.attribute("exclusive", 0) else found
     return found.flip(axis) if backwards else found
 
 

@@ -16,13 +16,19 @@ from stoker.frontend.onnx.values import numbers
 
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "trilinear": "linear", "cubic": "cubic",
           "bicubic": "cubic"}  # fmt: skip
+_PLACES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric",
+           "tf_half_pixel_for_nn")  # fmt: skip
+_ROUNDED = {"floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda along: np.ceil(along - 0.5),
+            "round_prefer_ceil": lambda along: np.floor(along + 0.5)}  # fmt: skip
+_SIMPLE = "by direction"  # before opset 11: up where it makes smaller, else down
+_POLICIES = {"stretch": None, "not_larger": min, "not_smaller": max}
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 
 @operator("Upsample", reads="mode scales", known=(1,))
 def _upsample(node: Any, x: Tensor, scales: Any = None) -> Tensor:
     told = node.attribute("scales") if scales is None else numbers(scales)
-    return _resized(node, x, dict(enumerate(told)), {}, "asymmetric", "floor")
+    return _resized(node, x, dict(enumerate(told)), {}, "asymmetric", _SIMPLE)
 
 
 @operator(
@@ -33,7 +39,7 @@ def _upsample(node: Any, x: Tensor, scales: Any = None) -> Tensor:
 )
 def _resize(node: Any, x: Tensor, *told: Any) -> Tensor:
     if node.opset < 11:
-        return _resized(node, x, dict(enumerate(numbers(told[0]))), {}, "asymmetric", "floor")
+        return _resized(node, x, dict(enumerate(numbers(told[0]))), {}, "asymmetric", _SIMPLE)
     _, scales, sizes = (*told, None, None, None)[:3]
     axes = [axis % x.dim() for axis in node.attribute("axes") or range(x.dim())]
     factors = dict(zip(axes, numbers(scales))) if scales is not None and scales.size else {}
@@ -51,17 +57,24 @@ def _by_size(node: Any, x: Tensor, wanted: dict[int, Any]) -> tuple[dict[int, An
     wanted = {axis: size for axis, size in wanted.items() if size != x.shape[axis]}
     policy = node.attribute("keep_aspect_ratio_policy", "stretch")
     factors = {axis: size / x.shape[axis] for axis, size in wanted.items()}
-    if policy == "stretch" or not factors:
+    if policy not in _POLICIES:
+        raise node.error(f"it keeps the aspect ratio by {policy!r}, which Stoker does not know")
+    choose = _POLICIES[policy]
+    if choose is None or not factors:
         return factors, wanted
-    one = (max if policy == "not_smaller" else min)(factors.values())
+    one = choose(factors.values())
     return dict.fromkeys(factors, one), {axis: math.floor(x.shape[axis] * one + 0.5) for axis in factors}
 
 
 def _resized(node: Any, x: Tensor, factors: dict[int, Any], sizes: dict[int, Any], places: str,
              rounding: str) -> Tensor:  # fmt: skip
-    mode = _MODES.get(node.attribute("mode", "nearest"))
-    if mode is None or places in ("tf_crop_and_resize",):
-        raise node.error(f"it resizes by {node.attribute('mode')!r}, {places!r}, which Stoker does not know")
+    told = node.attribute("mode", "nearest")
+    mode = _MODES.get(told)
+    if mode is None or places not in _PLACES or rounding not in (*_ROUNDED, _SIMPLE):
+        raise node.error(f"it resizes by {told!r}, {places!r}, {rounding!r}, which Stoker does not "
+                         "know")  # fmt: skip
+    if mode != "nearest" and not x.is_floating_point():
+        raise node.error(f"it resizes whole numbers by {mode!r}, which Stoker does not: cast them to floats before")
     changed = {axis: factor for axis, factor in factors.items() if factor != 1 or axis in sizes}
     if node.attribute("antialias", 0) and min(changed.values(), default=1) < 1:
         raise node.error("it makes pictures smaller with antialias, which Stoker does not: do it before the model")
@@ -70,7 +83,8 @@ def _resized(node: Any, x: Tensor, factors: dict[int, Any], sizes: dict[int, Any
         return _by_torch(x, target, mode, places)
     for axis, factor in changed.items():
         along = _coordinates(places, target[axis], x.shape[axis], factor)
-        x = _taps(node, x, axis, along, mode, rounding)
+        towards = ("ceil" if factor < 1 else "floor") if rounding == _SIMPLE else rounding
+        x = _taps(node, x, axis, along, mode, towards)
     return x
 
 
@@ -78,11 +92,16 @@ def _is_torchs(node: Any, x: Tensor, factors: dict[int, Any], sizes: dict[int, A
                rounding: str) -> bool:  # fmt: skip
     """All of space is resized, and by numbers that torch finds by itself from the sizes."""
     space = list(range(2, x.dim()))
-    exact = all(axis in sizes or float(factor).is_integer() for axis, factor in factors.items())
-    if sorted(factors) != space or x.dim() not in _LINEAR or not exact:
+    exact = all(math.isclose(sizes[axis], x.shape[axis] * factor) if axis in sizes else float(factor).is_integer()
+                for axis, factor in factors.items())  # fmt: skip
+    if not x.is_floating_point() or sorted(factors) != space or x.dim() not in _LINEAR or not exact:
         return False
     if mode == "nearest":
-        return places == "asymmetric" and rounding == "floor" and all(f >= 1 and f == int(f) for f in factors.values())
+        return (
+            places == "asymmetric"
+            and rounding in ("floor", _SIMPLE)
+            and all(f >= 1 and f == int(f) for f in factors.values())
+        )
     return mode == "linear" and places in ("half_pixel", "align_corners")
 
 
@@ -100,6 +119,8 @@ def _coordinates(places: str, wanted: int, size: int, factor: float) -> np.ndarr
         return out * np.float32(size - 1) / np.float32(wanted - 1) if wanted > 1 else out * 0
     if places == "asymmetric":
         return out / factor
+    if places == "tf_half_pixel_for_nn":
+        return (out + half) / factor
     if places == "pytorch_half_pixel" and wanted == 1:
         return out * 0
     if places == "half_pixel_symmetric":
@@ -111,7 +132,7 @@ def _coordinates(places: str, wanted: int, size: int, factor: float) -> np.ndarr
 def _taps(node: Any, x: Tensor, axis: int, along: np.ndarray, mode: str, rounding: str) -> Tensor:
     size = x.shape[axis]
     if mode == "nearest":
-        return _taken(x, axis, _rounded(along, rounding), size)
+        return _taken(x, axis, _ROUNDED[rounding](along), size)
     first = np.floor(along)
     part = along - first
     linear = mode == "linear"
@@ -130,14 +151,6 @@ def _taps(node: Any, x: Tensor, axis: int, along: np.ndarray, mode: str, roundin
 def _taken(x: Tensor, axis: int, places: np.ndarray, size: int) -> Tensor:
     within = np.clip(places, 0, size - 1).astype(np.int64)
     return x.index_select(axis, torch.tensor(within.tolist()))
-
-
-def _rounded(along: np.ndarray, rounding: str) -> np.ndarray:
-    if rounding == "floor":
-        return np.floor(along)
-    if rounding == "ceil":
-        return np.ceil(along)
-    return np.ceil(along - 0.5) if rounding == "round_prefer_floor" else np.floor(along + 0.5)
 
 
 def _cubic(part: np.ndarray, a: float) -> list[tuple[int, np.ndarray]]:

@@ -47,6 +47,17 @@ def statistics_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) ->
             if place < len(node.inputs) and node.inputs[place] in constants}  # fmt: skip
 
 
+def training(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> list[Told]:
+    """Nodes of which the file says that they go by the batch, or draw numbers, as in training."""
+    found = []
+    for node in nodes:
+        told = constants.get(node.inputs[2]) if node.op == "Dropout" and len(node.inputs) > 2 else None
+        by_batch = node.op == "BatchNormalization" and node.attributes.get("training_mode", 0)
+        if by_batch or (told is not None and bool(told.any())):
+            found.append(node)
+    return found
+
+
 def _may_be(node: Told, place: int, values: np.ndarray, made: Mapping[str, str]) -> bool:
     if values.dtype.kind != "f" or not values.size or not values.ndim:
         return False

@@ -17,7 +17,7 @@ _PLAIN = 13  # from this opset on softmax is of one axis
 def scoring(source: Any, wanted: Sequence[str] | None, softmax: Sequence[str], classes: Sequence[str]) -> OnnxModule:
     """Gives `wanted` (default: the graph's outputs), then the softmax of the values of a row of each of these tensors,
     then the place of the largest."""
-    made = module_of(source, wanted)
+    made = module_of(source, wanted, scored=True)
     outputs = list(made.graph_outputs)
     for name in dict.fromkeys([*softmax, *classes]):
         _add(made, "Flatten", name, f"{name}:row", {"axis": 1})

@@ -30,9 +30,11 @@ def _whole(*arrays: Array) -> bool:
     return all(array.dtype.kind in "iu" for array in arrays)
 
 
-def _quotient(a: Array, b: Array) -> Any:
+def _quotient(node: Any, a: Array, b: Array) -> Any:
     """Whole numbers are cut towards zero; open sizes are positive."""
     if _whole(a, b):
+        if not b.all():
+            raise node.error("it divides whole numbers by 0")
         return (np.abs(a) // np.maximum(np.abs(b), 1) * np.sign(a) * np.sign(b)).astype(a.dtype)
     if object in (a.dtype, b.dtype):
         exact = all(isinstance(one, (int, torch.SymInt)) for one in (*numbers(a), *numbers(b)))
@@ -42,12 +44,17 @@ def _quotient(a: Array, b: Array) -> Any:
 
 
 _BINARY: dict[str, Callable[..., Any]] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _quotient, "Equal": np.equal, "Less": np.less,
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Equal": np.equal, "Less": np.less,
     "Greater": np.greater, "LessOrEqual": np.less_equal, "GreaterOrEqual": np.greater_equal, "And": np.logical_and,
     "Or": np.logical_or,
 }  # fmt: skip
 for _name, _function in _BINARY.items():
     ON_KNOWN[_name] = lambda node, a, b, _function=_function: np.asarray(_function(a, b))
+
+
+@on_known("Div")
+def _div(node: Any, a: Array, b: Array) -> Array:
+    return np.asarray(_quotient(node, a, b))
 
 
 @on_known("Mod")
@@ -127,7 +134,7 @@ def slices_of(node: Any, rank: int, told: tuple[Array | None, ...]) -> dict[int,
         starts, ends, axes, steps = [None if one is None else numbers(one) for one in (*told, None, None)[:4]]
     if starts is None or ends is None:
         raise node.error("starts or ends are missing")
-    axes = range(len(starts)) if axes is None else [axis % rank for axis in axes]
+    axes = range(len(starts)) if axes is None else axes_within(node, axes, rank)
     return {axis: (start, end, step) for axis, start, end, step
             in zip(axes, starts, ends, steps or [1] * len(starts))}  # fmt: skip
 
@@ -143,14 +150,36 @@ def axes_of(node: Any, axes: Array | None) -> list[int] | None:
     return node.attribute("axes") if axes is None else numbers(axes)
 
 
+def axes_within(node: Any, axes: list[int], rank: int) -> list[int]:
+    """Counted from the first one, each once."""
+    found = [axis + rank if axis < 0 else axis for axis in axes]
+    if any(not 0 <= axis < rank for axis in found) or len(set(found)) < len(found):
+        raise node.error(f"its axes {axes} are not each one of {rank}")
+    return found
+
+
+def unsqueezed(node: Any, axes: Array | None, rank: int) -> list[int]:
+    told = axes_of(node, axes) or []
+    return sorted(axes_within(node, told, rank + len(told)))
+
+
+def squeezed(node: Any, axes: Array | None, sizes: list[Any]) -> list[int] | None:
+    """None: all of size 1."""
+    told = axes_within(node, axes_of(node, axes) or [], len(sizes))
+    for axis in told:
+        if isinstance(sizes[axis], int) and sizes[axis] != 1:
+            raise node.error(f"it leaves out axis {axis}, which has {sizes[axis]} values and not one")
+    return told or None
+
+
 @on_known("Unsqueeze")
 def _unsqueeze(node: Any, a: Array, axes: Array | None = None) -> Array:
-    return np.expand_dims(a, tuple(axes_of(node, axes) or ()))
+    return np.expand_dims(a, tuple(unsqueezed(node, axes, a.ndim)))
 
 
 @on_known("Squeeze")
 def _squeeze(node: Any, a: Array, axes: Array | None = None) -> Array:
-    told = axes_of(node, axes)
+    told = squeezed(node, axes, list(a.shape))
     return np.squeeze(a, None if told is None else tuple(told))
 
 
@@ -198,7 +227,7 @@ def _range(node: Any, start: Array, limit: Array, step: Array) -> Any:
 @on_known("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin")
 def _reduced(node: Any, a: Array, axes: Array | None = None) -> Any:
     """Of shapes, which have one dimension."""
-    if a.ndim != 1 or axes_of(node, axes) not in (None, [0], [-1]):
+    if a.ndim != 1 or a.dtype.kind == "f" or axes_of(node, axes) not in (None, [0], [-1]):
         return NotImplemented
     if node.attribute("noop_with_empty_axes", 0):
         return NotImplemented
@@ -224,13 +253,19 @@ def _rounded(node: Any, a: Array) -> Any:
 @on_known("Split")
 def _split(node: Any, a: Array, sizes: Array | None = None) -> Any:
     axis = node.attribute("axis", 0)
-    told = node.attribute("split") if sizes is None else numbers(sizes)
-    told = told or split_sizes(node, a.shape[axis])
-    return tuple(np.split(a, np.cumsum(told)[:-1], axis))
+    return tuple(np.split(a, np.cumsum(split_sizes(node, sizes, a.shape[axis]))[:-1], axis))
 
 
-def split_sizes(node: Any, size: int) -> list[int]:
-    """Equal parts, the last one smaller where it does not come out even."""
-    count = node.attribute("num_outputs", len(node.outputs))
+def split_sizes(node: Any, sizes: Array | None, size: Any) -> list[Any]:
+    """What is told, or equal parts; from opset 18 on the last one is smaller where these do not come out even."""
+    told, count = node.attribute("split") if sizes is None else numbers(sizes), len(node.outputs)
+    if told:
+        if len(told) != count or (isinstance(size, int) and sum(told) != size) or min(told) < 0:
+            raise node.error(f"it splits {size} values into {told}, with {count} outputs")
+        return told
     part = -(-size // count)
-    return [min(part, size - part * number) for number in range(count)]
+    uneven = node.opset < 18 and isinstance(size, int) and size % count
+    if node.attribute("num_outputs", count) != count or uneven:
+        raise node.error(f"it splits {size} values into {node.attribute('num_outputs', count)} parts, with {count} "
+                         "outputs")  # fmt: skip
+    return [max(min(part, size - part * number), 0) for number in range(count)]

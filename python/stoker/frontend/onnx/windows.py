@@ -39,13 +39,22 @@ def windows(node: Any, x: Tensor, kernel: Sequence[int]) -> Windows:
     strides, dilations = node.attribute("strides") or [1] * rank, node.attribute("dilations") or [1] * rank
     pads = node.attribute("pads") or [0] * 2 * rank
     found = Windows(list(kernel), strides, dilations, pads[:rank], pads[rank:])
-    auto = node.attribute("auto_pad", "NOTSET")
+    auto = auto_pad(node)
+    if node.attribute("kernel_shape", found.kernel) != found.kernel:
+        raise node.error(f"its kernel_shape is {node.attribute('kernel_shape')}, and its weight's {found.kernel}")
     if auto == "VALID":
         return Windows(found.kernel, strides, dilations, [0] * rank, [0] * rank)
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
         return found
     whole = [max((-(-space[i] // strides[i]) - 1) * strides[i] + found.reach(i) - space[i], 0) for i in range(rank)]
     return Windows(found.kernel, strides, dilations, *shared(whole, auto))
+
+
+def auto_pad(node: Any) -> str:
+    told = node.attribute("auto_pad", "NOTSET")
+    if told not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise node.error(f"it pads by {told!r}, which Stoker does not know")
+    return told
 
 
 def shared(whole: Sequence[int], auto: str) -> tuple[list[int], list[int]]:
