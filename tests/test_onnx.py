@@ -282,7 +282,7 @@ def ran(nodes, constants, x):
 
 def test_an_error_while_it_runs_names_the_node():
     net = module_of(graph_of([node("MatMul", ["x", "w"])], [("w", np.zeros((5, 3), "f"))]).SerializeToString())
-    with pytest.raises(RuntimeError, match=r"the ONNX model: 'the_MatMul' \(MatMul\): .*shapes cannot be multiplied"):
+    with pytest.raises(UserError, match=r"the ONNX model: 'the_MatMul' \(MatMul\): .*shapes cannot be multiplied"):
         net(torch.zeros(2, 4))
 
 
@@ -350,8 +350,7 @@ def test_weights_of_wrong_sizes_take_no_memory():
     assert "has the shape [-1, 3]" in told(with_weight(dims=[-1, 3]))
     assert "needs 12 numbers, and has 0" in told(clear_raw(with_weight()))
     huge = graph_of([node("ConstantOfShape", ["s"], ["c"]), node("Add", ["x", "c"])], [("s", np.array([1 << 40]))])
-    with pytest.raises((RuntimeError, UserError)):
-        module_of(huge.SerializeToString())(torch.zeros(2, 4))
+    assert "'the_ConstantOfShape' (ConstantOfShape) makes 1099511627776 values of constants alone" in told(huge)
 
 
 def clear_raw(model):

@@ -1,5 +1,7 @@
 """StokerOnnxModel scores any graph, with SynapseML's names, by the engine's own programs."""
 
+import warnings
+
 import numpy as np
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
@@ -10,7 +12,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from conftest import blobs, table  # noqa: E402
-from stoker import StokerOnnxModel  # noqa: E402
+from stoker import StokerClassifier, StokerOnnxModel, from_onnx  # noqa: E402
 from stoker.errors import UserError  # noqa: E402
 
 
@@ -119,3 +121,36 @@ def test_shapes_and_types_go_by_the_names_of_the_file_too(payload, rows, wanted)
 def test_an_operator_that_is_not_known_matters_only_where_it_is_needed(payload, rows):
     with pytest.raises(UserError, match="operators that Stoker does not know: 'unused'"):
         StokerOnnxModel(modelPayload=payload, fetchDict={"places": "unused"}).transform(rows)
+
+
+def test_a_file_that_is_written_anew_is_read_anew(payload, rows, wanted, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(payload)
+    scorer = StokerOnnxModel(modelLocation=str(path))
+    scorer.transform(rows)
+    other = onnx.load_from_string(payload)
+    other.graph.node[2].op_type, other.graph.node[2].input[:] = "Gemm", ["hidden", "w2", "more"]
+    other.graph.initializer.append(numpy_helper.from_array(np.full(3, 5, "f"), "more"))
+    path.write_bytes(other.SerializeToString())
+    np.testing.assert_allclose(column(scorer.transform(rows), "logits"), wanted["logits"] + 5, rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_and_weights_of_equal_values_are_trained_apart(rows):
+    """Zeros are a bias and two means; a norm of rows has a gradient in the engine too."""
+    nodes = [helper.make_node("BatchNormalization", [name, "ones", "zeros", "zeros", "ones"], [made])
+             for name, made in (("x", "a"), ("b", "c"))]  # fmt: skip
+    nodes[1:1] = [helper.make_node("LpNormalization", ["a"], ["b"], axis=1)]
+    nodes.append(helper.make_node("MatMul", ["c", "w"], ["y"]))
+    values = {"zeros": np.zeros(4), "ones": np.ones(4), "w": np.random.default_rng(0).normal(0, 1, (4, 3))}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(one.astype("f"), name) for name, one in values.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = StokerClassifier(model=from_onnx(model.SerializeToString()), epochs=2, verbose=0).fit(rows)
+    state = fitted.torch().state_dict()
+    assert all(bool(value.isfinite().all()) for value in state.values())
+    assert not np.allclose(state["a.running_mean"], state["c.running_mean"])

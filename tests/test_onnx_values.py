@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -32,6 +33,12 @@ EQUAL = [
     ("Squeeze", 13, [floats(2, 1, 3, 1)], {}, [ints()]),
     ("ConvTranspose", 11, [X4], {"strides": [2, 2], "output_shape": [16, 14]}, [floats(3, 2, 3, 3)]),
     ("Split", 18, [X4], {"axis": 2, "num_outputs": 2}, [], 2),
+    ("InstanceNormalization", 11, [floats(2, 3, 1, 1)], {"epsilon": 1.0}, [floats(3), floats(3, seed=1)]),
+    ("Clip", 13, [X3], {}, [np.float32(-np.inf), np.float32(np.inf)]),
+    ("BatchNormalization", 7, [X4], {"spatial": 1}, [floats(3), floats(3, seed=1), floats(3), floats(3, low=0.5)]),
+    ("BatchNormalization", 15, [floats(5)], {}, [*[floats(1)] * 3, floats(1, low=0.5)]),
+    ("MaxPool", 12, [X4], {"kernel_shape": [3, 2], "pads": [2, 0, 1, 1], "strides": [2, 1]}, [], 2),
+    ("MaxPool", 12, [X3], {"kernel_shape": [4], "strides": [3], "ceil_mode": 1}, [], 2),
 ]  # fmt: skip
 
 
@@ -86,6 +93,10 @@ REFUSED = [
     ("LSTM", 14, [floats(5, 3, 6)], {"hidden_size": 4, "direction": "bidirectional"},
      [floats(1, 16, 6), floats(1, 16, 4)], 1, "its direction is 'bidirectional', and its weights are of 1"),
     ("Expand", 13, [FLAT], {}, [ints(3, -1)], 1, "no size is below 0"),
+    ("BatchNormalization", 7, [X4], {"spatial": 0}, [floats(3)] * 4, 1, "statistics of each place"),
+    ("Pad", 13, [X3], {"mode": "edge"}, [ints(0, 0, 0, 0, 0, 30_000_000)], 1, "it makes 30000009 values of a few"),
+    ("Resize", 13, [X3], {}, [None, np.array([1, 1, 1e8 + 0.5], np.float32)], 1, "it makes .* values of a few"),
+    ("AveragePool", 19, [X3], {"kernel_shape": [1 << 28], "pads": [1 << 27, 1 + (1 << 27)]}, [], 1, "values of a few"),
 ]  # fmt: skip
 
 
@@ -100,7 +111,7 @@ def test_what_is_not_onnx_is_refused_by_name(row):
 @pytest.mark.parametrize("place", [(0, 3), (0, -4), (3, 0)])
 def test_a_place_beyond_its_axis_is_no_other_place(op, place):
     more = [np.ones(1, np.float32)] if op == "ScatterND" else []
-    with pytest.raises(RuntimeError, match=rf"'out0' \({op}\): .*(out of|index)"):
+    with pytest.raises(UserError, match=rf"'out0' \({op}\): .*(out of|index)"):
         run(one_node(op, [FLAT, np.array([place])], {}, 16, more), [FLAT, np.array([place])])
 
 
@@ -111,8 +122,6 @@ def test_whole_numbers_over_zero_are_no_number():
 
 
 def test_inputs_of_few_bits_are_refused_where_others_come():
-    import torch
-
     net = module_of(one_node("Identity", [np.zeros(2, np.int8)], {}, 14).SerializeToString())
     with pytest.raises(UserError, match="its input 'in0' is of int8, which columns do not have"):
         net(torch.tensor([300, 1], dtype=torch.int32))
@@ -136,3 +145,92 @@ def test_two_opsets_and_an_attribute_twice_are_told():
     model.opset_import.append(helper.make_opsetid("ai.onnx", 11))
     with pytest.raises(UserError, match="of two opsets of ONNX, 11 and 17"):
         module_of(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("kind", "values"), [("UINT8", [300]), ("BOOL", [2]), ("FLOAT16", [70_000]), ("INT8", [-200])])
+def test_numbers_that_a_type_does_not_hold_are_told(kind, values):
+    model = one_node("Identity", [FLAT], {}, 17)
+    weight = model.graph.initializer.add(name="w", data_type=getattr(onnx.TensorProto, kind), dims=[len(values)])
+    weight.int32_data.extend(values)
+    module_of(model.SerializeToString())  # nobody reads it
+    model.graph.node[0].input[0] = "w"
+    with pytest.raises(UserError, match=f"the weight 'w' has numbers that {kind.lower()} does not hold"):
+        module_of(model.SerializeToString())
+
+
+@pytest.mark.parametrize("dims", [[0, 1 << 62], [1] * 70])
+def test_shapes_that_no_tensor_has_are_told(dims):
+    model = one_node("Identity", [FLAT], {}, 17)
+    model.graph.initializer.add(name="w", data_type=1, dims=dims)
+    model.graph.node[0].input[0] = "w"
+    with pytest.raises(UserError, match=r"the weight 'w' has the shape .* which no tensor has"):
+        module_of(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("op", "constants"), [
+    ("Range", [np.array(0), np.array(10**12), np.array(1)]), ("Tile", [np.zeros(2, np.float32), ints(10**12)]),
+    ("Expand", [np.zeros(1, np.float32), ints(10**12)]), ("ConstantOfShape", [ints(10**12)]),
+])  # fmt: skip
+def test_constants_that_fill_the_memory_are_refused(op, constants):
+    with pytest.raises(UserError, match=rf"'out0' \({op}\) makes \d+ values of constants alone"):
+        module_of(one_node(op, [], {}, 17, constants).SerializeToString())
+
+
+def normed(nodes, **constants):
+    """x of 3 channels through these nodes to y."""
+    inputs = [helper.make_tensor_value_info("x", 1, ["n", 3, 4, 4])]
+    kept = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", 1, None)], kept)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_statistics_that_are_written_once_are_each_norms_own():
+    """Zeros are a bias and two means, and ones a scale and two variances."""
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    nodes = [helper.make_node("BatchNormalization", [name, "ones", "zeros", "zeros", "ones"], [made])
+             for name, made in (("x", "a"), ("a", "y"))]  # fmt: skip
+    net, x = module_of(normed(nodes, zeros=zeros, ones=ones).SerializeToString()), torch.from_numpy(floats(4, 3, 4, 4))
+    net(x).square().sum().backward()
+    assert {name for name, _ in net.named_parameters()} == {"zeros", "ones"}
+    state = net.state_dict()
+    own = {"a.running_mean", "a.running_var", "y.running_mean", "y.running_var"}
+    assert own <= state.keys() and not torch.equal(state["a.running_mean"], state["y.running_mean"])
+
+
+def test_statistics_that_are_moved_are_kept_in_the_state():
+    nodes = [helper.make_node("Identity", ["mu"], ["mean"]),
+             helper.make_node("BatchNormalization", ["x", "s", "b", "mean", "var"], ["y"])]  # fmt: skip
+    net = module_of(normed(nodes, mu=floats(3), s=floats(3), b=floats(3, seed=1), var=floats(3, low=0.5)
+                           ).SerializeToString())  # fmt: skip
+    assert {"mean", "var"} <= net.state_dict().keys()
+
+
+def test_masks_of_zeros_and_ones_are_no_weights_and_others_are_told():
+    nodes = [helper.make_node("Mul", ["x", "mask"], ["a"]), helper.make_node("Add", ["a", "grid"], ["y"])]
+    net = module_of(normed(nodes, mask=np.float32([1, 0, 1, 1]), grid=floats(4)).SerializeToString())
+    assert [name for name, _ in net.named_parameters()] == ["grid"]
+    assert any("its constant 'grid' is added or multiplied, though not to a product" in note for note in net.notes())
+
+
+@pytest.mark.parametrize(("op", "attributes"), [
+    ("ReduceL2", {"axes": [1]}), ("LpNormalization", {"axis": 1}), ("MeanVarianceNormalization", {"axes": [1]}),
+])  # fmt: skip
+def test_the_norm_of_zeros_has_a_gradient(op, attributes):
+    x = torch.zeros(2, 3, requires_grad=True)
+    net = module_of(one_node(op, [np.zeros((2, 3), np.float32)], attributes, 13).SerializeToString())
+    net(x).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_float16_is_refused_when_it_is_compiled():
+    class Half(torch.nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x)
+
+    model = one_node("Mul", [floats(2, 3).astype(np.float16)], {}, 14, [np.float16([1, 2, 3])])
+    with pytest.raises(UserError, match=r"'out0' \(Mul\): it is of float16, which the engine does not compute"):
+        torch.export.export(Half(module_of(model.SerializeToString())), (torch.zeros(2, 3),))

@@ -10,7 +10,7 @@ from stoker.fit import compiling, layout, slicing
 from stoker.fit.settings import naming_of
 from stoker.ml.accessors import OnnxAccessors
 from stoker.ml.params import OnnxParams, documented
-from stoker.ml.running import Running
+from stoker.ml.running import Running, version_of
 from stoker.ml.scoring import Inferred
 from stoker.spark import checks
 from stoker.spark.outputs import Values
@@ -80,7 +80,7 @@ class StokerOnnxModel(OnnxAccessors, Running, OnnxParams):
             raise UserError("set modelLocation, the path of an ONNX file, or modelPayload, the bytes of one, and not "
                             "both")  # fmt: skip
         columns = [self.value(name) or {} for name in ("fetchDict", "softMaxDict", "argMaxDict")]
-        key = (id(given[0]), repr(columns))
+        key = (version_of(given[0]), repr(columns))
         if self._read is None or self._read[0] != key:
             fetched, softmax, classes = columns
             _check_columns(fetched, softmax, classes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pyspark.ml import Transformer
@@ -68,7 +70,10 @@ class Running(Transformer, InputParams, MLReadable, MLWritable):
         if self._saved is not None and self._is_loaded():
             self._check_as_saved()
             return self._saved
-        key = (*[id(self.value(name)) for name in self.MODELS], *[repr(self.value(name)) for name in self.DECIDES])
+        key = (
+            *[version_of(self.value(name)) for name in self.MODELS],
+            *[repr(self.value(name)) for name in self.DECIDES],
+        )
         if self._made is None or self._made[0] != key:
             infer, weights = self._compile(table)
             self._made = key, Inferred(infer, carried(program.save_weights(weights)))
@@ -97,6 +102,17 @@ class Running(Transformer, InputParams, MLReadable, MLWritable):
     @classmethod
     def read(cls) -> RunningReader:
         return RunningReader(cls)
+
+
+def version_of(model: Any) -> tuple[Any, ...]:
+    """Which one it is; of a path, what changes when the file does."""
+    if not isinstance(model, str | PathLike):
+        return (id(model),)
+    try:
+        told = Path(model).stat()
+    except OSError:  # whoever reads it says so
+        return (str(model),)
+    return (str(model), told.st_mtime_ns, told.st_size)
 
 
 class RunningWriter(persist.Writer):

@@ -97,12 +97,13 @@ def _clip(node: Any, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
     high = node.attribute("max", high)
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         low, high = [torch.as_tensor(one, dtype=x.dtype) if one is not None else None for one in (low, high)]
-    return x if low is None and high is None else torch.clamp(x, _finite(low), _finite(high))
+    low, high = _finite(low, -math.inf), _finite(high, math.inf)
+    return x if low is None and high is None else torch.clamp(x, low, high)
 
 
-def _finite(bound: Any) -> Any:
+def _finite(bound: Any, none: float) -> Any:
     """An endless bound is none."""
-    return None if isinstance(bound, float) and math.isinf(bound) else bound
+    return None if isinstance(bound, float) and bound == none else bound
 
 
 def _flat(node: Any, x: Tensor) -> tuple[Tensor, int]:

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from stoker.errors import CompileError, UserError, did_you_mean
+from stoker.errors import CompileError, did_you_mean
 from stoker.frontend.onnx.module import OnnxModule
 from stoker.frontend.onnx.nodes import Node, kind_of
-from stoker.frontend.onnx.parse import Graph, Told, needed, read
+from stoker.frontend.onnx.parse import Graph, Told, read
 from stoker.frontend.onnx.registry import OPERATORS
-from stoker.frontend.onnx.roles import statistics_of, training, weights_of
+from stoker.frontend.onnx.roles import apart, statistics_of, training, unsure, weights_of
 from stoker.frontend.onnx.tensors import shown
-from stoker.frontend.onnx.values import Both
+from stoker.frontend.onnx.values import ROOM, Both
 
 _SHOWN = 5
-_ROOM = 1 << 24  # values that may be computed beforehand, beside those in the file
 _RANDOM = ("Dropout",)
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -67,19 +66,18 @@ def from_onnx(source: Any) -> OnnxModule:
 def module_of(source: Any, wanted: Sequence[str] | None = None, scored: bool = False) -> OnnxModule:
     """`source`: the path of an ONNX file, or its bytes. `wanted`: tensors that it gives in the place of the graph's
     outputs, inner ones too. `scored`: it is run as it is, and not trained."""
-    graph = read(source)
-    if wanted is not None:
-        _check_there(graph, wanted)
-        graph.outputs = list(wanted)
-    nodes = list(needed(graph))
+    graph = read(source, wanted)
+    nodes = graph.nodes
     _check_known(graph, nodes)
-    weights, statistics = weights_of(nodes, graph.constants), statistics_of(nodes, graph.constants)
-    constants = {name: values for name, values in graph.constants.items() if name not in weights | statistics}
-    made = OnnxModule(graph.title, graph.inputs, graph.outputs, _notes(graph, nodes, weights))
+    weights = weights_of(nodes, graph.constants)
+    constants = {name: values for name, values in graph.constants.items() if name not in weights}
     left = _folded(graph, nodes, constants)
     if scored and (strange := training(left, constants)):
         raise CompileError(f"{graph.title}: {strange[0]} is in training mode, and what a row gives would hang on the "
                            "rows beside it or on chance: export the model in evaluation mode")  # fmt: skip
+    left = apart(left, weights, {**graph.constants, **constants}, constants)
+    statistics = statistics_of(left, constants)
+    made = OnnxModule(graph.title, graph.inputs, graph.outputs, _notes(graph, left, weights))
     read_by = {name for node in left for name in node.inputs} | set(graph.outputs)
     for node in left:  # first: weights go into the nodes that they are named for
         made.add_node(kind_of(node.op)(node, graph.opset))
@@ -89,13 +87,6 @@ def module_of(source: Any, wanted: Sequence[str] | None = None, scored: bool = F
         elif name in read_by:
             made.add_constant(name, values, kept=name in statistics)
     return made
-
-
-def _check_there(graph: Graph, names: Sequence[str]) -> None:
-    made = {name for node in graph.nodes for name in node.outputs if name} | {value.name for value in graph.inputs}
-    for name in names:
-        if name not in made:
-            raise UserError(f"{graph.title} has no tensor {shown(name)}{did_you_mean(name, made)}")
 
 
 def _check_known(graph: Graph, nodes: Iterable[Told]) -> None:
@@ -120,7 +111,7 @@ def _check_attributes(graph: Graph, nodes: Iterable[Told]) -> None:
 
 def _folded(graph: Graph, nodes: list[Told], constants: dict[str, np.ndarray]) -> list[Told]:
     """Nodes that hang on weights or inputs; what others give is put into `constants`."""
-    left, room = [], _ROOM + sum(values.size for values in constants.values())
+    left, room = [], ROOM + sum(values.size for values in constants.values())
     for told in nodes:
         inputs = [name for name in told.inputs if name]
         found = None
@@ -136,17 +127,19 @@ def _folded(graph: Graph, nodes: list[Told], constants: dict[str, np.ndarray]) -
 
 def _computed(told: Told, graph: Graph, constants: Mapping[str, np.ndarray],
               room: int) -> dict[str, np.ndarray] | None:  # fmt: skip
-    """None where it would be too much, or does not go: then whoever runs it is told why."""
+    """None where it does not go: then whoever runs it is told why. CompileError where it would be too much."""
     node = kind_of(told.op)(told, graph.opset).eval()
     given = [constants[name] if name else None for name in told.inputs]
     try:
         with torch.no_grad():
             sketch = _run(node, given, "meta")
-            if any(_size(value) > room for value in sketch):
-                return None
-            found = _run(node, given, "cpu")
+            large = max(map(_size, sketch))
+            found = _run(node, given, "cpu") if large <= room else ()
     except Exception:
         return None
+    if large > room:
+        raise CompileError(f"{graph.title}: {told} makes {large} values of constants alone; more than {room} are not "
+                           "taken")  # fmt: skip
     return {name: _array(value) for name, value in zip(told.outputs, found) if name}
 
 
@@ -181,6 +174,10 @@ def _notes(graph: Graph, nodes: list[Told], weights: set[str]) -> list[str]:
         more = f" and {len(tied) - 1} more" if len(tied) > 1 else ""
         notes.append(f"its weight {shown(tied[0])}{more} is read by several nodes and trained as one: some exporters "
                      "write weights that are equal once")  # fmt: skip
+    if loose := unsure(nodes, weights):
+        more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
+        notes.append(f"its constant {shown(loose[0])}{more} is added or multiplied, though not to a product, and is "
+                     "trained as a weight: if it is a mask or a grid, freeze it")  # fmt: skip
     fixed = [value.name for value in graph.inputs if value.shape and value.shape[0] is not None]
     if fixed:
         notes.append(f"its input {fixed[0]!r} is declared for one number of rows: if the model does not take others, "

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stoker.errors import UserError
+from stoker.errors import CompileError, UserError
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.freezing import covers
 from stoker.frontend.onnx.nodes import Node
@@ -97,6 +97,7 @@ class OnnxModule(Foreign):
             node = self.get_submodule(path)
             found = self._run(node, [values[name] if name else None for name in node.inputs])
             found = found if isinstance(found, tuple) else (found,)
+            _check_whole_bytes(node, [values[name] for name in node.inputs if name], found)
             if any(node.outputs[len(found) :]):
                 raise node.error(f"it has {len(node.outputs)} outputs; ONNX has {len(found)}")
             values.update((name, value) for name, value in zip(node.outputs, found) if name)
@@ -111,7 +112,7 @@ class OnnxModule(Foreign):
         except UserError:
             raise
         except Exception as error:
-            raise RuntimeError(f"{self._title}: {node.told}: {error}") from error
+            raise UserError(f"{self._title}: {node.told}: {error}") from error
 
     def _given(self, tensors: Sequence[torch.Tensor], named: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         arguments = [parameter.name for parameter in self._arguments]
@@ -123,7 +124,7 @@ class OnnxModule(Foreign):
         for name, value in zip(arguments, self._values):
             dtype = DTYPES[np.dtype(value.dtype)]
             if value.dtype in ("int8", "int16") and given[name].dtype != dtype:
-                raise UserError(
+                raise CompileError(
                     f"{self._title}: its input {value.name!r} is of {value.dtype}, which columns do not "
                     "have, and larger numbers would be cut: declare it int32 in the file, with a Cast"
                 )
@@ -210,6 +211,15 @@ class OnnxModule(Foreign):
 
     def added_loss(self) -> None:
         return None
+
+
+def _check_whole_bytes(node: Node, given: Iterable[Any], found: Iterable[Any]) -> None:
+    """The engine computes no float16."""
+    if torch.compiler.is_exporting():
+        for value in (*given, *found):
+            if as_tensor(value).dtype == torch.float16:
+                raise node.error("it is of float16, which the engine does not compute: convert the file to float32 "
+                                 "(export it so, or cast its weights and inputs)")  # fmt: skip
 
 
 def _arguments(values: Sequence[Value]) -> list[inspect.Parameter]:

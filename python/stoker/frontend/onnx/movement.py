@@ -146,6 +146,7 @@ def _mirrored(node: Any, x: Tensor, around: list[tuple[int, int]], mode: str) ->
         raise node.error(f"it pads by {mode!r}, which Stoker does not know")
     for axis, (before, after) in enumerate(around):
         if (before, after) != (0, 0):
+            node.check_room(x.shape[axis] + max(before, 0) + max(after, 0))
             cut = x.narrow(axis, max(-before, 0), x.shape[axis] + min(before, 0) + min(after, 0))
             places = np.pad(np.arange(cut.shape[axis]), (max(before, 0), max(after, 0)), mode=modes[mode])
             x = _taken(cut, axis, places.tolist())

@@ -24,7 +24,7 @@ from stoker.frontend.onnx import (  # noqa: F401  (their operators)
 from stoker.frontend.onnx.parse import Told
 from stoker.frontend.onnx.registry import OPERATORS
 from stoker.frontend.onnx.shapes import ON_KNOWN
-from stoker.frontend.onnx.values import as_tensor, is_known, known, number
+from stoker.frontend.onnx.values import ROOM, as_tensor, is_known, known, number
 
 
 class Node(nn.Module):
@@ -40,6 +40,11 @@ class Node(nn.Module):
 
     def error(self, text: str) -> CompileError:
         return CompileError(f"{self.told}: {text}")
+
+    def check_room(self, count: Any) -> None:
+        """Before memory is taken for what numbers of the file decide."""
+        if isinstance(count, int) and count > ROOM:
+            raise self.error(f"it makes {count} values of a few; more than {ROOM} are not taken")
 
     def forward(self, *values: Any) -> Any:
         on_known = ON_KNOWN.get(self.op)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stoker.frontend.onnx.reductions import root
 from stoker.frontend.onnx.registry import operator
 
 
-@operator("BatchNormalization", reads="epsilon momentum training_mode")
+@operator("BatchNormalization", reads="epsilon momentum training_mode spatial")
 def _batch_norm(node: Any, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """By the batch's own statistics while the module trains, as a batch norm of torch."""
     if any(node.outputs[1:]):
         raise node.error("it gives statistics of the batch too: export the model in evaluation mode")
-    return F.batch_norm(x, mean, variance, scale, bias, node.training, 1 - node.attribute("momentum", 0.9),
-                        node.attribute("epsilon", 1e-5))  # fmt: skip
+    if not node.attribute("spatial", 1):
+        raise node.error("it has statistics of each place (spatial=0), which torch's has not")
+    given = x if x.dim() > 1 else x.unsqueeze(1)  # of one channel
+    found = F.batch_norm(given, mean, variance, scale, bias, node.training, 1 - node.attribute("momentum", 0.9),
+                         node.attribute("epsilon", 1e-5))  # fmt: skip
+    return found if x.dim() > 1 else found.squeeze(1)
 
 
 @operator("InstanceNormalization", reads="epsilon")
 def _instance_norm(node: Any, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    if math.prod(x.shape[2:]) == 1:  # its own mean, which torch refuses
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        return (x - x) * scale.reshape(shape) + bias.reshape(shape)
     return F.instance_norm(x, weight=scale, bias=bias, eps=node.attribute("epsilon", 1e-5))
 
 
@@ -68,15 +77,15 @@ def _lp_norm(node: Any, x: Tensor) -> Tensor:
     axis = node.attribute("axis", -1)
     if node.attribute("p", 2) not in (1, 2):
         raise node.error(f"its norm is of p={node.attribute('p')}; ONNX has 1 and 2")
-    size = x.abs().sum(axis, True) if node.attribute("p", 2) == 1 else (x * x).sum(axis, True).sqrt()
-    return torch.where(size == 0, torch.zeros_like(x), x / size)
+    size = x.abs().sum(axis, True) if node.attribute("p", 2) == 1 else root((x * x).sum(axis, True))
+    return x / torch.where(size == 0, 1.0, size)
 
 
 @operator("MeanVarianceNormalization", reads="axes")
 def _mean_variance(node: Any, x: Tensor) -> Tensor:
     axes = node.attribute("axes", [0, 2, 3])
     mean = x.mean(axes, keepdim=True)
-    return (x - mean) / (((x - mean) ** 2).mean(axes, keepdim=True).sqrt() + 1e-9)
+    return (x - mean) / (root(((x - mean) ** 2).mean(axes, keepdim=True)) + 1e-9)
 
 
 @operator("LRN", reads="size alpha beta bias")

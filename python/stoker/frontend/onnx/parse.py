@@ -4,14 +4,14 @@ read that does not lie in the model's folder."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stoker.errors import CompileError, UserError
+from stoker.errors import CompileError, UserError, did_you_mean
 from stoker.frontend.onnx.tensors import array_of, dtype_of, shown, text_of
 
 OLDEST, NEWEST = 7, 28  # opsets
@@ -53,24 +53,29 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
 
 
-def read(source: Any) -> Graph:
-    """The graph of a file, or of the bytes of one."""
+def read(source: Any, wanted: Sequence[str] | None = None) -> Graph:
+    """The graph of a file, or of the bytes of one, as far as its outputs, or the tensors that are wanted, need it."""
     data, title, folder = _bytes_of(source)
     model = _parsed(data, title)
     graph = Graph(title, _opset(model, title))
     _check_plain(model.graph, title)
-    for tensor in model.graph.initializer:
-        name = text_of(tensor.name)
-        graph.constants[name] = array_of(tensor, f"{title}: the weight {shown(name)}", folder)
-    known = set(graph.constants)
+    weights = {text_of(tensor.name): tensor for tensor in model.graph.initializer}
+    known = set(weights)
     for entry in model.graph.input:
-        if text_of(entry.name) not in graph.constants:
+        if text_of(entry.name) not in weights:
             graph.inputs.append(_value(entry, title))
             known.add(graph.inputs[-1].name)
     for node in model.graph.node:
         _add(graph, node, known, folder)
     graph.outputs = [text_of(entry.name) for entry in model.graph.output]
     _check_outputs(graph, known)
+    if wanted is not None:
+        _check_there(graph, wanted)
+        graph.outputs = list(wanted)
+    graph.nodes = list(_needed(graph))
+    read_by = {name for node in graph.nodes for name in node.inputs} | set(graph.outputs)
+    graph.constants = {name: array_of(tensor, f"{title}: the weight {shown(name)}", folder)
+                       for name, tensor in weights.items() if name in read_by} | graph.constants  # fmt: skip
     return graph
 
 
@@ -201,13 +206,20 @@ def _attribute(entry: Any, where: str, folder: Path | None) -> Any:
     raise CompileError(f"{where}: its {shown(text_of(entry.name))} is neither a number, a text nor a tensor")
 
 
+def _check_there(graph: Graph, names: Sequence[str]) -> None:
+    made = {name for node in graph.nodes for name in node.outputs if name} | {value.name for value in graph.inputs}
+    for name in names:
+        if name not in made:
+            raise UserError(f"{graph.title} has no tensor {shown(name)}{did_you_mean(name, made)}")
+
+
 def _check_outputs(graph: Graph, known: set[str]) -> None:
     for name in graph.outputs:
         if name not in known:
             raise CompileError(f"{graph.title}: nothing gives its output {shown(name)}")
 
 
-def needed(graph: Graph) -> Iterator[Told]:
+def _needed(graph: Graph) -> Iterator[Told]:
     """Nodes that the outputs are made of, in their order."""
     wanted, kept = set(graph.outputs), []
     for node in reversed(graph.nodes):

@@ -88,12 +88,24 @@ def _lowest_around(node: Any, x: Tensor, told: Windows) -> Tensor:
 
 def _with_places(node: Any, x: Tensor, told: Windows) -> tuple[Tensor, Tensor]:
     """Places are counted through rows and channels too."""
-    if not _is_usual(node, told):
-        raise node.error("it gives the places of what it finds, and pads in a way that torch does not")
     pool = _MAX[len(told.kernel) - 1]
-    found, places = pool(x, told.kernel, told.strides, told.before, told.dilations, return_indices=True)
+    if _is_usual(node, told):
+        found, places = pool(x, told.kernel, told.strides, told.before, told.dilations, return_indices=True)
+    else:
+        around = _lowest_around(node, x, told)
+        found, places = pool(around, told.kernel, told.strides, 0, told.dilations, return_indices=True)
+        places = _places_within(places, list(around.shape[2:]), list(x.shape[2:]), told.before)
     first = torch.arange(x.shape[0] * x.shape[1]).reshape(x.shape[0], x.shape[1], *[1] * len(told.kernel))
     return found, places + first * math.prod(x.shape[2:])
+
+
+def _places_within(places: Tensor, padded_to: list[int], space: list[int], before: list[int]) -> Tensor:
+    """Counted with padding -> counted without."""
+    found, step = torch.zeros_like(places), 1
+    for axis in reversed(range(len(space))):
+        found = found + (places % padded_to[axis] - before[axis]) * step
+        places, step = torch.div(places, padded_to[axis], rounding_mode="floor"), step * space[axis]
+    return found
 
 
 @operator("AveragePool", reads="kernel_shape strides dilations pads auto_pad ceil_mode count_include_pad")
@@ -104,6 +116,8 @@ def _average_pool(node: Any, x: Tensor) -> Tensor:
     if plain and _is_usual(node, told):
         return _AVERAGE[rank - 1](x, told.kernel, told.strides, told.before, False, all_count)
     ends = _ends(node, x, told)
+    for size, before, end in zip(x.shape[2:], told.before, ends):
+        node.check_room(size + before + max(end, 0))
     filled = padded(x, told.before, ends)
     if plain:
         sums = _AVERAGE[rank - 1](filled, told.kernel, told.strides) * math.prod(told.kernel)

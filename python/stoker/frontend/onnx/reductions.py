@@ -19,6 +19,12 @@ def _prod(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return x
 
 
+def root(x: Tensor) -> Tensor:
+    """Of which the gradient at 0 is 0, as torch's norms have it, and not endless."""
+    none = x == 0
+    return torch.where(none, 0.0, torch.where(none, 1.0, x).sqrt())
+
+
 _FOLDS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "ReduceMean": lambda x, axes, keep: x.mean(axes, keep),
     "ReduceSum": lambda x, axes, keep: x.sum(axes, keep, dtype=x.dtype),
@@ -26,7 +32,7 @@ _FOLDS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "ReduceMin": lambda x, axes, keep: x.amin(axes, keep),
     "ReduceProd": _prod,
     "ReduceL1": lambda x, axes, keep: x.abs().sum(axes, keep, dtype=x.dtype),
-    "ReduceL2": lambda x, axes, keep: (x * x).sum(axes, keep).sqrt(),
+    "ReduceL2": lambda x, axes, keep: root((x * x).sum(axes, keep)),
     "ReduceSumSquare": lambda x, axes, keep: (x * x).sum(axes, keep, dtype=x.dtype),
     "ReduceLogSum": lambda x, axes, keep: x.sum(axes, keep).log(),
     "ReduceLogSumExp": torch.logsumexp,

@@ -82,6 +82,7 @@ def _resized(node: Any, x: Tensor, factors: dict[int, Any], sizes: dict[int, Any
     if _is_torchs(node, x, changed, sizes, mode, places, rounding):
         return _by_torch(x, target, mode, places)
     for axis, factor in changed.items():
+        node.check_room(target[axis])
         along = _coordinates(places, target[axis], x.shape[axis], factor)
         towards = ("ceil" if factor < 1 else "floor") if rounding == _SIMPLE else rounding
         x = _taps(node, x, axis, along, mode, towards)

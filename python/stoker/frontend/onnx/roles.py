@@ -7,7 +7,8 @@ values that differ, in more than one dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,6 +48,41 @@ def statistics_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) ->
             if place < len(node.inputs) and node.inputs[place] in constants}  # fmt: skip
 
 
+def apart(nodes: Iterable[Told], weights: Container[str], values: Mapping[str, np.ndarray],
+          constants: dict[str, np.ndarray]) -> list[Told]:  # fmt: skip
+    """Each batch norm gets statistics of its own, put into `constants`, where they are a weight too or another's:
+    exporters write equal values once."""
+    found, taken = [], set()
+    for node in nodes:
+        inputs = list(node.inputs)
+        for place in _STATISTICS.get(node.op, ()):
+            name = inputs[place] if place < len(inputs) else ""
+            if name in values and (name in weights or name in taken):
+                inputs[place] = _free(f"{node.outputs[0]}.{('running_mean', 'running_var')[place - 3]}", values)
+                constants[inputs[place]] = values[name].copy()
+            taken.add(inputs[place] if place < len(inputs) else "")
+        found.append(replace(node, inputs=tuple(inputs)))
+    return found
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def unsure(nodes: Sequence[Told], weights: Container[str]) -> list[str]:
+    """Weights that only their size speaks for: they are added or multiplied, to what is no product."""
+    products = {name for node in nodes if node.op in _PRODUCTS for name in node.outputs}
+    found: dict[str, bool] = {}
+    for node in nodes:
+        for name in node.inputs:
+            if name in weights:
+                plain = node.op in ("Add", "Mul") and products.isdisjoint(node.inputs)
+                found[name] = found.get(name, True) and plain
+    return [name for name, plain in found.items() if plain]
+
+
 def training(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> list[Told]:
     """Nodes of which the file says that they go by the batch, or draw numbers, as in training."""
     found = []
@@ -69,4 +105,5 @@ def _may_be(node: Told, place: int, values: np.ndarray, made: Mapping[str, str])
         return True
     if values.size == 1:  # the bias of one output
         return node.op == "Add" and made.get(node.inputs[1 - place]) in _PRODUCTS
-    return bool(np.isfinite(values).all()) and float(np.abs(values).max()) < _LARGEST
+    mask = node.op == "Mul" and set(np.unique(values).tolist()) == {0.0, 1.0}
+    return not mask and bool(np.isfinite(values).all()) and float(np.abs(values).max()) < _LARGEST

@@ -10,6 +10,7 @@ import numpy as np
 
 from stoker.errors import CompileError, UserError
 
+_DEEPEST, _WIDEST = 32, 1 << 48  # dimensions, and values along one
 _LONGEST = 200  # letters of a name that is shown
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
            10: "float16", 11: "float64"}  # fmt: skip
@@ -38,8 +39,8 @@ def text_of(name: Any) -> str:
 def array_of(tensor: Any, what: str, folder: Path | None) -> np.ndarray:
     dtype = np.dtype(dtype_of(tensor.data_type, what))
     shape = tuple(tensor.dims)
-    if any(size < 0 for size in shape):
-        raise UserError(f"{what} has the shape {list(shape)}")
+    if len(shape) > _DEEPEST or any(not 0 <= size <= _WIDEST for size in shape):
+        raise UserError(f"{what} has the shape {list(shape[:_DEEPEST])}, which no tensor has")
     count = math.prod(shape)
     if tensor.data_location == tensor.EXTERNAL:
         data = _outside(tensor, what, folder, count * dtype.itemsize)
@@ -58,9 +59,12 @@ def _of_fields(tensor: Any, what: str, dtype: np.dtype, count: int) -> np.ndarra
     if len(values) != count:
         raise UserError(f"{what} of shape {list(tensor.dims)} needs {count} numbers, and has {len(values)}: the file "
                         "is damaged")  # fmt: skip
-    if dtype == np.float16:
-        return np.array(values, np.uint16).view(np.float16)
-    return np.array(values).astype(dtype)
+    stored = np.dtype(np.uint16) if dtype == np.float16 else dtype
+    given = np.array(values)
+    found = given.astype(stored)
+    if stored.kind != "f" and (found != given).any():
+        raise UserError(f"{what} has numbers that {dtype.name} does not hold: the file is damaged")
+    return found.view(dtype)
 
 
 def _outside(tensor: Any, what: str, folder: Path | None, size: int) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 LARGEST_KNOWN = 4096  # values of a constant that is known and not only a tensor
+ROOM = 1 << 24  # values that may be computed beforehand, beside those in the file
 DTYPES = {
     np.dtype(name): getattr(torch, name)
     for name in ("float32", "float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
