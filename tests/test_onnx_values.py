@@ -93,6 +93,9 @@ REFUSED = [
     ("LSTM", 14, [floats(5, 3, 6)], {"hidden_size": 4, "direction": "bidirectional"},
      [floats(1, 16, 6), floats(1, 16, 4)], 1, "its direction is 'bidirectional', and its weights are of 1"),
     ("Expand", 13, [FLAT], {}, [ints(3, -1)], 1, "no size is below 0"),
+    ("ConvTranspose", 22, [X4], {"strides": [3, 1], "auto_pad": "SAME_LOWER"}, [floats(3, 2, 2, 2)], 1, "is larger"),
+    ("MaxPool", 22, [X3], {"kernel_shape": [2], "dilations": [2], "auto_pad": "SAME_UPPER"}, [], 1, "write pads"),
+    ("Split", 18, [floats(5)], {"num_outputs": 4}, [], 4, "splits 5 values into 4 parts"),
     ("BatchNormalization", 7, [X4], {"spatial": 0}, [floats(3)] * 4, 1, "statistics of each place"),
     ("Pad", 13, [X3], {"mode": "edge"}, [ints(0, 0, 0, 0, 0, 30_000_000)], 1, "it makes 30000009 values of a few"),
     ("Resize", 13, [X3], {}, [None, np.array([1, 1, 1e8 + 0.5], np.float32)], 1, "it makes .* values of a few"),
@@ -185,10 +188,12 @@ def normed(nodes, **constants):
 
 
 def test_statistics_that_are_written_once_are_each_norms_own():
-    """Zeros are a bias and two means, and ones a scale and two variances."""
+    """Zeros are a bias and two means, of which one is moved, and ones a scale and two variances."""
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
     nodes = [helper.make_node("BatchNormalization", [name, "ones", "zeros", "zeros", "ones"], [made])
              for name, made in (("x", "a"), ("a", "y"))]  # fmt: skip
+    nodes[1].input[3] = "moved"
+    nodes.insert(0, helper.make_node("Identity", ["zeros"], ["moved"]))
     net, x = module_of(normed(nodes, zeros=zeros, ones=ones).SerializeToString()), torch.from_numpy(floats(4, 3, 4, 4))
     net(x).square().sum().backward()
     assert {name for name, _ in net.named_parameters()} == {"zeros", "ones"}

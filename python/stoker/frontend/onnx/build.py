@@ -16,7 +16,7 @@ from stoker.frontend.onnx.module import OnnxModule
 from stoker.frontend.onnx.nodes import Node, kind_of
 from stoker.frontend.onnx.parse import Graph, Told, read
 from stoker.frontend.onnx.registry import OPERATORS
-from stoker.frontend.onnx.roles import apart, statistics_of, training, unsure, weights_of
+from stoker.frontend.onnx.roles import apart, statistics_read, training, unsure, weights_of
 from stoker.frontend.onnx.tensors import shown
 from stoker.frontend.onnx.values import ROOM, Both
 
@@ -75,8 +75,8 @@ def module_of(source: Any, wanted: Sequence[str] | None = None, scored: bool = F
     if scored and (strange := training(left, constants)):
         raise CompileError(f"{graph.title}: {strange[0]} is in training mode, and what a row gives would hang on the "
                            "rows beside it or on chance: export the model in evaluation mode")  # fmt: skip
-    left = apart(left, weights, {**graph.constants, **constants}, constants)
-    statistics = statistics_of(left, constants)
+    left = apart(left, _statistics(graph, left, constants), constants)
+    statistics = statistics_read(left) & constants.keys()
     made = OnnxModule(graph.title, graph.inputs, graph.outputs, _notes(graph, left, weights))
     read_by = {name for node in left for name in node.inputs} | set(graph.outputs)
     for node in left:  # first: weights go into the nodes that they are named for
@@ -87,6 +87,14 @@ def module_of(source: Any, wanted: Sequence[str] | None = None, scored: bool = F
         elif name in read_by:
             made.add_constant(name, values, kept=name in statistics)
     return made
+
+
+def _statistics(graph: Graph, left: list[Told], constants: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Values of what batch norms read, where they are weights, or made of them, too."""
+    every = {**graph.constants, **constants}
+    if any(name not in every for name in statistics_read(left)):
+        _folded(graph, left, every)
+    return every
 
 
 def _check_known(graph: Graph, nodes: Iterable[Told]) -> None:
@@ -111,7 +119,7 @@ def _check_attributes(graph: Graph, nodes: Iterable[Told]) -> None:
 
 def _folded(graph: Graph, nodes: list[Told], constants: dict[str, np.ndarray]) -> list[Told]:
     """Nodes that hang on weights or inputs; what others give is put into `constants`."""
-    left, room = [], ROOM + sum(values.size for values in constants.values())
+    left, room = [], 4 * ROOM + sum(values.size for values in constants.values())
     for told in nodes:
         inputs = [name for name in told.inputs if name]
         found = None

@@ -46,11 +46,13 @@ def _cut(node: Any, space: list[int], strides: list[int], full: list[int]) -> tu
     wanted = node.attribute("output_shape")
     if wanted is None and auto in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [size * step for size, step in zip(space, strides)]
+    if wanted is None and auto == "VALID":
+        return [0] * rank, [0] * rank
     if wanted is None:
         pads = node.attribute("pads") or [0] * 2 * rank
         return pads[:rank], pads[rank:]
     whole = [have - want for have, want in zip(full, wanted[-rank:])]
-    if min(whole) < (0 if auto == "SAME_UPPER" else -1):
+    if min(whole) < (0 if auto.startswith("SAME") else -1):
         raise node.error(f"its output_shape, {wanted[-rank:]}, is larger than the {full} that its input reaches: give "
                          "output_padding in the file")  # fmt: skip
     return shared(whole, "SAME_UPPER" if auto == "SAME_UPPER" else "SAME_LOWER")

@@ -35,6 +35,8 @@ def _global_max(node: Any, x: Tensor) -> Tensor:
 
 
 def _windows(node: Any, x: Tensor) -> Windows:
+    if node.attribute("auto_pad", "NOTSET").startswith("SAME") and max(node.attribute("dilations") or [1]) > 1:
+        raise node.error("its windows are dilated and padded by SAME, of which runtimes think differently: write pads")
     told = windows(node, x, node.attribute("kernel_shape"))
     for axis in range(len(told.kernel)):
         if max(told.before[axis], told.after[axis]) >= told.reach(axis):

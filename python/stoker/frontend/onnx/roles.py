@@ -43,13 +43,11 @@ def weights_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> se
     return found
 
 
-def statistics_of(nodes: Iterable[Told], constants: Mapping[str, np.ndarray]) -> set[str]:
-    return {node.inputs[place] for node in nodes for place in _STATISTICS.get(node.op, ())
-            if place < len(node.inputs) and node.inputs[place] in constants}  # fmt: skip
+def statistics_read(nodes: Iterable[Told]) -> set[str]:
+    return {node.inputs[place] for node in nodes for place in _STATISTICS.get(node.op, ()) if place < len(node.inputs)}
 
 
-def apart(nodes: Iterable[Told], weights: Container[str], values: Mapping[str, np.ndarray],
-          constants: dict[str, np.ndarray]) -> list[Told]:  # fmt: skip
+def apart(nodes: Iterable[Told], values: Mapping[str, np.ndarray], constants: dict[str, np.ndarray]) -> list[Told]:
     """Each batch norm gets statistics of its own, put into `constants`, where they are a weight too or another's:
     exporters write equal values once."""
     found, taken = [], set()
@@ -57,7 +55,7 @@ def apart(nodes: Iterable[Told], weights: Container[str], values: Mapping[str, n
         inputs = list(node.inputs)
         for place in _STATISTICS.get(node.op, ()):
             name = inputs[place] if place < len(inputs) else ""
-            if name in values and (name in weights or name in taken):
+            if name in values and (name not in constants or name in taken):
                 inputs[place] = _free(f"{node.outputs[0]}.{('running_mean', 'running_var')[place - 3]}", values)
                 constants[inputs[place]] = values[name].copy()
             taken.add(inputs[place] if place < len(inputs) else "")

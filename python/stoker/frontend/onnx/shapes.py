@@ -264,8 +264,9 @@ def split_sizes(node: Any, sizes: Array | None, size: Any) -> list[Any]:
             raise node.error(f"it splits {size} values into {told}, with {count} outputs")
         return told
     part = -(-size // count)
-    uneven = node.opset < 18 and isinstance(size, int) and size % count
+    spare = count * part - size if isinstance(size, int) else 0
+    uneven = spare and (node.opset < 18 or spare >= part)
     if node.attribute("num_outputs", count) != count or uneven:
         raise node.error(f"it splits {size} values into {node.attribute('num_outputs', count)} parts, with {count} "
                          "outputs")  # fmt: skip
-    return [max(min(part, size - part * number), 0) for number in range(count)]
+    return [min(part, size - part * number) for number in range(count)]
