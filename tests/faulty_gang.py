@@ -143,7 +143,8 @@ class FaultyGang:
         return self.attempts[partition][-1]
 
     def kill(self, partition: int) -> None:
-        os.kill(self.newest(partition).pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # another fault has been there before
+            os.kill(self.newest(partition).pid, signal.SIGKILL)
 
     def stop(self, partition: int) -> None:
         os.kill(self.newest(partition).pid, signal.SIGSTOP)

@@ -122,7 +122,9 @@ TEST(ClassHead, OnlyAPlainSumOfCrossEntropies) {
     if (reads > 1) loss = w.node("aten.add.Tensor", {slot(loss), slot(loss)});
     const auto trunk = find_trunk(parse_program(w.train(loss).dump()));
     const auto found = find_class_head(trunk.value());
-    if (found) EXPECT_TRUE(found->rest.nodes.empty());
+    if (found) {
+      EXPECT_TRUE(found->rest.nodes.empty());
+    }
     return found.has_value();
   };
   EXPECT_TRUE(is_found({nullptr, 2}));
