@@ -91,7 +91,7 @@ TEST(Tamper, NobodyGetsAWholeSumOfPartialsBeforeTheirTagHasCome) {
   std::atomic<int> whole = 0;
   const auto keep_the_tag = [&](Relay::To to, size_t number, Bytes frame) -> std::optional<Bytes> {
     if (to == Relay::To::connector && number == kSums) ++whole;
-    if (to == Relay::To::listener && number == kPartials) frame.resize(frame.size() - net::kTagBytes);
+    if (to == Relay::To::listener && number == kPartials) frame.erase(frame.end() - net::kTagBytes, frame.end());
     if (to != Relay::To::listener || number != kSums) return frame;
     std::this_thread::sleep_for(std::chrono::milliseconds(200));  // time enough for a whole sum
     return std::nullopt;
