@@ -158,9 +158,9 @@ void TcpDirectSum::gather_scalars() {
 }
 
 void TcpDirectSum::send_partials() {
-  float* folded = outgoing_.data();
+  int64_t folded = 0;  // floats of slices before
   for (const int g : slices_carried()) {
-    send_partials_of(g, folded);
+    send_partials_of(g, outgoing_.data() + folded);
     folded += global_slice(g).size() * static_cast<int64_t>(plan_->host_partials.size());
   }
 }
@@ -170,26 +170,28 @@ void TcpDirectSum::send_partials() {
 void TcpDirectSum::send_partials_of(int g, float* folded) {
   const Range slice = global_slice(g);
   struct Part {
-    HostPartial* partial;
-    Range block;
-    float* base;  // where element 0 would stand
+    HostPartial* partial = nullptr;  // to be folded
+    Range block = {};
+    float* base = nullptr;  // where its element 0 would stand
   };
   std::vector<Part> parts;
   std::vector<ByteView> payload;
   if (const auto scalars = scalars_of(topology_.host()); !scalars.empty()) {
     payload.push_back(std::as_bytes(scalars));
-    parts.push_back({});
+    parts.emplace_back();
   }
   size_t bytes = payload.empty() ? 0 : payload[0].size();
   for (int64_t b = 0; b < blocks_of(slice); ++b) {
-    float* base = folded - slice.begin;
+    const Range block = block_of(slice, b);
+    int64_t before = 0;  // floats of other partials' slices in `folded`
     for (HostPartial& partial : plan_->host_partials) {
-      const Range block = block_of(slice, b);
-      const bool is_folded = partial.sources.size() > 1;
-      payload.push_back(bytes_of(is_folded ? base + block.begin : partial.sources[0].at(block.begin), block.size()));
-      parts.push_back({is_folded ? &partial : nullptr, block, base});
+      Part part;
+      if (partial.sources.size() > 1) part = {&partial, block, folded + before - slice.begin};
+      const float* data = part.partial ? part.base + block.begin : partial.sources[0].at(block.begin);
+      payload.push_back(bytes_of(data, block.size()));
+      parts.push_back(part);
       bytes += payload.back().size();
-      base += slice.size();
+      before += slice.size();
     }
   }
   const auto fold = [parts = std::move(parts)](size_t i) {
