@@ -30,8 +30,20 @@ ARROWS = {
     "data": {"images", "pieces", "text", "shm"},
     "optim": {"collective"},
     "sync": {"net", "shm", "optim", "collective"},
-    "train": {"net", "shm", "gang", "collective", "checkpoint", "program", "images", "pieces", "text", "data", "optim",
-              "sync"},  # fmt: skip
+    "train": {
+        "net",
+        "shm",
+        "gang",
+        "collective",
+        "checkpoint",
+        "program",
+        "images",
+        "pieces",
+        "text",
+        "data",
+        "optim",
+        "sync",
+    },
     "observe": set(),
 }
 # The rooms of data/, by the same rule; what lies in none of them is for tests.
