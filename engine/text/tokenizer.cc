@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/base64.h"
 #include "base/error.h"
@@ -40,11 +41,22 @@ class Numbers {
   size_t end_;
 };
 
+/// Json would make whole numbers of any, also of those that no whole number holds.
+int64_t number(const json& in) {
+  const bool fits = in.is_number_unsigned() ? std::in_range<int64_t>(in.get<uint64_t>()) : in.is_number_integer();
+  if (!fits) fail_user("this describes no tokenizer: ", in.dump(), " is no whole number");
+  return in.get<int64_t>();
+}
+
 class Described : public Tokenizer {
  protected:
   explicit Described(const json& in) {
     size_ = static_cast<int64_t>(in.at("tokens").size());
-    for (const json& one : in.at("added")) size_ = std::max(size_, one.at("id").get<int64_t>() + 1);
+    for (const json& one : in.at("added")) {
+      const int64_t id = number(one.at("id"));
+      if (id >= kMostNumbers) fail_user("tokens have numbers up to ", id);
+      size_ = std::max(size_, id + 1);
+    }
     if (size_ > kMostNumbers) fail_user("tokens have numbers up to ", size_ - 1);
     before_ = numbers(in.at("before"));
     after_ = numbers(in.at("after"));
@@ -62,7 +74,8 @@ class Described : public Tokenizer {
     return AddedTokens(std::move(out));
   }
 
-  int64_t checked(int64_t id) const {
+  int64_t checked(const json& in) const {
+    const int64_t id = number(in);
     if (id < 0 || id >= size_) fail_user("a token has the number ", id, ", and there are those below ", size_);
     return id;
   }
@@ -80,7 +93,7 @@ class WordPieces : public Described {
   explicit WordPieces(const json& in)
       : Described(in),
         unknown_(checked(in.at("unknown"))),
-        longest_(in.at("longest")),
+        longest_(static_cast<size_t>(number(in.at("longest")))),
         rules_{in.at("clean"), in.at("chinese"), in.at("accents"), in.at("lower")},
         raw_(added(in, false, nullptr)),
         normalized_(added(in, true, &rules_)) {
@@ -150,7 +163,7 @@ std::vector<std::string> decoded(const json& tokens) {
 std::vector<Merge> merges_of(const json& in) {
   std::vector<Merge> out;
   if (in.size() % 3 != 0) fail_user("merges come as three numbers each, and there are ", in.size());
-  for (size_t i = 0; i < in.size(); i += 3) out.push_back({in[i], in[i + 1], in[i + 2]});
+  for (size_t i = 0; i < in.size(); i += 3) out.push_back({number(in[i]), number(in[i + 1]), number(in[i + 2])});
   return out;
 }
 

@@ -85,6 +85,13 @@ TEST(Descriptions, ThatAreWrongAreToldInWords) {
       "the vocabulary has no token for the byte 0");
   EXPECT_EQ(why_not(R"({"kind": "wordpiece", "tokens": ["a"], "unknown": 1)" + around),
             "a token has the number 1, and there are those below 1");
+  for (const char* number : {"7e42", "1.0", "18446744073709551615", "null", "\"1\"", "true"}) {
+    const std::string with = std::string(R"({"kind": "wordpiece", "tokens": ["a"], "unknown": )") + number + around;
+    EXPECT_NE(why_not(with).find("is no whole number"), std::string::npos) << with;
+  }
+  const std::string last = R"(, "before": [], "after": [], "added": [{"id": 9223372036854775807}]})";
+  EXPECT_EQ(why_not(R"({"kind": "wordpiece", "tokens": ["a"], "unknown": 0)" + last),
+            "tokens have numbers up to 9223372036854775807");
 }
 
 }  // namespace
