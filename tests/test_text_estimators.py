@@ -28,10 +28,10 @@ def df(spark):
     return spark.createDataFrame(rows, "text string, label int, score float, word string").repartition(3).cache()
 
 
-def distil(tokenizer, labels=2):
+def distil(tokenizer, labels=2, pad=0):
     torch.manual_seed(0)
     config = hf.DistilBertConfig(vocab_size=tokenizer.get_vocab_size(), dim=16, n_layers=1, n_heads=2, hidden_dim=32,
-                                 max_position_embeddings=20, num_labels=labels)  # fmt: skip
+                                 max_position_embeddings=20, num_labels=labels, pad_token_id=pad)  # fmt: skip
     return hf.DistilBertForSequenceClassification(config)
 
 
@@ -85,7 +85,7 @@ def test_a_classifier_learns_texts_and_is_a_folder_that_transformers_reads(df, t
 
 def test_in_a_pipeline_it_is_saved_and_loaded_whole(df, tmp_path):
     tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=gpt(True), pad_token="<pad>")
-    stage = StokerTextClassifier(model=distil(gpt(True)), tokenizer=tokenizer, **FIT | {"epochs": 2})
+    stage = StokerTextClassifier(model=distil(gpt(True), pad=1), tokenizer=tokenizer, **FIT | {"epochs": 2})
     fitted = Pipeline(stages=[stage]).fit(df)
     fitted.save(str(tmp_path / "fitted"))
     loaded = PipelineModel.load(str(tmp_path / "fitted"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import importlib.util
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 from stoker.engine import core
 from stoker.errors import UserError
+from stoker.inputs import beside
 from stoker.inputs.huggingface import description_of, parsed
 
 _MARK = "base64:"
@@ -71,8 +73,9 @@ def _of_object(tokenizer: Any) -> Found:
     for side in ("padding_side", "truncation_side"):
         if getattr(tokenizer, side, "right") != "right":
             raise UserError(f"the tokenizer's {side} is 'left'; Text cuts and pads on the right")
-    if getattr(backend, "encode_special_tokens", False):
-        raise UserError("the tokenizer reads special tokens as text (encode_special_tokens), which Text does not do")
+    for setting in ("encode_special_tokens", "split_special_tokens"):
+        if getattr(backend, setting, False) or getattr(tokenizer, setting, False):
+            raise UserError(f"the tokenizer reads special tokens as text ({setting}), which Text does not do")
     found = _of_json(json.loads(backend.to_str()), {})
     pad = getattr(tokenizer, "pad_token_id", None)
     return found if pad is None else Found(found.description, pad)
@@ -94,14 +97,41 @@ def _of_path(path: Path, lower: bool) -> Found:
     for side in ("padding_side", "truncation_side"):
         if config.get(side, "right") != "right":
             raise UserError(f"{folder / 'tokenizer_config.json'}: {side} is 'left'; Text cuts and pads on the right")
-    names = _names(folder, config)
     file = _file_in(path) if path.is_dir() else path
+    if path.is_dir() and "tokenizer_class" in config and has_transformers():
+        return _of_object(by_transformers(path))
+    names = _names(folder, config)
     if file.name.endswith(".txt"):
-        return _of_json(_bert(_lines(file), {**_BERT, **names}, config, lower), names)
+        tokens = _lines(file)
+        beside.check_added(folder, config, tokens, True)
+        return _of_json(_bert(tokens, {**_BERT, **names}, config, lower), names)
     told = parsed(_bytes(file), str(file))
-    if isinstance(told, Mapping) and "model" not in told and (folder / "merges.txt").exists():
+    if is_vocabulary(told, folder):
+        beside.check_added(folder, config, told, False)
         return _of_json(_gpt(told, _lines(folder / "merges.txt"), names, config), names)
-    return _of_json(told, names)
+    found = _of_json(told, names)
+    beside.check_same(folder, config, names, found.description)
+    return found
+
+
+def is_vocabulary(told: Any, folder: Path) -> bool:
+    """Whether JSON is a vocab.json with its merges.txt; "model" is a token of some."""
+    return (isinstance(told, Mapping) and not isinstance(told.get("model"), Mapping)
+            and (folder / "merges.txt").exists())  # fmt: skip
+
+
+def has_transformers() -> bool:
+    return importlib.util.find_spec("transformers") is not None
+
+
+def by_transformers(folder: Path) -> Any:
+    """transformers' tokenizer of a folder; code that the folder may hold is not run."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # of any kind, by what the folder holds
+        raise UserError(f"transformers cannot read the tokenizer of {folder}: {error}") from error
 
 
 def _file_in(folder: Path) -> Path:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from stoker.errors import UserError
+from stoker.inputs import tokenizers
 
 Files = dict[str, bytes]
 CONFIG = "config.json"
+NAMES = "names.json"  # of the weights
 _OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                   "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
                   "tokenizer.model")  # fmt: skip
@@ -28,18 +30,44 @@ def of_tokenizer(tokenizer: Any) -> Files:
     if isinstance(tokenizer, (bytes, bytearray)):
         return {"tokenizer.json": bytes(tokenizer), "tokenizer_config.json": _usual_config()}
     path = Path(tokenizer)
-    folder = path if path.is_dir() else path.parent
-    files = {name: (folder / name).read_bytes() for name in _OF_TOKENIZERS if (folder / name).is_file()}
+    if path.is_file():
+        files = _of_file(path)
+    else:
+        files = {name: (path / name).read_bytes() for name in _OF_TOKENIZERS if (path / name).is_file()}
     return {"tokenizer_config.json": _usual_config(), **files} if "tokenizer.json" in files else files
 
 
-def of_config(model: Any, labels: Sequence[str]) -> Files:
-    """Of a model of transformers."""
+def of_model(model: Any) -> Files:
+    """Of a model of transformers: its configuration, and the names of its weights, of tied ones the first."""
     config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
-    if labels:
-        config["id2label"] = dict(enumerate(labels))
-        config["label2id"] = {label: number for number, label in enumerate(labels)}
-    return {CONFIG: json.dumps(config, indent=2).encode()}
+    state = model.state_dict()
+    first = {(one.data_ptr(), one.shape, one.numel() or name): name for name, one in reversed(state.items())}
+    names = [name for name in state if name in first.values()]
+    return {CONFIG: json.dumps(config, indent=2).encode(), NAMES: json.dumps(names).encode()}
+
+
+def with_labels(files: Files, labels: Sequence[str]) -> Files:
+    """With the texts of labels as the names of outputs; a single output has none."""
+    if CONFIG not in files or not labels:
+        return files
+    config = json.loads(files[CONFIG])
+    outputs = len(config.get("id2label") or labels)
+    if outputs == 1:
+        return files
+    words = [*labels, *(f"LABEL_{number}" for number in range(len(labels), outputs))]
+    config["id2label"] = dict(enumerate(words))
+    config["label2id"] = {word: number for number, word in enumerate(words)}
+    return {**files, CONFIG: json.dumps(config, indent=2).encode()}
+
+
+def checked(files: Files) -> Files:
+    """Raises UserError where a name is no plain one of a file: they come out of a saved model, which anyone may have
+    made, and are written below a folder."""
+    for name in files:
+        if Path(name).name != name or name in ("", ".", "..") or any(one in name for one in "/\\\0:"):
+            raise UserError(f"the saved model has a file named {name!r}, which is no name of a file in a folder of "
+                            "Hugging Face: do not use this model")  # fmt: skip
+    return files
 
 
 def write(path: str, files: Mapping[str, bytes], state: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
@@ -49,24 +77,38 @@ def write(path: str, files: Mapping[str, bytes], state: Mapping[str, np.ndarray]
     folder = Path(path)
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
         raise UserError(f"'{path}' exists already: give another folder, or remove it")
+    if missing := [name for name in names if name not in state]:
+        raise UserError(f"the trained program has not all weights of the model: {', '.join(missing[:3])} "
+                        f"{'...' if len(missing) > 3 else ''}are missing, so transformers would draw them anew: "
+                        "save() keeps what was trained, torch() gives it back")  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
+    for name, data in checked(dict(files)).items():
         (folder / name).write_bytes(data)
-    tensors = {name: np.ascontiguousarray(state[name]) for name in names if name in state}
+    tensors = {name: np.ascontiguousarray(state[name]) for name in names}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def tokenizer_of(files: Mapping[str, bytes]) -> Any:
     """transformers' tokenizer of such files."""
-    try:
-        from transformers import AutoTokenizer
-    except ModuleNotFoundError:
+    if not tokenizers.has_transformers():
         raise UserError("this model's texts are cut by a tokenizer of transformers, which this Python has not: "
-                        "install transformers") from None  # fmt: skip
+                        "install transformers")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in files.items():
+        for name, data in checked(dict(files)).items():
             (Path(folder) / name).write_bytes(data)
-        return AutoTokenizer.from_pretrained(folder)
+        return tokenizers.by_transformers(Path(folder))
+
+
+def _of_file(file: Path) -> Files:
+    """Of this file alone, with what belongs to it."""
+    data, beside = file.read_bytes(), ["tokenizer_config.json"]
+    if file.name.endswith(".txt"):
+        name = "vocab.txt"
+    elif tokenizers.is_vocabulary(json.loads(data), file.parent):
+        name, beside = "vocab.json", [*beside, "merges.txt"]
+    else:
+        name = "tokenizer.json"
+    return {name: data, **{one: (file.parent / one).read_bytes() for one in beside if (file.parent / one).is_file()}}
 
 
 def _saved(tokenizer: Any) -> Files:

@@ -186,7 +186,7 @@ def metadata_of(spark: SparkSession, instance: Any, files: Mapping[str, bytes], 
         "timestamp": int(time.time() * 1000),
         "sparkVersion": spark.version,
         "uid": instance.uid,
-        "paramMap": _json_params(instance._paramMap),
+        "paramMap": _json_params(_not_in(files, instance._paramMap)),
         "defaultParamMap": _json_params(instance._defaultParamMap),
         "stoker": {"format": FORMAT, "version": VERSION, "files": told, "info": info},
     }
@@ -245,6 +245,12 @@ def _rows(spark: SparkSession, path: str) -> list[tuple[str, int, bytes]]:
     except Exception as error:
         raise UserError(f"'{path}' is damaged: its files cannot be read ({str(error).splitlines()[0]})") from error
     return list(zip(*(table.column(i).to_pylist() for i in range(3))))
+
+
+def _not_in(files: Mapping[str, bytes], params: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Params without a tokenizer that files keep: what was at its path may be gone, or another one."""
+    kept = any(name.startswith("hf/") for name in files)
+    return {param: value for param, value in params.items() if not (kept and param.name == "tokenizer")}
 
 
 def _json_params(params: Mapping[Any, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +28,6 @@ from stoker.spark.outputs import Outputs
 
 _BELOW = "hf/"  # where a saved model keeps what its folder of Hugging Face has beside the weights
 _ARROW = {"int64": pa.int64(), "float32": pa.float32()}
-_NAMES = "names.json"  # of the weights
 
 
 class _WithFiles(KeywordParams):
@@ -35,19 +35,49 @@ class _WithFiles(KeywordParams):
 
     _hugging: hugging_files.Files = {}  # noqa: RUF012 (never changed, only replaced)
     _step: tokens.Step | None = None  # where the engine has not the tokenizer
+    _cut_by: Any = None  # the tokenizer that `inputs` are known to be of
 
     def _own_files(self) -> dict[str, bytes]:
         return {_BELOW + name: data for name, data in self._hugging.items()}
 
     def _take_own_files(self, files: Mapping[str, bytes]) -> None:
-        self._hugging = {name.removeprefix(_BELOW): data for name, data in files.items() if name.startswith(_BELOW)}
+        own = {name.removeprefix(_BELOW): data for name, data in files.items() if name.startswith(_BELOW)}
+        self._hugging = hugging_files.checked(own)
+
+    def value(self, name: str) -> Any:
+        """As of all; inputs are of textCol where it is set."""
+        told = super().value(name)
+        return self._fitting(told) if name == "inputs" and told and self._hugging else told
+
+    def _fitting(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What was made by a tokenizer, of the column that textCol says. UserError where another length or tokenizer is
+        asked for: the model was fit with what it is."""
+        self._check_length(tokens.length_of(inputs, super().value("inputShape")))
+        self._check_tokenizer(inputs)
+        return tokens.of_column(inputs, super().value("textCol")) if self.isSet("textCol") else inputs
+
+    def _check_length(self, length: int | None) -> None:
+        if self.isSet("maxLength") and length is not None and super().value("maxLength") != length:
+            raise UserError(f"maxLength is {super().value('maxLength')}, and the model was compiled with {length}: for "
+                            f"another one fit anew, with model and tokenizer set")  # fmt: skip
+
+    def _check_tokenizer(self, inputs: Mapping[str, Any]) -> None:
+        tokenizer = super().value("tokenizer")
+        if tokenizer is None or tokenizer is self._cut_by:
+            return
+        if not tokens.is_of(inputs, tokenizer, self._hugging):
+            raise UserError("tokenizer is another one than the model was fit with, and its weights go with that: leave "
+                            "tokenizer out, or fit anew with model and tokenizer set")  # fmt: skip
+        self._cut_by = tokenizer
 
     def _cutting(self) -> tokens.Step | None:
         """The step in pandas, where there is one."""
-        if self._step is None and tokens.is_cut_before(self.value("inputs")):
+        if not tokens.is_cut_before(self.value("inputs")):
+            return None
+        if self._step is None:
             tokenizer = hugging_files.tokenizer_of(self._hugging)
             self._step = tokens.Step(tokenizer, self.value("textCol"), self.value("maxLength"))
-        return self._step
+        return replace(self._step, column=self.value("textCol"))
 
 
 class _TextEstimator(_WithFiles, TextParams):
@@ -74,34 +104,59 @@ class _TextEstimator(_WithFiles, TextParams):
         module = self._module()
         params, step = tokens.declared(tokenizer, module, self.value("textCol"), self.value("maxLength"))
         told = self.copy({self.getParam(name): value for name, value in params.items()})
-        told._declared, told._step, told._hugging = True, step, hugging_files.of_tokenizer(tokenizer)
+        told._declared, told._step, told._cut_by = True, step, tokenizer
+        told._hugging = {**hugging_files.of_tokenizer(tokenizer), **_files_of_model(self.value("model"))}
         return told
 
+    def _going_on(self) -> Any:
+        """Also with the tokenizer of initialModel; and without model, with its inputs, and its column where none is
+        set."""
+        told, initial = super()._going_on(), self.value("initialModel")  # type: ignore[misc]
+        if initial is None:
+            return told
+        told._check_tokenizer_of(initial)
+        if self._declared:
+            return told
+        own = ("textCol", "maxLength", "inputShape", "inputTypes")
+        told = told.copy({told.getParam(name): initial.value(name) for name in own
+                          if initial.isDefined(name) and not told.isSet(name)})  # fmt: skip
+        told._hugging, told._step = self._hugging or initial._hugging, initial._step
+        told._cut_by = told.value("tokenizer")
+        told.value("inputs")  # checks their length
+        return told
+
+    def _learnt_by(self, initial: Any) -> dict[Any, Any]:
+        """Nothing where inputs are declared: a tokenizer learns nothing."""
+        return {} if self._declared else super()._learnt_by(initial)  # type: ignore[misc]
+
+    def _check_tokenizer_of(self, initial: Any) -> None:
+        tokenizer = self.value("tokenizer")
+        if tokenizer is not None and tokenizer is not initial._cut_by:
+            initial.copy({initial.tokenizer: tokenizer}).value("inputs")
+
     def _fit_watched(self, df: DataFrame, watch: Watch | None = None) -> Any:
-        told = self._with_module()
+        told = self._with_module()._going_on()
         step = told._cutting()
         return super(_TextEstimator, told)._fit_watched(df if step is None else step.added_to(df), watch)  # type: ignore[misc]
 
     def _make_model(self, fitted: Any, prepared: Any) -> Any:
         model = super()._make_model(fitted, prepared)  # type: ignore[misc]
-        initial = self.value("initialModel")
-        model._hugging, model._step = self._hugging or getattr(initial, "_hugging", {}), self._step
-        return model._with_config(self.value("model"))
+        model._hugging = hugging_files.with_labels(self._hugging, self._label_words)
+        model._step, model._cut_by = self._step, self._cut_by
+        return model
+
+
+def _files_of_model(module: Any) -> hugging_files.Files:
+    """What a folder of Hugging Face has, where the model is one of transformers."""
+    from stoker.frontend.foreign import is_hugging
+
+    return hugging_files.of_model(module) if is_hugging(module) else {}
 
 
 class _TextModel(_WithFiles, TextParams):
     """What both share: texts are cut as they were for the fit."""
 
     _compiled: Any
-
-    def _with_config(self, module: Any) -> Any:
-        """With what a folder of Hugging Face has, where the model is one of transformers."""
-        from stoker.frontend.foreign import is_hugging
-
-        if is_hugging(module):
-            names = {_NAMES: json.dumps(list(module.state_dict())).encode()}
-            self._hugging = {**self._hugging, **names, **hugging_files.of_config(module, self._label_words)}
-        return self
 
     def _transform(self, df: DataFrame) -> DataFrame:
         step = self._cutting()
@@ -137,13 +192,15 @@ class _TextModel(_WithFiles, TextParams):
         config.json, model.safetensors with the trained weights, and the tokenizer's files. `path` is on the driver.
 
         Raises:
-            UserError: the model that was fit is none of transformers, or there is something at `path`.
+            UserError: the model that was fit is none of transformers, the program has not all its weights, or there is
+                something at `path`.
         """
         if hugging_files.CONFIG not in self._hugging:
             raise UserError("the model that was fit is none of transformers, so there is no folder of Hugging Face for "
                             "it: save() keeps it, torch() gives it back")  # fmt: skip
-        files = {name: data for name, data in self._hugging.items() if name != _NAMES}
-        hugging_files.write(path, files, self._compiled.state(), json.loads(self._hugging[_NAMES]))
+        files = {name: data for name, data in self._hugging.items() if name != hugging_files.NAMES}
+        names = json.loads(self._hugging[hugging_files.NAMES])
+        hugging_files.write(path, files, self._compiled.state(), names)
 
 
 @with_accessors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 from stoker.errors import UserError
 from stoker.inputs import tokenizers
-from stoker.inputs.text import of_found
+from stoker.inputs.text import Text, of_found
 from stoker.inputs.wrappers import Present
+from stoker.ml import hugging_files
 
 IDS, MASK = "stoker_ids", "stoker_mask"  # columns of the step in pandas
 _HUGGING = ("input_ids", "attention_mask")
@@ -40,7 +41,8 @@ class Step:
 
     def cut(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The numbers of each text and their mask."""
-        found = self.tokenizer(list(texts), truncation=True, padding="max_length", max_length=self.length)
+        found = self.tokenizer(list(texts), truncation=True, padding="max_length", max_length=self.length,
+                               return_attention_mask=True)  # fmt: skip
         return list(found["input_ids"]), list(found["attention_mask"])
 
     @property
@@ -63,6 +65,32 @@ def is_cut_before(inputs: Any) -> bool:
     return IDS in (inputs or {}).values()
 
 
+def length_of(inputs: Mapping[str, Any], shapes: Any) -> int | None:
+    """The tokens of a text, as inputs were declared; None where they are none of a tokenizer."""
+    found = [one.length for one in inputs.values() if isinstance(one, Text)]
+    cut = [name for name, column in inputs.items() if column == IDS]
+    return found[0] if found else shapes[cut[0]][0] if cut and isinstance(shapes, Mapping) else None
+
+
+def of_column(inputs: Mapping[str, Any], column: str) -> dict[str, Any]:
+    """The same of another column."""
+    texts = [replace(one, column=column) for one in inputs.values() if isinstance(one, Text)]
+    if not texts:
+        return dict(inputs)
+    return {name: texts[0] if isinstance(one, Text) else Present(texts[0]) for name, one in inputs.items()}
+
+
+def is_of(inputs: Mapping[str, Any], tokenizer: Any, files: Mapping[str, bytes]) -> bool:
+    """Whether inputs are by this tokenizer; `files` are those of the one that they are by."""
+    texts = [one for one in inputs.values() if isinstance(one, Text)]
+    try:
+        if texts:
+            return tokenizers.find(tokenizer).kept == texts[0].pieces
+        return hugging_files.of_tokenizer(tokenizer).items() <= files.items()
+    except (UserError, OSError):
+        return False
+
+
 def tensors_of(module: Any) -> tuple[str, str | None]:
     """The names that forward has for token numbers and for their mask: transformers' own, else the first two; None: it
     takes no mask."""
@@ -80,15 +108,18 @@ def declared(tokenizer: Any, module: Any, column: str, length: int) -> tuple[dic
     engine has not the tokenizer."""
     names = [name for name in tensors_of(module) if name is not None]
     try:
-        text = of_found(_padded(tokenizers.find(tokenizer), module), column, length, "fill")
+        found = tokenizers.find(tokenizer)
+        text = of_found(_padded(found, module), column, length, "fill")
     except UserError:
         if not callable(tokenizer):
             raise
         _check(module, len(tokenizer), length)
+        _check_padding(module, getattr(tokenizer, "pad_token_id", None))
         told = {"inputs": dict(zip(names, (IDS, MASK))), "inputTypes": {names[0]: "int64"},
                 "inputShape": {name: [length] for name in names}}  # fmt: skip
         return told, Step(tokenizer, column, length)
     _check(module, text.size, length)
+    _check_padding(module, found.pad if found.padded else None)
     return {"inputs": dict(zip(names, (text, Present(text))))}, None
 
 
@@ -105,5 +136,19 @@ def _check(module: Any, size: int, length: int) -> None:
         raise UserError(f"the tokenizer has numbers up to {size - 1}, and the model's vocabulary ends at {rows - 1}: "
                         "they do not belong together, or the model needs resize_token_embeddings")  # fmt: skip
     places = getattr(config, "max_position_embeddings", None)
-    if places is not None and length > places:
-        raise UserError(f"maxLength is {length}, and the model has places for {places} tokens")
+    if places is not None and length > (most := places - _places_before(module)):
+        raise UserError(f"maxLength is {length}, and the model has places for {most} tokens")
+
+
+def _places_before(module: Any) -> int:
+    """Of models that count places from behind that of padding, as RoBERTa does."""
+    tables = [one for name, one in module.named_modules() if name.endswith("position_embeddings")]
+    before = [one.padding_idx + 1 for one in tables if getattr(one, "padding_idx", None) is not None]
+    return max(before, default=0)
+
+
+def _check_padding(module: Any, pad: int | None) -> None:
+    own = getattr(getattr(module, "config", None), "pad_token_id", None)
+    if pad is not None and own is not None and pad != own:
+        raise UserError(f"the tokenizer pads with {pad}, and the model's config.pad_token_id is {own}: they do not "
+                        "belong together, or the model needs the tokenizer's number there when it is made")  # fmt: skip
