@@ -40,7 +40,8 @@ def of_table(p, y, w):
     averaged = {}
     for name, values in each.items():
         averaged |= {f"{name}_micro": right.sum() / n, f"{name}_macro": values[met].mean(),
-                     f"{name}_weighted": (values * support).sum() / n}  # fmt: skip
+                     f"{name}_weighted": (values * support).sum() / n,
+                     f"{name}_per_class": values.tolist()}  # fmt: skip
     cov = right.sum() * n - (said * support).sum()
     spread = (n**2 - (said**2).sum()) * (n**2 - (support**2).sum())
     squares = ((p - there) ** 2)[:, 1:] if classes == 2 else (p - there) ** 2
