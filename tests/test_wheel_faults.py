@@ -14,7 +14,9 @@ ROOT = Path(__file__).parent.parent
 CORE = ("base", "net", "shm", "gang", "collective", "checkpoint", "data")
 MACHINERY = [b"act_on_frame", b"asked_to_skip", b"STOKER_FAULTS_LOG"]
 # Those of files that this build has (the rest needs torch), and that are no words which the engine says anyway.
-ELSEWHERE = ("result", "forward", "flip", "checkpoint", "partials", "norms", "measures", "finished")
+ELSEWHERE = (
+    "result", "forward", "flip", "checkpoint", "partials", "norms", "measures", "moments", "changes", "finished"
+)  # fmt: skip
 POINTS_BUILT = [p.name for p in BY_NAME.values() if not p.name.startswith(ELSEWHERE)]
 
 
