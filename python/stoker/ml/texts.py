@@ -265,7 +265,7 @@ class StokerTextClassifier(TextClassifierAccessors, _TextEstimator, StokerClassi
         >>> estimator = StokerTextClassifier(model=net, tokenizer=tokenizer, maxLength=4, learningRate=0.05,
         ...                                  batchSize=20, epochs=20, verbose=0)
         >>> model = estimator.fit(train)
-        >>> model.predict("good"), model.predict("bad")
+        >>> model.predict("good"), model.predict("not bad")
         (1.0, 0.0)
     """
 
