@@ -24,7 +24,7 @@ buildah bud -q --network host --build-arg BASE=localhost/base --build-arg PIP_NO
 box=$(buildah from localhost/stoker)
 cp -r "$jobs" "$folder/jobs"
 chmod -R a+rwX "$folder/jobs"
-inside() { buildah run --network host --volume "$folder/jobs:/work/jobs" --workingdir /work/jobs "$box" -- "$@"; }
+inside() { buildah run --network host --volume "$folder/jobs:/jobs" --workingdir /jobs "$box" -- "$@"; }
 image_says() { inside env SPARK_LOCAL_IP=127.0.0.1 python -m stoker "$@"; } # there is no name of the container's host
 inside sh -c 'test "$(id -u)" = 185'
 image_says doctor --master 'local[2,4]'
