@@ -47,14 +47,13 @@ def meet(rank: int, pipe, secret: bytes, host: str = "127.0.0.1") -> tuple[_core
     return _core.form_group(roster, listeners), listeners
 
 
-def compare(group: _core.Group, floats: int) -> dict[str, float]:
-    """Medians in seconds."""
+def compare(group: _core.Group, floats: int, blocks: int, calls: int) -> dict[str, float]:
+    """Medians in seconds, of so many blocks of calls."""
     ours = _core.AllReduce(group, floats)
     theirs = torch.zeros(floats)
     start = np.random.default_rng(group.rank).standard_normal(floats).astype(np.float32)
-    calls = 20 if floats >= 1 << 20 else 100
     seconds = {"ours": [], "gloo": []}
-    for _ in range(BLOCKS):
+    for _ in range(blocks):
         ours.buffer[:] = start
         theirs.copy_(torch.from_numpy(start))
         seconds["ours"] += timed(ours.run, calls)
@@ -70,7 +69,7 @@ def work(rank: int, pipe, secret: bytes, store: str) -> None:
     results = {}
     for case, (size, _) in CASES.items():
         group, _listeners = meet(rank, pipe, secret)
-        results[case] = compare(group, size // 4)
+        results[case] = compare(group, size // 4, BLOCKS, 20 if size >= 4 << 20 else 100)
     dist.barrier()
     dist.destroy_process_group()
     pipe.send(results)

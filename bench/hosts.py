@@ -22,8 +22,7 @@ import torch.distributed as dist
 from torch import nn
 
 import report
-from collective import meet, timed
-from stoker import _core
+from collective import compare, meet
 from stoker.frontend.torch import compile as compile_module
 from stoker.program import TensorSpec
 from stoker.strategy import DiLoCo, as_strategy, spec_of
@@ -71,27 +70,13 @@ def limited(hosts: list[Place], megabits: int) -> Iterator[None]:
         subprocess.run(["tc", "-n", host.namespace, "qdisc", "del", "dev", host.device, "root"], check=True)
 
 
-def compare(group, floats: int) -> dict[str, float]:
-    """Medians in seconds."""
-    ours, theirs = _core.AllReduce(group, floats), torch.zeros(floats)
-    start = np.random.default_rng(group.rank).standard_normal(floats).astype(np.float32)
-    seconds = {"ours": [], "gloo": []}
-    for _ in range(BLOCKS):
-        ours.buffer[:] = start
-        theirs.copy_(torch.from_numpy(start))
-        seconds["ours"] += timed(ours.run, CALLS)
-        seconds["gloo"] += timed(lambda: dist.all_reduce(theirs), CALLS)
-        assert np.array_equal(ours.buffer, theirs.numpy()), "ours and gloo differ"
-    return {side: median(values) for side, values in seconds.items()}
-
-
 def work(rank: int, place: Place, pipe, secret: bytes, store: str, floats: int) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = place.device
     torch.set_num_threads(1)
     with inside(place.namespace):
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS)
         group, _listeners = meet(rank, pipe, secret, place.address)
-        pipe.send(compare(group, floats))
+        pipe.send(compare(group, floats, BLOCKS, CALLS))
         dist.barrier()
         dist.destroy_process_group()
 

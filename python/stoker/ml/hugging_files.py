@@ -16,6 +16,7 @@ from stoker.inputs import tokenizers
 Files = dict[str, bytes]
 CONFIG = "config.json"
 NAMES = "names.json"  # of the weights
+BELOW = "hf/"  # where a saved model keeps what its folder of Hugging Face has beside the weights
 _OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                   "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
                   "tokenizer.model")  # fmt: skip

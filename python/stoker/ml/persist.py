@@ -24,7 +24,7 @@ from stoker.fit.compiling import Prepared
 from stoker.fit.settings import validates
 from stoker.history import History
 from stoker.inputs import declarations
-from stoker.ml import places
+from stoker.ml import hugging_files, places
 from stoker.ml.params import RENAMED
 from stoker.ml.places import condition
 from stoker.optimizer_state import OptimizerState
@@ -249,7 +249,7 @@ def _rows(spark: SparkSession, path: str) -> list[tuple[str, int, bytes]]:
 
 def _not_in(files: Mapping[str, bytes], params: Mapping[Any, Any]) -> dict[Any, Any]:
     """Params without a tokenizer that files keep: what was at its path may be gone, or another one."""
-    kept = any(name.startswith("hf/") for name in files)
+    kept = any(name.startswith(hugging_files.BELOW) for name in files)
     return {param: value for param, value in params.items() if not (kept and param.name == "tokenizer")}
 
 

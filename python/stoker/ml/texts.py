@@ -26,7 +26,6 @@ from stoker.ml.params import KeywordParams, TextParams, documented, with_accesso
 from stoker.spark.columns import Source
 from stoker.spark.outputs import Outputs
 
-_BELOW = "hf/"  # where a saved model keeps what its folder of Hugging Face has beside the weights
 _ARROW = {"int64": pa.int64(), "float32": pa.float32()}
 
 
@@ -38,10 +37,14 @@ class _WithFiles(KeywordParams):
     _cut_by: Any = None  # the tokenizer that `inputs` are known to be of
 
     def _own_files(self) -> dict[str, bytes]:
-        return {_BELOW + name: data for name, data in self._hugging.items()}
+        return {hugging_files.BELOW + name: data for name, data in self._hugging.items()}
 
     def _take_own_files(self, files: Mapping[str, bytes]) -> None:
-        own = {name.removeprefix(_BELOW): data for name, data in files.items() if name.startswith(_BELOW)}
+        own = {
+            name.removeprefix(hugging_files.BELOW): data
+            for name, data in files.items()
+            if name.startswith(hugging_files.BELOW)
+        }
         self._hugging = hugging_files.checked(own)
 
     def value(self, name: str) -> Any:
