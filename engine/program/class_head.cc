@@ -9,10 +9,6 @@ using nlohmann::json;
 
 constexpr int64_t kSum = 2, kIgnored = -100;
 
-bool is_slot(const json& argument, int slot) {
-  return argument.is_object() && argument.contains("slot") && argument["slot"] == slot;
-}
-
 /// An argument as it is, or what is left out.
 json argument(const Node& node, size_t i, const json& otherwise) {
   return i < node.args.size() ? node.args[i] : otherwise;
@@ -20,16 +16,11 @@ json argument(const Node& node, size_t i, const json& otherwise) {
 
 bool is_plain(const Node& node, int output) {
   return node.op == "aten.cross_entropy_loss.default" && node.kwargs.empty() && !node.autocast &&
-         is_slot(argument(node, 0, nullptr), output) && argument(node, 2, nullptr).is_null() &&
-         argument(node, 3, 1) == kSum && argument(node, 4, kIgnored).is_number_integer() &&
-         argument(node, 5, 0.0) == 0.0;
+         slot_argument(node, 0) == output && argument(node, 2, nullptr).is_null() && argument(node, 3, 1) == kSum &&
+         argument(node, 4, kIgnored).is_number_integer() && argument(node, 5, 0.0) == 0.0;
 }
 
-bool reads(const Node& node, int slot) {
-  const auto in = [slot](const json& argument) { return std::ranges::count(slots_in(argument), slot) > 0; };
-  return std::ranges::any_of(node.args, in) ||
-         std::ranges::any_of(node.kwargs, [&](const auto& named) { return in(named.second); });
-}
+bool reads(const Node& node, int slot) { return std::ranges::count(slots_of(node), slot) > 0; }
 
 }  // namespace
 
@@ -39,7 +30,7 @@ std::optional<ClassHead> find_class_head(const Trunk& trunk) {
   const auto found = std::ranges::find_if(head.nodes, makes_loss);
   if (found == head.nodes.end() || !is_plain(*found, trunk.output)) return std::nullopt;
   const auto is_label = [&](const Input& input) {
-    return is_slot(found->args[1], input.slot) && input.dtype == "int64";
+    return slot_argument(*found, 1) == input.slot && input.dtype == "int64";
   };
   const auto label = std::ranges::find_if(head.inputs, is_label);
   const int loss = head.loss.numerator;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/whole.h"
 
 namespace stoker::program {
 namespace {
@@ -13,12 +14,6 @@ constexpr int kVersion = 2;                          // the newest; 2 has nodes 
 constexpr int kMostDepth = 64;                       // of JSON in JSON
 constexpr int kMostSlots = 1 << 22;                  // each is there before anything runs
 constexpr int64_t kMostElements = int64_t{1} << 48;  // of one shape
-
-template <typename T>
-bool is_number_of(const Json& v) {
-  if (v.is_number_unsigned()) return std::in_range<T>(v.get<uint64_t>());
-  return v.is_number_integer() && std::in_range<T>(v.get<int64_t>());
-}
 
 /// Functions that follow the nesting would run out of stack.
 bool check_depth(int depth, Json::parse_event_t, Json&) {
@@ -67,7 +62,7 @@ class Reader {
     else if constexpr (std::is_same_v<T, double>)
       return v.is_number();
     else if constexpr (std::is_integral_v<T>)
-      return is_number_of<T>(v);
+      return is_whole<T>(v);
     else if constexpr (std::is_same_v<T, std::string>)
       return v.is_string();
     else
@@ -137,7 +132,7 @@ Node read_node(const Reader& at) {
   node.args.assign(args.begin(), args.end());
   for (const auto& [name, value] : kwargs.items()) node.kwargs.emplace_back(name, value);
   for (const auto& slot : out) {
-    if (!slot.is_null() && !is_number_of<int>(slot)) at.fail("field \"out\" holds something that is no slot");
+    if (!slot.is_null() && !is_whole<int>(slot)) at.fail("field \"out\" holds something that is no slot");
     node.out.push_back(slot.is_null() ? -1 : slot.get<int>());
   }
   return node;
@@ -177,7 +172,7 @@ void collect_slots(const Json& value, std::vector<int>& slots) {
     for (const auto& item : value) collect_slots(item, slots);
   } else if (value.is_object() && value.contains("slot")) {
     const auto& slot = value["slot"];
-    if (!is_number_of<int>(slot)) fail_user("a slot is a number, not ", slot.dump().substr(0, 60));
+    if (!is_whole<int>(slot)) fail_user("a slot is a number, not ", slot.dump().substr(0, 60));
     slots.push_back(slot.get<int>());
   }
 }

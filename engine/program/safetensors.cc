@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <utility>
 
 #include "base/pieces.h"
+#include "base/whole.h"
 
 namespace stoker::program {
 namespace {
@@ -51,9 +51,8 @@ std::optional<uint64_t> bytes_of(const std::vector<int64_t>& shape, size_t item)
   return total;
 }
 
-/// Json would make whole numbers of any, also of those that no whole number holds.
 int64_t whole(const Json& number) {
-  if (!number.is_number_unsigned() || !std::in_range<int64_t>(number.get<uint64_t>()))
+  if (!is_whole<int64_t>(number) || number.get<int64_t>() < 0)
     fail_user("the header of the file is damaged: ", number.dump(), " is no size");
   return number.get<int64_t>();
 }

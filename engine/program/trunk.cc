@@ -16,13 +16,6 @@ int find_slot(const Items& items, int slot) {
   return found == items.end() ? -1 : static_cast<int>(found - items.begin());
 }
 
-std::vector<int> slots_of(const Node& node) {
-  std::vector<int> slots;
-  for (const auto& argument : node.args) std::ranges::copy(slots_in(argument), std::back_inserter(slots));
-  for (const auto& [name, argument] : node.kwargs) std::ranges::copy(slots_in(argument), std::back_inserter(slots));
-  return slots;
-}
-
 /// How often each slot is read, by nodes and at the end.
 std::vector<int> count_reads(const Program& program) {
   std::vector<int> reads(program.slots, 0);
@@ -37,11 +30,6 @@ std::vector<int> count_reads(const Program& program) {
     for (const int slot : {m->output, m->label, m->weight}) read(slot);
   }
   return reads;
-}
-
-int slot_argument(const Node& node, size_t i) {
-  if (i >= node.args.size() || !node.args[i].is_object() || !node.args[i].contains("slot")) return -1;
-  return node.args[i]["slot"].get<int>();
 }
 
 Activation activation_of(const std::string& op) {
@@ -135,6 +123,18 @@ class Finder {
 };
 
 }  // namespace
+
+std::vector<int> slots_of(const Node& node) {
+  std::vector<int> slots;
+  for (const auto& argument : node.args) std::ranges::copy(slots_in(argument), std::back_inserter(slots));
+  for (const auto& [name, argument] : node.kwargs) std::ranges::copy(slots_in(argument), std::back_inserter(slots));
+  return slots;
+}
+
+int slot_argument(const Node& node, size_t i) {
+  if (i >= node.args.size() || !node.args[i].is_object() || !node.args[i].contains("slot")) return -1;
+  return node.args[i]["slot"].get<int>();
+}
 
 bool is_small_layer(int64_t in, int64_t out) { return in * out != 0 && in * out <= kMostWeights && in <= kMostInputs; }
 

@@ -27,6 +27,10 @@ struct Trunk {
   Program head;
 };
 
+/// Slots that a node reads, each as often as it does.
+std::vector<int> slots_of(const Node& node);
+/// The slot that argument `i` is; -1 where it is none, or left out.
+int slot_argument(const Node& node, size_t i);
 /// Whether the kernels of dense.h are made for a linear layer of this size.
 bool is_small_layer(int64_t in, int64_t out);
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "base/base64.h"
 #include "base/error.h"
+#include "base/whole.h"
 #include "text/added_tokens.h"
 #include "text/bert.h"
 #include "text/byte_pairs.h"
@@ -41,10 +41,8 @@ class Numbers {
   size_t end_;
 };
 
-/// Json would make whole numbers of any, also of those that no whole number holds.
 int64_t number(const json& in) {
-  const bool fits = in.is_number_unsigned() ? std::in_range<int64_t>(in.get<uint64_t>()) : in.is_number_integer();
-  if (!fits) fail_user("this describes no tokenizer: ", in.dump(), " is no whole number");
+  if (!is_whole<int64_t>(in)) fail_user("this describes no tokenizer: ", in.dump(), " is no whole number");
   return in.get<int64_t>();
 }
 
