@@ -288,6 +288,30 @@ TEST(Frozen, CoordinatorThatIsSilentStopsTheWorker) {
   EXPECT_TRUE(link.lost());
 }
 
+/// It takes much in at once, and then is busy with something else for a while, again and again.
+TEST(Frozen, ACoordinatorThatStopsToReadForAWhileGetsAllOfAState) {
+  constexpr size_t kState = 320 << 20, kAtOnce = 48 << 20;
+  const net::Fd listener = net::listen_tcp("127.0.0.1");
+  const Bytes secret(32, std::byte{7});
+  size_t got = 0;
+  std::optional<Raw> busy;
+  std::thread coordinator([&] {
+    ASSERT_TRUE(net::wait_readable(listener.get(), in(5)));
+    busy.emplace(net::accept_tcp(listener.get()));
+    busy->prove(net::Role::listener, secret);
+    for (size_t before = 1; before > 0 && got < kState; got += before) {
+      before = busy->drain(std::min(kAtOnce, kState - got));
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  });
+  WorkerLink link(Line({"127.0.0.1", net::local_port(listener.get()), secret, 5}), {});
+  Bytes state(kState);
+  EXPECT_EQ(failure_of([&] { link.hand_in({}, {std::span(state)}); }), "none");
+  coordinator.join();
+  EXPECT_GE(got, kState);
+  EXPECT_EQ(link.abort_reason(), "");
+}
+
 TEST(HostileMember, AStartThatFitsNoFrameEndsTheFitInWords) {
   Fit fit(3);
   std::vector<std::unique_ptr<WorkerLink>> links;

@@ -46,6 +46,15 @@ class Raw {
     net::read_exact(fd_.get(), bytes, in(5));
     return bytes;
   }
+  /// Takes in so many bytes of what is said and looks at none; fewer where the connection ends.
+  size_t drain(size_t bytes) try {
+    Bytes buffer(1 << 20);
+    size_t got = 0;
+    while (got < bytes && net::wait_readable(fd_.get(), in(5))) got += net::read_some(fd_.get(), buffer);
+    return got;
+  } catch (const Error&) {
+    return 0;
+  }
   /// As the link's next frame, where there is a link.
   Bytes sealed(Bytes frame) {
     if (seal_) net::seal_frame(*seal_, frame);

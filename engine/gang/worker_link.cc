@@ -23,7 +23,7 @@ namespace {
 using net::ConnectionId;
 using net::Frame;
 
-constexpr int kChunksAhead = 4;
+constexpr uint64_t kFramesAhead = 4;
 constexpr uint64_t kPiecesAhead = 4;
 constexpr auto kFarewellTime = std::chrono::seconds(5);
 constexpr auto kRetry = std::chrono::milliseconds(200);
@@ -75,7 +75,7 @@ struct WorkerLink::Impl : net::LoopHandler {
 
   void received(ConnectionId, Frame frame) override;
   void closed(ConnectionId, const std::string& reason) override;
-  void drained(ConnectionId) override;
+  void sent(ConnectionId, uint64_t frames) override;
   void tick(TimePoint now) override;
 
   void answer(const Ping& ping);
@@ -91,6 +91,7 @@ struct WorkerLink::Impl : net::LoopHandler {
   void fetch(Wanted wanted, uint64_t from, uint64_t end, Take take);
   Bytes take_piece();
   void send(Kind kind, ByteView body);
+  void post(Kind kind, uint64_t of, ByteView body);
   template <typename Message>
   void send(const Message& message) {
     send(Message::kKind, message.encode());
@@ -124,7 +125,8 @@ struct WorkerLink::Impl : net::LoopHandler {
   std::function<void(const std::string&)> callback;
   bool leaving = false;  // finished or failed has been said
   bool gone = false;     // the connection has ended, or the farewell is here
-  int chunks_ahead = 0;
+  uint64_t posted = 0;   // frames, all that the loop was ever given
+  uint64_t sent_on = 0;  // of them to the kernel
   TimePoint last_heard = Clock::now();
   TimePoint last_tick = Clock::now();
   pulse::Watch watch;  // the I/O thread's
@@ -137,7 +139,7 @@ WorkerLink::Impl::Impl(Line line, const Hello& hello)
   const std::lock_guard lock(mutex);  // the handler waits until `loop` stands
   loop = std::make_unique<net::IoLoop>(net::LoopOptions{.secret = {}, .max_body = kMaxBody}, *this);
   connection = loop->adopt(std::move(line.fd_), std::move(line.seals_));
-  loop->send(connection, static_cast<uint16_t>(Kind::hello), 0, hello.encode());
+  post(Kind::hello, 0, hello.encode());
 }
 
 void WorkerLink::Impl::close() {
@@ -146,7 +148,7 @@ void WorkerLink::Impl::close() {
     const std::lock_guard lock(mutex);
     if (loop && abort_reason && !leaving) {  // it obeys: else its end would look like a death of its own
       const Failed obeyed{ErrorKind::aborted, *abort_reason};
-      loop->send(connection, static_cast<uint16_t>(Kind::failed), generation, obeyed.encode());
+      post(Kind::failed, generation, obeyed.encode());
     }
     ending = std::move(loop);
     if (!abort_reason) abort_reason = "the link was closed";
@@ -247,9 +249,9 @@ void WorkerLink::Impl::closed(ConnectionId, const std::string& reason) {
   changed.notify_all();
 }
 
-void WorkerLink::Impl::drained(ConnectionId) {
+void WorkerLink::Impl::sent(ConnectionId, uint64_t frames) {
   const std::lock_guard lock(mutex);
-  chunks_ahead = 0;
+  sent_on = frames;
   changed.notify_all();
 }
 
@@ -294,7 +296,14 @@ void WorkerLink::Impl::call_back() {
 
 void WorkerLink::Impl::send(Kind kind, ByteView body) {
   const std::lock_guard lock(mutex);
-  if (loop) loop->send(connection, static_cast<uint16_t>(kind), generation, body);
+  post(kind, generation, body);
+}
+
+/// REQUIRES: the mutex.
+void WorkerLink::Impl::post(Kind kind, uint64_t of, ByteView body) {
+  if (!loop) return;
+  loop->send(connection, static_cast<uint16_t>(kind), of, body);
+  ++posted;
 }
 
 template <typename Ready>
@@ -319,11 +328,10 @@ void WorkerLink::Impl::leave(Kind kind, const Bytes& body) {
 
 void WorkerLink::Impl::send_chunks(Kind kind, ByteView bytes, bool of_generation) {
   while (!bytes.empty()) {
-    wait([&] { return chunks_ahead < kChunksAhead; }, of_generation);
+    wait([&] { return posted - sent_on < kFramesAhead; }, of_generation);
     {
       const std::lock_guard lock(mutex);
       if (const auto reason = of_generation ? stopped() : abort_reason) throw Error(ErrorKind::aborted, *reason);
-      ++chunks_ahead;
     }
     const size_t size = std::min(bytes.size(), kChunk);
     send(kind, bytes.first(size));
@@ -395,9 +403,7 @@ void WorkerLink::hand_in(const Kept& kept, const std::vector<std::span<std::byte
 
 void WorkerLink::halted(const Start& start, uint64_t commit, const std::string& cause) {
   const std::lock_guard lock(impl_->mutex);
-  const Bytes body = Halted{commit, cause.substr(0, kMaxText)}.encode();
-  if (!impl_->loop) return;
-  impl_->loop->send(impl_->connection, static_cast<uint16_t>(Kind::halted), start.roster.generation, body);
+  impl_->post(Kind::halted, start.roster.generation, Halted{commit, cause.substr(0, kMaxText)}.encode());
 }
 
 void WorkerLink::holding(const Held& held) { impl_->send(Holding{held}); }

@@ -33,7 +33,10 @@ void Connection::read(const std::function<void(Frame)>& take) {
 void Connection::push(Bytes frame) {
   seal_frame(seal_, frame);
   fault::frame("link", frame);
-  if (frame.empty()) return;
+  if (frame.empty()) {  // a planted fault took it
+    ++gone_;
+    return;
+  }
   queued_ += frame.size();
   out_.push_back(std::move(frame));
 }
@@ -49,6 +52,7 @@ void Connection::flush() {
     sent_ += static_cast<size_t>(sent);
     if (static_cast<size_t>(sent) < rest.size()) continue;
     out_.pop_front();
+    ++gone_;
     sent_ = 0;
   }
 }

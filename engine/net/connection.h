@@ -3,6 +3,7 @@
 // blocks. Part of io_loop.cc, in a file of its own for its size.
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 
@@ -18,6 +19,7 @@ class Connection {
 
   int fd() const { return fd_.get(); }
   size_t queued() const { return queued_; }
+  uint64_t gone() const { return gone_; }
 
   /// Reads what is there, up to a fair share, and calls `take` for each frame. Throws Error(world) when the connection
   /// has ended or what came is wrong.
@@ -40,6 +42,7 @@ class Connection {
   std::deque<Bytes> out_;
   size_t sent_ = 0;    // bytes of out_.front() that have gone
   size_t queued_ = 0;  // bytes of out_ that have not
+  uint64_t gone_ = 0;  // frames that were pushed and are in out_ no more
 };
 
 }  // namespace stoker::net

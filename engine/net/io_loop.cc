@@ -192,7 +192,7 @@ void IoLoop::Impl::read(ConnectionId id, Connection& connection) {
 }
 
 void IoLoop::Impl::flush(ConnectionId id, Connection& connection) {
-  const bool had_some = connection.queued() > 0;
+  const uint64_t gone = connection.gone();
   try {
     connection.flush();
   } catch (const Error&) {  // what the other side said before it went still counts
@@ -204,7 +204,7 @@ void IoLoop::Impl::flush(ConnectionId id, Connection& connection) {
     connection.watching_out = want_out;
     watch(EPOLL_CTL_MOD, connection.fd(), wanted(connection), id);
   }
-  if (had_some && !want_out && !connection.closing) handler.drained(id);
+  if (connection.gone() > gone && !connection.closing) handler.sent(id, connection.gone());
 }
 
 void IoLoop::Impl::send(ConnectionId id, Bytes frame) {

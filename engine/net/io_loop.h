@@ -25,8 +25,9 @@ class LoopHandler {
   virtual void received(ConnectionId, Frame frame) = 0;
   /// Last call for this id, with the reason. Not called for strangers, nor for what close() or the loop's end closed.
   virtual void closed(ConnectionId, const std::string& reason) = 0;
-  /// All that was queued on this connection has gone to the kernel.
-  virtual void drained(ConnectionId) {}
+  /// Of all frames that were ever queued on this connection so many have gone to the kernel. Who queues more than a few
+  /// holds back by it: see max_queue.
+  virtual void sent(ConnectionId, uint64_t frames) {}
   virtual void tick(TimePoint now) {}
 };
 

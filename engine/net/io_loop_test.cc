@@ -50,6 +50,9 @@ class Echo : public LoopHandler {
     if (without_memory-- > 0) throw std::bad_alloc();
     note([&] { reasons.push_back(reason); });
   }
+  void sent(ConnectionId, uint64_t frames) override {
+    note([&] { gone = frames; });
+  }
   void tick(TimePoint) override {
     if (without_memory > 0) throw std::bad_alloc();
   }
@@ -60,9 +63,9 @@ class Echo : public LoopHandler {
     changed.notify_all();
   }
   template <typename Ready>
-  bool wait(Ready ready) {
+  bool wait(Ready ready, double within = 10) {
     std::unique_lock lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(10), ready);
+    return changed.wait_for(lock, from_seconds(within), ready);
   }
   std::string reason() {
     return wait([&] { return !reasons.empty(); }) ? reasons.front() : "none";
@@ -74,6 +77,7 @@ class Echo : public LoopHandler {
   std::condition_variable changed;
   std::vector<ConnectionId> open;
   std::vector<std::string> reasons;
+  uint64_t gone = 0;
 };
 
 class Service {
@@ -247,6 +251,18 @@ TEST(IoLoop, PeerThatDoesNotReadIsDroppedBeforeMemoryFills) {
   ASSERT_TRUE(service.echo.wait([&] { return !service.echo.open.empty(); }));
   for (int i = 0; i < 40; ++i) service.loop->send(service.echo.open.front(), 1, 1, Bytes(1 << 20));
   EXPECT_EQ(service.echo.reason(), "the other side does not read");
+}
+
+TEST(IoLoop, FramesThatHaveGoneAreToldApartFromThoseThatWait) {
+  constexpr uint64_t kFrames = 40;
+  Service service;
+  Member slow = service.peer();
+  ASSERT_TRUE(service.echo.wait([&] { return !service.echo.open.empty(); }));
+  for (uint64_t i = 0; i < kFrames; ++i) service.loop->send(service.echo.open.front(), 1, 1, Bytes(1 << 20));
+  EXPECT_TRUE(service.echo.wait([&] { return service.echo.gone > 0; }));
+  EXPECT_FALSE(service.echo.wait([&] { return service.echo.gone == kFrames; }, 0.3));
+  for (uint64_t i = 0; i < kFrames; ++i) receive(slow, 1 << 20);
+  EXPECT_TRUE(service.echo.wait([&] { return service.echo.gone == kFrames; }));
 }
 
 TEST(IoLoop, CloseSendsWhatWasQueued) {
