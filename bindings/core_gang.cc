@@ -118,11 +118,11 @@ std::optional<std::pair<std::string, std::string>> failure(const Coordinator& se
   return std::pair(std::string(name(error->kind())), std::string(error->what()));
 }
 
-std::pair<nb::bytes, std::string> result(const Coordinator& self) {
+std::pair<nb::bytes, std::string> take_result(Coordinator& self) {
   std::pair<Bytes, std::string> result;
   {
     const nb::gil_scoped_release release;
-    result = self.result();
+    result = self.take_result();
   }
   return {to_python(result.first), std::move(result.second)};
 }
@@ -221,7 +221,7 @@ void bind_coordinator(nb::module_& m) {
       .def("holds_state", &Coordinator::holds_state, released())
       .def("done", &Coordinator::done, released())
       .def("failure", failure, released())
-      .def("result", result)
+      .def("take_result", take_result)
       .def("close", &Coordinator::close, released());
 }
 

@@ -117,7 +117,7 @@ class FaultyGang:
             if (failure := self.coordinator.failure()) is not None:
                 raise RuntimeError(f"{failure[0]}: {failure[1]}")
             if done:
-                raw, history = self.coordinator.result()
+                raw, history = self.coordinator.take_result()
                 return program.load_weights(raw), json.loads(history)
             if self.restarts:
                 self.restart_dead()

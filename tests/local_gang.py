@@ -93,7 +93,7 @@ def wait(coordinator: Any, timeout: float, observe: Observer,
         if (failure := coordinator.failure()) is not None:
             raise RuntimeError(f"{failure[0]}: {failure[1]}")
         if done and settled():
-            raw, history = coordinator.result()
+            raw, history = coordinator.take_result()
             return program.load_weights(raw), json.loads(history)
     raise TimeoutError(f"no result within {timeout} s")
 

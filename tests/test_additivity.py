@@ -14,6 +14,7 @@ from stoker.frontend.torch import compile
 from stoker.program import TensorSpec
 
 CLASSES = [TensorSpec("y", "int64", ())]
+SKETCH = additivity._SKETCH
 NOTICED = "the loss of a batch is not the sum over its rows"
 
 
@@ -55,14 +56,31 @@ def test_one_ignored_class_of_a_thousand_is_noticed():
     assert notes(lambda o, t: F.cross_entropy(o, t, ignore_index=500), classes=1000)[0].startswith(NOTICED)
 
 
+def centred_by_batch(o, t):
+    """What differs has the value 0: the loss adds up, its gradient does not."""
+    centred = (o - o.mean(0)).square().sum(1)
+    return (F.cross_entropy(o, t, reduction="none") + centred - centred.detach()).mean()
+
+
 def test_a_gradient_that_does_not_add_up_is_noticed():
-    """The loss itself does: what differs has the value 0."""
+    assert notes(centred_by_batch)[0].startswith(NOTICED)
 
-    def loss(o, t):
-        centred = (o - o.mean(0)).square().sum(1)
-        return (F.cross_entropy(o, t, reduction="none") + centred - centred.detach()).mean()
 
-    assert notes(loss)[0].startswith(NOTICED)
+@pytest.mark.parametrize("values", [0, 1, SKETCH, 2 * SKETCH, 2 * SKETCH + 3])
+def test_sketches_of_large_gradients_add_up_and_notice_one_number(values):
+    one, other = (torch.randn(values, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    both = additivity._sketch(one + other)
+    assert both.numel() <= SKETCH
+    torch.testing.assert_close(additivity._sketch(one) + additivity._sketch(other), both, rtol=1e-5, atol=1e-5)
+    if values:
+        one[-1] += 1
+        assert (additivity._sketch(one + other) - both).norm() > 0.01
+
+
+def test_a_gradient_that_does_not_add_up_is_noticed_in_a_layer_of_millions():
+    hidden = nn.Sequential(nn.Linear(6, 1100), nn.Tanh(), nn.Linear(1100, 1000), nn.Tanh(), nn.Linear(1000, 3))
+    assert notes(centred_by_batch, model=hidden)[0].startswith(NOTICED)
+    assert notes(nn.CrossEntropyLoss(), model=hidden) == []
 
 
 def test_gradients_scaled_by_frequency_are_noticed():

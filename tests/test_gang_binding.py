@@ -75,7 +75,7 @@ def test_whole_fit_comes_home():
         starts = in_threads(*(lambda p=p: work(coordinator, p, weights) for p in range(2)))
         events = wait_done(coordinator)
         assert coordinator.failure() is None
-        assert coordinator.result() == (weights, '{"epochs": []}')
+        assert coordinator.take_result() == (weights, '{"epochs": []}')
     assert [start["rank"] for start in starts] == [0, 1]
     assert starts[0]["shards"] == [(0, 5, 2**64 - 1, 3), (1, 5, 2**64 - 1, 3)]
     assert [member["pid"] for member in starts[1]["members"]] == [100, 101]

@@ -770,10 +770,10 @@ std::optional<Error> Coordinator::failure() const {
   return impl_->gang.end ? impl_->gang.end->failure : std::nullopt;
 }
 
-std::pair<Bytes, std::string> Coordinator::result() const {
+std::pair<Bytes, std::string> Coordinator::take_result() {
   const std::lock_guard lock(impl_->mutex);
   if (!impl_->gang.end || impl_->gang.end->failure) fail_bug("asked for the result of a fit that has none");
-  return {impl_->weights, impl_->history};
+  return {std::exchange(impl_->weights, {}), impl_->history};
 }
 
 }  // namespace stoker::gang

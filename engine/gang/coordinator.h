@@ -80,8 +80,8 @@ class Coordinator {
   bool done() const;  // the result is here and whole, or the fit failed
   /// The failure that ended the fit, if one did: kind and text (worker, host, pid, last step, cause).
   std::optional<Error> failure() const;
-  /// REQUIRES: done() and no failure. Weights and state as safetensors bytes, and the history's JSON.
-  std::pair<Bytes, std::string> result() const;
+  /// Weights and state as safetensors bytes, given away, and the history's JSON. REQUIRES: done() and no failure.
+  std::pair<Bytes, std::string> take_result();
 
  private:
   struct Impl;

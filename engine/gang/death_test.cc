@@ -83,7 +83,7 @@ TEST(Death, UsersErrorArrivesUntouchedAndEndsTheFit) {
   EXPECT_TRUE(soon([&] { return links[1]->aborted(); }));
   links[1]->failed(Error(ErrorKind::aborted, "told to stop"));
   EXPECT_EQ(fit.coordinator->failure()->kind(), ErrorKind::user);
-  EXPECT_EQ(failure_of([&] { fit.coordinator->result(); }), "bug: asked for the result of a fit that has none");
+  EXPECT_EQ(failure_of([&] { fit.coordinator->take_result(); }), "bug: asked for the result of a fit that has none");
 }
 
 TEST(Death, BlamesWhoDiedNotThoseWhoMissedItFirst) {

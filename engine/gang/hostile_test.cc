@@ -41,7 +41,7 @@ class Hostile : public ::testing::Test {
     for (const auto& link : links_) link->finished();
     EXPECT_EQ(fit_.failure(), "none");
     EXPECT_EQ(fit_.told("failed"), "");
-    EXPECT_EQ(fit_.coordinator->result().first, Bytes(as_bytes("weights").begin(), as_bytes("weights").end()));
+    EXPECT_EQ(fit_.coordinator->take_result().first, Bytes(as_bytes("weights").begin(), as_bytes("weights").end()));
   }
   Fit fit_{2};
   std::vector<std::unique_ptr<WorkerLink>> links_ = fit_.started();

@@ -80,7 +80,7 @@ TEST(Life, ResultComesHomeWhateverTheSizeOfGangAndWeights) {
       const Bytes weights = weights_of(size);
       run_all(fit, weights);
       ASSERT_EQ(fit.failure(), "none");
-      EXPECT_EQ(fit.coordinator->result(), (std::pair{weights, std::string("{}")}));
+      EXPECT_EQ(fit.coordinator->take_result(), (std::pair{weights, std::string("{}")}));
     }
   }
 }

@@ -124,9 +124,10 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     warn_of_one_class(result.history.get("epochs", []))
     if course is not None:
         result.history.update(course.history())
-    fitted = _fitted(prepared.compiled, result, phases)
+    home = program.load_weights(result.weights)
+    fitted = _fitted(prepared.compiled, home, result, phases)
     trained = (begun.epochs if begun else 0) + len(fitted.history)
-    kept = OptimizerState.of(program.load_weights(result.weights), optimizer["options"]["name"], trained)
+    kept = OptimizerState.of(home, optimizer["options"]["name"], trained)
     return replace(fitted, optimizer=kept)
 
 
@@ -237,8 +238,7 @@ def _run(rows: launch.Rows, gang: launch.Gang, sinks: Sinks, progress: Progress)
         progress.close()
 
 
-def _fitted(compiled: Compiled, result: launch.Result, phases: Phases) -> Fitted:
-    home = program.load_weights(result.weights)
+def _fitted(compiled: Compiled, home: dict[str, Any], result: launch.Result, phases: Phases) -> Fitted:
     trained = {name: home.get(name, initial) for name, initial in compiled.weights.items()}
     history = History(result.history.pop("epochs", []), result.history)
     phases.enter("done")

@@ -15,6 +15,7 @@ from stoker.frontend.interpret import Interpreter
 _CUTS = ([9], [2, 7], [4, 3, 2])
 _CUTS_OF_LARGE_ROWS = ([5], [2, 3])
 _LARGE_ROW = 20_000  # values
+_SKETCH = 1 << 20  # values of a gradient
 _CLASS_LOSSES = {f"aten.{name}.default" for name in ("cross_entropy_loss", "nll_loss_nd", "nll_loss", "nll_loss2d")}
 _BY_FREQUENCY = {"aten.embedding.default", "aten.embedding_bag.default"}  # argument 3: scale_grad_by_freq
 _MEAN, _IGNORED = 1, -100
@@ -40,7 +41,7 @@ class Sums:
 
     numerator: float = 0.0
     denominator: float = 0.0
-    gradients: list[torch.Tensor] | None = None
+    gradients: list[torch.Tensor] | None = None  # as sketches
 
     def add(self, numerator: float, denominator: float, gradients: list[torch.Tensor]) -> None:
         self.numerator += numerator
@@ -214,7 +215,19 @@ def _part(interpreter: Interpreter, program: dict, weights: dict, values: dict, 
         slots = interpreter.run(values)
         numerator = slots[program["loss"]["numerator"]]
         gradients = torch.autograd.grad(numerator, parameters, allow_unused=True, materialize_grads=True)
-    return float(numerator.detach()), denominator_of(program, slots, size), list(gradients)
+    return float(numerator.detach()), denominator_of(program, slots, size), [_sketch(each) for each in gradients]
+
+
+def _sketch(gradient: torch.Tensor) -> torch.Tensor:
+    """A large one's pieces summed with random weights: sketches add up where gradients do, and take no model's room."""
+    pieces, rest = divmod(gradient.numel(), _SKETCH)
+    if not pieces:
+        return gradient
+    weights = torch.randn(pieces + 1, generator=torch.Generator().manual_seed(0)).to(gradient.dtype)
+    flat = gradient.flatten()
+    sketch = weights[:pieces] @ flat[: pieces * _SKETCH].reshape(pieces, _SKETCH)
+    sketch[:rest] += weights[pieces] * flat[pieces * _SKETCH :]
+    return sketch
 
 
 def denominator_of(program: dict, slots: list, rows: int) -> float:

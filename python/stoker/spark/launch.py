@@ -115,6 +115,7 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
          shared: Callable[[], bool], allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
     secret = secrets.token_bytes(32)
     coordinator = _listen(_coordinator_options(gang, ways, secret, capacity, allowed))
+    gang.weights.clear()  # the coordinator has its own copy
     gang.control.reach(coordinator.wish)
     try:
         task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, json.dumps(gang.spec),
@@ -122,7 +123,7 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
         supervisor = Supervisor(coordinator, rows, gang, task, shared, observe, capacity)
         try:
             supervisor.run()
-            weights, history = coordinator.result()
+            weights, history = coordinator.take_result()
             supervisor.check_partitions()
         except BaseException as error:
             coordinator.abort(_reason(error))
