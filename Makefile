@@ -31,7 +31,7 @@ test: build ## every check: arrows, C++ tests (also under sanitizers), Python an
 test-asan test-tsan: setup
 	@scripts/sanitize.sh $(@:test-%=%)
 
-test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, long work at each point (WAITS="--points meet"), 200 schedules in Spark (FAULTS="--to 20"), 50 of restarts with the driver elsewhere (RESTARTS="--to 5"), 40 of strategies and lent rows (STRATEGIES="--to 4"), 56 of what follows scores and callbacks, of exact batch norms, L-BFGS, Adafactor and bf16 (EVALUATIONS="--to 4"), clusters (CLUSTERS="--times 1")
+test-faults: build ## deaths of every kind: the protocol's simulator, faults planted in it, long work at each point (WAITS="--points meet"), 200 schedules in Spark (FAULTS="--to 20"), 50 of restarts with the driver elsewhere (RESTARTS="--to 5"), 40 of strategies and lent rows (STRATEGIES="--to 4"), 60 of what follows scores and callbacks, of exact batch norms, L-BFGS, Adafactor, bf16 and rounded sums (EVALUATIONS="--to 4"), clusters (CLUSTERS="--times 1")
 	@. .venv/env.sh && tests/simulator/run.sh
 	@. .venv/env.sh && PYTHONPATH=tests python -c "from faults.waits import main; raise SystemExit(main())" $(WAITS)
 	@$(VENV_PYTHON) tests/faults $(FAULTS)

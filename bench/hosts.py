@@ -1,5 +1,5 @@
 """Two hosts, which are network namespaces of this machine, over a link whose rate a token bucket bounds: sums of one
-vector against gloo's, and steps of a second with all-reduce and with DiLoCo.
+vector against gloo's, and steps of a second with all-reduce, with gradients in bfloat16, and with DiLoCo.
 
 Run: make bench-hosts, as root; BENCH="sums" for one case. Sums: blocks of both sides take turns in the same two
 processes, the median of rank 0's single calls counts, and both must give the same bits.
@@ -38,7 +38,7 @@ RANKS, BLOCKS, CALLS = 2, 5, 5
 SIZES = {"25 MiB": 25 << 20, "5 M parameters": 5_000_000 // 16 * 64}
 RATES = {"10 Gbit/s": 10_000, "1 Gbit/s": 1_000, "as it is": 0}  # Mbit/s
 SUMS = {("25 MiB", "10 Gbit/s"): 1.0, ("25 MiB", "1 Gbit/s"): 1.0, ("5 M parameters", "as it is"): 0.0}
-ROWS, EPOCHS, EVERY, FASTER = 12_800, 8, 20, 3.0
+ROWS, EPOCHS, EVERY, FASTER, HALF = 12_800, 8, 20, 3.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def sums(hosts: list[Place]) -> None:
                    ratio, bar, ratio >= bar)  # fmt: skip
 
 
-def perceptron(strategy: object) -> LocalFit:
+def perceptron(strategy: object = "allreduce", **more: object) -> LocalFit:
     """Of MNIST: 32 rows of each shard in a step, a shard on each host."""
     task = TASKS["mnist"]
     pixels, labels = task.arrays("train")
@@ -123,31 +123,40 @@ def perceptron(strategy: object) -> LocalFit:
     ]
     values = {"pixels": pixels[:ROWS].astype(np.float32), "label": labels[:ROWS].astype(np.int64)}
     optimizer = {"name": "sgd", "groups": [{"lr": 0.1}]}
-    more = {"batch_size": 64, "epochs": EPOCHS, **spec_of(as_strategy(strategy))}
-    return LocalFit(compiled, columns, values, optimizer, shards=RANKS, more=more)
+    told = {"batch_size": 64, "epochs": EPOCHS, **spec_of(as_strategy(strategy)), **more}
+    return LocalFit(compiled, columns, values, optimizer, shards=RANKS, more=told)
 
 
-def steps_per_second(hosts: list[Place], strategy: object) -> float:
+def steps_per_second(hosts: list[Place], fit: LocalFit) -> float:
     """In the middle of its epochs."""
 
     def place(worker: int, attempt: int) -> dict[str, str]:
         return {NAMESPACE: hosts[worker % RANKS].namespace}
 
-    gang = FaultyGang(perceptron(strategy), RANKS, environment=place, namespace=hosts[0].namespace,
+    gang = FaultyGang(fit, RANKS, environment=place, namespace=hosts[0].namespace,
                       host=hosts[0].address)  # fmt: skip
     epochs = gang.run().history["epochs"]
     return ROWS / 64 / median(epoch["seconds"] for epoch in epochs)
 
 
-def local(hosts: list[Place]) -> None:
+def against(hosts: list[Place], what: str, fit: LocalFit, plain: str, bar: float) -> None:
+    """Steps of a second of a fit, and of one by all-reduce in float32."""
     with limited(hosts, RATES["1 Gbit/s"]):
-        pairs = [[steps_per_second(hosts, strategy) for strategy in (DiLoCo(EVERY), "allreduce")] for _ in range(3)]
+        pairs = [[steps_per_second(hosts, each) for each in (fit, perceptron())] for _ in range(3)]
     ours, other = (median(side) for side in zip(*pairs, strict=True))
-    report.row("hosts", f"DiLoCo({EVERY}), MNIST MLP, 1 Gbit/s", ours, other, "allreduce", "steps/s", ours / other,
-               FASTER, ours / other >= FASTER)  # fmt: skip
+    report.row("hosts", f"{what}, MNIST MLP, 1 Gbit/s", ours, other, plain, "steps/s", ours / other, bar,
+               ours / other >= bar)  # fmt: skip
 
 
-CASES = {"sums": sums, "local": local}
+def local(hosts: list[Place]) -> None:
+    against(hosts, f"DiLoCo({EVERY})", perceptron(DiLoCo(EVERY)), "allreduce", FASTER)
+
+
+def bf16(hosts: list[Place]) -> None:
+    against(hosts, "reduceDtype='bf16'", perceptron(reduce_dtype="bf16"), "fp32", HALF)
+
+
+CASES = {"sums": sums, "local": local, "bf16": bf16}
 
 
 def main() -> None:

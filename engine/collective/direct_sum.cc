@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bf16.h"
 #include "base/pieces.h"
 #include "collective/add.h"
 
@@ -9,6 +10,7 @@ namespace stoker::collective {
 namespace {
 
 constexpr size_t kLineDoubles = 8;
+constexpr int64_t kLineHalves = 32;
 constexpr size_t kPieceFloats = kPieceBytes / sizeof(float);
 
 /// Adds column `j` of the present shards below `node`; false when there is none.
@@ -35,8 +37,9 @@ DirectSum::DirectSum(Group& group, const ShardSumOptions& options)
   STOKER_CHECK(options.shards > 0 && options.block > 0 && options.block % 16 == 0 && options.floats >= 0 &&
                options.floats % options.block == 0 && options.scalars >= 0 &&
                static_cast<int>(owners_.size()) == options.shards);
-  STOKER_CHECK(!options.code || (options.block % options.code.block() == 0 && options.coded % options.block == 0 &&
-                                 options.coded <= options.floats));
+  STOKER_CHECK(!options.code || (!options.bf16 && options.block % options.code.block() == 0));
+  STOKER_CHECK(!options.bf16 || options.block % kLineHalves == 0);
+  STOKER_CHECK(options.coded % options.block == 0 && options.coded <= options.floats);
   std::vector<size_t> offsets;
   size_t floats = 0;
   for (const int rank : group.local_ranks()) {
@@ -72,7 +75,7 @@ float* DirectSum::next() {
 
 OwnFold DirectSum::own_fold() {
   STOKER_CHECK(done_ == 0 && !options_.code);
-  OwnFold fold{{steps_.begin(), steps_.end()}, {}};
+  OwnFold fold{{steps_.begin(), steps_.end()}, {}, rounded()};
   int left = 0;
   for (const FoldStep& step : steps_) left += 1 - step.merges;
   for (int i = 0; i < left; ++i) fold.partials.push_back(slot(i));
@@ -87,15 +90,22 @@ std::span<double> DirectSum::scalars(int shard) {
 void DirectSum::put(int shard) {
   STOKER_CHECK(done_ < steps_.size() && steps_[done_].shard == shard);
   if (options_.code) code(top(), shard);
+  in_pieces(rounded(), kPieceFloats, [&](size_t at, size_t n) { round_to_bf16(top() + at, static_cast<int64_t>(n)); });
   ++height_;
-  for (int i = 0; i < steps_[done_].merges; ++i) {
-    --height_;
-    float* right = top();
-    float* left = right - options_.floats;
-    in_pieces(options_.floats, kPieceFloats,
-              [&](size_t at, size_t n) { add_2(left + at, left + at, right + at, static_cast<int64_t>(n)); });
-  }
+  for (int i = 0; i < steps_[done_].merges; ++i) merge_top();
   ++done_;
+}
+
+void DirectSum::merge_top() {
+  --height_;
+  float* right = top();
+  float* left = right - options_.floats;
+  in_pieces(rounded(), kPieceFloats,
+            [&](size_t at, size_t n) { add_2_bf16(left + at, left + at, right + at, static_cast<int64_t>(n)); });
+  left += rounded();
+  right += rounded();
+  in_pieces(options_.floats - rounded(), kPieceFloats,
+            [&](size_t at, size_t n) { add_2(left + at, left + at, right + at, static_cast<int64_t>(n)); });
 }
 
 void DirectSum::code(float* vector, int) { code(vector, code_); }

@@ -48,6 +48,7 @@ class DirectSum : public ShardSum {
   /// Makes of an owned shard's vector what its code says, before it is added to others.
   virtual void code(float* vector, int shard);
   void code(float* vector, std::vector<std::byte>& room) const;
+  int64_t rounded() const { return options_.rounded(); }
   /// Totals over the tree, of scalars that stand in `of(shard)`.
   void add_totals(const std::function<const double*(int)>& of);
   double* scalars_at(int shard) const { return scalars_ + static_cast<size_t>(shard) * scalar_stride_; }
@@ -62,6 +63,7 @@ class DirectSum : public ShardSum {
  private:
   float* slot(int height) const { return slots_[group_.local_rank()] + static_cast<int64_t>(height) * options_.floats; }
   float* top() const { return slot(height_); }
+  void merge_top();
 
   std::vector<float*> slots_;  // by local rank
   double* scalars_;

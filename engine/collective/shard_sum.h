@@ -33,12 +33,16 @@ struct ShardSumOptions {
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: even_owners(). The same on every rank
   Code code = {};                // of the first `coded` floats of each vector: what is added up is what its code says
   int64_t coded = 0;             // whole blocks
+  bool bf16 = false;             // instead of a code: each shard's first `coded` floats, and each sum of two nodes, are
+                                 // rounded to bfloat16, and travel in it. The rest of a vector, and scalars, are not
+  int64_t rounded() const { return bf16 ? coded : 0; }
 };
 
 /// How a rank's shards become its partials.
 struct OwnFold {
   std::vector<FoldStep> steps;
   std::vector<float*> partials;  // 64-byte aligned, contents undefined
+  int64_t rounded = 0;  // so many floats of each shard's vector, and of each sum, are to be rounded to bfloat16
 };
 
 class ShardSum {

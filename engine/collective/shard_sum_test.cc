@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <random>
 
+#include "base/testing_bf16.h"
 #include "collective/by_set.h"
 #include "collective/testing.h"
 
@@ -35,13 +38,25 @@ Contribution contribution(int shard, uint64_t step, int64_t floats) {
   return c;
 }
 
+template <typename T>
+void round_first(std::vector<T>& values, int64_t rounded) {
+  for (int64_t i = 0; i < std::min(rounded, static_cast<int64_t>(values.size())); ++i)
+    values[i] = stoker::testing::nearest_bf16(static_cast<float>(values[i]));
+}
+
 /// The canonical tree, spelled out: vectors of absent shards are empty.
 template <typename T>
-std::vector<T> reference(Node node, const std::vector<std::vector<T>>& of) {
-  if (node.hi - node.lo == 1) return of[node.lo];
-  auto left = reference<T>({node.lo, split(node)}, of), right = reference<T>({split(node), node.hi}, of);
+std::vector<T> reference(Node node, const std::vector<std::vector<T>>& of, int64_t rounded = 0) {
+  if (node.hi - node.lo == 1) {
+    auto leaf = of[node.lo];
+    round_first(leaf, rounded);
+    return leaf;
+  }
+  auto left = reference<T>({node.lo, split(node)}, of, rounded);
+  auto right = reference<T>({split(node), node.hi}, of, rounded);
   if (left.empty() || right.empty()) return left.empty() ? right : left;
   for (size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+  round_first(left, rounded);
   return left;
 }
 
@@ -67,7 +82,7 @@ Expected expected(uint64_t step, const ShardSet& present, const ShardSumOptions&
       f[s] = std::move(c.floats);
       d[s] = std::move(c.scalars);
     }
-  return {reference<float>({0, shards}, f), reference<double>({0, shards}, d)};
+  return {reference<float>({0, shards}, f, options.rounded()), reference<double>({0, shards}, d)};
 }
 
 /// Which shards are present in a step: all, one only, and some.
@@ -97,8 +112,11 @@ void fill_together(Group& group, ShardSum& sum, const ShardSumOptions& options, 
   for (const auto& [shard, merges] : fold.steps) {
     auto c = contribution(shard, step, options.floats);
     std::ranges::copy(c.scalars, sum.scalars(shard).begin());
-    for (int i = 0; i < merges; ++i, stack.pop_back())
+    round_first(c.floats, fold.rounded);
+    for (int i = 0; i < merges; ++i, stack.pop_back()) {
       std::ranges::transform(stack.back(), c.floats, c.floats.begin(), std::plus());
+      round_first(c.floats, fold.rounded);
+    }
     stack.push_back(std::move(c.floats));
   }
   ASSERT_EQ(stack.size(), fold.partials.size()) << "rank " << group.rank();
@@ -180,6 +198,77 @@ TEST(ShardSum, CodesCostALinkTheirBitsForEachShardOnce) {
       EXPECT_NEAR(bytes / static_cast<double>(Code{bits}.bytes(kFloats)), 1, 0.02);
     });
   }
+}
+
+TEST_P(Grid, RoundedSumsAreTheSameBitsWhicheverNodesTravel) {
+  for (const int shards : {1, 3, 8})
+    for (const int64_t blocks : {0, 1, 7})
+      for (const int64_t rounded : {blocks / 2, blocks}) {
+        SCOPED_TRACE(cat(GetParam().size, " ranks, ", shards, " shards, ", rounded, " of ", blocks));
+        ShardSumOptions options{shards, blocks * kBlock, kBlock, kScalars, {}, {}, rounded * kBlock, true};
+        run_world(GetParam(), options, 4);
+        for (int s = 0; s < shards; ++s) options.owners.push_back(s * 7 % 5 % GetParam().size);
+        run_world(GetParam(), options, 4);
+      }
+}
+
+TEST(ShardSum, RoundedSumsOfManyPiecesEncryptedOrThroughTinyBuffers) {
+  const ShardSumOptions options{7, 400 * kBlock, kBlock, kScalars, {}, {}, 301 * kBlock, true};
+  run_world({.size = 2, .force_tcp = true}, options, 2);
+  run_world({.size = 3, .force_tcp = true, .socket_buffer = 16384}, options, 2);
+  run_world({.size = 5, .host_groups = {0, 0, 1, 1, 1}, .encrypted = true}, options, 2);
+}
+
+TEST(ShardSum, RoundedSumsCostALinkHalf) {
+  const auto bytes = [](bool bf16, int64_t rounded) {
+    std::atomic<uint64_t> sent = 0;
+    testing::run_groups({.size = 4, .host_groups = {0, 0, 1, 1}}, [&](Group& group) {
+      const ShardSumOptions options{8, 64 * kBlock, kBlock, kScalars, {}, {}, rounded * kBlock, bf16};
+      const auto sum = make_shard_sum(group, options);
+      const uint64_t before = group.bytes_sent();
+      run_step(group, *sum, options, 0);
+      sent += group.bytes_sent() - before;
+    });
+    return static_cast<double>(sent);
+  };
+  const double whole = bytes(false, 0);
+  EXPECT_NEAR(bytes(true, 64) / whole, 0.5, 0.01);
+  EXPECT_NEAR(bytes(true, 32) / whole, 0.75, 0.01) << "what is not rounded travels as it is";
+}
+
+TEST(ShardSum, WhatIsNotFiniteOrOverflowsStaysSoThroughRoundedSums) {
+  const float most = std::numeric_limits<float>::max(), infinite = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const World& world : {World{.size = 1}, World{.size = 2}, World{.size = 2, .force_tcp = true}})
+    testing::run_groups(world, [&](Group& group) {
+      const auto sum = make_shard_sum(group, {2, 2 * kBlock, kBlock, 0, {}, {}, 2 * kBlock, true});
+      sum->begin(0, {true, true});
+      const auto owners = even_owners(group.size(), 2);
+      for (int s = 0; s < 2; ++s) {
+        if (owners[s] != group.rank()) continue;
+        float* mine = sum->next();
+        std::fill_n(mine, 2 * kBlock, 1.0F);
+        mine[kBlock + 1] = s == 0 ? infinite : 1;
+        mine[kBlock + 2] = s == 0 ? infinite : -infinite;
+        mine[kBlock + 3] = s == 0 ? 1 : std::bit_cast<float>(0xff800001);  // whose upper half alone is infinite
+        mine[4] = s == 0 ? most : 0;                                       // nearer to infinity than to what there is
+        mine[5] = s == 0 ? most / 2 * 1.5F : most / 2;
+        mine[6] = s == 0 ? nan : 0;
+        sum->put(s);
+      }
+      sum->exchange();
+      const Range slice = sum->slice();
+      const float* got = sum->sum(slice);
+      const auto holds = [&](int64_t i, auto test) {
+        if (slice.begin <= i && i < slice.end) EXPECT_TRUE(test(got[i])) << i << ": " << got[i];
+      };
+      holds(0, [](float x) { return x == 2; });
+      holds(kBlock + 1, [&](float x) { return x == infinite; });
+      for (const int64_t i : {kBlock + 2, kBlock + 3, int64_t{6}}) holds(i, [](float x) { return std::isnan(x); });
+      for (const int64_t i : {4, 5}) holds(i, [&](float x) { return x == infinite; });
+      group.arrive(Phase::slices, 0);
+      group.await(Phase::slices, 0);
+    });
 }
 
 std::vector<World> worlds() {

@@ -22,7 +22,7 @@ ShmDirectSum::Plan ShmDirectSum::make_plan() const {
     nodes.push_back(partial.node);
     sources.push_back(partial.source);
   }
-  return {std::move(sources), SumProgram({0, options_.shards}, nodes)};
+  return {std::move(sources), SumProgram({0, options_.shards}, nodes, rounded())};
 }
 
 void ShmDirectSum::exchange() {

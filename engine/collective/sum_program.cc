@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/pulse.h"
 #include "collective/add.h"
@@ -36,7 +37,8 @@ int count_sources(const Expression& e) { return e.is_source() ? 1 : count_source
 
 struct SumProgram::Compiler {
   using Kind = Instruction::Kind;
-  std::vector<Instruction> instructions;
+  bool in_pairs = false;  // one addition an instruction
+  std::vector<Instruction> instructions = {};
   int rows_in_use = 0;
   int rows = 0;
 
@@ -46,7 +48,7 @@ struct SumProgram::Compiler {
     if (e.is_source()) return e.source;
     const Expression *l = e.left.get(), *r = e.right.get();
     if (l->is_source()) std::swap(l, r);
-    if (l->is_source()) return emit(Kind::add_2, {l, r});
+    if (l->is_source() || in_pairs) return emit(Kind::add_2, {l, r});
     if (!r->is_source()) return emit(Kind::pairs_4, {l->left.get(), l->right.get(), r->left.get(), r->right.get()});
     const Expression *ll = l->left.get(), *lr = l->right.get();
     if (ll->is_source()) std::swap(ll, lr);
@@ -66,10 +68,11 @@ struct SumProgram::Compiler {
   }
 };
 
-SumProgram::SumProgram(Node root, const std::vector<Node>& leaves) : sources_(static_cast<int>(leaves.size())) {
+SumProgram::SumProgram(Node root, const std::vector<Node>& leaves, int64_t rounded)
+    : sources_(static_cast<int>(leaves.size())), rounded_(rounded), terms_(leaves.size()) {
   const Tree tree = build(root, leaves);
   STOKER_CHECK((tree ? count_sources(*tree) : 0) == sources_);
-  Compiler compiler;
+  Compiler compiler{rounded > 0};
   if (tree) compiler.compile(*tree);
   instructions_ = std::move(compiler.instructions);
   scratch_.resize(compiler.rows);
@@ -79,6 +82,7 @@ void SumProgram::run(std::span<const Source> sources, Range range, std::span<flo
   STOKER_CHECK(static_cast<int>(sources.size()) == sources_ && !outs.empty());
   for (Range block{range.begin, 0}; block.begin < range.end; block.begin = block.end) {
     block.end = std::min(range.end, block.begin + kChunk);
+    if (block.begin < rounded_) block.end = std::min(block.end, rounded_);
     float* first = outs[0] + block.begin;
     run_block(sources, block, first);
     for (float* out : outs.subspan(1)) std::memcpy(out + block.begin, first, block.size() * sizeof(float));
@@ -86,17 +90,31 @@ void SumProgram::run(std::span<const Source> sources, Range range, std::span<flo
   }
 }
 
+void SumProgram::place_terms(std::span<const Source> sources, Range block) {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const Source& source = sources[i];
+    if (source.packed && block.begin < rounded_) {
+      unpacked_.resize(sources.size());
+      unpack_bf16(source.packed + (block.begin - source.packed_origin), unpacked_[i].floats, block.size());
+      terms_[i] = unpacked_[i].floats;
+    } else {
+      terms_[i] = source.at(block.begin);
+    }
+  }
+}
+
 void SumProgram::run_block(std::span<const Source> sources, Range block, float* out) {
   const int64_t n = block.size();
+  place_terms(sources, block);
   if (sources_ == 0) std::fill(out, out + n, 0.0f);
-  if (sources_ == 1) std::memmove(out, sources[0].at(block.begin), n * sizeof(float));
-  const auto term = [&](int t) { return t >= 0 ? sources[t].at(block.begin) : row(-1 - t); };
+  if (sources_ == 1) std::memmove(out, term(0), n * sizeof(float));
+  const auto add = block.begin < rounded_ ? add_2_bf16 : add_2;
   for (const auto& i : instructions_) {
     float* to = &i == &instructions_.back() ? out : row(i.row);
     const float *a = term(i.terms[0]), *b = term(i.terms[1]), *c = term(i.terms[2]), *d = term(i.terms[3]);
     switch (i.kind) {
       case Instruction::Kind::add_2:
-        add_2(to, a, b, n);
+        add(to, a, b, n);
         break;
       case Instruction::Kind::chain_3:
         add_chain_3(to, a, b, c, n);

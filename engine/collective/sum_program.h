@@ -16,18 +16,22 @@ struct Range {
   friend bool operator==(const Range&, const Range&) = default;
 };
 
-/// A partial's vector, or the part of it that begins at element `origin`.
+/// A partial's vector, or the part of it that begins at element `origin`. Where `packed` is given, what is rounded of
+/// it lies there, as bfloat16, from element `packed_origin` on.
 struct Source {
   const float* data = nullptr;
   int64_t origin = 0;
+  const uint16_t* packed = nullptr;
+  int64_t packed_origin = 0;
   const float* at(int64_t element) const { return data + (element - origin); }
 };
 
 class SumProgram {
  public:
   /// For the sum of `root` from partials that are `leaves`: nodes below root (or root itself) that do not overlap.
-  /// Whatever they leave out is absent.
-  SumProgram(Node root, const std::vector<Node>& leaves);
+  /// Whatever they leave out is absent. Of the first `rounded` elements leaves are in bfloat16, and each sum of two
+  /// nodes is rounded to it (bf16.h).
+  SumProgram(Node root, const std::vector<Node>& leaves, int64_t rounded = 0);
 
   int sources() const { return sources_; }
   /// sum(sources[0] ...), in the order of `leaves`, of the elements in `range`, into each of `outs` (whole vectors, so
@@ -46,6 +50,8 @@ class SumProgram {
  private:
   struct Compiler;
   void run_block(std::span<const Source> sources, Range block, float* out);
+  void place_terms(std::span<const Source> sources, Range block);
+  const float* term(int number) { return number >= 0 ? terms_[number] : row(-1 - number); }
   float* row(int number) { return scratch_[number].floats; }
   static constexpr int64_t kChunk = 1024;  // floats: a few rows of this fit into the first-level cache
   struct alignas(64) Row {
@@ -53,8 +59,11 @@ class SumProgram {
   };
 
   int sources_;
+  int64_t rounded_;
   std::vector<Instruction> instructions_;  // the last one writes the sum
   std::vector<Row> scratch_;
+  std::vector<Row> unpacked_;        // by source
+  std::vector<const float*> terms_;  // by source, of a block
 };
 
 }  // namespace stoker::collective

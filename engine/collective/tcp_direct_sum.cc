@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bf16.h"
 #include "base/pieces.h"
 
 namespace stoker::collective {
@@ -13,18 +14,9 @@ ByteView bytes_of(const float* data, int64_t floats) {
   return std::as_bytes(std::span(data, static_cast<size_t>(floats)));
 }
 
-std::span<std::byte> place_of(float* data, int64_t floats) {
-  return std::as_writable_bytes(std::span(data, static_cast<size_t>(floats)));
-}
+constexpr int64_t kPacked = 1024;  // floats that are made and packed at a time
 
-constexpr int64_t kBlock = 64 << 10;  // floats: small enough for a core's cache, large enough for a call
-
-int64_t blocks_of(Range slice) { return (slice.size() + kBlock - 1) / kBlock; }
-
-Range block_of(Range slice, int64_t number) {
-  const int64_t begin = slice.begin + number * kBlock;
-  return {begin, std::min(slice.end, begin + kBlock)};
-}
+uint16_t* halves(std::byte* at) { return reinterpret_cast<uint16_t*>(at); }
 
 }  // namespace
 
@@ -32,10 +24,15 @@ TcpDirectSum::TcpDirectSum(MeshGroup& group, const ShardSumOptions& options)
     : DirectSum(group, options),
       mesh_(group),
       topology_(group.topology()),
+      wire_(rounded()),
       host_owns_(owned_by_hosts()),
       sums_(place_of_sums()),
-      outgoing_(floats_carried()),
-      incoming_(floats_gathered()) {}
+      outgoing_(bytes_carried()),
+      incoming_(bytes_gathered()),
+      packed_(wire_.packed_bytes({0, options.floats})) {
+  for (int g = 0; g < topology_.size(); ++g) blocks_.push_back(wire_.blocks(global_slice(g)));
+  for (const int g : slices_carried()) carried_.push_back({g});
+}
 
 /// A rank alone on its host needs no room apart: the sums of a slice come, or are made, when its partial there has gone
 /// to the slice's owner, and add up element by element.
@@ -72,17 +69,17 @@ std::vector<int> TcpDirectSum::slices_carried() const {
   return slices;
 }
 
-int64_t TcpDirectSum::floats_carried() const {
-  int64_t floats = 0;
-  for (const int g : slices_carried()) floats += global_slice(g).size();
-  return floats * static_cast<int64_t>(nodes_of(topology_.host()).size());
+size_t TcpDirectSum::bytes_carried() const {
+  size_t bytes = 0;
+  for (const int g : slices_carried()) bytes += wire_.bytes(global_slice(g));
+  return bytes * nodes_of(topology_.host()).size();
 }
 
-int64_t TcpDirectSum::floats_gathered() const {
-  int64_t nodes = 0;
+size_t TcpDirectSum::bytes_gathered() const {
+  size_t nodes = 0;
   for (int h = 0; h < topology_.hosts(); ++h)
-    if (h != topology_.host()) nodes += static_cast<int64_t>(nodes_of(h).size());
-  return nodes * global_slice(topology_.rank()).size();
+    if (h != topology_.host()) nodes += nodes_of(h).size();
+  return nodes * wire_.bytes(global_slice(topology_.rank()));
 }
 
 void TcpDirectSum::plan() {
@@ -113,7 +110,7 @@ void TcpDirectSum::plan_partials(Plan& plan, const std::vector<Partial>& mine) c
         leaves.push_back(partial.node);
         sources.push_back(partial.source);
       }
-    plan.host_partials.push_back({std::move(sources), SumProgram(node, leaves)});
+    plan.host_partials.push_back({std::move(sources), SumProgram(node, leaves, rounded())});
   }
 }
 
@@ -125,14 +122,14 @@ void TcpDirectSum::plan_sum(Plan& plan, const std::vector<Partial>& mine) const 
     plan.sources.push_back(partial.source);
   }
   const Range slice = global_slice(topology_.rank());
-  const float* place = incoming_.data();
+  std::byte* place = incoming_.data();
   for (int h = 0; h < topology_.hosts(); ++h)
     for (const Node node : h == topology_.host() ? std::vector<Node>() : plan.nodes[h]) {
       leaves.push_back(node);
-      plan.sources.push_back({place, slice.begin});
-      place += slice.size();
+      plan.sources.push_back(wire_.source(place, slice));
+      place += wire_.bytes(slice);
     }
-  plan.program = SumProgram({0, options_.shards}, leaves);
+  plan.program = SumProgram({0, options_.shards}, leaves, rounded());
 }
 
 void TcpDirectSum::exchange() {
@@ -145,6 +142,7 @@ void TcpDirectSum::exchange() {
   send_sums();
   mesh_.run_transfers([this] {
     add_what_has_come();
+    take_sums_that_came();
     return mesh_.transfers().idle();
   });
   add_all_totals();
@@ -158,22 +156,17 @@ void TcpDirectSum::gather_scalars() {
 }
 
 void TcpDirectSum::send_partials() {
-  int64_t folded = 0;  // floats of slices before
+  std::byte* place = outgoing_.data();
   for (const int g : slices_carried()) {
-    send_partials_of(g, outgoing_.data() + folded);
-    folded += global_slice(g).size() * static_cast<int64_t>(plan_->host_partials.size());
+    send_partials_of(g, place);
+    place += wire_.bytes(global_slice(g)) * plan_->host_partials.size();
   }
 }
 
-/// Scalars, then block by block every partial's. Those of several ranks are folded into `folded`, one partial after the
-/// other, each block as it goes.
-void TcpDirectSum::send_partials_of(int g, float* folded) {
+/// Scalars, then block by block every partial's. What is packed, or folded of several ranks' partials, is made at
+/// `place`, one partial after the other, each block as it goes.
+void TcpDirectSum::send_partials_of(int g, std::byte* place) {
   const Range slice = global_slice(g);
-  struct Part {
-    HostPartial* partial = nullptr;  // to be folded
-    Range block = {};
-    float* base = nullptr;  // where its element 0 would stand
-  };
   std::vector<Part> parts;
   std::vector<ByteView> payload;
   if (const auto scalars = scalars_of(topology_.host()); !scalars.empty()) {
@@ -181,77 +174,94 @@ void TcpDirectSum::send_partials_of(int g, float* folded) {
     parts.emplace_back();
   }
   size_t bytes = payload.empty() ? 0 : payload[0].size();
-  for (int64_t b = 0; b < blocks_of(slice); ++b) {
-    const Range block = block_of(slice, b);
-    int64_t before = 0;  // floats of other partials' slices in `folded`
+  for (const Range block : blocks_[g]) {
+    std::byte* to = place + wire_.bytes({slice.begin, block.begin});
     for (HostPartial& partial : plan_->host_partials) {
-      Part part;
-      if (partial.sources.size() > 1) part = {&partial, block, folded + before - slice.begin};
-      const float* data = part.partial ? part.base + block.begin : partial.sources[0].at(block.begin);
-      payload.push_back(bytes_of(data, block.size()));
-      parts.push_back(part);
+      const bool as_it_lies = partial.sources.size() == 1 && !wire_.is_rounded(block);
+      parts.push_back(as_it_lies ? Part{} : Part{&partial, block, to});
+      const auto* from =
+          as_it_lies ? reinterpret_cast<const std::byte*>(partial.sources[0].at(block.begin)) : parts.back().to;
+      payload.emplace_back(from, wire_.bytes(block));
       bytes += payload.back().size();
-      before += slice.size();
+      to += wire_.bytes(slice);
     }
   }
-  const auto fold = [parts = std::move(parts)](size_t i) {
-    const auto& [partial, block, base] = parts[i];
-    if (partial) partial->program.run(partial->sources, block, {{base}});
+  const auto ready = [this, parts = std::move(parts)](size_t i) {
+    if (parts[i].partial) make(parts[i]);
     return true;
   };
   mesh_.transfers().send(g, {FrameKind::partials, mesh_.stamp_of(step_), static_cast<uint64_t>(g), bytes}, payload,
-                         fold);
+                         ready);
+}
+
+void TcpDirectSum::make(const Part& part) {
+  auto& [sources, program] = *part.partial;
+  const Range block = part.block;
+  if (!wire_.is_rounded(block)) return program.run(sources, block, {{reinterpret_cast<float*>(part.to) - block.begin}});
+  alignas(64) float floats[kPacked];
+  for (Range piece = {block.begin, 0}; piece.begin < block.end; piece.begin = piece.end) {
+    piece.end = std::min(block.end, piece.begin + kPacked);
+    program.run(sources, piece, {{floats - piece.begin}});
+    pack_bf16(floats, halves(part.to) + (piece.begin - block.begin), piece.size());
+  }
 }
 
 void TcpDirectSum::expect_partials() {
   came_.assign(topology_.hosts(), 0);
-  float* place = incoming_.data();
+  std::byte* place = incoming_.data();
   for (int h = 0; h < topology_.hosts(); ++h) {
     if (h == topology_.host()) continue;
     expect_partials_of(h, place);
-    place += static_cast<int64_t>(plan_->nodes[h].size()) * global_slice(topology_.rank()).size();
+    place += plan_->nodes[h].size() * wire_.bytes(global_slice(topology_.rank()));
   }
 }
 
 /// As send_partials_of() sends them; a node's partial of the slice lies in one piece.
-void TcpDirectSum::expect_partials_of(int host, float* place) {
+void TcpDirectSum::expect_partials_of(int host, std::byte* place) {
   const Range slice = global_slice(topology_.rank());
-  const auto nodes = static_cast<int64_t>(plan_->nodes[host].size());
+  const size_t nodes = plan_->nodes[host].size();
   const auto scalars = std::as_writable_bytes(scalars_of(host));
   std::vector<std::span<std::byte>> parts{scalars};
-  for (int64_t b = 0; b < blocks_of(slice); ++b)
-    for (int64_t node = 0; node < nodes; ++node) {
-      const Range block = block_of(slice, b);
-      parts.push_back(place_of(place + node * slice.size() + (block.begin - slice.begin), block.size()));
-    }
-  const size_t bytes = scalars.size() + static_cast<size_t>(nodes * slice.size()) * sizeof(float);
-  mesh_.transfers().receive(
-      topology_.carrier(host, topology_.rank()),
-      {FrameKind::partials, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()), bytes}, parts,
-      &came_[host]);
+  for (const Range block : my_blocks())
+    for (size_t node = 0; node < nodes; ++node)
+      parts.emplace_back(place + node * wire_.bytes(slice) + wire_.bytes({slice.begin, block.begin}),
+                         wire_.bytes(block));
+  mesh_.transfers().receive(topology_.carrier(host, topology_.rank()),
+                            {FrameKind::partials, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()),
+                             scalars.size() + nodes * wire_.bytes(slice)},
+                            parts, &came_[host]);
 }
 
+/// Where a block of sums lies packed, mine or another's.
+std::byte* TcpDirectSum::packed_sum(Range block) const { return packed_.data() + block.begin * sizeof(uint16_t); }
+
 void TcpDirectSum::expect_sums() {
-  for (const int g : slices_carried()) {
-    const Range range = global_slice(g);
-    const auto place = place_of(sums_ + range.begin, range.size());
-    mesh_.transfers().receive(g, {FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(g), place.size()},
-                              {place});
+  for (Carried& sums : carried_) {
+    sums.came = sums.taken = 0;
+    std::vector<std::span<std::byte>> places;
+    for (const Range block : blocks_[sums.slice])
+      places.emplace_back(
+          wire_.is_rounded(block) ? packed_sum(block) : reinterpret_cast<std::byte*>(sums_ + block.begin),
+          wire_.bytes(block));
+    mesh_.transfers().receive(sums.slice,
+                              {FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(sums.slice),
+                               wire_.bytes(global_slice(sums.slice))},
+                              places, &sums.came);
   }
 }
 
 void TcpDirectSum::send_sums() {
-  const Range slice = global_slice(topology_.rank());
   std::vector<ByteView> blocks;
-  for (int64_t b = 0; b < blocks_of(slice); ++b)
-    blocks.push_back(bytes_of(sums_ + block_of(slice, b).begin, block_of(slice, b).size()));
+  for (const Range block : my_blocks())
+    blocks.emplace_back(wire_.is_rounded(block) ? packed_sum(block) : reinterpret_cast<std::byte*>(sums_ + block.begin),
+                        wire_.bytes(block));
   added_ = 0;
   const auto ready = [this, last = blocks.size()](size_t b) {
     const bool is_last = b + 1 == last;
-    return static_cast<int64_t>(b) < added_ && (!is_last || for_all_others([this](int h) { return is_proven(h); }));
+    return b < added_ && (!is_last || for_all_others([this](int h) { return is_proven(h); }));
   };
   const FrameHeader header{FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(topology_.rank()),
-                           static_cast<size_t>(slice.size()) * sizeof(float)};
+                           wire_.bytes(global_slice(topology_.rank()))};
   for (int h = 0; h < topology_.hosts(); ++h)
     if (h != topology_.host()) mesh_.transfers().send(topology_.carrier(h, topology_.rank()), header, blocks, ready);
 }
@@ -263,22 +273,33 @@ bool TcpDirectSum::for_all_others(const std::function<bool(int)>& holds) const {
 }
 
 /// Of a host's partials of my slice, parts that come before those of `block`.
-size_t TcpDirectSum::parts_before(int host, int64_t block) const {
-  return (plan_->scalars[host].empty() ? 0 : 1) + static_cast<size_t>(block) * plan_->nodes[host].size();
+size_t TcpDirectSum::parts_before(int host, size_t block) const {
+  return (plan_->scalars[host].empty() ? 0 : 1) + block * plan_->nodes[host].size();
 }
 
-bool TcpDirectSum::has_come(int host, int64_t block) const { return came_[host] >= parts_before(host, block + 1); }
+bool TcpDirectSum::has_come(int host, size_t block) const { return came_[host] >= parts_before(host, block + 1); }
 
 bool TcpDirectSum::is_proven(int host) const {
-  const size_t parts = parts_before(host, blocks_of(global_slice(topology_.rank())));
+  const size_t parts = parts_before(host, my_blocks().size());
   return parts == 0 || came_[host] == parts + 1;
 }
 
 void TcpDirectSum::add_what_has_come() {
-  const Range slice = global_slice(topology_.rank());
   const auto is_here = [this](int h) { return has_come(h, added_); };
-  for (; added_ < blocks_of(slice) && for_all_others(is_here); ++added_)
-    plan_->program.run(plan_->sources, block_of(slice, added_), {{sums_}});
+  for (; added_ < my_blocks().size() && for_all_others(is_here); ++added_) {
+    const Range block = my_blocks()[added_];
+    plan_->program.run(plan_->sources, block, {{sums_}});
+    if (wire_.is_rounded(block)) pack_bf16(sums_ + block.begin, halves(packed_sum(block)), block.size());
+  }
+}
+
+/// Where a block of a slice's sum is there, mine of its partials has gone: see place_of_sums().
+void TcpDirectSum::take_sums_that_came() {
+  for (Carried& sums : carried_)
+    for (const auto& blocks = blocks_[sums.slice]; sums.taken < std::min(sums.came, blocks.size()); ++sums.taken) {
+      const Range block = blocks[sums.taken];
+      if (wire_.is_rounded(block)) unpack_bf16(halves(packed_sum(block)), sums_ + block.begin, block.size());
+    }
 }
 
 void TcpDirectSum::add_all_totals() {

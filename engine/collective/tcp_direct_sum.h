@@ -10,8 +10,12 @@
 // A slice goes in blocks: a carrier folds one just before it goes, the owner adds one up when all hosts' parts of it
 // are there and sends its sum while the next ones come. What was added up may still turn out not to be what was sent,
 // so the last block of a slice's sum waits for the tags of all partials: nobody gets a whole sum of what is not proven.
+//
+// What is rounded (ShardSumOptions::bf16) travels packed: every node's sum is such a number wherever it is made, so the
+// bits are those of one host.
 #include "collective/direct_sum.h"
 #include "collective/mesh_group.h"
+#include "collective/wire_layout.h"
 
 namespace stoker::collective {
 
@@ -24,16 +28,28 @@ class TcpDirectSum final : public DirectSum {
   void replace_partials() override;
 
  private:
-  /// Page-aligned floats of this process.
+  /// Page-aligned memory of this process.
   struct Staging {
-    explicit Staging(int64_t floats) : memory(shm::Segment::unshared(static_cast<size_t>(floats) * sizeof(float))) {}
-    float* data() const { return reinterpret_cast<float*>(memory.bytes().data()); }
+    explicit Staging(size_t bytes) : memory(shm::Segment::unshared(bytes)) {}
+    std::byte* data() const { return memory.bytes().data(); }
     shm::Segment memory;
   };
   /// One of my host's partials, as it goes to other hosts: some ranks' partials and how to add them.
   struct HostPartial {
     std::vector<Source> sources;
     SumProgram program;
+  };
+  /// A block of it on its way.
+  struct Part {
+    HostPartial* partial = nullptr;  // that the block is to be made of
+    Range block = {};
+    std::byte* to = nullptr;
+  };
+  /// The sums of a slice that I carry, and its blocks that came and were unpacked.
+  struct Carried {
+    int slice = 0;
+    size_t came = 0;
+    size_t taken = 0;
   };
 
   /// What follows from the set of present shards.
@@ -53,34 +69,42 @@ class TcpDirectSum final : public DirectSum {
   std::vector<ShardSet> owned_by_hosts() const;
   float* place_of_sums();
   Range global_slice(int slice) const;
-  size_t parts_before(int host, int64_t block) const;
-  bool has_come(int host, int64_t block) const;
+  const std::vector<Range>& my_blocks() const { return blocks_[topology_.rank()]; }
+  size_t parts_before(int host, size_t block) const;
+  bool has_come(int host, size_t block) const;
   bool is_proven(int host) const;
   bool for_all_others(const std::function<bool(int)>& holds) const;
   std::vector<Node> nodes_of(int host) const;
   std::vector<int> slices_carried() const;
-  int64_t floats_carried() const;
-  int64_t floats_gathered() const;
+  size_t bytes_carried() const;
+  size_t bytes_gathered() const;
   std::span<double> scalars_of(int host) { return plan_->scalars[static_cast<size_t>(host)]; }
 
   void gather_scalars();
   void send_partials();
-  void send_partials_of(int slice, float* folded);
+  void send_partials_of(int slice, std::byte* place);
+  void make(const Part& part);
   void expect_partials();
-  void expect_partials_of(int host, float* place);
+  void expect_partials_of(int host, std::byte* place);
   void expect_sums();
   void send_sums();
+  std::byte* packed_sum(Range block) const;
   void add_what_has_come();
+  void take_sums_that_came();
   void add_all_totals();
 
   MeshGroup& mesh_;
   const Topology& topology_;
-  std::vector<ShardSet> host_owns_;  // by host
-  float* sums_;                      // a whole vector of the host; alone on it, the first partial's
-  Staging outgoing_;                 // my host's partials of the slices that I carry
-  Staging incoming_;                 // other hosts' partials of my slice
-  std::vector<size_t> came_;         // by host: parts of its partials of my slice, and their tag
-  int64_t added_ = 0;                // blocks of my slice
+  const WireLayout wire_;
+  std::vector<ShardSet> host_owns_;         // by host
+  std::vector<std::vector<Range>> blocks_;  // by slice
+  float* sums_;                             // a whole vector of the host; alone on it, the first partial's
+  Staging outgoing_;                        // my host's partials of the slices that I carry
+  Staging incoming_;                        // other hosts' partials of my slice
+  Staging packed_;                          // what is rounded of my slice's sums, and of those that come to me
+  std::vector<size_t> came_;                // by host: parts of its partials of my slice, and their tag
+  std::vector<Carried> carried_;
+  size_t added_ = 0;  // blocks of my slice
   BySet<Plan> plans_;
   Plan* plan_ = nullptr;  // of this step
 };

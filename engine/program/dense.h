@@ -29,7 +29,8 @@ struct FoldTerm {
 };
 
 /// What is on the stack after all terms, bottom up, goes to outs[0], outs[1], ...: element (i, j) to [i * out_row + j].
-/// The stack is never higher than out_count + kFoldStack.
+/// The stack is never higher than out_count + kFoldStack. Where `bf16` is set each summand, and each sum of two, is
+/// rounded as base/bf16.h does.
 struct FoldedProduct {
   int64_t rows = 0, columns = 0;
   int64_t a_row = 0, a_step = 0, b_row = 0, out_row = 0;
@@ -37,6 +38,7 @@ struct FoldedProduct {
   int term_count = 0;
   float* const* outs = nullptr;
   int out_count = 0;
+  bool bf16 = false;
   float* scratch = nullptr;  // (kFoldStrip + rows) * (depth of all terms) floats, 64-byte aligned
 };
 inline constexpr int kFoldStack = 32;

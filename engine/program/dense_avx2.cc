@@ -28,6 +28,14 @@ struct V {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
   }
   static T fma(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
+  static T bf16(T x) {
+    const __m256i bits = _mm256_castps_si256(x),
+                  odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i nearest = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    const T upper = _mm256_and_ps(_mm256_castsi256_ps(nearest), _mm256_castsi256_ps(_mm256_set1_epi32(~0xffff)));
+    return _mm256_blendv_ps(upper, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)),
+                            _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  }
   static T positive(T x) { return _mm256_max_ps(zero(), x); }
   static T where_positive(T x, T value) { return _mm256_and_ps(_mm256_cmp_ps(x, zero(), _CMP_NLE_UQ), value); }
   static Mask first(int64_t n) {

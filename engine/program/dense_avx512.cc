@@ -28,6 +28,14 @@ struct V {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
   }
   static T fma(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
+  static T bf16(T x) {
+    const __m512i bits = _mm512_castps_si512(x),
+                  odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i nearest = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const T upper = _mm512_castsi512_ps(_mm512_and_si512(nearest, _mm512_set1_epi32(~0xffff)));
+    return _mm512_mask_mov_ps(upper, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+                              _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+  }
   static T positive(T x) { return _mm512_max_ps(zero(), x); }
   static T where_positive(T x, T value) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_NLE_UQ), value);

@@ -87,9 +87,10 @@ void DenseLayers::weight_gradient(size_t number, const GradientStack& to) {
     for (float* vector : to.vectors) places.push_back(vector + arena_.extent(parameter).begin);
     return places;
   };
-  fold({.rows = layer.out, .columns = layer.in, .a_row = 1, .a_step = layer.out, .b_row = layer.in}, weights,
-       outs(layer.weight));
-  if (layer.bias != -1) fold({.rows = 1, .columns = layer.out, .b_row = layer.out}, ones, outs(layer.bias));
+  fold({.rows = layer.out, .columns = layer.in, .a_row = 1, .a_step = layer.out, .b_row = layer.in, .bf16 = to.bf16},
+       weights, outs(layer.weight));
+  if (layer.bias == -1) return;
+  fold({.rows = 1, .columns = layer.out, .b_row = layer.out, .bf16 = to.bf16}, ones, outs(layer.bias));
 }
 
 void DenseLayers::input_gradient(size_t number) {

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "base/bf16.h"
 #include "base/level.h"
 
 namespace stoker::program {
@@ -43,8 +44,8 @@ class Dense : public testing::TestWithParam<int> {
 
   /// d w of y = x w^T, by micro-batches of so many rows.
   std::vector<Floats> weight_gradient(const Floats& dy, const Floats& x, int64_t out, int64_t in,
-                                      const std::vector<int64_t>& rows, const std::vector<int>& merges,
-                                      int left) const {
+                                      const std::vector<int64_t>& rows, const std::vector<int>& merges, int left,
+                                      bool bf16 = false) const {
     std::vector<FoldTerm> terms;
     int64_t row = 0;
     for (size_t i = 0; i < rows.size(); row += rows[i++])
@@ -53,8 +54,8 @@ class Dense : public testing::TestWithParam<int> {
     std::vector<float*> outs;
     for (auto& sum : sums) outs.push_back(sum.data());
     Floats scratch((kFoldStrip + out) * row + 1);
-    kernels->fold(
-        {out, in, 1, out, in, in, terms.data(), static_cast<int>(terms.size()), outs.data(), left, scratch.data()});
+    kernels->fold({out, in, 1, out, in, in, terms.data(), static_cast<int>(terms.size()), outs.data(), left, bf16,
+                   scratch.data()});
     return sums;
   }
 };
@@ -111,6 +112,29 @@ TEST_P(Dense, FoldEqualsItsTermsSummedApart) {
     EXPECT_EQ(folded[0][i], (parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]));
     EXPECT_EQ(folded[1][i], parts[4][i] + parts[5][i]);
   }
+}
+
+TEST_P(Dense, RoundedFoldsRoundEachTermAndEachSum) {
+  const int64_t out = 33, in = 70;
+  const std::vector<int64_t> rows{3, 1, 4, 0, 5, 2};
+  const auto dy = draw(15 * out, 5), x = draw(15 * in, 6);
+  const auto folded = weight_gradient(dy, x, out, in, rows, {0, 1, 0, 2, 0, 1}, 2, true);
+  std::vector<Floats> parts;
+  int64_t row = 0;
+  for (const int64_t n : rows) {
+    const Floats a(dy.begin() + row * out, dy.begin() + (row + n) * out);
+    const Floats b(x.begin() + row * in, x.begin() + (row + n) * in);
+    parts.push_back(weight_gradient(a, b, out, in, {n}, {0}, 1)[0]);
+    round_to_bf16(parts.back().data(), out * in);
+    row += n;
+  }
+  const auto sum = [](const Floats& a, const Floats& b) {
+    Floats both(a.size());
+    add_2_bf16(both.data(), a.data(), b.data(), static_cast<int64_t>(a.size()));
+    return both;
+  };
+  EXPECT_EQ(folded[0], sum(sum(parts[0], parts[1]), sum(parts[2], parts[3])));
+  EXPECT_EQ(folded[1], sum(parts[4], parts[5]));
 }
 
 TEST_P(Dense, FoldOfAStackThatGrowsAboveItsResults) {

@@ -35,10 +35,12 @@ struct MicroBatch {
 };
 
 /// Where the gradients of several micro-batches go. Each is put on a stack of vectors, of which the topmost two are
-/// then added `merges[i]` times; what is on the stack in the end, bottom up, lies in `vectors` (arena-shaped).
+/// then added `merges[i]` times; what is on the stack in the end, bottom up, lies in `vectors` (arena-shaped). With
+/// `bf16` each gradient, and each sum, is rounded to bfloat16.
 struct GradientStack {
   std::vector<int> merges;
   std::vector<float*> vectors;
+  bool bf16 = false;
 };
 
 class Step {

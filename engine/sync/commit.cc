@@ -32,8 +32,8 @@ Commit::Commit(collective::Group& group, HostState& state, const CommitOptions& 
     : group_(group),
       state_(state),
       options_(options),
-      sum_(collective::make_shard_sum(
-          group, {options.shards, floats, optim::kBlock, kScalars, options.owners, options.code, coded})) {
+      sum_(collective::make_shard_sum(group, {options.shards, floats, optim::kBlock, kScalars, options.owners,
+                                              options.code, coded, options.bf16})) {
   if (options.numbers > 0)  // and whether its owner wants to pause
     numbers_ =
         collective::make_shard_sum(group, {options.shards, kNoVector, kNoVector, options.numbers + 1, options.owners});

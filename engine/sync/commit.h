@@ -17,6 +17,7 @@ struct CommitOptions {
   bool in_place = false;         // benches: over the old state, so that nobody may die
   std::vector<int> owners = {};  // by shard, the rank that owns it; empty: collective::even_owners()
   int numbers = 0;               // of a shard, that add_up() takes; 0: it is not called
+  bool bf16 = false;             // each shard's gradient, and each sum of two, is rounded to bfloat16, which travels
   collective::Code code = {};    // of each shard's part of the arena: what is added up is what its code says. Shards do
                                  // not run together then
   int carried = 0;  // of the state's optimizer buffers the last ones, which are not the optimizer's: like the float
@@ -46,7 +47,7 @@ class Commit : public Strategy {
   void put(int shard, const Scalars& scalars);
 
  protected:
-  /// `floats`: of each shard's vector, `coded`: of them, what its code is of.
+  /// `floats`: of each shard's vector, `coded`: of them, what its code, or bfloat16, is of.
   Commit(collective::Group& group, HostState& state, const CommitOptions& options, int64_t floats, int64_t coded = 0);
 
   int64_t step() const { return static_cast<int64_t>(next_ - 1); }

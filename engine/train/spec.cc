@@ -31,6 +31,12 @@ collective::Code parse_code(const std::string& name) {
   fail_user("compress must be 'int8' or 'int4', not '", name, "'");
 }
 
+bool parse_reduce_bf16(const json& in) {
+  const auto name = in.value("reduce_dtype", std::string("fp32"));
+  if (name != "fp32" && name != "bf16") fail_user("reduceDtype must be 'fp32' or 'bf16', not '", name, "'");
+  return name == "bf16";
+}
+
 int64_t parse_accumulate(const json& in, int64_t batch_size) {
   const int64_t parts = in.value("accumulate", int64_t{1});
   int64_t rows = 0;
@@ -94,10 +100,12 @@ FrozenSpec parse_frozen(const json& in, size_t columns) {
 void check_full_batch(const TrainSpec& spec) {
   const bool alone = spec.strategy.is_local() || spec.whole_batch || spec.optimizer.average.on ||
                      spec.optimizer.clip.norm > 0 || spec.optimizer.schedule.changes_rate() || spec.clip_norm > 0 ||
-                     spec.clip_value > 0 || spec.accumulate > 1 || spec.on_nan == OnNaN::skip;
+                     spec.clip_value > 0 || spec.accumulate > 1 || spec.reduce_bf16 || spec.on_nan == OnNaN::skip;
   if (alone)
     fail_bug(
-        "local steps, whole batches, averages, clipping, schedules, accumulation and left out steps do not go with ",
+        "local steps, whole batches, averages, clipping, schedules, accumulation, rounded sums and left out steps do "
+        "not "
+        "go with ",
         spec.optimizer.name);
   if (spec.evaluation && spec.evaluation->every > 0)
     fail_bug("evaluations within an epoch do not go with ", spec.optimizer.name);
@@ -146,6 +154,8 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.lend_after = in.value("lend_after", spec.lend_after);
   if (in.contains("strategy")) spec.strategy = parse_strategy(in.at("strategy"), spec);
   spec.whole_batch = in.value("whole_batch", false);
+  spec.reduce_bf16 = parse_reduce_bf16(in);
+  if (spec.reduce_bf16 && spec.strategy.is_local()) fail_user("reduceDtype='bf16' does not go with local steps");
   if (spec.whole_batch && (spec.strategy.is_local() || spec.accumulate > 1))
     fail_user("batchNorm='batch' goes neither with local steps nor with accumulate");
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));

@@ -81,6 +81,8 @@ struct TrainSpec {
   int threads = 1;                           // "threads": intra-op threads of every worker
   double clip_norm = 0;                      // "clip_norm": 0 is off
   double clip_value = 0;                     // "clip_value": 0 is off
+  bool reduce_bf16 = false;                  // "reduce_dtype": "fp32" or "bf16", what gradients are added up in and
+                                             // travel in between hosts; may be left out
   bool whole_batch = false;                  // "whole_batch": batch norms go by the rows of all shards; may be left out
   StrategySpec strategy;                     // "strategy"; may be left out
   double report_every = kReportEvery;        // "report_every": seconds between words of the first rank to the driver;

@@ -141,7 +141,8 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
                                     spec_.clip_value,
                                     spec_.in_place,
                                     owners,
-                                    static_cast<int>(layout_.evaluation)};
+                                    static_cast<int>(layout_.evaluation),
+                                    spec_.reduce_bf16};
   if (spec_.optimizer.full_batch())
     strategy_ = std::make_unique<sync::FullBatch>(group, arena_, *optimizer_, *state_, options);
   else if (spec_.strategy.turns)
@@ -319,7 +320,7 @@ void Trainer::run_together(const StepSpec& spec, const Batches& inputs, PhaseTim
   const auto batches = gathered(spec, shards, inputs);
   times.gather += watch.restart();
   const auto fold = strategy_->own_fold();
-  program::GradientStack gradients{{}, fold.partials};
+  program::GradientStack gradients{{}, fold.partials, fold.rounded > 0};
   for (const auto& step : fold.steps) gradients.merges.push_back(step.merges);
   const int set = state_->current();
   std::vector<sync::Scalars> scalars;

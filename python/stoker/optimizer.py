@@ -251,6 +251,7 @@ def check_full_batch(options: Options, told: Any) -> None:
         "maxSteps": told.max_steps,
         "batchNorm='batch'": told.whole_batch,
         "accumulate": told.accumulate > 1,
+        "reduceDtype='bf16'": told.reduce_dtype == "bf16",
         "onNaN='skip'": told.on_nan == "skip",
         "checkpointUnit='steps'": told.checkpoint_dir and told.checkpoint_unit == "steps",
         "parameter groups": len(options["groups"]) > 1,

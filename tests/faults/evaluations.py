@@ -1,8 +1,8 @@
 """Kills fits whose course follows scores and callbacks: evaluation, early stop, best weights, plateaus, averages of the
 weights, clipping, limits and wishes; and fits whose steps need more than one sum: batch norms of the whole batch,
-L-BFGS, Adafactor, mixed precision. Seeded, one line each.
+L-BFGS, Adafactor, mixed precision, rounded sums. Seeded, one line each.
 
-    python tests/faults/evaluations.py [--from 0] [--to 56]
+    python tests/faults/evaluations.py [--from 0] [--to 60]
 
 Part of make test-faults. Each schedule draws a course, the number of workers, whether they talk as if on hosts of their
 own, and up to four deaths, at points inside of the engine or from outside. The outcome must be that of two workers that
@@ -59,6 +59,7 @@ COURSES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "lbfgs": ({**STOP, "patience": 5}, LBFGS, NEVER_CLIPS),
     "bf16": (STOP, {"average": EMA}, {"precision": "bf16"}),
     "adafactor": ({**STOP, "plateau": PLATEAU}, {**ADAFACTOR, "schedule": CURVE}, {}),
+    "rounded sums": (STOP, {"average": EMA}, {"reduce_dtype": "bf16"}),
 }
 POINTS = ("forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped", "evaluate", "aside",
           "meet", "take-over")  # fmt: skip
@@ -129,7 +130,7 @@ class Schedule:
 
     def __str__(self) -> str:
         how = f"{self.workers} workers{' as hosts' if self.tcp else ''}"
-        return f"{self.seed:3} {self.course:10} {how}: {', '.join(self.faults.values())}, kills at {self.kills}"
+        return f"{self.seed:3} {self.course:12} {how}: {', '.join(self.faults.values())}, kills at {self.kills}"
 
 
 def fit_of(course: str) -> LocalFit:
@@ -160,7 +161,7 @@ def judged(schedule: Schedule) -> tuple[bool, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="first", type=int, default=0, help="first seed")
-    parser.add_argument("--to", type=int, default=56, help="seed after the last one")
+    parser.add_argument("--to", type=int, default=60, help="seed after the last one")
     options = parser.parse_args()
     wrong = deaths = 0
     for seed in range(options.first, options.to):

@@ -36,6 +36,7 @@ _WORDS = {
     "shards": "numShards",
     "batch_size": "batchSize",
     "whole_batch": "batchNorm",
+    "reduce_dtype": "reduceDtype",
     "clip_norm": "clipNorm",
     "strategy.every": "the strategy's every",
     "strategy.window": "the strategy's window",
@@ -56,7 +57,7 @@ _WORDS = {
     "torch": "the version of torch",
 }
 # What it means where it is not told.
-_LEFT_OUT = {"accumulate": 1, "whole_batch": False, "evaluation.every": "the epoch"}
+_LEFT_OUT = {"accumulate": 1, "whole_batch": False, "reduce_dtype": "fp32", "evaluation.every": "the epoch"}
 _UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch")
 
 
@@ -92,7 +93,7 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
     same = ("optimizer", "shards", "batch_size", "accumulate", "seed", "shuffle", "threads", "clip_norm", "clip_value",
-            "strategy", "whole_batch", "begun")  # fmt: skip
+            "strategy", "whole_batch", "reduce_dtype", "begun")  # fmt: skip
     evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,

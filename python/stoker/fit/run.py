@@ -207,6 +207,7 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
         **evaluated,
         **strategy.spec_of(settings.strategy),
         **({"keep_optimizer": True} if settings.save_optimizer else {}),
+        **({"reduce_dtype": settings.reduce_dtype} if settings.reduce_dtype != "fp32" else {}),
         **({"whole_batch": True} if settings.whole_batch and batch_norm.by_batch(compiled.train) else {}),
         **({"accumulate": settings.accumulate} if settings.accumulate > 1 else {}),
         "program": compiled.train,

@@ -45,6 +45,7 @@ _CHOICES = {
     "scale_rate": ("linear", "sqrt"),
     "batch_norm": ("shard", "batch"),
     "precision": ("fp32", "bf16"),
+    "reduce_dtype": ("fp32", "bf16"),
     "checkpoint_unit": ("epochs", "steps", "seconds"),
 }
 
@@ -78,6 +79,7 @@ class FitSettings:
     freeze: Sequence[str] | Mapping[str, str] | None
     cache_frozen: bool
     precision: str
+    reduce_dtype: str
     save_optimizer: bool
 
     num_workers: int
@@ -118,7 +120,8 @@ class FitSettings:
         """Of parameters, and of what is none. UserError says what cannot be."""
         told = {one.name: value(param_of(one.name)) for one in fields(cls) if one.name not in _NO_PARAMS}
         settings = cls(**told, **not_params)
-        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy, _check_batch_norm, _check_kept):
+        for check in (_check_ranges, _check_gang, _check_validation, _check_strategy, _check_reduced, _check_batch_norm,
+                      _check_kept):  # fmt: skip
             check(settings)
         return settings
 
@@ -282,6 +285,13 @@ def _check_strategy(told: FitSettings) -> None:
     if strategy.is_local(told.strategy) and told.average_weights:
         raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, whose shards take steps "
                         "alone: leave one of them out")  # fmt: skip
+
+
+def _check_reduced(told: FitSettings) -> None:
+    if told.reduce_dtype == "bf16" and strategy.is_local(told.strategy):
+        raise UserError(f"reduceDtype='bf16' is for the gradients of each step, and with strategy "
+                        f"{told.strategy['name']!r} shards take steps alone: leave one of them out"
+                        f"{', or set its compress' if told.strategy['name'] == 'diLoCo' else ''}")  # fmt: skip
 
 
 def _check_kept(told: FitSettings) -> None:

@@ -337,6 +337,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
     precision = _param("precision", "what matrix products, convolutions and attention are computed in while the model "
                        "trains: 'fp32', or 'bf16' (mixed precision, as torch.autocast has it; weights, loss, "
                        "optimizer and sums stay in float32)", TypeConverters.toString)  # fmt: skip
+    reduceDtype = _param("reduceDtype", "what gradients are added up and travel between hosts in: 'fp32', or 'bf16' "
+                         "(each shard's, and each sum of two, is rounded to bfloat16: half the bytes; loss, metrics "
+                         "and statistics of batch norms are not)", TypeConverters.toString)  # fmt: skip
     batchSize = _param("batchSize", "rows of one step over all workers", TypeConverters.toInt)
     accumulate = _param("accumulate", "micro-batches of batchSize rows whose gradients are added up to one step's, in "
                         "the memory of one", TypeConverters.toInt)  # fmt: skip
@@ -453,7 +456,7 @@ class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, G
                          assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, accumulate=1, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0,
                          onNaN="error", restoreBest=False, cacheFrozen=True, batchNorm="shard", precision="fp32",
-                         saveOptimizer=False,
+                         reduceDtype="fp32", saveOptimizer=False,
                          numWorkers=1, startTimeout=600.0, heartbeatTimeout=10.0, workerTimeout=60.0, maxRestarts=3,
                          onWorkerLost="wait", onChangedRows="error", verbose=1, checkpointInterval=1,
                          checkpointUnit="epochs", checkpointKeep=2)  # fmt: skip
