@@ -11,12 +11,12 @@ package changes:
 import argparse
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tokenizers
 from tokenizers.normalizers import NFD, BertNormalizer, Lowercase
-from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel, WhitespaceSplit
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel, PreTokenizer, WhitespaceSplit
 
 FILE = Path(__file__).parents[1] / "engine/text/unicode_tables.inc"
 CHARACTERS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -24,16 +24,17 @@ HANGUL = range(0xAC00, 0xAC00 + 11172)  # decomposed by a formula
 WIDTH = 118
 
 CLEAN = BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+APART, SMALL = NFD(), Lowercase()
 STRIP = BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
-BYTES = ByteLevel(add_prefix_space=False)
+BYTES, WORDS, SPACES = ByteLevel(add_prefix_space=False), BertPreTokenizer(), WhitespaceSplit()
 
 
-def parts(how: Callable[[str], list], text: str) -> int:
-    return len(how(text))
+def parts(how: PreTokenizer, text: str) -> int:
+    return len(how.pre_tokenize_str(text))
 
 
 def space(char: str) -> bool:
-    return parts(WhitespaceSplit().pre_tokenize_str, f"a{char}b") == 2
+    return parts(SPACES, f"a{char}b") == 2
 
 
 def control(char: str) -> bool:
@@ -41,40 +42,34 @@ def control(char: str) -> bool:
 
 
 def punctuation(char: str) -> bool:
-    return parts(BertPreTokenizer().pre_tokenize_str, f"a{char}b") == 3
+    return parts(WORDS, f"a{char}b") == 3
 
 
 def mark(char: str) -> bool:
     """That is none of the marks that are dropped with accents, though it may be made of some."""
-    return NFD().normalize_str(char) == char and STRIP.normalize_str(f"a{char}") == "a"
+    return STRIP.normalize_str(f"a{char}") == "a" and decomposed(char) == char
 
 
 def letter(char: str) -> bool:
-    return parts(BYTES.pre_tokenize_str, f"a{char}") == 1
+    return parts(BYTES, f"a{char}") == 1
 
 
 def number(char: str) -> bool:
-    return parts(BYTES.pre_tokenize_str, f"1{char}") == 1
-
-
-def check_spaces(char: str) -> None:
-    other = not letter(char) and not number(char) and parts(BYTES.pre_tokenize_str, f"#{char}") != 1
-    assert other == space(char), f"U+{ord(char):04X} is a space to one part of tokenizers alone"
+    return parts(BYTES, f"1{char}") == 1
 
 
 def decomposed(char: str) -> str:
-    return NFD().normalize_str(char)
+    return APART.normalize_str(char)
 
 
 def moves(char: str) -> bool:
     """Past marks of class 1 or 230, so its own class is not 0."""
-    return NFD().normalize_str(f"{char}\u0334") != decomposed(char) + "\u0334" or (
-        NFD().normalize_str(f"\u0301{char}") != "\u0301" + decomposed(char)
-    )
+    return decomposed(f"{char}\u0334") != f"{char}\u0334" or decomposed(f"\u0301{char}") != f"\u0301{char}"
 
 
 def classed(char: str) -> int:
-    return unicodedata.combining(char) if decomposed(char) == char and moves(char) else 0
+    """Those who are made of others have none of their own."""
+    return unicodedata.combining(char) if moves(char) and decomposed(char) == char else 0
 
 
 TRAITS = (space, control, punctuation, mark, letter, number)
@@ -82,8 +77,10 @@ TRAITS = (space, control, punctuation, mark, letter, number)
 
 def traits(code: int) -> int:
     char = chr(code)
-    check_spaces(char)
-    return sum(1 << i for i, trait in enumerate(TRAITS) if trait(char))
+    has = [trait(char) for trait in TRAITS]
+    other = not has[4] and not has[5] and parts(BYTES, f"#{char}") != 1
+    assert other == has[0], f"U+{code:04X} is a space to one part of tokenizers alone"
+    return sum(1 << i for i, one in enumerate(has) if one)
 
 
 def runs(values: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -99,7 +96,7 @@ def lowered() -> Iterator[tuple[int, int, int, int]]:
     """(first, last, step, way to the small letter). U+0130 alone becomes two and is not here."""
     run: list[int] = []
     for code in CHARACTERS:
-        small = Lowercase().normalize_str(chr(code))
+        small = SMALL.normalize_str(chr(code))
         if small == chr(code) or len(small) > 1:
             assert small == chr(code) or code == 0x130
             continue
@@ -149,9 +146,12 @@ def written() -> str:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--check", action="store_true", help="compare with the file, write nothing")
-    if options.parse_args().check:
-        return int(FILE.read_text() != written())
-    FILE.write_text(written())
+    check, text = options.parse_args().check, written()
+    if not check:
+        FILE.write_text(text)
+    elif FILE.read_text() != text:
+        print(f"{FILE.name} is not what this tokenizers and this Python say: run scripts/unicode_tables.py")
+        return 1
     return 0
 
 
