@@ -29,7 +29,22 @@ def conf(**settings):
         ({"master": "yarn", "executor_instances": "5"}, 5),
         ({"master": "yarn", "executor_instances": "5", "executor_cores": "4"}, 20),
         ({"master": "spark://h:7077"}, None),
-        ({"master": "spark://h:7077", "executor_instances": "2", "executor_cores": "4"}, 8),
+        # A standalone master does not look at executor.instances: seen with Spark 4.3.
+        ({"master": "spark://h:7077", "executor_instances": "2", "executor_cores": "4"}, None),
+        ({"master": "spark://h:7077", "cores_max": "11", "executor_cores": "4"}, 8),
+        ({"master": "spark://h:7077", "cores_max": "11", "executor_cores": "4", "task_cpus": "3"}, 2),
+        ({"master": "spark://h:7077", "cores_max": "3"}, 3),
+        (
+            {
+                "master": "spark://h:7077",
+                "cores_max": "8",
+                "executor_cores": "2",
+                "dynamicAllocation_enabled": "true",
+                "dynamicAllocation_maxExecutors": "3",
+            },
+            6,
+        ),
+        ({"master": "spark://h:7077", "executor_cores": "2", "dynamicAllocation_enabled": "true"}, None),
         ({"master": "k8s://h", "dynamicAllocation_enabled": "true"}, None),
         ({"master": "k8s://h", "dynamicAllocation_enabled": "true", "dynamicAllocation_maxExecutors": "3"}, 3),
         (

@@ -7,6 +7,7 @@ from typing import Any
 
 SETTINGS = (
     "spark.master",
+    "spark.cores.max",
     "spark.task.cpus",
     "spark.task.maxFailures",
     "spark.executor.cores",

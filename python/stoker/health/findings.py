@@ -21,6 +21,7 @@ SLOW = 5e-3  # seconds there and back
 NARROW = 50e6  # bytes a second
 DESCRIPTORS = 1024
 LEVELS = ("baseline", "AVX2", "AVX-512")
+HOW_MANY = "spark.executor.instances, on standalone clusters spark.cores.max; spark.executor.cores, spark.task.cpus"
 ASK_SPARK = "Spark's own log (its UI, the executors' stderr) says more"
 
 
@@ -80,14 +81,13 @@ def slots(facts: Facts) -> Iterator[Finding]:
         yield Finding(ERROR, "too-few-slots", "session",
                       f"{asked} workers need {asked} tasks at the same time, and the session can run {facts.slots}",
                       f"use numWorkers={facts.slots} or less, or a session with more slots (spark.master, "
-                      "spark.executor.instances, spark.executor.cores, spark.task.cpus)")  # fmt: skip
+                      f"{HOW_MANY})")  # fmt: skip
     elif facts.tasks and facts.together < asked and all(not task["driver"]["error"] for task in facts.tasks):
         yield Finding(ERROR, "too-few-slots", "cluster",
                       f"{facts.together} of {asked} tasks ran at the same time: others hold slots, or executors are "
                       "still to come",
                       f"use numWorkers={max(facts.together, 1)} or less, or a session with more executors or cores "
-                      "(spark.executor.instances, spark.executor.cores, spark.task.cpus); minWorkers= begins with "
-                      "fewer")  # fmt: skip
+                      f"({HOW_MANY}); minWorkers= begins with fewer")  # fmt: skip
 
 
 def packages(facts: Facts) -> Iterator[Finding]:

@@ -33,18 +33,39 @@ def _max_cores(master: str, conf: Conf) -> tuple[int, int] | None:
         return 1, machine_cores() if match[1] == "*" else int(match[1])
     if match := re.fullmatch(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]", master):
         return int(match[1]), int(match[2])
+    if master.startswith("spark://"):
+        return _of_standalone(conf)
     executors, each = _max_executors(conf), conf("spark.executor.cores")
     if each is None and master.startswith(("yarn", "k8s")):
         each = "1"
     return (executors, int(each)) if executors is not None and each is not None else None
 
 
+def _of_standalone(conf: Conf) -> tuple[int, int] | None:
+    """A standalone master starts executors until spark.cores.max is reached, whatever spark.executor.instances says;
+    without spark.executor.cores an executor has all cores that a machine gives."""
+    total, each = conf("spark.cores.max"), conf("spark.executor.cores")
+    if each is None:
+        return None if total is None else (1, int(total))
+    by_cores = None if total is None else int(total) // int(each)
+    limits = [limit for limit in (by_cores, _max_allocated(conf)) if limit is not None]
+    return (min(limits), int(each)) if limits else None
+
+
 def _max_executors(conf: Conf) -> int | None:
-    if (conf("spark.dynamicAllocation.enabled") or "false").lower() == "true":
-        most = conf("spark.dynamicAllocation.maxExecutors")
-        return None if most is None or int(most) >= 2**31 - 1 else int(most)
+    if _allocates(conf):
+        return _max_allocated(conf)
     count = conf("spark.executor.instances")
     return None if count is None else int(count)
+
+
+def _allocates(conf: Conf) -> bool:
+    return (conf("spark.dynamicAllocation.enabled") or "false").lower() == "true"
+
+
+def _max_allocated(conf: Conf) -> int | None:
+    most = conf("spark.dynamicAllocation.maxExecutors") if _allocates(conf) else None
+    return None if most is None or int(most) >= 2**31 - 1 else int(most)
 
 
 def machine_cores() -> int:
@@ -71,8 +92,8 @@ def check_enough(workers: int, slots: int | None) -> None:
     if slots is not None and workers > slots:
         raise UserError(
             f"numWorkers={workers} needs {workers} tasks at the same time, but this Spark session can run {slots} at "
-            f"most (spark.master, spark.executor.*, spark.task.cpus). Use numWorkers={slots} or less, or a session "
-            f"with more slots"
+            f"most (spark.master, spark.cores.max, spark.executor.*, spark.task.cpus). Use numWorkers={slots} or less, "
+            f"or a session with more slots"
         )
 
 
