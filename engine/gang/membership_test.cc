@@ -695,6 +695,14 @@ TEST(Waiting, OfAllForEachOtherEndsTheGenerationInTheirWords) {
             "world: the workers cannot work together, in 3 attempts; the last failed with: " + why);
 }
 
+TEST(Waiting, ForOneWhoIsLostIsNoStandstill) {
+  Gang gang = running(3);
+  for (const int p : {0, 1}) wait(gang, p, 100);
+  on_loss(gang, gang.members.at(2), {.how = Loss::vanished, .cause = {}, .when = kNow});
+  EXPECT_EQ(standstill(gang, options(3)), "");
+  EXPECT_NE(halts(gang).find("worker 2"), std::string::npos) << halts(gang);
+}
+
 TEST(Waiting, InAnOlderGenerationIsForgotten) {
   Gang gang = running(2);
   for (const int p : {0, 1}) wait(gang, p, 100);

@@ -12,6 +12,7 @@
 //   gradient  Recht et al. 2011, "Hogwild!", and Dean et al. 2012: a window is one step, whose gradient is pushed, and
 //             the optimizer takes a step with it (sync/turns.h)
 #include "optim/arena.h"
+#include "sync/turn_order.h"
 
 namespace stoker::sync {
 
@@ -21,13 +22,6 @@ struct PushRule {
   Rule rule = Rule::downpour;
   double alpha = 0;  // of elastic: the share of the way to each other that replica and common weights go
   double gamma = 0;  // of distance: the square of the distance that halves a weight's push
-};
-
-/// What one push is.
-struct Push {
-  int shard = 0;
-  int64_t steps = 1;  // that it is of
-  int64_t stale = 0;
 };
 
 /// `pulled`: the weights that the replica set out with; `replica`: those that it came to, and, afterwards, those with

@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "optim/arena.h"
 #include "shm/segment.h"
+#include "sync/turn_order.h"
 #include "sync/wish.h"
 
 namespace stoker::sync {
@@ -34,13 +35,6 @@ struct EpochTotals {
   int64_t rows = 0;
   double seconds = 0;
   int64_t kept = 0;  // steps that left the state as it was: without rows, or not finite and to be skipped
-};
-
-/// How far a replica has come.
-struct ReplicaNumbers {
-  int64_t steps = 0;   // that it has taken
-  int64_t pushes = 0;  // that it has made
-  int64_t pulled = 0;  // pushes of all replicas before it last took the common weights
 };
 
 struct StateLayout {

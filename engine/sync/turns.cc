@@ -141,25 +141,19 @@ void Turns::publish() {
   Commit::publish();
 }
 
-/// By all replicas, before the round.
-int64_t Turns::pushes_before() const {
-  int64_t made = 0;
-  for (int shard = 0; shard < options_.shards; ++shard) made += state_.replica_numbers(old_set(), shard).pushes;
-  return made;
+/// Of all replicas, before the round.
+std::vector<ReplicaNumbers> Turns::numbers_before() const {
+  std::vector<ReplicaNumbers> numbers;
+  for (int shard = 0; shard < options_.shards; ++shard) numbers.push_back(state_.replica_numbers(old_set(), shard));
+  return numbers;
 }
 
-/// Those of the round, in their order.
 std::vector<Push> Turns::pushes() const {
-  std::vector<Push> pushes;
-  int64_t made = pushes_before();
-  for (int shard = 0; shard < options_.shards; ++shard) {
-    if (!round_.present[shard]) continue;
-    const ReplicaNumbers &old = state_.replica_numbers(old_set(), shard),
-                         &now = state_.replica_numbers(new_set(), shard);
-    pushes.push_back({shard, now.steps - old.steps, made - old.pulled});
-    ++made;
-  }
-  return pushes;
+  const auto before = numbers_before();
+  std::vector<int64_t> steps;
+  for (int shard = 0; shard < options_.shards; ++shard)
+    steps.push_back(round_.present[shard] ? state_.replica_numbers(new_set(), shard).steps - before[shard].steps : 0);
+  return pushes_of(round_.present, before, steps);
 }
 
 /// This rank's part of something, of those of its host.
@@ -199,7 +193,7 @@ void Turns::push_gradients(const std::vector<Push>& pushes, Extent range) {
     buffers.state_out.push_back(fresh);
   }
   optim::Moment at = round_.at;
-  at.since = at.step - 1 - pushes_before();
+  at.since = at.step - 1 - pushes_made(numbers_before());
   for (const Push& one : pushes) {
     buffers.gradient = state_.replica_buffer(new_set(), one.shard, 1);
     optimizer_.update(range, at, buffers);
@@ -210,7 +204,7 @@ void Turns::push_gradients(const std::vector<Push>& pushes, Extent range) {
 
 void Turns::write_replica_numbers(const std::vector<Push>& pushes) const {
   if (group_.local_rank() != 0) return;
-  int64_t made = pushes_before();
+  int64_t made = pushes_made(numbers_before());
   for (const Push& one : pushes) {
     ReplicaNumbers& now = state_.replica_numbers(new_set(), one.shard);
     ++now.pushes;

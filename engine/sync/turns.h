@@ -55,7 +55,7 @@ class Turns final : public Commit {
   optim::Moment moment(const Replica& replica, int64_t step) const;
   void move(Replica& replica, int64_t step, double denominator);
   std::vector<Push> pushes() const;
-  int64_t pushes_before() const;
+  std::vector<ReplicaNumbers> numbers_before() const;
   void push_gradients(const std::vector<Push>& pushes, optim::Extent range);
   bool apply(const std::vector<Push>& pushes);
   void write_replica_numbers(const std::vector<Push>& pushes) const;

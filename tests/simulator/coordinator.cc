@@ -16,7 +16,12 @@ bool stands_still(const gang::Lost& lost) { return lost.how == gang::Loss::silen
 }  // namespace
 
 World::World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally)
-    : plan_(plan), chance_(chance), timeline_(timeline), tally_(tally), truth_(plan.shards) {
+    : plan_(plan),
+      chance_(chance),
+      timeline_(timeline),
+      tally_(tally),
+      course_{plan.scheme, plan.shards, plan.window},
+      truth_(course_) {
   options_.workers = plan.workers;
   options_.most_workers = plan.workers + plan.late;
   options_.shards = plan.shards;
@@ -36,12 +41,21 @@ void World::run() {
   }
 }
 
-/// While the coordinator stands still its messages wait.
+/// While the coordinator stands still its messages wait, in their order.
 void World::in_coordinator(TimePoint when, std::function<void()> what) {
   timeline_.at(when, [this, what = std::move(what)]() mutable {
     if (over_) return;
-    if (timeline_.now() < absent_until_) return in_coordinator(absent_until_, std::move(what));
+    if (timeline_.now() < absent_until_ || !missed_.empty()) return missed_.push_back(std::move(what));
     what();
+  });
+}
+
+void World::be_absent(double seconds) {
+  absent_until_ = std::max(absent_until_, timeline_.now() + from_seconds(seconds));
+  timeline_.at(absent_until_, [this] {
+    if (timeline_.now() < absent_until_) return;
+    for (auto& what : std::exchange(missed_, {}))
+      if (!over_) what();
   });
 }
 

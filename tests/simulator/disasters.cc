@@ -111,7 +111,7 @@ void World::disaster() {
     return;
   }
   if (kind < 78) {  // the driver stands still
-    absent_until_ = std::max(absent_until_, timeline_.now() + from_seconds(chance_.between(0.5, 12)));
+    be_absent(chance_.between(0.5, 12));
     return workers_miss_coordinator();
   }
   if (kind < 82) {  // a link breaks

@@ -19,6 +19,8 @@ Plan plan_of(Chance& chance, int min_workers, int max_workers) {
   plan.pace = chance.hits(0.5) ? 0.3 : chance.hits(0.5) ? 1 : 6;
   plan.unkillable = chance.hits(0.5) ? 0 : 0.7;
   plan.lends = plan.workers <= 100 && chance.hits(0.5);
+  if (plan.workers <= 100 && chance.hits(0.6)) plan.scheme = chance.hits(0.5) ? Scheme::rounds : Scheme::turns;
+  plan.window = chance.number(1, 4);
   return plan;
 }
 
@@ -38,12 +40,16 @@ void print(const Tally& t) {
       "states kept %lld times, copied %lld, adopted %lld; %lld generations with late workers; %lld lost for a thread "
       "that stood still, %lld halted because nothing moved; %lld begun to lend rows, %lld without somebody whose rows "
       "others "
-      "have, to whose place %lld came that could not work, with which %lld fits ended\n",
+      "have, to whose place %lld came that could not work, with which %lld fits ended; %lld commits of local steps "
+      "with %lld pushes, "
+      "%lld replicas that began a round anew, %lld rounds that came to nothing\n",
       static_cast<long long>(t.fits), static_cast<long long>(t.generations), static_cast<long long>(t.commits),
       static_cast<long long>(t.disasters), static_cast<long long>(t.zombies), static_cast<long long>(t.kept),
       static_cast<long long>(t.copied), static_cast<long long>(t.adopted), static_cast<long long>(t.grown),
       static_cast<long long>(t.stuck), static_cast<long long>(t.standstills), static_cast<long long>(t.lendings),
-      static_cast<long long>(t.done_without), static_cast<long long>(t.unable), static_cast<long long>(t.given_up));
+      static_cast<long long>(t.done_without), static_cast<long long>(t.unable), static_cast<long long>(t.given_up),
+      static_cast<long long>(t.rounds), static_cast<long long>(t.pushes), static_cast<long long>(t.cut),
+      static_cast<long long>(t.nothing));
   std::printf("struck at the points of a step and of joining:");
   for (int point = 1; point < static_cast<int>(Point::count); ++point) {
     std::printf(" %lld", static_cast<long long>(t.struck[point]));

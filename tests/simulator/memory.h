@@ -3,12 +3,14 @@
 // the same steps made them of the same start.
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <stdexcept>
 #include <vector>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "sync/turn_order.h"
 
 namespace stoker::simulator {
 
@@ -29,7 +31,32 @@ inline uint64_t mix(std::initializer_list<uint64_t> numbers) {
   return mix_key(std::span(numbers.begin(), numbers.size()));
 }
 
+/// What a shard commits for itself.
+struct Replica {
+  Blocks weights{};    // in turns: those that it pulled last
+  uint64_t state = 0;  // its optimizer's
+  sync::ReplicaNumbers numbers;
+  bool operator==(const Replica&) const = default;
+};
+
+/// A commit's state.
+struct Set {
+  Blocks common{};
+  std::vector<Replica> replicas;  // by shard; none in plain steps
+  bool operator==(const Set&) const = default;
+};
+
 inline uint64_t digest_of(const Blocks& blocks) { return mix_key(blocks); }
+inline uint64_t digest_of(const Replica& r) {
+  return mix({digest_of(r.weights), r.state, static_cast<uint64_t>(r.numbers.steps),
+              static_cast<uint64_t>(r.numbers.pushes), static_cast<uint64_t>(r.numbers.pulled)});
+}
+inline uint64_t digest_of(const Set& set) {
+  uint64_t digest = digest_of(set.common);
+  for (const auto& replica : set.replicas) digest = mix({digest, digest_of(replica)});
+  return digest;
+}
+
 /// What shard `shard` gives to the step that makes `commit` of weights with this digest.
 inline uint64_t partial_of(uint64_t weights, uint64_t commit, int shard) {
   return mix({weights, commit, static_cast<uint64_t>(shard)});
@@ -37,37 +64,120 @@ inline uint64_t partial_of(uint64_t weights, uint64_t commit, int shard) {
 inline uint64_t initial_block(int block) { return mix({1, static_cast<uint64_t>(block)}); }
 inline uint64_t updated_block(uint64_t old, uint64_t commit, uint64_t sum) { return mix({old, commit, sum}); }
 
-/// What an undisturbed run makes.
+/// One step of a replica alone, of the round that makes `commit`.
+inline void step_alone(Blocks& weights, uint64_t& state, uint64_t commit, int shard) {
+  const uint64_t gradient = mix({digest_of(weights), commit, static_cast<uint64_t>(shard)});
+  state = mix({state, gradient});
+  for (uint64_t& block : weights) block = mix({block, state});
+}
+
+/// The common weights after a push, of one block.
+inline uint64_t pushed_block(uint64_t common, uint64_t pulled, uint64_t replica, const sync::Push& what) {
+  return mix({common, pulled, replica, static_cast<uint64_t>(what.steps), static_cast<uint64_t>(what.stale)});
+}
+
+inline std::vector<sync::ReplicaNumbers> numbers_of(const Set& set) {
+  std::vector<sync::ReplicaNumbers> numbers;
+  for (const auto& replica : set.replicas) numbers.push_back(replica.numbers);
+  return numbers;
+}
+
+/// What a commit is.
+enum class Scheme {
+  steps,   // one step: sync/all_reduce.h
+  rounds,  // steps that replicas take alone, then an average; each keeps its optimizer's state: sync/local_steps.h
+  turns,   // the same, then pushes one after the other: sync/turns.h
+};
+
+/// The plan of all commits, a function of what is fixed before the first one.
+struct Course {
+  Scheme scheme = Scheme::steps;
+  int shards = 1;
+  int window = 1;  // steps of a round, at most
+
+  bool has_replicas() const { return scheme != Scheme::steps; }
+  int steps_of(uint64_t commit) const { return 1 + static_cast<int>(mix({2, commit}) % window); }
+  /// Whether a shard has rows in it; one has in each.
+  bool present(uint64_t commit, int shard) const {
+    const auto s = static_cast<uint64_t>(shard);
+    return !has_replicas() || commit % shards == s || mix({3, commit, s}) % 5 > 0;
+  }
+  std::vector<bool> present(uint64_t commit) const {
+    std::vector<bool> all;
+    for (int s = 0; s < shards; ++s) all.push_back(present(commit, s));
+    return all;
+  }
+  /// Whether it leaves the state as it was, because what it made is not finite.
+  bool comes_to_nothing(uint64_t commit) const { return has_replicas() && mix({4, commit}) % 9 == 0; }
+};
+
+/// What an undisturbed run makes, written down without the engine's order and counts.
 class Truth {
  public:
-  explicit Truth(int shards) : shards_(shards) {
-    for (int b = 0; b < kBlocks; ++b) first_[b] = initial_block(b);
-    commits_ = {Blocks{}, first_};
+  explicit Truth(const Course& course) : course_(course) {
+    Set first;
+    for (int b = 0; b < kBlocks; ++b) first.common[b] = initial_block(b);
+    if (course.has_replicas()) first.replicas.resize(course.shards);
+    if (course.scheme == Scheme::turns)
+      for (auto& replica : first.replicas) replica.weights = first.common;
+    commits_ = {Set{}, first};
   }
-  const Blocks& at(uint64_t commit) {
-    while (commits_.size() <= commit) grow();
+  const Set& at(uint64_t commit) {
+    while (commits_.size() <= commit) commits_.push_back(next(commits_.size()));
     return commits_[commit];
   }
 
  private:
-  void grow() {
-    const uint64_t commit = commits_.size(), digest = digest_of(commits_.back());
+  Set next(uint64_t commit) const {
+    const Set& old = commits_.back();
+    if (course_.comes_to_nothing(commit)) return old;
+    Set fresh = old;
+    std::vector<Blocks> came_to(course_.shards);
     uint64_t sum = 0;
-    for (int s = 0; s < shards_; ++s) sum += partial_of(digest, commit, s);
-    Blocks next;
-    for (int b = 0; b < kBlocks; ++b) next[b] = updated_block(commits_.back()[b], commit, sum);
-    commits_.push_back(next);
+    for (int s = 0; s < course_.shards; ++s)
+      if (course_.present(commit, s)) sum += partial(old, fresh, came_to[s], commit, s);
+    if (course_.scheme == Scheme::turns)
+      push_in_turn(fresh, came_to, commit);
+    else
+      for (auto& block : fresh.common) block = updated_block(block, commit, sum);
+    return fresh;
   }
-  int shards_;
-  Blocks first_;
-  std::vector<Blocks> commits_;
+
+  uint64_t partial(const Set& old, Set& fresh, Blocks& came_to, uint64_t commit, int s) const {
+    if (!course_.has_replicas()) return partial_of(digest_of(old.common), commit, s);
+    Replica& replica = fresh.replicas[s];
+    came_to = course_.scheme == Scheme::turns ? replica.weights : old.common;
+    for (int step = 0; step < course_.steps_of(commit); ++step) step_alone(came_to, replica.state, commit, s);
+    replica.numbers.steps += course_.steps_of(commit);
+    return partial_of(digest_of(came_to), commit, s);
+  }
+
+  /// Staleness is what others have pushed since its own last push, counted one by one.
+  void push_in_turn(Set& fresh, const std::vector<Blocks>& came_to, uint64_t commit) const {
+    for (int s = 0; s < course_.shards; ++s) {
+      if (!course_.present(commit, s)) continue;
+      Replica& replica = fresh.replicas[s];
+      int64_t made = 0;
+      for (const auto& other : fresh.replicas) made += other.numbers.pushes;
+      const sync::Push what{s, course_.steps_of(commit), made - replica.numbers.pulled};
+      for (int b = 0; b < kBlocks; ++b)
+        fresh.common[b] = pushed_block(fresh.common[b], replica.weights[b], came_to[s][b], what);
+      replica.weights = fresh.common;
+      ++replica.numbers.pushes;
+      replica.numbers.pulled = made + 1;
+    }
+  }
+
+  const Course course_;
+  std::vector<Set> commits_;
 };
 
 /// A host's state segment: both sets, and the number of the committed one.
 struct Memory {
   uint64_t commit = 0;
-  std::array<Blocks, 2> sets{};
-  uint64_t generation = 0;  // the newest that works in it
+  std::array<Set, 2> sets{};
+  uint64_t generation = 0;        // the newest that works in it
+  std::map<int, uint64_t> begun;  // shards: the newest commit whose round a replica has begun in it
 };
 
 }  // namespace stoker::simulator

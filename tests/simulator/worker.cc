@@ -1,5 +1,5 @@
 // A worker's process: its control link, its part in a generation, and the training thread's way through joining and
-// steps. Models of gang/worker_link.cc, train/session.cc, sync/rejoin.cc and sync/all_reduce.cc.
+// lending. Models of gang/worker_link.cc, train/session.cc and sync/rejoin.cc.
 #include <algorithm>
 
 #include "world.h"
@@ -9,15 +9,6 @@ namespace stoker::simulator {
 using gang::Kind;
 using gang::Member;
 using Verdict = gang::Admission::Verdict;
-
-namespace {
-
-enum Phase : int { told, shared, initial, lent, partials, sums, slices };
-
-/// The part of `count` things that local rank `i` of `n` has.
-std::pair<int, int> part(int count, int i, int n) { return {i * count / n, (i + 1) * count / n}; }
-
-}  // namespace
 
 /// Happens in the process: later while it is frozen, never once it is dead.
 void World::in_process(int p, double seconds, std::function<void()> what) {
@@ -286,7 +277,8 @@ void World::hand_out(int p) {
       mine.memory = std::make_shared<Memory>();
     } else if (safe) {
       mine.memory = process.state;
-      require(nobody_else_works_in(p), "memory is kept although a process that may write into it lives");
+      const bool fenced = process.work->number < gang_.generation;  // it will not meet the others any more
+      require(fenced || nobody_else_works_in(p), "memory is kept although a process that may write into it lives");
       ++tally_.kept;
     } else {
       mine.memory = std::make_shared<Memory>();
@@ -335,10 +327,10 @@ void World::choose_host(int p) {
             "hosts have different weights of commit ", choice.commit);
   }
   if (me == choice.source) {
-    const Blocks& blocks = region(process).memory->sets[choice.commit % 2];
+    const Set& set = region(process).memory->sets[choice.commit % 2];
     for (const int needy : choice.needy) {
-      to_host(generation, needy, [generation, needy, commit = choice.commit, blocks] {
-        generation->states[needy] = {commit, blocks};
+      to_host(generation, needy, [generation, needy, commit = choice.commit, set] {
+        generation->states[needy] = {commit, set};
       });
     }
   }
@@ -350,12 +342,14 @@ void World::choose_host(int p) {
 void World::load_from_host(int p) {
   Process& process = *processes_[p];
   Memory& memory = *region(process).memory;
-  const auto [commit, blocks] = process.work->states[process.work->host_of[process.rank]];
-  Blocks& set = memory.sets[commit % 2];
-  std::copy_n(blocks.begin(), kBlocks / 2, set.begin());
+  const auto [commit, sent] = process.work->states[process.work->host_of[process.rank]];
+  Set& set = memory.sets[commit % 2];
+  set.replicas.resize(sent.replicas.size());
+  std::copy_n(sent.common.begin(), kBlocks / 2, set.common.begin());
   if (plan_.disasters > 0 && chance_.hits(0.3)) process.trap = Point::between_hosts;  // else it were rare
-  at(Point::between_hosts, p, [this, p, &memory, &set, commit = commit, blocks = blocks] {
-    std::copy_n(blocks.begin() + kBlocks / 2, kBlocks / 2, set.begin() + kBlocks / 2);
+  at(Point::between_hosts, p, [this, p, &memory, &set, commit = commit, sent = sent] {
+    std::copy_n(sent.common.begin() + kBlocks / 2, kBlocks / 2, set.common.begin() + kBlocks / 2);
+    set.replicas = sent.replicas;
     memory.commit = commit;
     come_together(p);
   });
@@ -401,7 +395,11 @@ void World::joined(int p) {
 void World::load_initial(int p) {
   Process& process = *processes_[p];
   if (process.local == 0) {
-    for (int b = 0; b < kBlocks; ++b) process.state->sets[1][b] = initial_block(b);
+    Set& set = process.state->sets[1];
+    for (int b = 0; b < kBlocks; ++b) set.common[b] = initial_block(b);
+    if (course_.has_replicas()) set.replicas.resize(plan_.shards);
+    if (course_.scheme == Scheme::turns)
+      for (auto& replica : set.replicas) replica.weights = set.common;
   }
   arrive(p, initial, 1);
   await(
@@ -469,152 +467,6 @@ void World::tell_borrowed(int p) {
 bool World::has_rows(const Process& process, int shard) const {
   const auto lent = process.borrowed.find(shard);
   return process.rows.contains(shard) || (lent != process.borrowed.end() && lent->second == Share::all);
-}
-
-// A step
-
-void World::step(int p) {
-  Process& process = *processes_[p];
-  const uint64_t commit = process.state->commit + 1;
-  if (commit > plan_.steps + 1) return deliver(p);
-  const uint64_t weights = digest_of(process.state->sets[(commit - 1) % 2]);
-  const double work = chance_.between(0.002, 0.04) + std::exchange(process.long_work, 0);
-  in_thread(p, work, [this, p, commit, weights] { put_partials(p, commit, weights); });
-}
-
-void World::put_partials(int p, uint64_t commit, uint64_t weights) {
-  Process& process = *processes_[p];
-  Region& mine = region(process);
-  process.work->newest_run = commit;
-  for (int s = 0; s < plan_.shards; ++s) {
-    if (process.work->start.owners[s] != process.rank) continue;
-    require(has_rows(process, s), "a partial was made of rows that are not there");
-    mine.partials[s] = partial_of(weights, commit, s);
-    mine.made_for[s] = commit;
-    mine.made_by[s] = p;
-    if (process.pause) mine.wish = commit;
-  }
-  arrive(p, partials, commit);
-  await(
-      p, [this, p, commit] { return reached(*processes_[p], partials, commit); },
-      [this, p, commit] { at(Point::partials, p, [this, p, commit] { exchange(p, commit); }); });
-}
-
-/// The first rank sums the partials of its host and gives the sum to the other hosts.
-void World::exchange(int p, uint64_t commit) {
-  Process& process = *processes_[p];
-  const auto generation = process.work;
-  const int hosts = static_cast<int>(generation->regions.size()), me = generation->host_of[process.rank];
-  if (process.local != 0) return sums_stand(p, commit);
-  const Sum sum{sum_of_host(process, commit), region(process).wish == commit};
-  generation->sums[{me, commit}][me] = sum;
-  for (int h = 0; h < hosts; ++h) {
-    if (h == me) continue;
-    to_host(generation, h, [generation, h, me, commit, sum] { generation->sums[{h, commit}][me] = sum; });
-  }
-  const auto add_all = [this, p, generation, me, commit] {
-    Region& mine = region(*processes_[p]);
-    mine.sum = 0;
-    for (const auto& [host, sum] : generation->sums[{me, commit}]) {
-      mine.sum += sum.of_partials;
-      if (sum.pause) mine.pause = commit;
-    }
-    sums_stand(p, commit);
-  };
-  await(
-      p,
-      [generation, me, commit, hosts] {
-        return static_cast<int>(generation->sums[{me, commit}].size()) == hosts;
-      },
-      add_all);
-}
-
-uint64_t World::sum_of_host(Process& process, uint64_t commit) {
-  const Region& mine = region(process);
-  uint64_t sum = 0;
-  for (int s = 0; s < plan_.shards; ++s) {
-    if (mine.made_by[s] < 0) continue;
-    require(mine.made_for[s] == commit, "a partial of step ", mine.made_for[s], " was summed in step ", commit);
-    require(std::ranges::count(process.work->attempts, mine.made_by[s]) == 1, "a fenced attempt contributed");
-    sum += mine.partials[s];
-  }
-  return sum;
-}
-
-void World::sums_stand(int p, uint64_t commit) {
-  arrive(p, sums, commit);
-  await(
-      p, [this, p, commit] { return reached(*processes_[p], sums, commit); },
-      [this, p, commit] { at(Point::sums, p, [this, p, commit] { update(p, commit); }); });
-}
-
-void World::update(int p, uint64_t commit) {
-  Process& process = *processes_[p];
-  const auto [from, to] = part(kBlocks, process.local, static_cast<int>(region(process).ranks.size()));
-  const int middle = (from + to) / 2;
-  const uint64_t sum = region(process).sum;
-  write(p, commit, from, middle, sum);
-  at(Point::middle_of_slice, p, [this, p, commit, middle, to = to, sum] {
-    write(p, commit, middle, to, sum);
-    arrive(p, slices, commit);
-    const auto flip_and_go_on = [this, p, commit] {
-      flip(p, commit);
-      at(Point::flipped, p, [this, p, commit] { after_step(p, commit); });
-    };
-    await(
-        p, [this, p, commit] { return reached(*processes_[p], slices, commit); },
-        [this, p, flip_and_go_on] { at(Point::before_flip, p, flip_and_go_on); });
-  });
-}
-
-/// All ranks see the same wish in the sums of a step, and so pause after the same one.
-void World::after_step(int p, uint64_t commit) {
-  Process& process = *processes_[p];
-  if (region(process).pause != commit || commit > plan_.steps) return step(p);
-  to_coordinator(p, Kind::paused, process.work->number, [](Member& member) { gang::on_paused(member); });
-  await(
-      p, [] { return false; }, [] {});
-}
-
-void World::write(int p, uint64_t commit, int from, int to, uint64_t sum) {
-  Process& process = *processes_[p];
-  Memory& memory = *process.state;
-  tally_.zombies += process.work->number < gang_.generation;
-  require(memory.generation <= process.work->number, "a process of generation ", process.work->number,
-          " wrote into memory of generation ", memory.generation);
-  const Blocks& old = memory.sets[(commit - 1) % 2];
-  for (int b = from; b < to; ++b) memory.sets[commit % 2][b] = updated_block(old[b], commit, sum);
-}
-
-void World::flip(int p, uint64_t commit) {
-  Process& process = *processes_[p];
-  Memory& memory = *process.state;
-  require(memory.generation <= process.work->number, "a process of generation ", process.work->number,
-          " flipped memory of generation ", memory.generation);
-  require(commit == memory.commit || commit == memory.commit + 1, "commit ", memory.commit, " was followed by ",
-          commit);
-  tally_.commits += memory.commit != commit;
-  memory.commit = commit;
-  require(memory.sets[commit % 2] == truth_.at(commit), "commit ", commit, " was made with other weights");
-}
-
-/// The first rank's result goes home; the fit ends with it.
-void World::deliver(int p) {
-  Process& process = *processes_[p];
-  if (process.rank == 0) {
-    const uint64_t commit = process.state->commit;
-    to_coordinator(
-        p, Kind::result_chunk, process.work->number,
-        [this, commit, p, number = process.work->number, blocks = process.state->sets[commit % 2]](Member& m) {
-          require(number == gang_.generation, "a result of an older generation was taken");
-          require(m.working, "a result of a member that had left was taken");
-          require(commit == plan_.steps + 1, "the result came after ", commit - 1, " steps");
-          require(blocks == truth_.at(commit), "the result has other weights");
-          gang_.result_here = true;
-        });
-  }
-  await(
-      p, [] { return false; }, [] {}, process.rank != 0);
 }
 
 }  // namespace stoker::simulator

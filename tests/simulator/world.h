@@ -1,8 +1,9 @@
 #pragma once
 // One fit in virtual time: coordinator, workers, hosts' memory, network, Spark's tasks and everything that can befall
 // them. The coordinator decides by the engine's own functions (gang/membership.h, gang/transitions.h, sync/choose.h);
-// workers and memory are models of train/session.h, sync/rejoin.h and sync/all_reduce.h, kept as close to their order
-// of events as words allow. Sums between hosts are modelled as an exchange of the hosts' partials.
+// workers and memory are models of train/session.h, sync/rejoin.h, sync/all_reduce.h, sync/local_steps.h, sync/turns.h
+// and sync/replicas.h, kept as close to their order of events as words allow. Sums between hosts are modelled as an
+// exchange of the hosts' partials.
 #include <deque>
 #include <map>
 #include <memory>
@@ -22,7 +23,9 @@ struct Plan {
   int hosts = 1;
   int late = 0;  // places of workers that come later
   int shards = 2;
-  uint64_t steps = 4;
+  uint64_t steps = 4;  // commits
+  Scheme scheme = Scheme::steps;
+  int window = 1;         // local steps of a round, at most
   int disasters = 3;      // of all kinds
   double pace = 1;        // seconds between them, about
   double unkillable = 0;  // share of processes whose end cannot be proven
@@ -38,13 +41,21 @@ enum class Point {
   joined,
   lent,
   borrowed,
+  local_step,
   partials,
   sums,
+  replicas,
   middle_of_slice,
   before_flip,
   flipped,
   count
 };
+
+/// What ranks of a host wait for, one after the other.
+enum Phase : int { told, shared, initial, lent, partials, sums, replicas, slices, kept };
+
+/// The part of `count` things that local rank `i` of `n` has.
+inline std::pair<int, int> part(int count, int i, int n) { return {i * count / n, (i + 1) * count / n}; }
 
 /// What has happened, so that one sees that it did.
 struct Tally {
@@ -56,6 +67,10 @@ struct Tally {
   int64_t done_without = 0;  // generations with a place that is empty, because others have its rows
   int64_t unable = 0;        // newcomers to such a place that could not work there
   int64_t given_up = 0;      // fits that ended with one of those, because nobody had its rows any more
+  int64_t rounds = 0;        // commits of local steps
+  int64_t pushes = 0;        // in them, each replica's
+  int64_t cut = 0;           // rounds begun anew by a replica that had run some of it before
+  int64_t nothing = 0;       // rounds that left the state as it was
   int64_t struck[static_cast<int>(Point::count)] = {};
 };
 
@@ -92,7 +107,8 @@ struct Generation {
   std::map<std::pair<int, uint64_t>, std::map<int, Sum>> sums;        // (to host, commit): by host
   uint64_t newest_run = 0;                                            // the newest commit that partials were made for
   std::map<int, std::map<int, std::pair<uint64_t, uint64_t>>> words;  // to host: by host: commit, digest
-  std::map<int, std::pair<uint64_t, Blocks>> states;                  // to host
+  std::map<int, std::pair<uint64_t, Set>> states;                     // to host
+  std::map<std::pair<int, uint64_t>, std::map<int, std::map<int, Replica>>> areas;  // (to host, commit): by host, shard
   std::shared_ptr<Memory> held;  // what the coordinator holds, for those on its host
 };
 
@@ -125,6 +141,7 @@ struct Process {
   std::set<int> rows;             // shards that it has read
   std::map<int, Share> borrowed;  // shards that others of its host have lent it
   bool lender = false;            // makes what it can lend, or has made it
+  std::map<int, Blocks> alone;    // shards: where a replica of a round stands, beside the state
   bool has_made = false;          // that
   bool has_lent = false;          // in some generation
   bool unable = false;            // to work, whatever it does
@@ -148,6 +165,7 @@ class World {
   void to_coordinator(int p, gang::Kind kind, uint64_t generation, std::function<void(gang::Member&)> take);
   void to_worker(int p, std::function<void()> take);
   void in_coordinator(TimePoint when, std::function<void()> what);
+  void be_absent(double seconds);
   // coordinator
   void tick();
   void take_hello(int p);
@@ -214,12 +232,26 @@ class World {
   bool has_rows(const Process& process, int shard) const;
   void after_step(int p, uint64_t commit);
   void step(int p);
+  bool owns(const Process& process, int shard, uint64_t commit) const;
+  void local_steps(int p, uint64_t commit, int step);
+  void set_out(Process& process, int shard, uint64_t commit);
   void put_partials(int p, uint64_t commit, uint64_t weights);
+  uint64_t partial(Process& process, int shard, uint64_t commit, uint64_t weights);
   void exchange(int p, uint64_t commit);
   uint64_t sum_of_host(Process& process, uint64_t commit);
   void sums_stand(int p, uint64_t commit);
+  void share_replicas(int p, uint64_t commit);
+  void take_replicas(int p, uint64_t commit);
+  void replicas_stand(int p, uint64_t commit);
   void update(int p, uint64_t commit);
+  std::vector<sync::Push> pushes(const Memory& memory, uint64_t commit) const;
+  void push_all(Memory& memory, uint64_t commit, int from, int to);
+  void count_pushes(Process& process, uint64_t commit);
+  void keep_replicas(Process& process, uint64_t commit, const std::vector<bool>& present);
+  void keep(int p, uint64_t commit);
+  void may_write(const Process& process, const char* what) const;
   void write(int p, uint64_t commit, int from, int to, uint64_t sum);
+  void flip_and_go_on(int p, uint64_t commit);
   void flip(int p, uint64_t commit);
   void deliver(int p);
   // disasters
@@ -240,6 +272,7 @@ class World {
   Chance& chance_;
   Timeline& timeline_;
   Tally& tally_;
+  const Course course_;
   Truth truth_;
   std::vector<std::unique_ptr<Process>> processes_;  // by attempt
   std::map<int, bool> done_;                         // partitions that Spark holds for done
@@ -251,6 +284,7 @@ class World {
   gang::Gang gang_;
   std::map<int, bool> sessions_;  // open ones by process: parked?
   std::shared_ptr<Memory> held_;
+  std::deque<std::function<void()>> missed_;  // by the coordinator, while it stands still
   TimePoint absent_until_{}, last_tick_{}, next_ping_{};
   TimePoint cut_until_{};  // what hosts say to each other is lost until then
   TimePoint calm_since_{};
