@@ -235,14 +235,17 @@ void TcpDirectSum::expect_partials_of(int host, std::byte* place) {
 /// Where a block of sums lies packed, mine or another's.
 std::byte* TcpDirectSum::packed_sum(Range block) const { return packed_.data() + block.begin * sizeof(uint16_t); }
 
+/// A block of sums as it travels.
+std::span<std::byte> TcpDirectSum::sum_on_wire(Range block) const {
+  auto* place = wire_.is_rounded(block) ? packed_sum(block) : reinterpret_cast<std::byte*>(sums_ + block.begin);
+  return {place, wire_.bytes(block)};
+}
+
 void TcpDirectSum::expect_sums() {
   for (Carried& sums : carried_) {
     sums.came = sums.taken = 0;
     std::vector<std::span<std::byte>> places;
-    for (const Range block : blocks_[sums.slice])
-      places.emplace_back(
-          wire_.is_rounded(block) ? packed_sum(block) : reinterpret_cast<std::byte*>(sums_ + block.begin),
-          wire_.bytes(block));
+    for (const Range block : blocks_[sums.slice]) places.push_back(sum_on_wire(block));
     mesh_.transfers().receive(sums.slice,
                               {FrameKind::sums, mesh_.stamp_of(step_), static_cast<uint64_t>(sums.slice),
                                wire_.bytes(global_slice(sums.slice))},
@@ -252,9 +255,7 @@ void TcpDirectSum::expect_sums() {
 
 void TcpDirectSum::send_sums() {
   std::vector<ByteView> blocks;
-  for (const Range block : my_blocks())
-    blocks.emplace_back(wire_.is_rounded(block) ? packed_sum(block) : reinterpret_cast<std::byte*>(sums_ + block.begin),
-                        wire_.bytes(block));
+  for (const Range block : my_blocks()) blocks.push_back(sum_on_wire(block));
   added_ = 0;
   const auto ready = [this, last = blocks.size()](size_t b) {
     const bool is_last = b + 1 == last;

@@ -89,6 +89,7 @@ class TcpDirectSum final : public DirectSum {
   void expect_sums();
   void send_sums();
   std::byte* packed_sum(Range block) const;
+  std::span<std::byte> sum_on_wire(Range block) const;
   void add_what_has_come();
   void take_sums_that_came();
   void add_all_totals();

@@ -299,8 +299,8 @@ TEST(Frozen, ACoordinatorThatStopsToReadForAWhileGetsAllOfAState) {
     ASSERT_TRUE(net::wait_readable(listener.get(), in(5)));
     busy.emplace(net::accept_tcp(listener.get()));
     busy->prove(net::Role::listener, secret);
-    for (size_t before = 1; before > 0 && got < kState; got += before) {
-      before = busy->drain(std::min(kAtOnce, kState - got));
+    for (size_t more = 1; more > 0 && got < kState; got += more) {
+      more = busy->drain(std::min(kAtOnce, kState - got));
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
   });

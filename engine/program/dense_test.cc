@@ -58,6 +58,20 @@ class Dense : public testing::TestWithParam<int> {
                    scratch.data()});
     return sums;
   }
+
+  /// The same, each micro-batch's apart.
+  std::vector<Floats> weight_gradients(const Floats& dy, const Floats& x, int64_t out, int64_t in,
+                                       const std::vector<int64_t>& rows) const {
+    std::vector<Floats> parts;
+    int64_t row = 0;
+    for (const int64_t n : rows) {
+      const Floats a(dy.begin() + row * out, dy.begin() + (row + n) * out);
+      const Floats b(x.begin() + row * in, x.begin() + (row + n) * in);
+      parts.push_back(weight_gradient(a, b, out, in, {n}, {0}, 1)[0]);
+      row += n;
+    }
+    return parts;
+  }
 };
 
 TEST_P(Dense, ProductOfAnyShape) {
@@ -100,14 +114,7 @@ TEST_P(Dense, FoldEqualsItsTermsSummedApart) {
   const std::vector<int64_t> rows{3, 1, 4, 0, 5, 2};
   const auto dy = draw(15 * out, 5), x = draw(15 * in, 6);
   const auto folded = weight_gradient(dy, x, out, in, rows, {0, 1, 0, 2, 0, 1}, 2);
-  std::vector<Floats> parts;
-  int64_t row = 0;
-  for (const int64_t n : rows) {
-    const Floats a(dy.begin() + row * out, dy.begin() + (row + n) * out);
-    const Floats b(x.begin() + row * in, x.begin() + (row + n) * in);
-    parts.push_back(weight_gradient(a, b, out, in, {n}, {0}, 1)[0]);
-    row += n;
-  }
+  const auto parts = weight_gradients(dy, x, out, in, rows);
   for (int64_t i = 0; i < out * in; ++i) {
     EXPECT_EQ(folded[0][i], (parts[0][i] + parts[1][i]) + (parts[2][i] + parts[3][i]));
     EXPECT_EQ(folded[1][i], parts[4][i] + parts[5][i]);
@@ -119,15 +126,8 @@ TEST_P(Dense, RoundedFoldsRoundEachTermAndEachSum) {
   const std::vector<int64_t> rows{3, 1, 4, 0, 5, 2};
   const auto dy = draw(15 * out, 5), x = draw(15 * in, 6);
   const auto folded = weight_gradient(dy, x, out, in, rows, {0, 1, 0, 2, 0, 1}, 2, true);
-  std::vector<Floats> parts;
-  int64_t row = 0;
-  for (const int64_t n : rows) {
-    const Floats a(dy.begin() + row * out, dy.begin() + (row + n) * out);
-    const Floats b(x.begin() + row * in, x.begin() + (row + n) * in);
-    parts.push_back(weight_gradient(a, b, out, in, {n}, {0}, 1)[0]);
-    round_to_bf16(parts.back().data(), out * in);
-    row += n;
-  }
+  auto parts = weight_gradients(dy, x, out, in, rows);
+  for (Floats& part : parts) round_to_bf16(part.data(), out * in);
   const auto sum = [](const Floats& a, const Floats& b) {
     Floats both(a.size());
     add_2_bf16(both.data(), a.data(), b.data(), static_cast<int64_t>(a.size()));

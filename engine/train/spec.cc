@@ -104,8 +104,7 @@ void check_full_batch(const TrainSpec& spec) {
   if (alone)
     fail_bug(
         "local steps, whole batches, averages, clipping, schedules, accumulation, rounded sums and left out steps do "
-        "not "
-        "go with ",
+        "not go with ",
         spec.optimizer.name);
   if (spec.evaluation && spec.evaluation->every > 0)
     fail_bug("evaluations within an epoch do not go with ", spec.optimizer.name);

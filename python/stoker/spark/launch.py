@@ -52,7 +52,7 @@ class Gang:
     workers: int
     shards: int
     spec: dict[str, Any]  # engine/train/spec.h
-    weights: dict[str, bytes]  # see program.weights_to_train
+    weights: dict[str, bytes]  # see program.weights_to_train; empty once the coordinator has them
     start_timeout: float = 600
     heartbeat_timeout: float = 10
     torch_version: str = ""  # others are refused
@@ -115,7 +115,7 @@ def _run(rows: Rows, gang: Gang, ways: Ways, capacity: int | None,
          shared: Callable[[], bool], allowed: memory_need.Allowed, observe: Observer) -> Result:  # fmt: skip
     secret = secrets.token_bytes(32)
     coordinator = _listen(_coordinator_options(gang, ways, secret, capacity, allowed))
-    gang.weights.clear()  # the coordinator has its own copy
+    gang.weights.clear()
     gang.control.reach(coordinator.wish)
     try:
         task = Job(ways.driver.told, coordinator.port, secret, gang.workers, gang.shards, json.dumps(gang.spec),
