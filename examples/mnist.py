@@ -59,6 +59,7 @@ def check_reload(model: StokerClassificationModel, test: DataFrame) -> None:
 
 
 def main() -> None:
+    start = time.perf_counter()
     torch.manual_seed(1)  # the initial weights; with the fit's own seed everything repeats
     builder = SparkSession.builder.master("local[2]").appName("mnist").config("spark.ui.enabled", False)
     spark = builder.config("spark.ui.showConsoleProgress", False).getOrCreate()
@@ -71,6 +72,7 @@ def main() -> None:
     model.transform(test).select("label", "prediction", "probability").show(5, truncate=60)
     check_reload(model, test)
     spark.stop()
+    print(f"run: took {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

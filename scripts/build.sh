@@ -12,3 +12,4 @@ if [ "$preset" = release ]; then
   cmake --install build/release --prefix python | grep -v Up-to-date || true
   python scripts/stubs.py --engine
 fi
+echo "build: took $SECONDS s"

@@ -130,3 +130,4 @@ if [ "$(cat .venv/stamp 2>/dev/null)" != "$(stamp)" ]; then
   stamp >.venv/stamp
 fi
 write_env
+say "took $SECONDS s"

@@ -85,8 +85,8 @@ def test_losses_of_steps_are_differences_of_what_is_told():
 def test_each_step_is_told_once_and_through_a_death():
     """The sums of the steps are those that another number of workers tells of without one."""
 
-    def told(workers, kill=None):
-        losses, last, killed = [], [None], []
+    def told(workers, fault=None):
+        losses, last = [], [None]
 
         def hear(gang, event):
             if not isinstance(event, Metrics) or event.step <= len(losses):
@@ -94,16 +94,15 @@ def test_each_step_is_told_once_and_through_a_death():
             before = last[0] if last[0] is not None and last[0].epoch == event.epoch else None
             losses.append(loss_between(before, event))
             last[0] = event
-            if kill is not None and event.step == 7 and not killed:
-                killed.append(gang.kill(kill))
 
         fit = make_fit("mlp", shards=2, epochs=2, report_every=0)
-        outcome = FaultyGang(fit, workers, on_event=hear, options=HEARTBEAT, timeout=60).run()
+        environment = lambda *who: {"STOKER_FAULTS": fault} if fault and who == (1, 0) else {}  # noqa: E731
+        outcome = FaultyGang(fit, workers, on_event=hear, environment=environment, options=HEARTBEAT, timeout=60).run()
         return losses, outcome
 
     alone, outcome = told(1)
     assert len(alone) == sum(epoch["steps"] for epoch in outcome.history["epochs"])
-    through, outcome = told(2, kill=1)
+    through, outcome = told(2, fault="flipped@8=die")
     assert len(outcome.told(Failed)) == 1 and through == alone
 
 

@@ -25,22 +25,25 @@ def log(tmp_path):
 
 
 def fetchers(log):
-    return [int(line.split()[0]) for line in log.read_text().splitlines()] if log.exists() else []
+    """The process of each piece that was fetched, in order."""
+    return [int(line.split()[0]) for line in log.read_text().splitlines() if "fetch" in line] if log.exists() else []
 
 
-def told(log):
-    return lambda partition, number: {"STOKER_FAULTS": TOLD, "STOKER_FAULTS_LOG": str(log)}
+def dying(place, faults, log):
+    """The first worker of a place dies at a step; the others go on."""
+
+    def environment(*who):
+        dies = ";forward@7=die" if who == (place, 0) else ""
+        return {"STOKER_FAULTS": faults + dies, "STOKER_FAULTS_LOG": str(log)}
+
+    return environment
 
 
 def test_one_rank_of_a_host_fetches_and_who_replaces_it_does_not(log):
     fit = local_fit("cnn", rows=300, batch=48, epochs=6)
     assert fit.compiled.train["constants"] == []
 
-    def kill(gang, event):
-        if isinstance(event, Metrics) and event.step >= 7 and len(gang.attempts[0]) == 1:
-            gang.kill(0)
-
-    outcome = FaultyGang(fit, 3, on_event=kill, options=HEARTBEAT, environment=told(log)).run()
+    outcome = FaultyGang(fit, 3, options=HEARTBEAT, environment=dying(0, TOLD, log)).run()
     undisturbed = FaultyGang(fit, 1).run()
     assert len(fetchers(log)) == 1
     assert fetchers(log)[0] in [attempts[0] for attempts in outcome.pids]
@@ -62,10 +65,6 @@ def frozen():
 
 
 PIECES = ";".join(f"fetch@{number}=slow:1" for number in range(1, 20))
-
-
-def pieces_fetched(log):
-    return [int(line.split()[0]) for line in log.read_text().splitlines() if "fetch" in line]
 
 
 def assert_right(outcome, wanted):
@@ -100,7 +99,7 @@ def test_a_host_has_constants_once_and_nobody_can_write_them(frozen, log):
     assert len({pid for pid, _, _ in seen}) == 3
     ((_, size),) = {(inode, size) for _, inode, size in seen}
     assert 64 * 20_000 * 4 < size < 64 * 20_000 * 4 * 1.1
-    assert len(pieces_fetched(log)) == 5 + 1  # and the initial weights
+    assert len(fetchers(log)) == 5 + 1  # and the initial weights
 
 
 @pytest.mark.parametrize("force_tcp", [False, True])
@@ -119,7 +118,7 @@ def test_constants_whose_fetcher_dies_come_from_who_is_left(frozen, log, force_t
     outcome = FaultyGang(fit, 3, environment=environment, options=options).run()
     assert_right(outcome, wanted)
     assert len(outcome.pids[0]) == 2
-    by_pid = Counter(pieces_fetched(log))
+    by_pid = Counter(fetchers(log))
     assert by_pid[outcome.pids[0][0]] == 3
     if not force_tcp:
         assert sum(by_pid.values()) <= 5 + 1 + 1  # the piece that was under way once more
@@ -127,14 +126,8 @@ def test_constants_whose_fetcher_dies_come_from_who_is_left(frozen, log, force_t
 
 def test_who_comes_later_takes_constants_from_another_host(frozen, log):
     fit, wanted = frozen
-
-    def kill(gang, event):
-        if isinstance(event, Metrics) and event.step >= 4 and len(gang.attempts[1]) == 1:
-            gang.kill(1)
-
-    environment = {"STOKER_FAULTS": PIECES, "STOKER_FAULTS_LOG": str(log)}
     options = {**HEARTBEAT, "force_tcp": True}
-    outcome = FaultyGang(fit, 2, on_event=kill, environment=lambda *_: environment, options=options).run()
+    outcome = FaultyGang(fit, 2, environment=dying(1, PIECES, log), options=options).run()
     assert_right(outcome, wanted)
     assert len(outcome.pids[1]) == 2
-    assert outcome.pids[1][1] not in pieces_fetched(log)
+    assert outcome.pids[1][1] not in fetchers(log)
