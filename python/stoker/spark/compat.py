@@ -1,11 +1,13 @@
-"""Every Spark call that is newer than 4.0, with what stands in for it on 4.0."""
+"""Every Spark call that is newer than 4.0, with what stands in for it on 4.0; and what is PySpark's own affair."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
+from pyspark.errors import utils as origins
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
@@ -14,6 +16,21 @@ from pyspark.sql.types import ArrayType, DataType, DoubleType, StructField, Stru
 
 _SEED = 42  # of Spark's hash partitioning
 _MASK = 0xFFFFFFFF
+
+
+@contextlib.contextmanager
+def without_call_sites() -> Iterator[None]:
+    """PySpark notes the user's line for each Column that is made, in ten calls of the JVM: half of the time that it
+    takes to describe a fit's rows, whose columns are made on no line of the user's. Another thread's columns may lose
+    their lines meanwhile; afterwards PySpark looks its setting up anew."""
+    if not hasattr(origins, "_enable_debugging_cache"):  # no part of its interface
+        yield
+        return
+    origins._enable_debugging_cache = False
+    try:
+        yield
+    finally:
+        origins._enable_debugging_cache = None
 
 
 def place_by_id(df: DataFrame, partitions: int, ids: Column) -> DataFrame:

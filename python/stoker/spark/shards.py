@@ -17,6 +17,7 @@ _HELD = "held out"  # tells this hash of a row from the one of its shard
 _PARTS = 1_000_000
 
 
+@compat.without_call_sites()
 def place(table: Table, sources: Sequence[Source], how: Placement) -> DataFrame:
     """The columns that travel for the sources, in one partition per worker, with SHARD where a worker owns
     several shards."""
@@ -31,6 +32,7 @@ def place(table: Table, sources: Sequence[Source], how: Placement) -> DataFrame:
     return placed.drop(SHARD) if how.shards == how.workers and how.held is None else placed
 
 
+@compat.without_call_sites()
 def place_part(table: Table, sources: Sequence[Source], how: Placement, worker: int) -> DataFrame:
     """What place() gives to one worker, in one partition."""
     if how.shards == 1:
@@ -40,6 +42,7 @@ def place_part(table: Table, sources: Sequence[Source], how: Placement, worker: 
     return placed.drop(SHARD) if how.shards == how.workers and how.held is None else placed
 
 
+@compat.without_call_sites()
 def place_late(table: Table, sources: Sequence[Source], how: Placement, most: int) -> DataFrame:
     """What the late workers hold, in one partition each."""
     late = late_shards(how.workers, most, how.shards)
