@@ -26,7 +26,7 @@ def without_call_sites() -> Iterator[None]:
     if not hasattr(origins, "_enable_debugging_cache"):  # no part of its interface
         yield
         return
-    origins._enable_debugging_cache = False
+    origins._enable_debugging_cache = False  # type: ignore[assignment]
     try:
         yield
     finally:
