@@ -81,12 +81,13 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
-def things_page(title: str, things: dict[str, Any], about: str = "") -> Iterator[str]:
+def things_page(title: str, things: dict[str, Any], about: str = "", named_in: str = "") -> Iterator[str]:
+    """`named_in`: only methods that this text names are for users."""
     yield f"# {title}\n\n{about}\n"
     for name, thing in things.items():
         yield f"## {name}\n\n{signature(name, thing)}{text_of(thing)}\n"
         if isinstance(thing, type):
-            yield from methods(thing)
+            yield from methods(thing, named_in)
 
 
 def signature(name: str, thing: Any) -> str:
@@ -98,12 +99,14 @@ def signature(name: str, thing: Any) -> str:
         return ""
 
 
-def methods(cls: type) -> Iterator[str]:
+def methods(cls: type, named_in: str = "") -> Iterator[str]:
     for name, member in inspect.getmembers(cls):
         call = member.fget if isinstance(member, property) else inspect.unwrap(member) if callable(member) else None
         ours = getattr(call, "__module__", "") or ""
         accessor = name[:3] in ("set", "get") and name[3:4].isupper()
         if name.startswith("_") or not ours.startswith("stoker") or accessor or not inspect.getdoc(member):
+            continue
+        if named_in and not re.search(rf"\.{name}\b", named_in):
             continue
         shown = name if isinstance(member, property) else f"{name}{_parameters(member)}"
         yield f"**`{shown}`**\n\n{text_of(member)}\n"
@@ -128,7 +131,25 @@ def text_of(thing: Any) -> str:
     if is_stage(thing) and "\nParameters:\n" in text:
         text, _, rest = text.partition("\nParameters:\n")
         text += f"\n[All parameters](parameters.md).\n\n{rest.partition('Example:')[2]}"
-    return "\n".join(fenced(text.splitlines()))
+    return "\n".join(fenced(listed(text.splitlines())))
+
+
+def listed(lines: Iterable[str]) -> Iterator[str]:
+    """Sections of arguments, errors and results as lists."""
+    within = False
+    for line in lines:
+        if line in ("Args:", "Raises:"):
+            within = True
+            yield f"\n**{'Arguments' if line == 'Args:' else 'Raises'}**\n"
+        elif line == "Returns:":
+            yield "\n**Returns**\n"
+        elif within and (entry := re.fullmatch(r" {4}(\w[\w.*, ]*?): (.*)", line)):
+            yield f"- `{entry[1]}`: {entry[2]}"
+        elif within and line.startswith(" " * 8):
+            yield line[4:]
+        else:
+            within = within and not line
+            yield line.removeprefix("    ") if line.startswith("    ") and not line.lstrip().startswith(">>>") else line
 
 
 def fenced(lines: Iterable[str]) -> Iterator[str]:
@@ -165,7 +186,8 @@ def pages() -> dict[str, tuple[str, str]]:
         "estimators": ("Estimators", things_page("Estimators", stages("estimators"))),
         "models": ("Models", things_page("Models", stages("models"), "What `fit` gives.")),
         "inputs": ("Declarations of inputs", things_page("Declarations of inputs", public(stoker.inputs),
-                                                         "`stoker.inputs`; see [the guide](../inputs.md).")),
+                                                         "`stoker.inputs`; see [the guide](../inputs.md).",
+                                                         (ROOT / "docs/inputs.md").read_text())),
         "functions": ("Functions and objects", things_page("Functions and objects", others())),
         "events": ("Events", events_page()),
         "errors": ("Errors", things_page("Errors", {cls.__name__: cls for cls in

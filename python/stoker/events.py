@@ -134,6 +134,8 @@ class OfWorker(Event):
 
 @dataclass(frozen=True)
 class Admitted(OfWorker):
+    """A worker has come, for an attempt at its Spark task."""
+
     name = "admitted"
     attempt_number: int = 0  # 0: Spark has not tried before
     torch: str = ""
@@ -146,6 +148,8 @@ class Admitted(OfWorker):
 
 @dataclass(frozen=True)
 class Ingesting(Event):
+    """A worker reads its rows."""
+
     name = "ingesting"
     rank: int
     rows: int  # so far
@@ -294,6 +298,8 @@ class CheckpointPart(Event):
 
 @dataclass(frozen=True)
 class ResultCame(Event):
+    """The trained weights have come home."""
+
     name = "result"
     rank: int
     bytes: int
