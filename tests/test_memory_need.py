@@ -55,9 +55,10 @@ def test_need_counts_what_replicas_commit():
     assert vectors(push={"rule": "downpour"}, inner_state="reset") == (2 * (1 + 4), 1 + 2 * 2)
     assert vectors(push={"rule": "elastic", "momentum": 0.9}, inner_state="keep") == (2 * (1 + 4 * 4), 2)
     assert vectors(push={"rule": "gradient"}, inner_state="keep") == (2 * (3 + 4 * 2), 1)
-    outer = {"groups": [{"momentum": 0.9}]}
+    outer, own = {"name": "sgd", "groups": [{"momentum": 0.9}]}, {"name": "own", "state": ["mean", "square"]}
     partials = 2  # of two shards: their sum, and one beside it
     assert vectors(outer=outer, inner_state="keep") == (2 * (1 + 1 + 4 * 2), partials + 1 + 1 + 2)
+    assert vectors(outer=own, inner_state="keep") == (2 * (1 + 2 + 4 * 2), partials + 1 + 1 + 2)
 
 
 def test_need_counts_constants_once_on_a_host():

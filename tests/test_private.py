@@ -30,6 +30,14 @@ def test_operators_have_names():
     assert private.aten_name(torch.ops.prims.add.default) is None and private.aten_name(len) is None
 
 
+def test_operators_are_seen_before_they_run():
+    seen = []
+    with private.Operators(lambda operator: seen.append(private.aten_name(operator))):
+        (torch.ones(3) + 1).norm()
+    assert seen == [("ones", "default"), ("add", "Tensor"), ("linalg_vector_norm", "default")]
+    assert len(seen) == 3 and bool(torch.ones(3).sum()), "nobody looks any more"
+
+
 def test_buffers_and_hooks_are_seen():
     layer = nn.BatchNorm1d(2)
     layer.register_buffer("kept", torch.ones(1), persistent=False)

@@ -92,6 +92,31 @@ at::Tensor taken(const optim::Arena& arena, const at::Tensor& floats, const opti
   return out;
 }
 
+/// An optimizer's first update, in place.
+struct First {
+  First(const optim::Optimizer& optimizer, const at::Tensor& weights, const at::Tensor& gradient) {
+    buffers.gradient = gradient.const_data_ptr<float>();
+    buffers.weights_in = buffers.weights_out = weights.mutable_data_ptr<float>();
+    for (int i = 0; i < optimizer.state_buffers(); ++i) {
+      state.push_back(at::zeros_like(weights));
+      buffers.state_out.push_back(state.back().mutable_data_ptr<float>());
+      buffers.state_in.push_back(buffers.state_out.back());
+    }
+  }
+  optim::UpdateBuffers buffers;
+  std::vector<at::Tensor> state;
+};
+
+Hash128 digest_of_outer(const OuterSpec& spec, const optim::Arena& arena, const at::Tensor& weights,
+                        const at::Tensor& gradient) {
+  const auto outer = make_outer_program(spec, arena);
+  First first(*outer, weights, gradient);
+  outer->update({0, arena.floats()}, moment(), first.buffers);
+  Hash128 digest = hash_of(weights, 5);
+  for (const auto& state : first.state) digest += hash_of(state, 6);
+  return digest;
+}
+
 /// Of what an update makes of the beginning of each parameter.
 Hash128 digest_of_update(const Canned& canned, const at::Tensor& whole_weights, const at::Tensor& whole_gradient,
                          const program::StepScalars& told) {
@@ -100,16 +125,9 @@ Hash128 digest_of_update(const Canned& canned, const at::Tensor& whole_weights, 
   const auto weights = taken(canned.weights, whole_weights, arena);
   const auto gradient = taken(canned.weights, whole_gradient, arena);
   const optim::Extent all{0, arena.floats()};
-  optim::UpdateBuffers buffers;
-  buffers.gradient = gradient.const_data_ptr<float>();
+  First first(*optimizer, weights, gradient);
+  auto& buffers = first.buffers;
   buffers.gradient_scale = told.denominator > 0 ? static_cast<float>(1 / told.denominator) : 1;
-  buffers.weights_in = buffers.weights_out = weights.mutable_data_ptr<float>();
-  std::vector<at::Tensor> state;
-  for (int i = 0; i < optimizer->state_buffers(); ++i) {
-    state.push_back(at::zeros({all.end}, at::kFloat));
-    buffers.state_out.push_back(state.back().mutable_data_ptr<float>());
-    buffers.state_in.push_back(buffers.state_out.back());
-  }
   std::vector<double> sums(optimizer->sums()), numbers(optimizer->numbers());
   const auto [factors, decided] = optim::measured(*optimizer, {numbers.data(), told.numerator, sums.data(), moment()},
                                                   [&](int round, const std::vector<double>& so_far) {
@@ -119,7 +137,10 @@ Hash128 digest_of_update(const Canned& canned, const at::Tensor& whole_weights, 
   if (!factors.empty()) buffers.factors = factors.data();
   buffers.numbers = decided.data();
   optimizer->update(all, moment(), buffers);
-  return hash_of(weights, 3) += hash128(std::as_bytes(std::span(decided)), 4);
+  Hash128 digest = hash_of(weights, 3);
+  digest += hash128(std::as_bytes(std::span(decided)), 4);
+  if (canned.outer) digest += digest_of_outer(*canned.outer, arena, weights, gradient);
+  return digest;
 }
 
 Hash128 digest_of(const Canned& canned, int64_t rows) {

@@ -10,6 +10,7 @@
 #include "optim/optimizer.h"
 #include "program/format.h"
 #include "program/step.h"
+#include "train/outer_program.h"
 
 namespace stoker::train {
 
@@ -20,6 +21,7 @@ struct Canned {
   const optim::Arena& buffers;
   const optim::OptimizerOptions& optimizer;
   program::Step& step;
+  const OuterSpec* outer = nullptr;  // a user's, whose kernels may be any
 };
 
 /// Rows that any model of such inputs takes, as far as the program tells: numbers from 0 to 1, and 0 and 1 where whole

@@ -82,6 +82,11 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   }
   spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
   spec.local.code = parse_code(in.value("compress", ""));
+  if (in.at("outer").at("name") == "own") {
+    spec.own = parse_outer_program(in.at("outer"));
+    spec.local.plain = false;
+    return spec;
+  }
   spec.outer = parse_outer(in.at("outer"), fit.optimizer.groups.size());
   const auto& group = spec.outer.groups.front();
   spec.local.plain = spec.outer.name == "sgd" && group.lr == 1 && group.momentum == 0;

@@ -13,6 +13,7 @@
 #include "train/checkpoint_spec.h"
 #include "train/history.h"
 #include "train/metrics.h"
+#include "train/outer_program.h"
 #include "train/policy.h"
 
 namespace stoker::train {
@@ -40,6 +41,7 @@ struct StrategySpec {
   int64_t every = 0;              // "every": local steps of a commit; 0: all-reduce, after each step
   sync::LocalOptions local;       // "inner_state": "average", "reset" or "keep"; "compress": "int8", "int4" or none
   optim::OptimizerOptions outer;  // "outer": of local steps; see optim::parse_optimizer
+  std::optional<OuterSpec> own;   // instead of it, where the name of "outer" is "own"
   std::optional<sync::TurnsOptions> turns;  // instead of them: "window" for "every", "push": {"rule", "beta", "gamma",
                                             // "momentum"}, and "inner_state": "keep" or "reset"
   bool is_local() const { return every > 0; }

@@ -56,6 +56,12 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
           of_replica};
 }
 
+/// None where there are no local steps.
+std::unique_ptr<optim::Optimizer> make_outer(const StrategySpec& spec, const optim::Arena& arena) {
+  if (!spec.is_local() || spec.turns) return nullptr;
+  return spec.own ? make_outer_program(*spec.own, arena) : optim::make_optimizer(spec.outer, arena, optim::best_isa());
+}
+
 sync::Scalars as_scalars(const program::StepScalars& s) { return {s.numerator, s.denominator, s.correct, s.counted}; }
 
 void copy_tensor(const program::SafeTensors& from, const std::string& name, void* to, size_t bytes) {
@@ -105,9 +111,7 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
       arena_(program::weight_arena(program_, spec.groups)),
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
-      outer_(spec.strategy.is_local() && !spec.strategy.turns
-                 ? optim::make_optimizer(spec.strategy.outer, arena_, optim::best_isa())
-                 : nullptr),
+      outer_(make_outer(spec.strategy, arena_)),
       layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec, evaluations)) {
   static const Bytes none = program::write_safetensors({});
   if (constants.empty()) constants = none;
@@ -125,7 +129,8 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
 Trainer::~Trainer() = default;
 
 gang::Fingerprint Trainer::fingerprint(int64_t rows) {
-  return train::fingerprint({program_, arena_, buffers_, spec_.optimizer, *step_}, rows);
+  const auto& own = spec_.strategy.own;
+  return train::fingerprint({program_, arena_, buffers_, spec_.optimizer, *step_, own ? &*own : nullptr}, rows);
 }
 
 void Trainer::join(collective::Group& group, const std::vector<int>& owners, bool undisturbed, const Load& load) {

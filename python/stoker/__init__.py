@@ -29,6 +29,7 @@ _HOMES = {
     "Callback": "stoker.callback",
     "LocalSGD": "stoker.strategy",
     "DiLoCo": "stoker.strategy",
+    "OwnStrategy": "stoker.strategy",
     "Downpour": "stoker.strategy",
     "AGN": "stoker.strategy",
     "DynSGD": "stoker.strategy",

@@ -34,5 +34,6 @@ from stoker.strategy import Downpour as Downpour
 from stoker.strategy import DynSGD as DynSGD
 from stoker.strategy import Hogwild as Hogwild
 from stoker.strategy import LocalSGD as LocalSGD
+from stoker.strategy import OwnStrategy as OwnStrategy
 
 __version__: str

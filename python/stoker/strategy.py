@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -182,9 +182,40 @@ class Hogwild:
     """
 
 
-_KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "downpour": Downpour, "agn": AGN,
-                          "dynSGD": DynSGD, "distanceADAG": DistanceADAG, "aeasgd": AEASGD,
-                          "eamsgd": EAMSGD, "hogwild": Hogwild}  # fmt: skip
+@dataclass(frozen=True)
+class OwnStrategy:
+    """Local steps with an outer step of your own: a function outer(center, delta, state) that gives (center, state).
+    `center` is a slice of the common weights, `delta` what the shards moved by on average, each weighing by its rows,
+    and `state` a dict of tensors by the names that you give, zeros at first: float32 tensors of one dimension and one
+    length. The function is compiled, so it does the same in each round; it is elementwise, since slices are cut
+    anywhere.
+
+    Args:
+        every: steps from one outer step to the next; rounds end with the epoch.
+        outer: the function.
+        state: names of what it keeps from one round to the next, for each weight a number.
+        innerState: "average": the inner optimizer's state is averaged too; "reset": each round begins with none;
+            "keep": each shard's is its own and goes on.
+        compress: None, "int8" or "int4", of what each shard moved by: see DiLoCo.
+
+    Example:
+        >>> def heavy_ball(center, delta, state):
+        ...     velocity = 0.9 * state["velocity"] + delta
+        ...     return center + 0.7 * velocity, {"velocity": velocity}
+        >>> StokerClassifier(model=net, numWorkers=4, numShards=4,
+        ...                  strategy=stoker.OwnStrategy(every=20, outer=heavy_ball, state=("velocity",)))
+    """
+
+    every: int = 20
+    outer: Callable[..., Any] | Mapping[str, Any] | None = None  # or what it was compiled to
+    state: Sequence[str] = ()
+    innerState: str = "average"
+    compress: str | None = None
+
+
+_KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "own": OwnStrategy,
+                          "downpour": Downpour, "agn": AGN, "dynSGD": DynSGD, "distanceADAG": DistanceADAG,
+                          "aeasgd": AEASGD, "eamsgd": EAMSGD, "hogwild": Hogwild}  # fmt: skip
 _RULES = {"downpour": "downpour", "agn": "agn", "dynSGD": "dynsgd", "distanceADAG": "distance", "aeasgd": "elastic",
           "eamsgd": "elastic", "hogwild": "gradient"}  # of pushes, in the engine's words  # fmt: skip
 _STATES, _STATES_OF_PUSHES = ("average", "reset", "keep"), ("keep", "reset")
@@ -232,11 +263,24 @@ def _check(found: Settings) -> None:
     states = _STATES_OF_PUSHES if steps == "window" else _STATES
     _one_of(found, "innerState", states)
     _one_of(found, "compress", _CODES)
+    if "outer" in found:
+        _check_outer(found)
     _above(found, "outerLearningRate", "a number above 0", lambda rate: rate > 0)
     _above(found, "outerMomentum", "a number from 0 to below 1", lambda momentum: 0 <= momentum < 1)
     _above(found, "gamma", "a number above 0", lambda gamma: gamma > 0)
     _above(found, "beta", "a number above 0", lambda beta: beta > 0)
     _above(found, "momentum", "a number above 0 and below 1", lambda momentum: 0 < momentum < 1)
+
+
+def _check_outer(found: Settings) -> None:
+    if not callable(found["outer"]) and not isinstance(found["outer"], Mapping):
+        raise UserError(f"strategy: outer is {found['outer']!r}, expected a function of (center, delta, state)")
+    names = [found["state"]] if isinstance(found["state"], str) else found["state"]
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) and one.isidentifier() for one in names):
+        raise UserError(f"strategy: state is {found['state']!r}, expected names such as ('velocity',)")
+    if len(set(names)) < len(names):
+        raise UserError(f"strategy: state is {found['state']!r}, in which a name comes twice")
+    found["state"] = list(names)
 
 
 def _check_steps(found: Settings, name: str) -> None:
@@ -274,11 +318,17 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
         numbers = {name: float(strategy[name]) for name in ("beta", "gamma", "momentum") if name in strategy}
         return {"strategy": {"window": strategy.get("window", 1), "inner_state": strategy.get("innerState", "keep"),
                              "push": {"rule": _RULES[strategy["name"]], **numbers}}}  # fmt: skip
-    momentum = float(strategy.get("outerMomentum", 0.0))
-    outer = {"lr": float(strategy.get("outerLearningRate", 1.0)), "momentum": momentum, "nesterov": momentum > 0}
     code = {"compress": strategy["compress"]} if strategy.get("compress") else {}
     return {"strategy": {"every": strategy["every"], "inner_state": strategy["innerState"], **code,
-                         "outer": {"name": "sgd", "groups": [outer]}}}  # fmt: skip
+                         "outer": _outer_of(strategy)}}  # fmt: skip
+
+
+def _outer_of(strategy: Mapping[str, Any]) -> Settings:
+    if "outer" in strategy:
+        return {"name": "own", "state": strategy["state"], **strategy["outer"]}
+    momentum = float(strategy.get("outerMomentum", 0.0))
+    group = {"lr": float(strategy.get("outerLearningRate", 1.0)), "momentum": momentum, "nesterov": momentum > 0}
+    return {"name": "sgd", "groups": [group]}
 
 
 def _has_momentum(options: Mapping[str, Any]) -> bool:

@@ -46,6 +46,8 @@ _WORDS = {
     "strategy.outer.groups[0].momentum": "the strategy's outerMomentum",
     "strategy.outer.groups[0].nesterov": "whether the strategy has an outerMomentum",
     "strategy.outer.name": "the strategy",
+    "strategy.outer.program": "what the strategy's outer does",
+    "strategy.outer.state": "the strategy's state",
     "strategy.push.rule": "the strategy",
     **{f"strategy.push.{key}": f"the strategy's {key}" for key in ("beta", "gamma", "momentum")},
     "clip_value": "clipValue",
@@ -58,7 +60,7 @@ _WORDS = {
 }
 # What it means where it is not told.
 _LEFT_OUT = {"accumulate": 1, "whole_batch": False, "reduce_dtype": "fp32", "evaluation.every": "the epoch"}
-_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch")
+_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch", "strategy.outer.program")
 
 
 def folder_name(step: int) -> str:
@@ -93,7 +95,7 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
     """What decides a fit's bits, beside its rows and its initial weights. `spec` is the engine's TrainSpec."""
     constants = {entry["name"]: weights[entry["name"]] for entry in spec["program"]["constants"]}
     same = ("optimizer", "shards", "batch_size", "accumulate", "seed", "shuffle", "threads", "clip_norm", "clip_value",
-            "strategy", "whole_batch", "reduce_dtype", "begun")  # fmt: skip
+            "whole_batch", "reduce_dtype", "begun")  # fmt: skip
     evaluation = {"evaluation": _evaluation(spec["evaluation"])} if "evaluation" in spec else {}
     return {
         **evaluation,
@@ -102,7 +104,16 @@ def identity(spec: Mapping[str, Any], weights: Mapping[str, np.ndarray], torch_v
         "groups": _digest(spec.get("groups", [])),
         "torch": torch_version,
         **{name: spec[name] for name in same if name in spec},
+        **({"strategy": _strategy(spec["strategy"])} if "strategy" in spec else {}),
     }
+
+
+def _strategy(told: Mapping[str, Any]) -> dict[str, Any]:
+    outer = told.get("outer", {})
+    if "program" not in outer:
+        return dict(told)
+    program = _digest([program_digest(outer["program"]), outer["constants"]])
+    return {**told, "outer": {"name": outer["name"], "state": outer["state"], "program": program}}
 
 
 def _evaluation(told: Mapping[str, Any]) -> dict[str, Any]:

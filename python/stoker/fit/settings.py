@@ -291,7 +291,7 @@ def _check_reduced(told: FitSettings) -> None:
     if told.reduce_dtype == "bf16" and strategy.is_local(told.strategy):
         raise UserError(f"reduceDtype='bf16' is for the gradients of each step, and with strategy "
                         f"{told.strategy['name']!r} shards take steps alone: leave one of them out"
-                        f"{', or set its compress' if told.strategy['name'] == 'diLoCo' else ''}")  # fmt: skip
+                        f"{', or set its compress' if 'compress' in told.strategy else ''}")  # fmt: skip
 
 
 def _check_kept(told: FitSettings) -> None:

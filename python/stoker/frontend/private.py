@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.nn.modules import module as _everywhere
 from torch.nn.modules.batchnorm import _NormBase as Norm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 __all__ = ["Dropout", "FakeTensor", "Norm", "is_functorch_wrapped_tensor", "tree_map_only", "unset_fake_temporarily"]
@@ -26,6 +27,18 @@ def aten_name(target: Any) -> tuple[str, str] | None:
     if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
         return None
     return target._schema.name.partition("::")[2], target._overloadname
+
+
+class Operators(TorchDispatchMode):
+    """Within it `look` is told of each operator before it runs."""
+
+    def __init__(self, look: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.look = look
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.look(func)
+        return func(*args, **(kwargs or {}))
 
 
 def hidden_buffers(module: nn.Module) -> set[str]:

@@ -29,12 +29,12 @@ from stoker.errors import UserError, did_you_mean, now_called
 from stoker.evaluation import as_metrics, as_stopping
 from stoker.fit import compiling
 from stoker.fit.class_weights import as_class_weight
+from stoker.fit.strategies import as_compiled
 from stoker.inputs.declarations import as_inputs
 from stoker.mixing import as_mix
 from stoker.ml.dtypes import types_by_name
 from stoker.plain import Described, plain, settings, thing
 from stoker.schedule import as_schedule
-from stoker.strategy import as_strategy
 
 C = TypeVar("C", bound=type)
 KINDS = dict.fromkeys(
@@ -329,8 +329,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                             as_average)  # fmt: skip
     strategy = _param("strategy", "how workers come to one model: 'allreduce' (each step's gradients are added up), or "
                       "stoker.LocalSGD(every=20), stoker.DiLoCo(every=100), whose shards take steps alone and are "
-                      "averaged, or stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD or Hogwild, whose "
-                      "shards push one after the other (docs/strategies.md)", as_strategy)  # fmt: skip
+                      "averaged, stoker.OwnStrategy, which are put together by a function of yours, or "
+                      "stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD or Hogwild, whose "
+                      "shards push one after the other (docs/strategies.md)", as_compiled)  # fmt: skip
     batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "
                        "rows that each shard gives to the step) or 'batch' (those of the whole batch, as in one "
                        "process, for any number of shards)", TypeConverters.toString)  # fmt: skip
@@ -452,7 +453,7 @@ class NamedTensors(KeywordParams):
 
 class EstimatorParams(DataParams, ModuleParams, TrainParams, ValidationParams, GangParams, CheckpointParams):
     def _set_defaults(self) -> None:
-        self._setDefault(strategy=as_strategy("allreduce"),
+        self._setDefault(strategy=as_compiled("allreduce"),
                          assign="hash", directScan=True, onBadRow="error", optimizer="adam", lrScheduleUnit="steps",
                          batchSize=256, accumulate=1, epochs=1, seed=0, shuffle=True, clipNorm=0.0, clipValue=0.0,
                          onNaN="error", restoreBest=False, cacheFrozen=True, batchNorm="shard", precision="fp32",

@@ -96,13 +96,18 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
         own = 1 + (shards // workers) * (1 + of_state * (not keeps)) + partials * carried
         if local.get("compress"):  # what others have sent, decoded, and the codes of its own
             own += shards - shards // workers + 1
-        of_state = carried + (local["outer"]["groups"][0]["momentum"] > 0)
+        of_state = carried + _states_of(local["outer"])
     own += spec.get("accumulate", 1) > 1  # a part's gradient
     own += shards // workers if spec.get("whole_batch") else 0  # gradients of shards that run beside each other
     vectors = 2 * (1 + of_state + of_replicas) + spec.get("evaluation", {}).get("restore_best", False)
     held_row = evaluation.bytes_of_row(spec.get("evaluation", {}).get("metrics"))
     working = partials + (workers > 1 and partials > 0) + own
     return Need(vectors * vector + numbers, working * vector + decided, constants, held_row)
+
+
+def _states_of(outer: dict[str, Any]) -> int:
+    """Vectors that the outer step of local training keeps."""
+    return len(outer["state"]) if outer["name"] == "own" else int(outer["groups"][0]["momentum"] > 0)
 
 
 def allowed(conf: Conf) -> Allowed:
