@@ -61,6 +61,15 @@ def test_need_counts_what_replicas_commit():
     assert vectors(outer=own, inner_state="keep") == (2 * (1 + 2 + 4 * 2), partials + 1 + 1 + 2)
 
 
+def test_need_counts_what_shards_keep_of_their_gradients():
+    program = {"parameters": [{"shape": [100]}], "constants": []}
+    adam = {"program": program, "optimizer": {"name": "adam", "groups": [{"lr": 0.1}]}}
+    need = memory.need_of(core(), {**adam, "strategy": {"every": 100, "rank": 2}}, 0, 2, 4)
+    assert (need.state / 400, need.sums / 400) == (2 * (1 + 2 + 1 + 4), 1)
+    need = memory.need_of(core(), {**adam, "strategy": {"every": 100, "share": 0.1}}, 0, 2, 4)
+    assert (need.state / 400, need.sums / 400) == (2 * (1 + 2 + 4), 2)
+
+
 def test_need_counts_constants_once_on_a_host():
     constants = [
         {"dtype": "float32", "shape": [100, 10]},

@@ -57,7 +57,7 @@ DirectSum::DirectSum(Group& group, const ShardSumOptions& options)
 void DirectSum::begin(uint64_t step, const ShardSet& present) {
   STOKER_CHECK(static_cast<int>(present.size()) == options_.shards);
   // Else a slower rank may still read the partials that are about to be overwritten.
-  STOKER_CHECK(!begun_ || (step > step_ && group_.reached(Phase::slices, step_)));
+  STOKER_CHECK(!begun_ || (step > step_ && group_.reached(options_.phases.slices, step_)));
   step_ = step;
   done_ = 0;
   height_ = 0;
@@ -118,7 +118,7 @@ void DirectSum::code(float* vector, std::vector<std::byte>& room) const {
 
 void DirectSum::publish() {
   STOKER_CHECK(done_ == steps_.size());
-  group_.arrive(Phase::partials, step_);
+  group_.arrive(options_.phases.partials, step_);
 }
 
 ShardSet DirectSum::owned_by(int rank) const {

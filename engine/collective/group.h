@@ -57,7 +57,11 @@ enum class Phase : int {
   replicas = 7,
   moments = 8,
   changes = 9,
-  count = 10
+  thin_partials = 10,
+  thin_sums = 11,
+  thin_slices = 12,
+  steps = 13,
+  count = 14
 };
 
 /// Descriptors that a process needs to be one of so many ranks, at most.

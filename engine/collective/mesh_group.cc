@@ -37,6 +37,14 @@ const char* name(Phase phase) {
       return "moments";
     case Phase::changes:
       return "changes";
+    case Phase::thin_partials:
+      return "thin partials";
+    case Phase::thin_sums:
+      return "thin sums";
+    case Phase::thin_slices:
+      return "thin slices";
+    case Phase::steps:
+      return "steps";
     case Phase::count:
       break;
   }

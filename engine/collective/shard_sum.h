@@ -25,6 +25,14 @@
 
 namespace stoker::collective {
 
+/// What the ranks of a host wait for in a sum: partials that stand, sums that have come from other hosts, and, before
+/// the next one begins, that nobody reads partials any more.
+struct SumPhases {
+  Phase partials = Phase::partials;
+  Phase sums = Phase::sums;
+  Phase slices = Phase::slices;
+};
+
 struct ShardSumOptions {
   int shards = 1;
   int64_t floats = 0;            // length of each vector; a multiple of block
@@ -35,6 +43,7 @@ struct ShardSumOptions {
   int64_t coded = 0;             // whole blocks
   bool bf16 = false;             // instead of a code: each shard's first `coded` floats, and each sum of two nodes, are
                                  // rounded to bfloat16, and travel in it. The rest of a vector, and scalars, are not
+  SumPhases phases = {};         // of another sum that is made between two steps of this one: others
   int64_t rounded() const { return bf16 ? coded : 0; }
 };
 

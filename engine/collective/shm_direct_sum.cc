@@ -27,7 +27,7 @@ ShmDirectSum::Plan ShmDirectSum::make_plan() const {
 
 void ShmDirectSum::exchange() {
   publish();
-  group_.await(Phase::partials, step_);
+  group_.await(options_.phases.partials, step_);
   add_totals([this](int shard) { return scalars_at(shard); });
 }
 

@@ -134,7 +134,7 @@ void TcpDirectSum::plan_sum(Plan& plan, const std::vector<Partial>& mine) const 
 
 void TcpDirectSum::exchange() {
   publish();
-  group_.await(Phase::partials, step_);
+  group_.await(options_.phases.partials, step_);
   gather_scalars();
   expect_partials();
   expect_sums();
@@ -146,8 +146,8 @@ void TcpDirectSum::exchange() {
     return mesh_.transfers().idle();
   });
   add_all_totals();
-  group_.arrive(Phase::sums, step_);
-  group_.await(Phase::sums, step_);
+  group_.arrive(options_.phases.sums, step_);
+  group_.await(options_.phases.sums, step_);
 }
 
 void TcpDirectSum::gather_scalars() {

@@ -57,6 +57,8 @@ class Commit : public Strategy {
   virtual void keep_floats() = 0;
   /// What weights and buffers a commit has made, in `times`; whether they are finite as far as this rank knows.
   bool made(bool finite, StepTimes& times);
+  /// Of a chunk of this rank's part of the vector: the sums, as a pointer to the base of all.
+  virtual const float* sum_of(optim::Extent range) { return sum_->sum({range.begin, range.end}); }
   /// Sums of a part of the vector, as they are. Gives whether they are finite.
   bool take_sums(optim::Extent range, float* to);
   void write_numbers(const double* numbers);

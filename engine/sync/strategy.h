@@ -2,9 +2,10 @@
 // How the ranks of a fit come from one committed state to the next, as a transaction: all of them commit or none does.
 //
 // A rank, for each commit: begin(); run() for each step of the commit and in it for each owned shard that has rows
-// there, ascending; publish(), exchange(), make() or keep(), commit(). One object per rank and generation, used by one
-// thread. What it does is a function of the committed state, the shards' rows and nothing else, so that the same bits
-// come out for any number of ranks, and a commit that a death has cut short is made again.
+// there, ascending; publish(), exchange(), make() or keep(), commit(). Where ranks meet in each step, begin_step() and
+// end_step() are around its parts. One object per rank and generation, used by one thread. What it does is a function
+// of the committed state, the shards' rows and nothing else, so that the same bits come out for any number of ranks,
+// and a commit that a death has cut short is made again.
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -58,6 +59,11 @@ class Strategy {
   /// Starts what makes commit committed() + 1.
   virtual void begin(const Round& round) = 0;
   virtual void run(const Part& part, const Run& run) = 0;
+  /// Whether all ranks meet in each step of a commit that has rows, with shards there or without. `rows`: by shard, of
+  /// the step.
+  virtual bool meets_in_steps() const { return false; }
+  virtual void begin_step(int64_t /*step*/, const std::vector<int64_t>& /*rows*/) {}
+  virtual void end_step() {}
   /// Whether the gradients of a step's owned shards may be computed together, with the committed weights: then
   /// own_fold() and put_all() (see ShardSum) come instead of run().
   virtual bool runs_together() const { return false; }

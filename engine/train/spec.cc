@@ -75,9 +75,20 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   StrategySpec spec;
   spec.every = in.at(in.contains("push") ? "window" : "every");
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
-  if (fit.optimizer.average.on) fail_user("an average of the weights does not go with local steps");
+  if (fit.optimizer.average.on && !in.contains("rank") && !in.contains("share"))
+    fail_user("an average of the weights does not go with local steps");
   if (in.contains("push")) {
     spec.turns = parse_turns(in, fit);
+    return spec;
+  }
+  if (in.contains("rank")) {
+    spec.rank = in.at("rank");
+    if (spec.rank < 1) fail_user("rank must be 1 or more, not ", spec.rank);
+    return spec;
+  }
+  if (in.contains("share")) {
+    spec.share = in.at("share");
+    if (!(spec.share > 0 && spec.share <= 1)) fail_user("share must be above 0 and at most 1, not ", spec.share);
     return spec;
   }
   spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
@@ -103,7 +114,7 @@ FrozenSpec parse_frozen(const json& in, size_t columns) {
 }
 
 void check_full_batch(const TrainSpec& spec) {
-  const bool alone = spec.strategy.is_local() || spec.whole_batch || spec.optimizer.average.on ||
+  const bool alone = spec.strategy.every > 0 || spec.whole_batch || spec.optimizer.average.on ||
                      spec.optimizer.clip.norm > 0 || spec.optimizer.schedule.changes_rate() || spec.clip_norm > 0 ||
                      spec.clip_value > 0 || spec.accumulate > 1 || spec.reduce_bf16 || spec.on_nan == OnNaN::skip;
   if (alone)
@@ -159,9 +170,10 @@ TrainSpec parse_spec(const std::string& text) try {
   if (in.contains("strategy")) spec.strategy = parse_strategy(in.at("strategy"), spec);
   spec.whole_batch = in.value("whole_batch", false);
   spec.reduce_bf16 = parse_reduce_bf16(in);
-  if (spec.reduce_bf16 && spec.strategy.is_local()) fail_user("reduceDtype='bf16' does not go with local steps");
-  if (spec.whole_batch && (spec.strategy.is_local() || spec.accumulate > 1))
-    fail_user("batchNorm='batch' goes neither with local steps nor with accumulate");
+  if (spec.reduce_bf16 && spec.strategy.every > 0)
+    fail_user("reduceDtype='bf16' goes neither with local steps nor with PowerSGD or TopK");
+  if (spec.whole_batch && (spec.strategy.every > 0 || spec.accumulate > 1))
+    fail_user("batchNorm='batch' goes neither with local steps nor with PowerSGD, TopK or accumulate");
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
   if (spec.optimizer.full_batch()) check_full_batch(spec);
   if (in.contains("begun")) spec.begun = {in.at("begun").at("updates"), in.at("begun").at("epochs")};

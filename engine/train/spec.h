@@ -42,10 +42,16 @@ struct StrategySpec {
   sync::LocalOptions local;       // "inner_state": "average", "reset" or "keep"; "compress": "int8", "int4" or none
   optim::OptimizerOptions outer;  // "outer": of local steps; see optim::parse_optimizer
   std::optional<OuterSpec> own;   // instead of it, where the name of "outer" is "own"
+  int64_t rank = 0;               // "rank": of PowerSGD's factors, instead of local steps; 0: there are none
+  double share = 0;               // "share": of the numbers of gradients that TopK tells, likewise
   std::optional<sync::TurnsOptions> turns;  // instead of them: "window" for "every", "push": {"rule", "beta", "gamma",
                                             // "momentum"}, and "inner_state": "keep" or "reset"
-  bool is_local() const { return every > 0; }
-  int64_t steps() const { return is_local() ? every : 1; }
+  /// Whether shards take steps alone.
+  bool is_local() const { return every > 0 && !has_feedback(); }
+  /// Whether they tell their gradients in fewer numbers.
+  bool has_feedback() const { return rank > 0 || share > 0; }
+  bool has_outer() const { return is_local() && !turns; }
+  int64_t steps() const { return every > 0 ? every : 1; }
 };
 
 /// A program without the frozen parts at its beginning, which have one of their own.

@@ -16,6 +16,8 @@
 #include "sync/chunks.h"
 #include "sync/full_batch.h"
 #include "sync/local_steps.h"
+#include "sync/power_sgd.h"
+#include "sync/top_k.h"
 #include "sync/turns.h"
 
 namespace stoker::train {
@@ -37,11 +39,13 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
                             const optim::Optimizer& optimizer, const optim::Optimizer* outer, const TrainSpec& spec,
                             int64_t evaluations) {
   const auto& turns = spec.strategy.turns;
-  const int of_replica = turns   ? turns->buffers(optimizer)
-                         : outer ? sync::replica_buffers(spec.strategy.local, optimizer)
-                                 : 0;
+  const bool low_rank = spec.strategy.rank > 0;
+  const int of_replica = turns                          ? turns->buffers(optimizer)
+                         : outer                        ? sync::replica_buffers(spec.strategy.local, optimizer)
+                         : spec.strategy.has_feedback() ? sync::FeedbackSteps::kReplicaBuffers
+                                                        : 0;
   const int state = outer ? outer->state_buffers() + sync::carried_buffers(spec.strategy.local, optimizer)
-                          : optimizer.state_buffers();
+                          : optimizer.state_buffers() + (low_rank ? sync::PowerSgd::kBuffers : 0);
   return {arena.floats(),
           buffers.floats(),
           turns ? turns->common_buffers(optimizer) : state,
@@ -58,7 +62,7 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
 
 /// None where there are no local steps.
 std::unique_ptr<optim::Optimizer> make_outer(const StrategySpec& spec, const optim::Arena& arena) {
-  if (!spec.is_local() || spec.turns) return nullptr;
+  if (!spec.has_outer()) return nullptr;
   return spec.own ? make_outer_program(*spec.own, arena) : optim::make_optimizer(spec.outer, arena, optim::best_isa());
 }
 
@@ -155,6 +159,10 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
   else if (outer_)
     strategy_ =
         std::make_unique<sync::LocalSteps>(group, arena_, *optimizer_, *outer_, *state_, options, spec_.strategy.local);
+  else if (spec_.strategy.rank > 0)
+    strategy_ = std::make_unique<sync::PowerSgd>(group, arena_, *optimizer_, *state_, options, spec_.strategy.rank);
+  else if (spec_.strategy.share > 0)
+    strategy_ = std::make_unique<sync::TopK>(group, arena_, *optimizer_, *state_, options, spec_.strategy.share);
   else
     strategy_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
   if (whole_) whole_->join(group, owners);
@@ -174,8 +182,9 @@ void Trainer::bind() const {
 /// Its sums, its own gradient where it runs beside others, and, where it takes steps alone, weights and optimizer
 /// state.
 size_t Trainer::shard_bytes() const {
-  if (const auto& turns = spec_.strategy.turns)
-    return static_cast<size_t>((turns->reset ? optimizer_->state_buffers() : 0) * layout_.floats +
+  const auto& turns = spec_.strategy.turns;
+  if (turns || spec_.strategy.has_feedback())
+    return static_cast<size_t>((turns && turns->reset ? optimizer_->state_buffers() : 0) * layout_.floats +
                                3 * layout_.buffer_floats) *
            sizeof(float);
   const int64_t vectors = 2 + (whole_ || spec_.optimizer.full_batch() ? 1 : 0) +
@@ -230,6 +239,7 @@ uint64_t Trainer::begin_with(const std::function<Bytes()>& initial) const {
   });
   if (spec_.begun) begin_optimizer(from, set);
   if (spec_.strategy.turns) sync::Turns::begin_replicas(*state_, set);
+  if (spec_.strategy.rank > 0) sync::PowerSgd::begin_factors(*state_, set, arena_, spec_.strategy.rank);
   return kInitial;
 }
 
@@ -292,13 +302,25 @@ void Trainer::run_part(const sync::Part& part, const StepSpec& spec, const Batch
   });
 }
 
+/// By shard.
+std::vector<int64_t> Trainer::rows_of(const StepSpec& spec, int64_t step, const Batches& inputs) const {
+  std::vector<int64_t> rows;
+  for (int shard = 0; shard < spec_.shards; ++shard)
+    rows.push_back(spec.present[shard] ? inputs.rows(static_cast<int64_t>(spec.step) + step, shard) : 0);
+  return rows;
+}
+
 void Trainer::run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
   for (int64_t i = 0; i < spec.count; ++i) {
+    const auto together = strategy_->meets_in_steps() ? rows_of(spec, i, inputs) : std::vector<int64_t>();
+    const bool meets = std::ranges::any_of(together, [](int64_t rows) { return rows > 0; });
+    if (meets) strategy_->begin_step(i, together);
     for (const int shard : owned_) {
       const int64_t rows = spec.present[shard] ? inputs.rows(static_cast<int64_t>(spec.step) + i, shard) : 0;
       if (rows > 0)
         run_part({shard, i, static_cast<double>(rows) / static_cast<double>(spec.rows)}, spec, inputs, times);
     }
+    if (meets) strategy_->end_step();
   }
 }
 
@@ -515,8 +537,12 @@ bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || progr
 
 std::vector<std::string> Trainer::optimizer_names() const {
   if (spec_.strategy.turns && !spec_.strategy.turns->gradients()) return {};
-  if (!outer_) return optimizer_->state_names();
   std::vector<std::string> names;
+  if (!outer_) {
+    names = optimizer_->state_names();
+    if (spec_.strategy.rank > 0) names.emplace_back("right_factors");
+    return names;
+  }
   for (const auto& name : outer_->state_names()) names.push_back("outer." + name);
   if (sync::carried_buffers(spec_.strategy.local, *optimizer_) > 0)
     std::ranges::copy(optimizer_->state_names(), std::back_inserter(names));

@@ -152,6 +152,7 @@ class Trainer {
   sync::Scalars accumulate(MicroBatch which, const Batches& inputs, int set, float* gradient, float* buffers,
                            PhaseTimes& times);
   void run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  std::vector<int64_t> rows_of(const StepSpec& spec, int64_t step, const Batches& inputs) const;
   void run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_whole_batch(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);

@@ -30,6 +30,8 @@ _HOMES = {
     "LocalSGD": "stoker.strategy",
     "DiLoCo": "stoker.strategy",
     "OwnStrategy": "stoker.strategy",
+    "PowerSGD": "stoker.strategy",
+    "TopK": "stoker.strategy",
     "Downpour": "stoker.strategy",
     "AGN": "stoker.strategy",
     "DynSGD": "stoker.strategy",

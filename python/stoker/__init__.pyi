@@ -35,5 +35,7 @@ from stoker.strategy import DynSGD as DynSGD
 from stoker.strategy import Hogwild as Hogwild
 from stoker.strategy import LocalSGD as LocalSGD
 from stoker.strategy import OwnStrategy as OwnStrategy
+from stoker.strategy import PowerSGD as PowerSGD
+from stoker.strategy import TopK as TopK
 
 __version__: str

@@ -213,13 +213,51 @@ class OwnStrategy:
     compress: str | None = None
 
 
+@dataclass(frozen=True)
+class PowerSGD:
+    """All-reduce of thin factors: each gradient of a matrix is added up, and travels, as a product of two matrices of
+    `rank` columns, and what that leaves out is part of the shard's next gradient. Vogels et al. 2019, "PowerSGD:
+    Practical Low-Rank Gradient Compression for Distributed Optimization".
+
+    Args:
+        rank: of the factors; vectors, and matrices that factors do not make smaller, go as they are.
+        every: steps from one commit to the next, each of them made together; what is left out goes between hosts then.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, numShards=4, strategy=stoker.PowerSGD(rank=2))
+    """
+
+    rank: int = 2
+    every: int = 100
+
+
+@dataclass(frozen=True)
+class TopK:
+    """All-reduce of the largest numbers: each shard tells those of its gradient, and where they are, and what it leaves
+    out is part of its next one. Lin et al. 2018, "Deep Gradient Compression: Reducing the Communication Bandwidth for
+    Distributed Training"; Aji and Heafield 2017, "Sparse Communication for Distributed Gradient Descent".
+
+    Args:
+        share: of the weights, whose gradients a shard tells in a step; above 0, at most 1.
+        every: steps from one commit to the next, each of them made together; what is left out goes between hosts then.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, numShards=4, strategy=stoker.TopK(share=0.01))
+    """
+
+    share: float = 0.01
+    every: int = 100
+
+
 _KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "own": OwnStrategy,
+                          "powerSGD": PowerSGD, "topK": TopK,
                           "downpour": Downpour, "agn": AGN, "dynSGD": DynSGD, "distanceADAG": DistanceADAG,
                           "aeasgd": AEASGD, "eamsgd": EAMSGD, "hogwild": Hogwild}  # fmt: skip
 _RULES = {"downpour": "downpour", "agn": "agn", "dynSGD": "dynsgd", "distanceADAG": "distance", "aeasgd": "elastic",
           "eamsgd": "elastic", "hogwild": "gradient"}  # of pushes, in the engine's words  # fmt: skip
 _STATES, _STATES_OF_PUSHES = ("average", "reset", "keep"), ("keep", "reset")
 _CODES = (None, "int8", "int4")
+_FEWER = ("powerSGD", "topK")
 _SGD, _BY_NORMS = ("sgd", "keras_sgd"), ("lars", "lamb", "keras_lamb")  # optimizers
 
 
@@ -259,7 +297,9 @@ def _checked(name: str, told: Settings) -> Settings:
 
 def _check(found: Settings) -> None:
     steps = "window" if "window" in found else "every"
-    _check_steps(found, steps)
+    _check_count(found, steps, "steps")
+    if "rank" in found:
+        _check_count(found, "rank", "columns")
     states = _STATES_OF_PUSHES if steps == "window" else _STATES
     _one_of(found, "innerState", states)
     _one_of(found, "compress", _CODES)
@@ -267,6 +307,7 @@ def _check(found: Settings) -> None:
         _check_outer(found)
     _above(found, "outerLearningRate", "a number above 0", lambda rate: rate > 0)
     _above(found, "outerMomentum", "a number from 0 to below 1", lambda momentum: 0 <= momentum < 1)
+    _above(found, "share", "a number above 0 and at most 1", lambda share: 0 < share <= 1)
     _above(found, "gamma", "a number above 0", lambda gamma: gamma > 0)
     _above(found, "beta", "a number above 0", lambda beta: beta > 0)
     _above(found, "momentum", "a number above 0 and below 1", lambda momentum: 0 < momentum < 1)
@@ -283,11 +324,11 @@ def _check_outer(found: Settings) -> None:
     found["state"] = list(names)
 
 
-def _check_steps(found: Settings, name: str) -> None:
-    steps = found[name]
-    if not is_finite(steps) or steps < 1 or steps != int(steps):
-        raise UserError(f"strategy: {name} is {steps!r}, expected a whole number of steps, at least 1")
-    found[name] = int(steps)
+def _check_count(found: Settings, name: str, of: str) -> None:
+    count = found[name]
+    if not is_finite(count) or count < 1 or count != int(count):
+        raise UserError(f"strategy: {name} is {count!r}, expected a whole number of {of}, at least 1")
+    found[name] = int(count)
 
 
 def _one_of(found: Settings, name: str, choices: tuple[Any, ...]) -> None:
@@ -302,6 +343,16 @@ def _above(found: Settings, name: str, words: str, fits: Callable[[float], bool]
 
 def is_local(strategy: Mapping[str, Any]) -> bool:
     """Whether replicas take steps of their own."""
+    return strategy["name"] != "allreduce" and not tells_less(strategy)
+
+
+def tells_less(strategy: Mapping[str, Any]) -> bool:
+    """Whether gradients are added up in each step, but told in fewer numbers than they have."""
+    return strategy["name"] in _FEWER
+
+
+def has_replicas(strategy: Mapping[str, Any]) -> bool:
+    """Whether each shard keeps something of its own."""
     return strategy["name"] != "allreduce"
 
 
@@ -312,8 +363,10 @@ def pushes(strategy: Mapping[str, Any]) -> bool:
 
 def spec_of(strategy: Mapping[str, Any]) -> Settings:
     """The TrainSpec's "strategy", as a field of it; nothing where the gradients of each step are added up."""
-    if not is_local(strategy):
+    if strategy["name"] == "allreduce":
         return {}
+    if tells_less(strategy):
+        return {"strategy": {key: value for key, value in strategy.items() if key != "name"}}
     if pushes(strategy):
         numbers = {name: float(strategy[name]) for name in ("beta", "gamma", "momentum") if name in strategy}
         return {"strategy": {"window": strategy.get("window", 1), "inner_state": strategy.get("innerState", "keep"),

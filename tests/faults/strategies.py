@@ -23,7 +23,7 @@ from faults.gang import HEARTBEAT
 from faults.models import local_fit
 from faulty_gang import FaultyGang
 from local_gang import LocalFit
-from stoker import AEASGD, AGN, EAMSGD, DiLoCo, Downpour, DynSGD, Hogwild, LocalSGD
+from stoker import AEASGD, AGN, EAMSGD, DiLoCo, Downpour, DynSGD, Hogwild, LocalSGD, PowerSGD, TopK
 from stoker.events import Event, Failed, Metrics, Started
 from stoker.strategy import as_strategy, spec_of
 
@@ -40,11 +40,13 @@ STRATEGIES: dict[str, Any] = {
     "aeasgd": AEASGD(window=3),
     "eamsgd": EAMSGD(window=4),
     "hogwild": Hogwild(),
+    "power": PowerSGD(rank=2, every=4),
+    "top": TopK(share=0.05, every=4),
     "allreduce": "allreduce",
 }
 POINTS = ("local", "forward", "partials", "exchange", "exchanged", "slice", "written", "flip", "flipped", "replicas",
-          "lend", "meet", "take-over", "handed-out")  # fmt: skip
-STEP_POINTS = POINTS[:10]
+          "lefts", "rights", "messages", "lend", "meet", "take-over", "handed-out")  # fmt: skip
+STEP_POINTS = POINTS[:13]
 
 
 @dataclass

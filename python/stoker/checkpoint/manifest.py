@@ -40,6 +40,8 @@ _WORDS = {
     "clip_norm": "clipNorm",
     "strategy.every": "the strategy's every",
     "strategy.window": "the strategy's window",
+    "strategy.rank": "the strategy's rank",
+    "strategy.share": "the strategy's share",
     "strategy.inner_state": "the strategy's innerState",
     "strategy.compress": "the strategy's compress",
     "strategy.outer.groups[0].lr": "the strategy's outerLearningRate",

@@ -218,7 +218,7 @@ def default_shards(told: FitSettings) -> int:
     train one model. One for each worker where a shard is more than a part of the rows, or would have few of
     a batch."""
     shards = -(-USUAL_SHARDS // told.num_workers) * told.num_workers
-    more_than_a_part = told.coupled or told.assign == "partition" or strategy.is_local(told.strategy)
+    more_than_a_part = told.coupled or told.assign == "partition" or strategy.has_replicas(told.strategy)
     return told.num_workers if more_than_a_part or told.batch_size < shards * ROWS_OF_A_BATCH else shards
 
 
@@ -288,6 +288,9 @@ def _check_strategy(told: FitSettings) -> None:
 
 
 def _check_reduced(told: FitSettings) -> None:
+    if told.reduce_dtype == "bf16" and strategy.tells_less(told.strategy):
+        raise UserError("reduceDtype='bf16' is for gradients that are added up as they are, and strategy "
+                        f"{told.strategy['name']!r} tells them in fewer numbers: leave one of them out")  # fmt: skip
     if told.reduce_dtype == "bf16" and strategy.is_local(told.strategy):
         raise UserError(f"reduceDtype='bf16' is for the gradients of each step, and with strategy "
                         f"{told.strategy['name']!r} shards take steps alone: leave one of them out"
@@ -303,6 +306,8 @@ def _check_kept(told: FitSettings) -> None:
 def _check_batch_norm(told: FitSettings) -> None:
     if not told.whole_batch:
         return
+    if strategy.tells_less(told.strategy):
+        raise UserError(f"batchNorm='batch' does not go with strategy {told.strategy['name']!r}: leave one of them out")
     if strategy.is_local(told.strategy):
         raise UserError(f"batchNorm='batch' needs all shards at each batch norm, and with strategy "
                         f"{told.strategy['name']!r} they take steps alone: leave one of them out")  # fmt: skip

@@ -329,7 +329,9 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                             as_average)  # fmt: skip
     strategy = _param("strategy", "how workers come to one model: 'allreduce' (each step's gradients are added up), or "
                       "stoker.LocalSGD(every=20), stoker.DiLoCo(every=100), whose shards take steps alone and are "
-                      "averaged, stoker.OwnStrategy, which are put together by a function of yours, or "
+                      "averaged, stoker.OwnStrategy, which are put together by a function of yours, "
+                      "stoker.PowerSGD(rank=2), whose gradients are added up as thin factors, "
+                      "stoker.TopK(share=0.01), of whose gradients the largest numbers are, or "
                       "stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD or Hogwild, whose "
                       "shards push one after the other (docs/strategies.md)", as_compiled)  # fmt: skip
     batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "

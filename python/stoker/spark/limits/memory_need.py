@@ -89,6 +89,9 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
         of_replicas = shards * (2 if gradients else 1 + momentum + of_state * keeps)
         own = 1 + momentum + (shards // workers) * of_state * (not keeps)
         of_state, partials = of_state * gradients, 0
+    elif {"rank", "share"} & (local := spec.get("strategy", {})).keys():
+        of_replicas, own, partials = shards, 1 + ("share" in local), 0
+        of_state += "rank" in local
     elif local := spec.get("strategy"):
         carried = of_state if local["inner_state"] == "average" else 0
         keeps = local["inner_state"] == "keep"
