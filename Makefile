@@ -99,8 +99,8 @@ bench-keras: modules ## a worker's step against keras.fit on torch, one thread
 bench-transfer: modules ## ten epochs of a head on a frozen MobileNetV2, its trunk run once for each picture or in each step
 	@$(VENV_PYTHON) bench/transfer.py
 
-conformance: modules ## layers of Keras beside Keras itself; writes docs/keras-layers.md
-	@. .venv/env.sh && cd tests && python -m conformance.keras_layers
+conformance: modules ## layers of Keras beside Keras itself; writes docs/keras-layers.md; whole fits of Keras models on TensorFlow and JAX (BACKENDS=jax chooses)
+	@. .venv/env.sh && cd tests && python -m conformance.keras_layers && python -m conformance.backends $(BACKENDS)
 
 bench-craft: modules ## what large batches cost in accuracy, how long L-BFGS takes beside MLlib, what evaluation costs
 	@$(VENV_PYTHON) bench/craft.py $(BENCH)

@@ -22,7 +22,7 @@ class Trainer:
     """What the trainers have in common; one of them is made, not this.
 
     Args:
-        keras_model: a Keras 3 model on the torch backend; it stays as it is.
+        keras_model: a Keras 3 model; it stays as it is.
         worker_optimizer: a name or an instance of Keras' optimizers; its learning rate is each worker's.
         loss: a name or an instance of Keras' losses.
         metrics: of Keras; Stoker tells those that it has of rows that are held out.

@@ -44,7 +44,7 @@ class SparkModel:
     """A compiled Keras model that is trained on an RDD of pairs.
 
     Args:
-        model: a compiled Keras 3 model on the torch backend. fit writes the trained weights into it, as Elephas does.
+        model: a compiled Keras 3 model. fit writes the trained weights into it, as Elephas does.
         mode: 'asynchronous' or 'hogwild': workers add what they moved by to the common weights, in turns, so none of it
             is lost; 'synchronous': each step has all workers' gradients.
         frequency: when a worker does so: after an 'epoch' or a 'batch'; without meaning where it is synchronous.

@@ -20,12 +20,17 @@ def is_user_file(filename: str) -> bool:
     inside = (str(Path(torch.__file__).parent), _OURS, str(Path(traceback.__file__).parent))
     if filename.startswith("<") and not filename.startswith("<ipython"):
         return False
-    if "/keras/src/" in filename:
+    if "/keras/src/" in filename or backend_of(filename):
         return False
     if filename.startswith("torch/"):  # stack traces of graph nodes shorten torch's own names
         return False
     library = filename.startswith(inside[2]) and "site-packages" not in filename
     return not (filename.startswith(inside[:2]) or library)
+
+
+def backend_of(filename: str) -> str:
+    """'tensorflow' or 'jax' for one of their files."""
+    return next((name for name in ("tensorflow", "jax") if f"/site-packages/{name}/" in filename), "")
 
 
 def line_in_stack(stack_trace: str | None) -> tuple[str, int] | None:
@@ -106,7 +111,13 @@ _CURES_BY_CALL = {
 def cure_of_frames(frames: list[Frame]) -> str:
     """The end of a sentence: what to do about a function of torch that is running, where that is known."""
     names = [frame.f_code.co_name for frame, _ in frames if not is_user_file(frame.f_code.co_filename)]
-    return next(filter(None, map(cure_of_call, names)), "")
+    return next(filter(None, map(cure_of_call, names)), "") or _cure_of_others(frames)
+
+
+def _cure_of_others(frames: list[Frame]) -> str:
+    """Where a Keras model of another backend calls that itself."""
+    called = next(filter(None, (backend_of(frame.f_code.co_filename) for frame, _ in frames)), "")
+    return f". It calls {called}, and Keras models are compiled on torch: write it with keras.ops" if called else ""
 
 
 def cure_of_call(name: str) -> str:

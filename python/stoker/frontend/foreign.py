@@ -71,6 +71,8 @@ class ForeignLoss(nn.Module):
 class Foreign(nn.Module):
     """What the front end asks of a bridge, beside forward."""
 
+    runs_here = True  # on torch, in this process
+
     def arguments(self) -> list:
         """The inspect.Parameters that name its inputs."""
         raise NotImplementedError

@@ -23,7 +23,7 @@ from stoker.frontend import (
 )
 from stoker.frontend import precision as mixed
 from stoker.frontend.agreement import settle
-from stoker.frontend.bridges import as_torch
+from stoker.frontend.bridges import compiled_on_torch
 from stoker.frontend.copies import to_run
 from stoker.frontend.foreign import Foreign
 from stoker.frontend.guard import trained_by, untouched
@@ -44,6 +44,7 @@ __all__ = ["compile", "default_output_kind", "infer_input_shape"]
 _METRICS = ("argmax", "sign", "half", None)
 
 
+@compiled_on_torch
 def compile(
     module: nn.Module,
     loss,
@@ -74,7 +75,6 @@ def compile(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it may be one of {_METRICS}")
-    module = as_torch(module)
     loss = as_module(loss)
     objective = Objective(loss, loss_reduction, weighted or class_weight is not None)
     model, own_loss = _own_copies(module, loss)
@@ -134,10 +134,10 @@ def compile(
                     programs[1] if evaluated else None)  # fmt: skip
 
 
+@compiled_on_torch
 def compile_inference(module: nn.Module, inputs: list[TensorSpec], layer: str | None = None) -> tuple[dict, dict]:
     """The inference program of a model, or of what a layer inside of it gives, and the weights that it reads. The
     module itself is not touched."""
-    module = as_torch(module)
     model, _ = _own_copies(module, None)
     _initialise_lazy(model, inputs)
     if layer is not None:

@@ -144,7 +144,7 @@ def explain(error: Exception, stage: Stage, trace: Trace) -> str:
     if "Constraints violated" in text or "specialized" in text:
         return _explain_batch(trace)
     first = (text.strip() or type(error).__name__).splitlines()[0]
-    return f"the model cannot be compiled{at}: {first}{cure}"
+    return f"the model cannot be compiled{at}: {first.rstrip('.') if cure else first}{cure}"
 
 
 def _explain_batch(trace: Trace) -> str:

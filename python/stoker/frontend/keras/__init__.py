@@ -1,1 +1,1 @@
-"""Keras 3 models on Keras' torch backend. Imported only when a model comes from keras, which is optional."""
+"""Keras 3 models, compiled on Keras' torch backend. Imported only when a model comes from keras, which is optional."""

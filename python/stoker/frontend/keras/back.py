@@ -6,13 +6,14 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
 
 from stoker.errors import UserError
-from stoker.frontend.keras.bridge import KerasModel, names_of
+from stoker.frontend.bridges import as_torch
+from stoker.frontend.keras.bridge import names_of
+from stoker.frontend.keras.own import fitting, own_of
 
 _CURE = "give one to fill, model.keras(into=net), where net is built as the one that was fit"
 _NUMBER = re.compile(r"_\d+$")
@@ -28,21 +29,17 @@ def config_of(model: keras.Layer) -> str:
 
 
 def made(config: str, model: keras.Layer | None) -> keras.Layer:
-    """A new model from its configuration; `model`, where this session knows it, brings its classes."""
+    """A new model from its configuration; `model`, where this session knows it, brings its classes and functions."""
     told = json.loads(config)["model"]
     if told is None:
         raise UserError(f"the Keras model's class has no configuration (get_config) to make another from: {_CURE}")
+    own = own_of(model) if model is not None else {}
     try:
-        with keras.saving.custom_object_scope(_classes(model) if model is not None else {}):
-            return keras.saving.deserialize_keras_object(told, safe_mode=model is None)
+        with keras.saving.custom_object_scope(own):
+            return keras.saving.deserialize_keras_object(fitting(told, own), safe_mode=model is None)
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"the Keras model cannot be made from its configuration ({first}): {_CURE}") from error
-
-
-def _classes(model: keras.Layer) -> dict[str, Any]:
-    kinds = {type(layer) for layer in model._flatten_layers()}
-    return {kind.__name__: kind for kind in kinds if not kind.__module__.startswith("keras.")}
 
 
 def filled(model: keras.Layer, state: Mapping[str, np.ndarray], config: str) -> keras.Layer:
@@ -72,5 +69,5 @@ def _own(name: str) -> list[str]:
 
 def _kept(model: keras.Layer) -> list[str]:
     """The names of the variables that are trained or kept: all but those of random layers."""
-    bridge = KerasModel(model)
+    bridge = as_torch(model)
     return [name for name in names_of(model) if name in bridge._parameters or name in bridge._buffers]

@@ -30,10 +30,13 @@ class KerasModel(Foreign):
         _refuse_constraints(model)
         self._share(model)
         for name, variable in self._trainable:
-            self.register_parameter(name, variable.value)
+            self.register_parameter(name, self._value_of(variable))
         for name, variable in self._others:
             if name in self._kept:
-                self.register_buffer(name, variable.value.detach())
+                self.register_buffer(name, self._value_of(variable).detach())
+
+    def _value_of(self, variable: keras.Variable) -> torch.Tensor:
+        return variable.value
 
     def _share(self, model: keras.Layer) -> None:
         self._models = (model,)  # in a tuple: nn.Module would register its layers
@@ -60,8 +63,7 @@ class KerasModel(Foreign):
 
     def forward(self, *tensors: torch.Tensor, **named: torch.Tensor):
         model = self._models[0]
-        names = [parameter.name for parameter in self._inputs.parameters]
-        args, kwargs = self._inputs.given(dict(zip(names, tensors)) | named)
+        args, kwargs = self._inputs.given(self._named(tensors, named))
         if model._call_has_training_arg:
             kwargs["training"] = self.training
         trained, others = self._tensors(model.trainable_variables), self._tensors(model.non_trainable_variables)
@@ -70,6 +72,9 @@ class KerasModel(Foreign):
         self._keep(model.non_trainable_variables, others, after)
         self._added.losses = losses
         return outputs
+
+    def _named(self, tensors: Sequence[torch.Tensor], named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return dict(zip([parameter.name for parameter in self._inputs.parameters], tensors)) | named
 
     def _tensors(self, variables: list) -> list[torch.Tensor]:
         """This module's own; of seeds, which nobody reads, Keras'."""
