@@ -1,4 +1,4 @@
-"""Fixtures that more than one test file uses. Spark starts once for the whole run."""
+"""Fixtures that more than one test file uses. Spark starts once for each process of the run."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def spark():
+def spark(tmp_path_factory):
     from pyspark.sql import SparkSession
 
     session = (
@@ -35,7 +35,7 @@ def spark():
         .config("spark.sql.shuffle.partitions", "2")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.warehouse.dir", "/tmp/stoker-tests-warehouse")
+        .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("OFF")
