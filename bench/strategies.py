@@ -3,13 +3,21 @@ in a step.
 
 Run: make bench-strategies, or with BENCH="ten-epochs" for one case. "Other" is what the same strategy reached in plain
 numpy with other orders of rows (three epochs; seeds differ by 0.3 points), or plain all-reduce at its best rate in the
-same run. Bytes are those that two workers send that are made to talk like two hosts.
+same run; "straggler" compares rows a second with those of all-reduce, fit by fit in turn. Bytes are those that two
+workers send that are made to talk like two hosts.
 """
 
 import argparse
+import contextlib
+import os
+import signal
 import tempfile
+import threading
+import time
 from pathlib import Path
+from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +42,8 @@ from stoker import (
     StokerClassifier,
     TopK,
 )
+from stoker.events import Admitted, Event, Started
+from stoker.fit import run as fitting
 from stoker.history import History
 from tasks import TASKS
 
@@ -91,6 +101,9 @@ FEWER = (
     (TopK(0.001, EVERY), "sgd", 0.1, 91.97, 250),
     (TopK(0.01, EVERY), "adam", 1e-3, 92.99, 25),
 )
+ARRIVING = (Downpour(5, order="arrival"), DynSGD(5, order="arrival"), AEASGD(4, order="arrival"))
+SLOW, EVEN = 1.7, 0.9  # times all-reduce's rows a second
+PAIRS = 5
 FALLS = 85.0  # Downpour(5) with 8 shards at 0.1 lies beyond its edge
 # strategy, points that it may lie below all-reduce after ten epochs, how many times fewer bytes
 TEN_EPOCHS = (
@@ -201,7 +214,52 @@ def ten_epochs(rows: DataFrame) -> None:
         )
 
 
-CASES = {"reached": reached, "pushed": pushed, "fewer-numbers": fewer_numbers, "ten-epochs": ten_epochs}
+class Brake:
+    """Stands in for the progress of a fit: one of its workers runs for a quarter of the time."""
+
+    TURN = 0.004  # seconds, as a scheduler has them that shares a core
+
+    def __init__(self, rank: int | None) -> None:
+        self.rank, self.pid, self.over = rank, 0, threading.Event()
+        self.thread = threading.Thread(target=self.press, daemon=True)
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Admitted) and event.rank == self.rank:
+            self.pid = event.pid
+        if isinstance(event, Started) and self.rank is not None:
+            self.thread.start()
+
+    def press(self) -> None:
+        while not self.over.wait(self.TURN / 4):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGSTOP)
+                time.sleep(3 * self.TURN / 4)
+                os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+
+def rows_per_second(rows: DataFrame, strategy: Any, braked: int | None) -> float:
+    with mock.patch.object(fitting, "make_progress", lambda *_: Brake(braked)):
+        _, history = fit(rows, WORKERS, strategy, "sgd", 0.1, 3)
+    return sum(epoch["rows"] for epoch in history) / sum(epoch["seconds"] for epoch in history)
+
+
+def straggler(rows: DataFrame) -> None:
+    for name, braked, bar in (("one worker 4x slower", 1, SLOW), ("all workers even", None, EVEN)):
+        pairs = [tuple(rows_per_second(rows, one, braked) for one in (*ARRIVING, SYNC)) for _ in range(PAIRS)]
+        other = median(pair[-1] for pair in pairs)
+        for i, strategy in enumerate(ARRIVING):
+            ours, ratio = median(pair[i] for pair in pairs), median(pair[i] / pair[-1] for pair in pairs)
+            told = f"{type(strategy).__name__}({strategy.window}) by arrival, {name}"
+            report.row("strategies", told, ours, other, "allreduce", "rows/s", ratio, bar, ratio >= bar)
+
+
+CASES = {"straggler": straggler, "reached": reached, "pushed": pushed, "fewer-numbers": fewer_numbers,
+         "ten-epochs": ten_epochs}  # fmt: skip
 
 
 def main() -> None:

@@ -238,7 +238,7 @@ def test_steps_that_are_not_finite_leave_their_round_out():
     (DistanceADAG(gamma=0), "gamma is 0, expected a number above 0"),
     (AEASGD(beta=-1), "beta is -1, expected a number above 0"),
     (EAMSGD(momentum=1.0), "momentum is 1.0, expected a number above 0 and below 1"),
-    ({"name": "downpour", "every": 3}, "downpour has no setting 'every'; it has window, innerState"),
+    ({"name": "downpour", "every": 3}, "downpour has no setting 'every'; it has window, innerState, order"),
     ("hogwilt", "there is no 'hogwilt'; did you mean 'hogwild'"),
 ])  # fmt: skip
 def test_a_strategy_that_cannot_be_is_named(told, words):

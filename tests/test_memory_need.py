@@ -55,6 +55,8 @@ def test_need_counts_what_replicas_commit():
     assert vectors(push={"rule": "downpour"}, inner_state="reset") == (2 * (1 + 4), 1 + 2 * 2)
     assert vectors(push={"rule": "elastic", "momentum": 0.9}, inner_state="keep") == (2 * (1 + 4 * 4), 2)
     assert vectors(push={"rule": "gradient"}, inner_state="keep") == (2 * (3 + 4 * 2), 1)
+    assert vectors(push={"rule": "downpour"}, inner_state="keep", order="arrival") == (2 * (1 + 4 * 3), 1 + 2)
+    assert vectors(push={"rule": "elastic"}, inner_state="keep", order="arrival") == (2 * (1 + 4 * 3), 1)
     outer, own = {"name": "sgd", "groups": [{"momentum": 0.9}]}, {"name": "own", "state": ["mean", "square"]}
     partials = 2  # of two shards: their sum, and one beside it
     assert vectors(outer=outer, inner_state="keep") == (2 * (1 + 1 + 4 * 2), partials + 1 + 1 + 2)

@@ -10,6 +10,7 @@
 // (gang/membership.h), and then abort() comes. A rank that waits says for whom (base/pulse.h).
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -61,7 +62,8 @@ enum class Phase : int {
   thin_sums = 11,
   thin_slices = 12,
   steps = 13,
-  count = 14
+  begun = 14,
+  count = 15
 };
 
 /// Descriptors that a process needs to be one of so many ranks, at most.
@@ -101,6 +103,11 @@ class Group {
   virtual void await(Phase phase, uint64_t step) = 0;
   /// Whether every rank of this host has.
   virtual bool reached(Phase phase, uint64_t step) const = 0;
+
+  /// Waits until something holds of memory that ranks of this host share, which they change with sequential consistency
+  /// and then call wake(). `what` says what is waited for. Throws as the other one does.
+  virtual void await(const std::function<bool()>& holds, const char* what) = 0;
+  virtual void wake() = 0;
 
   /// Wakes whoever waits in this group, now and from now on, with Error(aborted, reason). Any thread.
   virtual void abort(const std::string& reason) = 0;

@@ -25,6 +25,11 @@ class LocalGroup final : public Group {
   void arrive(Phase, uint64_t) override {}
   void await(Phase, uint64_t) override { aborted_.check(); }
   bool reached(Phase, uint64_t) const override { return true; }
+  void await(const std::function<bool()>& holds, const char* what) override {
+    aborted_.check();
+    if (!holds()) fail_bug("a rank alone waits for ", what);
+  }
+  void wake() override {}
   void abort(const std::string& reason) override { aborted_.raise(reason); }
   uint64_t bytes_sent() const override { return 0; }
 

@@ -45,6 +45,8 @@ const char* name(Phase phase) {
       return "thin slices";
     case Phase::steps:
       return "steps";
+    case Phase::begun:
+      return "the beginning";
     case Phase::count:
       break;
   }
@@ -131,7 +133,7 @@ MeshGroup::MeshGroup(const Roster& roster, Peers peers, const std::stop_token& s
       peers_(std::move(peers)),
       topology_(tell_topology(roster_, peers_, stop)),
       transfers_(peers_),
-      spins_(kPhases, shm::Spin(static_cast<int>(topology_.local_ranks().size()))),
+      spins_(kPhases + 1, shm::Spin(static_cast<int>(topology_.local_ranks().size()))),
       wake_fd_(make_event()),
       exceptions_(std::uncaught_exceptions()) {
   if (!shares_memory()) return;
@@ -261,6 +263,27 @@ void MeshGroup::await(Phase phase, uint64_t step) {
     shm::wait(
         control_->word, spin, [&] { return reached(phase, step); }, look);
   });
+}
+
+void MeshGroup::await(const std::function<bool()>& holds, const char* what) {
+  watch([&] {
+    aborted_.check();
+    if (!shares_memory() && !holds()) fail_bug("a rank alone on its host waits for ", what);
+    if (!shares_memory()) return;
+    std::optional<pulse::Wait> wait;
+    const auto look = [&] {
+      if (!wait) wait.emplace();
+      pulse::beat();
+      aborted_.check();
+      wait->says([&] { return std::string(what); });
+      peers_.check({});
+    };
+    shm::wait(control_->word, spins_.back(), holds, look);
+  });
+}
+
+void MeshGroup::wake() {
+  if (control_) shm::wake(control_->word);
 }
 
 /// Ranks of this host that have not reached it.

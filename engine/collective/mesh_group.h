@@ -31,6 +31,8 @@ class MeshGroup final : public Group {
   void arrive(Phase phase, uint64_t step) override;
   void await(Phase phase, uint64_t step) override;
   bool reached(Phase phase, uint64_t step) const override;
+  void await(const std::function<bool()>& holds, const char* what) override;
+  void wake() override;
   void abort(const std::string& reason) override;
   uint64_t bytes_sent() const override { return transfers_.bytes_sent(); }
 
@@ -70,7 +72,7 @@ class MeshGroup final : public Group {
   Peers peers_;
   const Topology topology_;
   Transfers transfers_;
-  std::vector<shm::Spin> spins_;  // by phase
+  std::vector<shm::Spin> spins_;  // by phase; the last one of other conditions
   net::Fd wake_fd_;               // readable once aborted
   AbortFlag aborted_;
   bool failed_ = false;

@@ -10,7 +10,7 @@
 //   distance  Hermans 2017, "On Scalable Deep Learning and Parallelizing Gradient Descent", section 4 (the thesis's
 //   ADAG) elastic   Zhang et al. 2015, "Deep learning with Elastic Averaging SGD"
 //   gradient  Recht et al. 2011, "Hogwild!", and Dean et al. 2012: a window is one step, whose gradient is pushed, and
-//             the optimizer takes a step with it (sync/turns.h)
+//             the optimizer takes a step with it (sync/pushing.h)
 #include "optim/arena.h"
 #include "sync/turn_order.h"
 
@@ -22,6 +22,8 @@ struct PushRule {
   Rule rule = Rule::downpour;
   double alpha = 0;  // of elastic: the share of the way to each other that replica and common weights go
   double gamma = 0;  // of distance: the square of the distance that halves a weight's push
+  /// Whether what a replica set out with counts.
+  bool goes_by_way() const { return rule != Rule::elastic && rule != Rule::gradient; }
 };
 
 /// `pulled`: the weights that the replica set out with; `replica`: those that it came to, and, afterwards, those with

@@ -12,15 +12,18 @@ struct Replica {
   int shard = 0;
   FloatRows floats;  // what lies in it is the strategy's
   std::vector<int64_t> counts;
-  int64_t steps = 0;  // of the round, that it has taken
-  double share = 0;   // of the round's rows, so far; 0: it has not begun
+  int64_t steps = 0;   // of the round, that it has taken
+  int64_t pushed = 0;  // of them, those before its last push
+  double share = 0;    // of the round's rows, so far; 0: it has not begun
   Scalars scalars = {};
 
   void begin_round() {
-    steps = 0;
+    steps = pushed = 0;
     share = 0;
     scalars = {};
   }
+  /// Steps since its last push.
+  int64_t window() const { return steps - pushed; }
   void took(const Part& part, const Scalars& told) {
     for (auto& count : counts) ++count;
     ++steps;

@@ -23,8 +23,9 @@ int64_t floats_of_set(const StateLayout& l) { return common_floats(l) + l.replic
 
 }  // namespace
 
-/// Where things lie: head, both sets, finished epochs, their evaluations, what is set aside, norms; in a set: floats,
-/// those of replicas last, counts, the optimizer's numbers, running totals, what the fit was told, what is set aside.
+/// Where things lie: head, both sets, finished epochs, their evaluations, the record of pushes, what is set aside,
+/// norms; in a set: floats, those of replicas last, counts, the optimizer's numbers, running totals, what the fit was
+/// told, what is set aside.
 struct HostState::Offsets {
   explicit Offsets(const StateLayout& l)
       : counts(round_up(floats_of_set(l) * sizeof(float), kLine)),
@@ -36,12 +37,13 @@ struct HostState::Offsets {
         sets(round_up(sizeof(Head), kLine)),
         finished(sets + 2 * set),
         evaluated(finished + round_up(l.epochs * sizeof(EpochTotals), kLine)),
-        best(evaluated + round_up(l.evaluations * l.evaluation * sizeof(double), kLine)),
+        record(evaluated + round_up(l.evaluations * l.evaluation * sizeof(double), kLine)),
+        best(record + round_up(static_cast<size_t>(l.pushes), kLine)),
         best_counts(best + (l.best ? round_up((l.floats + l.buffer_floats) * sizeof(float), kLine) : 0)),
         norms(best_counts + (l.best ? round_up(l.counts * sizeof(int64_t), kLine) : 0)),
         end(round_up(norms + (l.floats / optim::kBlock + l.sums) * sizeof(double), kPage)) {}
   size_t counts, numbers, running, told, aside, set;  // within a set, and its size
-  size_t sets, finished, evaluated, best, best_counts, norms, end;
+  size_t sets, finished, evaluated, record, best, best_counts, norms, end;
 };
 
 Scalars& Scalars::operator+=(const Scalars& other) {
@@ -127,6 +129,16 @@ std::span<double> HostState::evaluated(uint64_t number) const {
 std::span<double> HostState::evaluations(uint64_t count) const {
   auto* all = reinterpret_cast<double*>(base_ + Offsets(layout_).evaluated);
   return {all, static_cast<size_t>(layout_.evaluation) * count};
+}
+
+std::span<uint8_t> HostState::record() const {
+  return {reinterpret_cast<uint8_t*>(base_ + Offsets(layout_).record), static_cast<size_t>(layout_.pushes)};
+}
+
+int64_t HostState::pushes_made() const {
+  int64_t made = 0;
+  for (int shard = 0; shard < layout_.replicas; ++shard) made += replica_numbers(current(), shard).pushes;
+  return made;
 }
 
 float* HostState::best() const { return reinterpret_cast<float*>(base_ + Offsets(layout_).best); }

@@ -50,6 +50,7 @@ struct StateLayout {
   int64_t evaluations = 0;  // of all epochs, at most
   int64_t replicas = 0;     // shards that commit something for themselves
   int replica_buffers = 0;  // arena-shaped, of each
+  int64_t pushes = 0;       // that are recorded, of all epochs
 };
 
 class HostState {
@@ -88,6 +89,10 @@ class HostState {
   /// means nothing.
   std::span<double> evaluated(uint64_t number) const;
   std::span<double> evaluations(uint64_t count) const;
+  /// The shard of each push; of those that are not committed it means nothing.
+  std::span<uint8_t> record() const;
+  /// By all replicas, as it is committed.
+  int64_t pushes_made() const;
   /// The weights that were the best, followed by their float buffers, and their counts. What they are belongs to
   /// aside().
   float* best() const;

@@ -23,7 +23,8 @@ struct Round {
   bool pause = false;         // this rank was asked to pause after it
   optim::Moment at = 1;       // of its first step, for the optimizer
   int64_t steps = 1;
-  Wish wish = {};  // that this rank knows of
+  Wish wish = {};       // that this rank knows of
+  int64_t windows = 0;  // of all replicas, where they push as they arrive
 };
 
 /// A shard's part of one step.

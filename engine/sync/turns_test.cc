@@ -127,7 +127,7 @@ class Rank {
   const Case case_;
   const optim::Arena arena_ = make_arena();
   const std::unique_ptr<optim::Optimizer> optimizer_;
-  const TurnsOptions options_;
+  const PushOptions options_;
   const std::unique_ptr<HostState> state_;
   Turns turns_;
   int64_t done_ = 0;

@@ -39,6 +39,13 @@ void forget_wishes(sync::Told& told) {
   told.why = sync::Stop::none;
 }
 
+/// Of those for which there is room.
+int64_t recorded_pushes(const ResumeSpec& from, int64_t most) {
+  for (const auto& [name, bytes] : from.sections)
+    if (name == "record") return std::min(static_cast<int64_t>(bytes), most);
+  return 0;
+}
+
 void check_sections(const ResumeSpec& resume, const std::vector<Section>& mine) {
   std::vector<std::pair<std::string, uint64_t>> names;
   for (const auto& section : mine) names.emplace_back(section.name, section.bytes.size());
@@ -48,7 +55,7 @@ void check_sections(const ResumeSpec& resume, const std::vector<Section>& mine) 
 }  // namespace
 
 std::vector<Section> sections(const sync::HostState& state, const std::vector<std::string>& optimizer, uint64_t commit,
-                              uint64_t epochs_over, uint64_t evaluations) {
+                              uint64_t epochs_over, uint64_t evaluations, int64_t pushes) {
   const int set = sync::HostState::set_of(commit);
   const auto& layout = state.layout();
   std::vector<Section> out = {{"weights", bytes_of(state.weights(set), layout.floats)},
@@ -61,6 +68,7 @@ std::vector<Section> sections(const sync::HostState& state, const std::vector<st
   out.push_back({"running", bytes_of(&state.running(set), 1)});
   out.push_back({"told", bytes_of(&state.told(set), 1)});
   out.push_back({"finished", std::as_writable_bytes(state.finished().first(epochs_over))});
+  if (layout.pushes > 0) out.push_back({"record", bytes_of(state.record().data(), pushes)});
   if (layout.evaluation > 0) out.push_back({"evaluated", std::as_writable_bytes(state.evaluations(evaluations))});
   if (!layout.best) return out;
   out.push_back({"aside", bytes_of(&state.aside(set), 1)});
@@ -83,16 +91,16 @@ Bytes Checkpoints::fetch(const std::string& name) const {
   return storage_->get(name);
 }
 
-std::vector<Section> Checkpoints::sections_at(const sync::HostState& state, uint64_t commit,
-                                              const Timetable& table) const {
-  return sections(state, optimizer_, commit, table.epoch(commit - 1), table.evaluations(commit - 1));
+std::vector<Section> Checkpoints::sections_at(const sync::HostState& state, uint64_t commit, const Timetable& table,
+                                              int64_t pushes) const {
+  return sections(state, optimizer_, commit, table.epoch(commit - 1), table.evaluations(commit - 1), pushes);
 }
 
 uint64_t Checkpoints::load(const collective::Group& group, const gang::Start& start, const sync::HostState& state,
                            const Timetable& table) const {
   const ResumeSpec& from = *spec_.resume;
   check_same(from, start.shards, start.isa, program::has_bf16());
-  const auto mine = sections_at(state, from.commit, table);
+  const auto mine = sections_at(state, from.commit, table, recorded_pushes(from, state.layout().pushes));
   check_sections(from, mine);
   const auto ranks = group.local_ranks().size();
   for (size_t p = group.local_rank(); p < from.parts.size(); p += ranks) {
@@ -123,7 +131,7 @@ void Checkpoints::enter(collective::Group& group, const gang::Start& start, cons
   schedule_.emplace(spec_.interval, static_cast<int64_t>(table.commits()), done, Clock::now());
   gang_ = about(start).dump();
   const auto largest = sections(state, optimizer_, state.committed(), state.layout().epochs,
-                                static_cast<uint64_t>(state.layout().evaluations));
+                                static_cast<uint64_t>(state.layout().evaluations), state.layout().pushes);
   writer_.reserve(checkpoint::part_range(checkpoint::image_bytes(pieces<Image>(largest)), part_, of_).size());
 }
 
@@ -141,7 +149,7 @@ void Checkpoints::before_step(uint64_t commit, bool last) {
 void Checkpoints::after_step(const sync::HostState& state) {
   const uint64_t commit = state.committed();
   if (!board_ || !board_->announced(commit)) return;
-  const auto all = sections_at(state, commit, table_);
+  const auto all = sections_at(state, commit, table_, state.pushes_made());
   made_ = commit;
   writer_.write(commit, pieces<Image>(all), part_, of_, part_ == 0 ? note(all, commit) : "");
 }

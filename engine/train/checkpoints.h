@@ -19,14 +19,14 @@ namespace stoker::train {
 /// A named piece of a state. Those of a checkpoint are the committed weights ("weights", "buffers"), the optimizer's
 /// state ("optimizer.<name>"), what replicas have of their own ("replicas") where they have anything, counters
 /// ("counts") and the totals of the epoch under way and of those before it
-/// ("running", "finished"), what the fit was told ("told"), and what evaluations came to ("evaluated") and what is set
-/// aside ("aside", "best", "best_counts") where there are any.
+/// ("running", "finished"), what the fit was told ("told"), and which shard each push was of ("record"), what
+/// evaluations came to ("evaluated") and what is set aside ("aside", "best", "best_counts") where there are any.
 struct Section {
   std::string name;
   std::span<std::byte> bytes;
 };
 std::vector<Section> sections(const sync::HostState& state, const std::vector<std::string>& optimizer, uint64_t commit,
-                              uint64_t epochs_over, uint64_t evaluations);
+                              uint64_t epochs_over, uint64_t evaluations, int64_t pushes);
 
 /// One object per worker, which outlives generations; used by one thread.
 class Checkpoints {
@@ -55,7 +55,8 @@ class Checkpoints {
   void finish() { writer_.wait(); }
 
  private:
-  std::vector<Section> sections_at(const sync::HostState& state, uint64_t commit, const Timetable& table) const;
+  std::vector<Section> sections_at(const sync::HostState& state, uint64_t commit, const Timetable& table,
+                                   int64_t pushes) const;
   std::string note(const std::vector<Section>& sections, uint64_t commit) const;
   void told(const checkpoint::Outcome& outcome) const;
   Bytes fetch(const std::string& name) const;

@@ -92,10 +92,31 @@ void Session::work(const gang::Start& start) {
   link_.await_home();
 }
 
+Recorded Session::recorded(const Windows& windows, const data::Plan& plan, const std::vector<int>& owners) const {
+  std::vector<bool> present;
+  for (int shard = 0; shard < plan.shards(); ++shard)
+    present.push_back(owners[shard] >= 0 && windows.of_pass(shard) > 0);
+  const auto& rules = spec_.evaluation ? spec_.evaluation->rules : StopRules();
+  Timetable table = timetable(plan);
+  table.stop = 0;
+  return {windows, table, std::move(present), spec_.strategy.arrival->bound, rules.patience >= 0 || rules.goal};
+}
+
+/// Room for those of all shards. Throws Error(user) where the record is another fit's.
+int64_t Session::pushes(const gang::Start& start) const {
+  if (!spec_.strategy.arrival) return 0;
+  const data::Plan plan = plan_of(start);
+  const Windows windows(plan, spec_.strategy.window);
+  const Recorded fit = recorded(windows, plan, std::vector<int>(spec_.shards));
+  if (const auto& record = spec_.strategy.arrival->record)
+    if (const std::string why = refusal(*record, fit); !why.empty()) fail_user("strategy: ", why);
+  return pushes_of_fit(fit);
+}
+
 void Session::prepare(const gang::Start& start) {
   const Timetable table = timetable(plan_of(start));
   const auto evaluations = static_cast<int64_t>(table.legs() * table.epochs);
-  auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes(), evaluations);
+  auto trainer = std::make_unique<Trainer>(spec_, constants_.bytes(), evaluations, pushes(start));
   if (spec_.frozen && !frozen_)
     frozen_ = std::make_unique<const Frozen>(*spec_.frozen, constants_.bytes(),
                                              (spec_.batch_size + spec_.shards - 1) / spec_.shards);
@@ -222,8 +243,8 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   const data::Plan plan = plan_of(start);
   const auto owned = collective::shards_of(start.owners, group.rank());
   if (spec_.frozen && comes_again(plan)) prepare_rows(start, owned, stop);
-  Feed feed(rows(true), plan, owned, spec_.seed, spec_.shuffle, true, spec_.accumulate, keeps_batches(group, owned));
-  const std::stop_callback interrupt(stop, [&] { feed.interrupt(); });
+  const auto supply = supply_of(group, plan, owned);
+  const std::stop_callback interrupt(stop, [&] { supply->interrupt(); });
   Timetable table = timetable(plan);
   if (table.evaluates) {
     present_held(start);
@@ -240,14 +261,14 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
       const auto& running = state.running(state.current());
       history_->begin_epoch(table.step(done) == 0 ? sync::EpochTotals() : running, group.bytes_sent());
       recall_evaluation(table, done);
-      feed.begin_epoch(spec_.draws(table.epoch(done)));
+      supply->begin_epoch(spec_.draws(table.epoch(done)));
       ++passes_;
       begun = true;
     }
     if (checkpoints_) checkpoints_->before_step(done + 2, may_end(table, done));
     const bool evaluates = table.at_evaluation(done);
     const bool pause =
-        evaluates ? run_evaluation(start, group.rank(), table, stop) : run_step(feed, plan, start.owners, done);
+        evaluates ? run_evaluation(start, group.rank(), table, stop) : run_step(plan, *supply, start.owners, done);
     fault::point("flipped", static_cast<int64_t>(done) + 1);
     const bool told_more = state.told(state.current()).number > state.told(1 - state.current()).number;
     table = timetable(plan);
@@ -265,6 +286,15 @@ void Session::run(collective::Group& group, const gang::Start& start, const std:
   catch_up(table, table.epoch(state.committed() - 1));
   end_cut_epoch(table, group);
   if (checkpoints_) checkpoints_->finish();
+}
+
+std::unique_ptr<Supply> Session::supply_of(const collective::Group& group, const data::Plan& plan,
+                                           const std::vector<int>& owned) const {
+  const auto feed = [&](const std::vector<int>& shards, bool keeps) {
+    return std::make_unique<Feed>(rows(true), plan, shards, spec_.seed, spec_.shuffle, true, spec_.accumulate, keeps);
+  };
+  if (!spec_.strategy.arrival) return std::make_unique<InStep>(feed(owned, keeps_batches(group, owned)), plan);
+  return std::make_unique<PassByPass>(spec_, plan, owned, [&](int shard) { return feed({shard}, false); });
 }
 
 /// Whether all batches stay in memory as tensors: where each epoch is the same, and they take little of the memory of
@@ -349,7 +379,7 @@ bool Session::may_end(const Timetable& table, uint64_t done) const {
   return table.at_evaluation(done) && trainer_->verdict(table.evaluations(done)).close;
 }
 
-bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done) {
+bool Session::run_step(const data::Plan& plan, Supply& supply, const std::vector<int>& owners, uint64_t done) {
   const Timetable table = timetable(plan);
   const auto first = static_cast<int64_t>(table.step(done)), count = static_cast<int64_t>(table.next_steps(done));
   const auto rows_of = [&](int64_t step, int shard) { return owners[shard] >= 0 ? plan.rows(step, shard).size() : 0; };
@@ -361,6 +391,12 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
     present[shard] = of_shard > 0;
     rows += of_shard;
   }
+  int64_t windows = 0;
+  if (supply.windows()) {  // whoever has rows may run
+    const Recorded fit = recorded(*supply.windows(), plan, owners);
+    windows = windows_of_round(fit, done);
+    present = fit.present;
+  }
   const StepSpec what{.epoch = table.epoch(done),
                       .step = table.step(done),
                       .present = std::move(present),
@@ -369,13 +405,13 @@ bool Session::run_step(Feed& feed, const data::Plan& plan, const std::vector<int
                       .steps = plan.steps(),
                       .pause = link_.pause_asked(),
                       .seconds = [&] { return history_->seconds(); },
+                      .windows = windows,
                       .evaluations = table.evaluations(done),
                       .follows = table.has_evaluated(done),
                       .count = count,
                       .wish = wish()};
-  const auto gather = [&](int64_t step, int shard, int64_t part) { return feed.micro_batch(step, shard, part); };
   return trainer_->step(
-      what, {rows_of, gather}, [&] { feed.prefetch(first + count); }, history_->phases());
+      what, supply.batches(), [&] { supply.prefetch(first + count); }, history_->phases());
 }
 
 bool Session::run_evaluation(const gang::Start& start, int rank, const Timetable& table, const std::stop_token& stop) {
@@ -489,6 +525,7 @@ std::string Session::history_json(const gang::Start& start) const {
                         {"generations", start.roster.generation},
                         {"micro_batches", trainer_->state().runs()}};
   for (const auto& s : start.shards) out["shard_rows"].push_back(s.rows);
+  if (spec_.strategy.arrival) out["order"] = sync::to_text(trainer_->record());
   if (frozen_) out["frozen"] = told_of_frozen();
   const Timetable table = timetable(plan_of(start));
   if (const std::string why = why_stopped(table); !why.empty()) out["stopped"] = why;

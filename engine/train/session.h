@@ -13,11 +13,12 @@
 #include "gang/worker_link.h"
 #include "sync/constants.h"
 #include "train/checkpoints.h"
-#include "train/feed.h"
 #include "train/frozen.h"
 #include "train/history.h"
 #include "train/lending.h"
+#include "train/recorded.h"
 #include "train/spec.h"
+#include "train/supply.h"
 #include "train/trainer.h"
 
 namespace stoker::train {
@@ -38,6 +39,11 @@ class Session {
   void work(const gang::Start& start);
   void prepare(const gang::Start& start);
   data::Plan plan_of(const gang::Start& start) const;
+  /// Of replicas that push as they arrive, of shards that have an owner and rows.
+  Recorded recorded(const Windows& windows, const data::Plan& plan, const std::vector<int>& owners) const;
+  int64_t pushes(const gang::Start& start) const;
+  std::unique_ptr<Supply> supply_of(const collective::Group& group, const data::Plan& plan,
+                                    const std::vector<int>& owned) const;
   bool keeps_batches(const collective::Group& group, const std::vector<int>& owned) const;
   bool comes_again(const data::Plan& plan) const;
   void prepare_rows(const gang::Start& start, const std::vector<int>& shards, const std::stop_token& stop);
@@ -56,7 +62,7 @@ class Session {
   void forget();
   void run(collective::Group& group, const gang::Start& start, const std::stop_token& stop);
   /// The step after `done` ones, of the shards that have an owner. Gives whether all pause now.
-  bool run_step(Feed& feed, const data::Plan& plan, const std::vector<int>& owners, uint64_t done);
+  bool run_step(const data::Plan& plan, Supply& supply, const std::vector<int>& owners, uint64_t done);
   /// As the committed state has it: what the fit was told may cut it.
   Timetable timetable(const data::Plan& plan) const;
   /// What this rank wishes for: what the driver does, or the end because the fit's time is over.

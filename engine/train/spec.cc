@@ -1,5 +1,6 @@
 #include "train/spec.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -62,23 +63,36 @@ sync::Rule parse_rule(const std::string& name) {
   fail_bug("there is no rule of pushes named '", name, "'");
 }
 
-sync::TurnsOptions parse_turns(const json& in, const TrainSpec& fit) {
+sync::PushOptions parse_push(const json& in, const TrainSpec& fit) {
   const json& push = in.at("push");
-  sync::TurnsOptions turns;
-  turns.rule = {parse_rule(push.at("rule")), push.value("beta", 0.0) / fit.shards, push.value("gamma", 0.0)};
-  turns.momentum = push.value("momentum", 0.0);
-  turns.reset = in.at("inner_state") == "reset";
-  return turns;
+  sync::PushOptions options;
+  options.rule = {parse_rule(push.at("rule")), push.value("beta", 0.0) / fit.shards, push.value("gamma", 0.0)};
+  options.momentum = push.value("momentum", 0.0);
+  options.reset = in.at("inner_state") == "reset";
+  return options;
+}
+
+std::optional<sync::ArrivalOptions> parse_order(const json& in, const TrainSpec& fit) {
+  const auto order = in.value("order", std::string("turns"));
+  if (order == "turns") return {};
+  if (fit.shards > sync::kMostRecorded)
+    fail_user("order='arrival' is for at most ", sync::kMostRecorded, " shards, not ", fit.shards);
+  if (fit.on_nan == OnNaN::skip) fail_user("onNaN='skip' does not go with order='arrival'");
+  sync::ArrivalOptions options{in.value("bound", int64_t{-1})};
+  if (order != "arrival") options.record = sync::record_of(order);
+  return options;
 }
 
 StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   StrategySpec spec;
-  spec.every = in.at(in.contains("push") ? "window" : "every");
+  spec.every = spec.window = in.at(in.contains("push") ? "window" : "every");
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
   if (fit.optimizer.average.on && !in.contains("rank") && !in.contains("share"))
     fail_user("an average of the weights does not go with local steps");
   if (in.contains("push")) {
-    spec.turns = parse_turns(in, fit);
+    spec.push = parse_push(in, fit);
+    spec.arrival = parse_order(in, fit);
+    if (spec.arrival) spec.every *= std::max<int64_t>((spec.kRound + spec.window - 1) / spec.window, 1);
     return spec;
   }
   if (in.contains("rank")) {

@@ -8,8 +8,8 @@
 #include "data/store/column_store.h"
 #include "optim/optimizer.h"
 #include "optim/plateau.h"
+#include "sync/arrival.h"
 #include "sync/local_steps.h"
-#include "sync/turns.h"
 #include "train/checkpoint_spec.h"
 #include "train/history.h"
 #include "train/metrics.h"
@@ -44,13 +44,18 @@ struct StrategySpec {
   std::optional<OuterSpec> own;   // instead of it, where the name of "outer" is "own"
   int64_t rank = 0;               // "rank": of PowerSGD's factors, instead of local steps; 0: there are none
   double share = 0;               // "share": of the numbers of gradients that TopK tells, likewise
-  std::optional<sync::TurnsOptions> turns;  // instead of them: "window" for "every", "push": {"rule", "beta", "gamma",
-                                            // "momentum"}, and "inner_state": "keep" or "reset"
+  std::optional<sync::PushOptions> push;  // instead of them: "window" for "every", "push": {"rule", "beta", "gamma",
+                                          // "momentum"}, and "inner_state": "keep" or "reset"
+  int64_t window = 0;                     // of those, local steps of a push
+  std::optional<sync::ArrivalOptions> arrival;  // none: they push in turns. "order": "arrival", or a record as
+                                                // sync::to_text() writes it; "bound". A commit is kRound steps, or a
+                                                // bit more, so that windows are whole
+  static constexpr int64_t kRound = 64;
   /// Whether shards take steps alone.
   bool is_local() const { return every > 0 && !has_feedback(); }
   /// Whether they tell their gradients in fewer numbers.
   bool has_feedback() const { return rank > 0 || share > 0; }
-  bool has_outer() const { return is_local() && !turns; }
+  bool has_outer() const { return is_local() && !push; }
   int64_t steps() const { return every > 0 ? every : 1; }
 };
 

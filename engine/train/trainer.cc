@@ -37,10 +37,10 @@ void for_each_count(const program::Program& program, Body body) {
 
 sync::StateLayout layout_of(const program::Program& program, const optim::Arena& arena, const optim::Arena& buffers,
                             const optim::Optimizer& optimizer, const optim::Optimizer* outer, const TrainSpec& spec,
-                            int64_t evaluations) {
-  const auto& turns = spec.strategy.turns;
+                            int64_t evaluations, int64_t pushes) {
+  const auto& push = spec.strategy.push;
   const bool low_rank = spec.strategy.rank > 0;
-  const int of_replica = turns                          ? turns->buffers(optimizer)
+  const int of_replica = push                           ? push->buffers(optimizer)
                          : outer                        ? sync::replica_buffers(spec.strategy.local, optimizer)
                          : spec.strategy.has_feedback() ? sync::FeedbackSteps::kReplicaBuffers
                                                         : 0;
@@ -48,7 +48,7 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
                           : optimizer.state_buffers() + (low_rank ? sync::PowerSgd::kBuffers : 0);
   return {arena.floats(),
           buffers.floats(),
-          turns ? turns->common_buffers(optimizer) : state,
+          push ? push->common_buffers(optimizer) : state,
           program::count_numbers(program),
           spec.epochs,
           spec.strategy.is_local() ? 0 : optimizer.sums(),
@@ -57,7 +57,8 @@ sync::StateLayout layout_of(const program::Program& program, const optim::Arena&
           optimizer.numbers(),
           evaluations,
           of_replica > 0 ? spec.shards : 0,
-          of_replica};
+          of_replica,
+          pushes};
 }
 
 /// None where there are no local steps.
@@ -108,7 +109,7 @@ void check_room(size_t needed, int64_t rows) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
+Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations, int64_t pushes)
     : spec_(spec),
       arithmetic_(spec.threads),
       program_(program::parse_program(spec.program)),
@@ -116,7 +117,7 @@ Trainer::Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations)
       buffers_(program::buffer_arena(program_)),
       optimizer_(optim::make_optimizer(spec.optimizer, arena_, optim::best_isa())),
       outer_(make_outer(spec.strategy, arena_)),
-      layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec, evaluations)) {
+      layout_(layout_of(program_, arena_, buffers_, *optimizer_, outer_.get(), spec, evaluations, pushes)) {
   static const Bytes none = program::write_safetensors({});
   if (constants.empty()) constants = none;
   const program::SafeTensors given(constants, "the constants");
@@ -154,8 +155,10 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
                                     spec_.reduce_bf16};
   if (spec_.optimizer.full_batch())
     strategy_ = std::make_unique<sync::FullBatch>(group, arena_, *optimizer_, *state_, options);
-  else if (spec_.strategy.turns)
-    strategy_ = std::make_unique<sync::Turns>(group, arena_, *optimizer_, *state_, options, *spec_.strategy.turns);
+  else if (spec_.strategy.arrival)
+    push_by_arrival(options);
+  else if (spec_.strategy.push)
+    strategy_ = std::make_unique<sync::Turns>(group, arena_, *optimizer_, *state_, options, *spec_.strategy.push);
   else if (outer_)
     strategy_ =
         std::make_unique<sync::LocalSteps>(group, arena_, *optimizer_, *outer_, *state_, options, spec_.strategy.local);
@@ -167,6 +170,13 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
     strategy_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
   if (whole_) whole_->join(group, owners);
   bind();
+}
+
+void Trainer::push_by_arrival(const sync::CommitOptions& options) {
+  auto arrival = std::make_unique<sync::Arrival>(*group_, arena_, *optimizer_, *state_, options, *spec_.strategy.push,
+                                                 *spec_.strategy.arrival);
+  arrival_ = arrival.get();
+  strategy_ = std::move(arrival);
 }
 
 void Trainer::bind() const {
@@ -182,11 +192,12 @@ void Trainer::bind() const {
 /// Its sums, its own gradient where it runs beside others, and, where it takes steps alone, weights and optimizer
 /// state.
 size_t Trainer::shard_bytes() const {
-  const auto& turns = spec_.strategy.turns;
-  if (turns || spec_.strategy.has_feedback())
-    return static_cast<size_t>((turns && turns->reset ? optimizer_->state_buffers() : 0) * layout_.floats +
-                               3 * layout_.buffer_floats) *
-           sizeof(float);
+  const auto& push = spec_.strategy.push;
+  if (push || spec_.strategy.has_feedback()) {
+    const int vectors = (push && push->reset ? optimizer_->state_buffers() : 0) +
+                        (spec_.strategy.arrival && push->rule.goes_by_way() ? 1 : 0);
+    return static_cast<size_t>(vectors * layout_.floats + 3 * layout_.buffer_floats) * sizeof(float);
+  }
   const int64_t vectors = 2 + (whole_ || spec_.optimizer.full_batch() ? 1 : 0) +
                           (outer_ ? 2 * (1 + optimizer_->state_buffers()) : 0) + (spec_.strategy.local.code ? 1 : 0);
   return static_cast<size_t>(vectors * layout_.floats + layout_.buffer_floats) * sizeof(float);
@@ -195,6 +206,7 @@ size_t Trainer::shard_bytes() const {
 void Trainer::leave() {
   collected_.reset();
   strategy_.reset();
+  arrival_ = nullptr;
   if (whole_) whole_->leave();
   group_ = nullptr;
 }
@@ -238,7 +250,7 @@ uint64_t Trainer::begin_with(const std::function<Bytes()>& initial) const {
     copy_tensor(from, prefix + b.name, state_->counts(set) + at, program::elements(b.shape) * sizeof(int64_t));
   });
   if (spec_.begun) begin_optimizer(from, set);
-  if (spec_.strategy.turns) sync::Turns::begin_replicas(*state_, set);
+  if (spec_.strategy.push) sync::Turns::begin_replicas(*state_, set);
   if (spec_.strategy.rank > 0) sync::PowerSgd::begin_factors(*state_, set, arena_, spec_.strategy.rank);
   return kInitial;
 }
@@ -259,7 +271,7 @@ void Trainer::count_run() {
 sync::Scalars Trainer::run_micro_batch(const MicroBatch& which, const Batches& inputs, int set, float* gradient,
                                        float* buffers, PhaseTimes& times) {
   Stopwatch watch;
-  const auto batch = inputs.gather(which.step, which.shard, which.part);
+  const auto batch = inputs.gather(which.before + which.step, which.shard, which.part);
   times.gather += watch.restart();
   count_run();
   const auto turn = static_cast<uint64_t>(which.step * spec_.accumulate + which.part);
@@ -279,7 +291,7 @@ void Trainer::add_part(const float* part, float share, float* gradient, float* b
 /// All from the same weights and buffers, as if each were of a shard of its own.
 sync::Scalars Trainer::accumulate(MicroBatch which, const Batches& inputs, int set, float* gradient, float* buffers,
                                   PhaseTimes& times) {
-  const data::Rows rows{0, inputs.rows(which.step, which.shard)};
+  const data::Rows rows{0, inputs.rows(which.before + which.step, which.shard)};
   const int64_t parts = data::parts_of(rows.size(), spec_.accumulate);
   if (parts == 1) return run_micro_batch(which, inputs, set, gradient, buffers, times);
   part_.make_room(layout_.floats + layout_.buffer_floats);
@@ -295,8 +307,7 @@ sync::Scalars Trainer::accumulate(MicroBatch which, const Batches& inputs, int s
   return sums;
 }
 
-void Trainer::run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
-  const MicroBatch which{spec_.draws(spec.epoch), static_cast<int64_t>(spec.step) + part.step, part.shard};
+void Trainer::run_part(const sync::Part& part, const MicroBatch& which, const Batches& inputs, PhaseTimes& times) {
   strategy_->run(part, [&](int set, float* gradient, float* buffers) {
     return accumulate(which, inputs, set, gradient, buffers, times);
   });
@@ -315,13 +326,47 @@ void Trainer::run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes&
     const auto together = strategy_->meets_in_steps() ? rows_of(spec, i, inputs) : std::vector<int64_t>();
     const bool meets = std::ranges::any_of(together, [](int64_t rows) { return rows > 0; });
     if (meets) strategy_->begin_step(i, together);
+    const int64_t step = static_cast<int64_t>(spec.step) + i;
     for (const int shard : owned_) {
-      const int64_t rows = spec.present[shard] ? inputs.rows(static_cast<int64_t>(spec.step) + i, shard) : 0;
-      if (rows > 0)
-        run_part({shard, i, static_cast<double>(rows) / static_cast<double>(spec.rows)}, spec, inputs, times);
+      const int64_t rows = spec.present[shard] ? inputs.rows(step, shard) : 0;
+      const double share = static_cast<double>(rows) / static_cast<double>(spec.rows);
+      if (rows > 0) run_part({shard, i, share}, {spec_.draws(spec.epoch), step, shard}, inputs, times);
     }
     if (meets) strategy_->end_step();
   }
+}
+
+/// As they come, until the round has no more for this rank.
+void Trainer::run_windows(const StepSpec& spec, const Batches& inputs, PhaseTimes& times) {
+  const auto timed = [&](double& time, const auto& what) {
+    const Stopwatch watch;
+    auto found = what();
+    time += watch.elapsed();
+    return found;
+  };
+  while (const auto window = timed(times.sync, [&] { return arrival_->next(); })) {
+    const auto steps = inputs.window(window->shard, window->number);
+    const int64_t pass = steps.begin / spec.steps;
+    for (int64_t step = steps.begin; step < steps.end; ++step) {
+      const MicroBatch which{spec_.draws(static_cast<uint64_t>(pass)), step - pass * spec.steps, window->shard, 0,
+                             pass * spec.steps};
+      if (inputs.rows(step, window->shard) > 0) run_part({window->shard, step - steps.begin}, which, inputs, times);
+    }
+    timed(times.update, [&] { return arrival_->push(window->shard), true; });
+  }
+}
+
+/// In the windows of this round.
+int64_t Trainer::rows_pushed(const StepSpec& spec, const Batches& inputs) const {
+  int64_t rows = 0;
+  for (int shard = 0; shard < spec_.shards; ++shard) {
+    const auto [first, last] = arrival_->windows(shard);
+    for (int64_t number = first; number < last; ++number) {
+      const auto steps = inputs.window(shard, number);
+      for (int64_t step = steps.begin; step < steps.end; ++step) rows += inputs.rows(step, shard);
+    }
+  }
+  return rows;
 }
 
 std::vector<program::MicroBatch> Trainer::gathered(const StepSpec& spec, const std::vector<int>& shards,
@@ -422,8 +467,7 @@ bool Trainer::make(const StepSpec& spec, const sync::Scalars& totals, sync::Step
   return goes_on(strategy_->make(times), spec, totals);
 }
 
-bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::function<void()>& meanwhile,
-                   PhaseTimes& times) {
+bool Trainer::step(StepSpec spec, const Batches& inputs, const std::function<void()>& meanwhile, PhaseTimes& times) {
   Stopwatch watch;
   set_aside(spec);
   told_ = state_->told(state_->current());
@@ -431,8 +475,10 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   optim::Moment at(updates_before(spec.epoch, spec.step) + 1, epochs, spec.steps);
   at.rate = told_.rate;
   if (evaluator_) at.lowered = evaluator_->lowerings(state_->evaluations(spec.evaluations));
-  strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish});
-  if (whole_)
+  strategy_->begin({spec.present, spec.pause, at, spec.count, spec.wish, spec.windows});
+  if (arrival_)
+    run_windows(spec, inputs, times);
+  else if (whole_)
     run_whole_batch(spec, inputs, times);
   else if (spec_.accumulate == 1 && step_->runs_together() && strategy_->runs_together())
     run_together(spec, inputs, times);
@@ -444,6 +490,7 @@ bool Trainer::step(const StepSpec& spec, const Batches& inputs, const std::funct
   times.gather += watch.restart();
   const auto totals = strategy_->exchange();
   told_ = sync::told_after(told_, strategy_->heard(), state_->committed());
+  if (arrival_) spec.rows = rows_pushed(spec, inputs);
   times.sync += watch.restart();
   sync::StepTimes step_times;
   if (!make(spec, totals, step_times)) {
@@ -533,10 +580,14 @@ void Trainer::write_evaluation(const StepSpec& spec, const std::vector<double>& 
 
 std::string Trainer::ended() const { return has_state() ? optimizer_->ended(state_->numbers(state_->current())) : ""; }
 
+std::span<const uint8_t> Trainer::record() const {
+  return state_->record().first(static_cast<size_t>(state_->pushes_made()));
+}
+
 bool Trainer::mean_loss() const { return program_.loss.denominator >= 0 || program_.loss.per_row > 0; }
 
 std::vector<std::string> Trainer::optimizer_names() const {
-  if (spec_.strategy.turns && !spec_.strategy.turns->gradients()) return {};
+  if (spec_.strategy.push && !spec_.strategy.push->gradients()) return {};
   std::vector<std::string> names;
   if (!outer_) {
     names = optimizer_->state_names();

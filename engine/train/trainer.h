@@ -20,6 +20,7 @@
 #include "program/format.h"
 #include "program/safetensors.h"
 #include "program/step.h"
+#include "sync/arrival.h"
 #include "sync/rejoin.h"
 #include "sync/strategy.h"
 #include "train/arithmetic.h"
@@ -28,6 +29,7 @@
 #include "train/history.h"
 #include "train/spec.h"
 #include "train/whole_batch.h"
+#include "train/windows.h"
 
 namespace stoker::train {
 
@@ -36,11 +38,12 @@ struct StepSpec {
   uint64_t epoch = 0;                                    // from 0
   uint64_t step = 0;                                     // the first one, within the epoch, from 0
   std::vector<bool> present;                             // shards that have rows
-  int64_t rows = 0;                                      // of all shards
+  int64_t rows = 0;                                      // of all shards, as planned
   bool last = false;                                     // of its epoch
   int64_t steps = 0;                                     // of an epoch; 0: not known
   bool pause = false;                                    // this rank was asked to pause after it
   std::function<double()> seconds = [] { return 0.0; };  // since the epoch began, for its totals
+  int64_t windows = 0;                                   // of all shards, where replicas push as they arrive
   uint64_t evaluations = 0;                              // before it
   bool follows = false;                                  // the last of them directly
   int64_t count = 1;                                     // steps
@@ -53,8 +56,9 @@ class Trainer {
   using Load = std::function<uint64_t(const sync::HostState&)>;
 
   /// `constants` is safetensors with the program's constants by name, or nothing where it has none. They outlive this
-  /// object and are never written. `evaluations`: of the whole fit, at most.
-  Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations = 0);
+  /// object and are never written. `evaluations`: of the whole fit, at most; `pushes`: likewise,
+  /// where they are recorded.
+  Trainer(const TrainSpec& spec, ByteView constants, int64_t evaluations = 0, int64_t pushes = 0);
   ~Trainer();
 
   /// Of this worker's arithmetic, on a micro-batch of so many rows. Changes nothing. REQUIRES: before the first join().
@@ -86,12 +90,14 @@ class Trainer {
     std::function<int64_t(int64_t step, int shard)> rows;
     /// One of the parts in which they are run: see data::parts_of(). There is at least one row.
     std::function<std::vector<at::Tensor>(int64_t step, int shard, int64_t part)> gather;
+    /// Where replicas push as they arrive: the steps of a replica's window, counted on from pass to pass.
+    std::function<Windows::Steps(int shard, int64_t number)> window = {};
   };
   /// Runs the program over every owned shard that has rows, and commits state and totals. `meanwhile` is called where
   /// peers may be waited for, and counts as gathering. Where loss, weights or buffers would not be finite it throws
   /// Error(user), before anything is committed, or commits the state as it was, or goes on, as OnNaN tells. A step
   /// without rows leaves the state as it was. Gives whether all ranks pause now.
-  bool step(const StepSpec& spec, const Batches& inputs, const std::function<void()>& meanwhile, PhaseTimes& times);
+  bool step(StepSpec spec, const Batches& inputs, const std::function<void()>& meanwhile, PhaseTimes& times);
 
   /// Instead of step(): runs the evaluation program over the micro-batches of the owned
   /// shards, `steps` of them, and commits the state as it is with what the evaluation came to. REQUIRES: the spec has
@@ -119,6 +125,8 @@ class Trainer {
   /// REQUIRES: has_state().
   const sync::HostState& state() const { return *state_; }
   bool has_state() const { return state_ != nullptr; }
+  /// The shard of each push that is committed, where they are recorded.
+  std::span<const uint8_t> record() const;
   /// Micro-batches that this worker has run, those of steps that came to nothing included.
   int64_t runs() const { return runs_; }
 
@@ -134,6 +142,7 @@ class Trainer {
   };
   void list_state(const Values& values, const std::string& prefix, Tensors& out) const;
   void bind() const;
+  void push_by_arrival(const sync::CommitOptions& options);
   std::vector<double> evaluate_shard(int shard, int64_t steps, const Batches& inputs, PhaseTimes& times);
   void settle(std::vector<double>& totals);
   void set_aside(const StepSpec& spec);
@@ -145,15 +154,18 @@ class Trainer {
     int64_t step = 0;
     int shard = 0;
     int64_t part = 0;
+    int64_t before = 0;  // steps of earlier passes, where rows are asked for by steps that count on
   };
   sync::Scalars run_micro_batch(const MicroBatch& which, const Batches& inputs, int set, float* gradient,
                                 float* buffers, PhaseTimes& times);
   void add_part(const float* part, float share, float* gradient, float* buffers) const;
   sync::Scalars accumulate(MicroBatch which, const Batches& inputs, int set, float* gradient, float* buffers,
                            PhaseTimes& times);
-  void run_part(const sync::Part& part, const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  void run_part(const sync::Part& part, const MicroBatch& which, const Batches& inputs, PhaseTimes& times);
   std::vector<int64_t> rows_of(const StepSpec& spec, int64_t step, const Batches& inputs) const;
   void run_apart(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  void run_windows(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
+  int64_t rows_pushed(const StepSpec& spec, const Batches& inputs) const;
   void run_together(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   void run_whole_batch(const StepSpec& spec, const Batches& inputs, PhaseTimes& times);
   std::vector<int> present(const StepSpec& spec) const;
@@ -179,6 +191,7 @@ class Trainer {
   std::vector<int> owners_;             // by shard
   std::vector<int> owned_;              // shards, ascending
   std::unique_ptr<sync::Strategy> strategy_;
+  sync::Arrival* arrival_ = nullptr;                   // that one, where replicas push as they arrive
   std::unique_ptr<collective::ShardBytes> collected_;  // rows that are evaluated; none where no metric needs them
   FloatRows part_;                                     // gradient and buffers of a part that is accumulated
   int64_t runs_ = 0;

@@ -39,6 +39,7 @@ _HOMES = {
     "AEASGD": "stoker.strategy",
     "EAMSGD": "stoker.strategy",
     "Hogwild": "stoker.strategy",
+    "SSP": "stoker.strategy",
     "History": "stoker.history",
     "RangeTest": "stoker.ml.range_test",
     "StokerError": "stoker.errors",

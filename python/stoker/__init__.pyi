@@ -28,6 +28,7 @@ from stoker.ml.transfer import replace_head as replace_head
 from stoker.strategy import AEASGD as AEASGD
 from stoker.strategy import AGN as AGN
 from stoker.strategy import EAMSGD as EAMSGD
+from stoker.strategy import SSP as SSP
 from stoker.strategy import DiLoCo as DiLoCo
 from stoker.strategy import DistanceADAG as DistanceADAG
 from stoker.strategy import Downpour as Downpour

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from stoker import order
+
 _COLUMNS = ("epoch", "loss", "accuracy", "rows_per_s", "seconds", "bound_by")
 
 
@@ -33,6 +35,13 @@ class History(list):
     def skipped(self) -> dict[str, int]:
         """Rows that were left out because of onBadRow='skip', by reason."""
         return self.info.get("skipped", {})
+
+    @property
+    def order(self) -> list[int]:
+        """The shard of each push, one after the other, where shards pushed as they arrived: given to a strategy as
+        `order` it makes the same bits. Empty where they did not."""
+        told = self.info.get("order")
+        return order.unpacked(told) if told else []
 
     @property
     def skew(self) -> float:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from stoker import order
 from stoker.errors import UserError, did_you_mean
 from stoker.plain import is_finite, plain
 
 Settings = dict[str, Any]
+TURNS, ARRIVAL = "turns", "arrival"
 MANY = 8  # shards whose full steps of Adam add up to too much
 
 
@@ -69,6 +71,7 @@ class Downpour:
     Args:
         window: steps from one push to the next.
         innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.Downpour(window=5), learningRate=0.02)
@@ -76,6 +79,7 @@ class Downpour:
 
     window: int = 5
     innerState: str = "keep"
+    order: Any = "turns"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class AGN:
     Args:
         window: steps from one push to the next.
         innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.AGN(window=12), learningRate=0.3)
@@ -93,6 +98,7 @@ class AGN:
 
     window: int = 12
     innerState: str = "keep"
+    order: Any = "turns"
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class DynSGD:
     Args:
         window: steps from one push to the next.
         innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.DynSGD(window=5), learningRate=0.1)
@@ -110,6 +117,7 @@ class DynSGD:
 
     window: int = 5
     innerState: str = "keep"
+    order: Any = "turns"
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,7 @@ class DistanceADAG:
         window: steps from one push to the next.
         gamma: the square of the distance that halves a movement; above 0.
         innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.DistanceADAG(window=12), learningRate=0.3)
@@ -129,6 +138,7 @@ class DistanceADAG:
     window: int = 12
     gamma: float = 1e-4
     innerState: str = "keep"
+    order: Any = "turns"
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,7 @@ class AEASGD:
         window: steps from one elastic step to the next.
         beta: numShards times that share; the paper's is 0.9.
         innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.AEASGD(window=4), learningRate=0.1)
@@ -149,6 +160,7 @@ class AEASGD:
     window: int = 4
     beta: float = 0.9
     innerState: str = "keep"
+    order: Any = "turns"
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,7 @@ class EAMSGD:
         window: steps from one elastic step to the next.
         beta: numShards times the share of the way to each other; the paper's is 0.9.
         momentum: mu, above 0 and below 1.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
 
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.EAMSGD(window=4), optimizer="sgd",
@@ -169,6 +182,29 @@ class EAMSGD:
     window: int = 4
     beta: float = 0.9
     momentum: float = 0.9
+    order: Any = "turns"
+
+
+@dataclass(frozen=True)
+class SSP:
+    """Downpour whose shards keep together: none begins a window while it has made more than `bound` pushes more than
+    the one that has made the fewest. Ho et al. 2013, "More Effective Distributed ML via a Stale Synchronous Parallel
+    Parameter Server".
+
+    Args:
+        bound: pushes; with 0 shards go in step.
+        window: steps from one push to the next, the paper's clock.
+        innerState: "keep": each shard's optimizer state is its own and goes on; "reset": it begins anew after a push.
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.SSP(bound=4, window=5), learningRate=0.02)
+    """
+
+    bound: int = 8
+    window: int = 1
+    innerState: str = "keep"
+    order: Any = "arrival"
 
 
 @dataclass(frozen=True)
@@ -177,9 +213,14 @@ class Hogwild:
     shard pulls right after it. Recht et al. 2011, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient
     Descent", as a parameter server with an optimizer of its own has it (Dean et al. 2012), but without lost updates.
 
+    Args:
+        order: "turns", "arrival" or a recorded order: see docs/strategies.md.
+
     Example:
         >>> StokerClassifier(model=net, numWorkers=4, strategy=stoker.Hogwild(), optimizer="adam")
     """
+
+    order: Any = "turns"
 
 
 @dataclass(frozen=True)
@@ -252,9 +293,9 @@ class TopK:
 _KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "own": OwnStrategy,
                           "powerSGD": PowerSGD, "topK": TopK,
                           "downpour": Downpour, "agn": AGN, "dynSGD": DynSGD, "distanceADAG": DistanceADAG,
-                          "aeasgd": AEASGD, "eamsgd": EAMSGD, "hogwild": Hogwild}  # fmt: skip
+                          "aeasgd": AEASGD, "eamsgd": EAMSGD, "ssp": SSP, "hogwild": Hogwild}  # fmt: skip
 _RULES = {"downpour": "downpour", "agn": "agn", "dynSGD": "dynsgd", "distanceADAG": "distance", "aeasgd": "elastic",
-          "eamsgd": "elastic", "hogwild": "gradient"}  # of pushes, in the engine's words  # fmt: skip
+          "eamsgd": "elastic", "ssp": "downpour", "hogwild": "gradient"}  # of pushes, as the engine says # fmt: skip
 _STATES, _STATES_OF_PUSHES = ("average", "reset", "keep"), ("keep", "reset")
 _CODES = (None, "int8", "int4")
 _FEWER = ("powerSGD", "topK")
@@ -296,11 +337,11 @@ def _checked(name: str, told: Settings) -> Settings:
 
 
 def _check(found: Settings) -> None:
-    steps = "window" if "window" in found else "every"
-    _check_count(found, steps, "steps")
-    if "rank" in found:
-        _check_count(found, "rank", "columns")
-    states = _STATES_OF_PUSHES if steps == "window" else _STATES
+    for steps in ("window", "every"):
+        _check_whole(found, steps, "steps", 1)
+    _check_whole(found, "rank", "columns", 1)
+    _check_whole(found, "bound", "pushes", 0)
+    states = _STATES_OF_PUSHES if "window" in found else _STATES
     _one_of(found, "innerState", states)
     _one_of(found, "compress", _CODES)
     if "outer" in found:
@@ -311,6 +352,7 @@ def _check(found: Settings) -> None:
     _above(found, "gamma", "a number above 0", lambda gamma: gamma > 0)
     _above(found, "beta", "a number above 0", lambda beta: beta > 0)
     _above(found, "momentum", "a number above 0 and below 1", lambda momentum: 0 < momentum < 1)
+    _check_order(found)
 
 
 def _check_outer(found: Settings) -> None:
@@ -324,11 +366,24 @@ def _check_outer(found: Settings) -> None:
     found["state"] = list(names)
 
 
-def _check_count(found: Settings, name: str, of: str) -> None:
-    count = found[name]
-    if not is_finite(count) or count < 1 or count != int(count):
-        raise UserError(f"strategy: {name} is {count!r}, expected a whole number of {of}, at least 1")
-    found[name] = int(count)
+def _check_whole(found: Settings, name: str, of: str, least: int) -> None:
+    if name not in found:
+        return
+    number = found[name]
+    if not is_finite(number) or number < least or number != int(number):
+        raise UserError(f"strategy: {name} is {number!r}, expected a whole number of {of}, at least {least}")
+    found[name] = int(number)
+
+
+def _check_order(found: Settings) -> None:
+    told = found.get("order", TURNS)
+    if isinstance(told, (list, tuple)):
+        found["order"] = order.of_list(told)
+    elif isinstance(told, str) and order.is_record(told):
+        order.unpacked(told)
+    elif told not in (TURNS, ARRIVAL):
+        raise UserError(f"strategy: order is {told!r}, expected 'turns', 'arrival' or the list that the history.order "
+                        "of another fit gave")  # fmt: skip
 
 
 def _one_of(found: Settings, name: str, choices: tuple[Any, ...]) -> None:
@@ -370,7 +425,7 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
     if pushes(strategy):
         numbers = {name: float(strategy[name]) for name in ("beta", "gamma", "momentum") if name in strategy}
         return {"strategy": {"window": strategy.get("window", 1), "inner_state": strategy.get("innerState", "keep"),
-                             "push": {"rule": _RULES[strategy["name"]], **numbers}}}  # fmt: skip
+                             "push": {"rule": _RULES[strategy["name"]], **numbers}, **_order_of(strategy)}}  # fmt: skip
     code = {"compress": strategy["compress"]} if strategy.get("compress") else {}
     return {"strategy": {"every": strategy["every"], "inner_state": strategy["innerState"], **code,
                          "outer": _outer_of(strategy)}}  # fmt: skip
@@ -382,6 +437,38 @@ def _outer_of(strategy: Mapping[str, Any]) -> Settings:
     momentum = float(strategy.get("outerMomentum", 0.0))
     group = {"lr": float(strategy.get("outerLearningRate", 1.0)), "momentum": momentum, "nesterov": momentum > 0}
     return {"name": "sgd", "groups": [group]}
+
+
+def _order_of(strategy: Mapping[str, Any]) -> Settings:
+    """Nothing where shards push in turns, which keeps within any bound."""
+    told = strategy.get("order", TURNS)
+    if told == TURNS:
+        return {}
+    bound = {"bound": strategy["bound"]} if "bound" in strategy else {}
+    return {"order": bytes(order.unpacked(told)).hex() if order.is_record(told) else told, **bound}
+
+
+def in_turns(strategy: Mapping[str, Any]) -> bool:
+    """Whether pushes, if there are any, come in an order that is known beforehand and has no list."""
+    return strategy.get("order", TURNS) == TURNS
+
+
+def check_order(strategy: Mapping[str, Any], shards: int, on_nan: str) -> None:
+    """What an order of pushes other than turns does not go with."""
+    if in_turns(strategy):
+        return
+    recorded = order.is_record(strategy["order"])
+    what = "strategy: a recorded order" if recorded else "strategy: order='arrival'"
+    if shards == 1:
+        raise UserError(f"{what} with one shard: nobody could arrive before it; set numShards, or take order='turns'")
+    if shards > order.MOST_SHARDS:
+        raise UserError(f"{what} is for at most {order.MOST_SHARDS} shards, and numShards is {shards}")
+    if on_nan == "skip":
+        raise UserError(f"{what} does not go with onNaN='skip': pushes that come to nothing are in no order; take "
+                        "order='turns', or another onNaN")  # fmt: skip
+    if recorded and (most := max(order.unpacked(strategy["order"]))) >= shards:
+        raise UserError(f"{what} has a push of shard {most}, and the fit has {shards} shards (numShards): it is the "
+                        "order of another fit")  # fmt: skip
 
 
 def _has_momentum(options: Mapping[str, Any]) -> bool:
@@ -406,7 +493,7 @@ def notes_of(strategy: Mapping[str, Any], shards: int, options: Mapping[str, Any
         notes.append(f"strategy {name!r} with assign='partition': between two exchanges a shard learns from the rows "
                      "of its partition alone, so partitions that are sorted, by label or by time, cost accuracy; leave "
                      "assign at 'hash', or shuffle the rows before")  # fmt: skip
-    if pushes(strategy) and shards == 1:
+    if pushes(strategy) and in_turns(strategy) and shards == 1:
         notes.append(f"strategy {name!r} with one shard: there is nobody to be asynchronous to; set numShards")
     if "beta" in strategy and strategy["beta"] > shards:
         notes.append(f"strategy {name!r}: the share of the way is beta / numShards = {strategy['beta'] / shards:.3g}; "

@@ -61,9 +61,13 @@ OF_EVALUATION = [
     Point("evaluate", "a micro-batch of rows that are held out begins", steps=True),
     Point("aside", "the best weights are set aside, nothing is committed", steps=True),
 ]
+OF_ARRIVAL = [
+    Point("window", "a window is done that is pushed as it arrives, it has no ticket", steps=True),
+    Point("ticket", "a push has its ticket and is not applied", steps=True),
+]
 OF_FROZEN = [Point("frozen", "a chunk of rows is about to go through the frozen parts")]
 OF_BATCH_NORM = [Point("statistics", "sums of a batch norm are there, not added up", steps=True)]
 OF_REPLICAS = [Point("replicas", "a host has its own replicas of the commit, and no other's", steps=True, workers=2,
                      tcp=True)]  # fmt: skip
 BY_NAME = {point.name: point for point in [*POINTS, *BEFORE_RESTARTS, *OF_LAYERED, *OF_ADAFACTOR, *OF_EVALUATION,
-                                           *OF_FROZEN, *OF_BATCH_NORM, *OF_REPLICAS]}  # fmt: skip
+                                           *OF_FROZEN, *OF_BATCH_NORM, *OF_REPLICAS, *OF_ARRIVAL]}  # fmt: skip

@@ -20,7 +20,7 @@ World::World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally)
       chance_(chance),
       timeline_(timeline),
       tally_(tally),
-      course_{plan.scheme, plan.shards, plan.window},
+      course_{plan.scheme, plan.shards, plan.window, plan.bound},
       truth_(course_) {
   options_.workers = plan.workers;
   options_.most_workers = plan.workers + plan.late;
@@ -243,6 +243,7 @@ void World::begin(gang::Start start, bool lending) {
     region.made_for.resize(plan_.shards);
     region.made_by.resize(plan_.shards, -1);
     region.lent.resize(region.ranks.size());
+    region.board.pushes.resize(plan_.shards);
   }
   generation->held = held_;
   generation->start = std::move(start);
@@ -335,6 +336,7 @@ int World::launch(int partition, int attempt_number, double seconds) {
   auto process = std::make_unique<Process>();
   process->host = plan_.hosts == 1 ? 0 : chance_.number(0, plan_.hosts - 1);
   process->unkillable = chance_.hits(plan_.unkillable);
+  if (plan_.scheme == Scheme::arrival && chance_.hits(0.3)) process->slowness = 4;
   process->hello = {.partition = partition,
                     .attempt = static_cast<uint64_t>(p),
                     .attempt_number = attempt_number,

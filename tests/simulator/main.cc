@@ -21,6 +21,20 @@ Plan plan_of(Chance& chance, int min_workers, int max_workers) {
   plan.lends = plan.workers <= 100 && chance.hits(0.5);
   if (plan.workers <= 100 && chance.hits(0.6)) plan.scheme = chance.hits(0.5) ? Scheme::rounds : Scheme::turns;
   plan.window = chance.number(1, 4);
+  if (plan.workers <= 100 && chance.hits(0.25)) {
+    plan.scheme = Scheme::arrival;
+    plan.hosts = 1;
+    plan.bound = chance.hits(0.5) ? -1 : chance.number(0, 3);
+  }
+  return plan;
+}
+
+/// The same fit with the order that was recorded, and with other workers to whom other things happen.
+Plan again(Plan plan, Chance& chance, const sync::Record& record) {
+  plan.record = record;
+  plan.workers = chance.number(1, plan.workers);
+  plan.late = plan.workers < plan.shards ? chance.number(0, 2) : 0;
+  plan.disasters = chance.number(0, 6);
   return plan;
 }
 
@@ -28,9 +42,17 @@ Plan plan_of(Chance& chance, int min_workers, int max_workers) {
 void live(uint64_t seed, int64_t events, int min_workers, int max_workers, Tally& tally) {
   Chance chance(seed);
   for (int64_t done = 0; done < events;) {
-    Timeline timeline;
-    World(plan_of(chance, min_workers, max_workers), chance, timeline, tally).run();
-    done += timeline.events();
+    const Plan plan = plan_of(chance, min_workers, max_workers);
+    Timeline timeline, next;
+    World world(plan, chance, timeline, tally);
+    world.run();
+    if (const auto& result = world.result(); result && chance.hits(0.5)) {
+      World same(again(plan, chance, result->record), chance, next, tally);
+      same.run();
+      require(!same.result() || same.result()->digest == result->digest, "a recorded order has made other weights");
+      ++tally.again;
+    }
+    done += timeline.events() + next.events();
   }
 }
 
@@ -42,14 +64,15 @@ void print(const Tally& t) {
       "others "
       "have, to whose place %lld came that could not work, with which %lld fits ended; %lld commits of local steps "
       "with %lld pushes, "
-      "%lld replicas that began a round anew, %lld rounds that came to nothing\n",
+      "%lld replicas that began a round anew, %lld rounds that came to nothing, %lld fits by a record, %lld waits for "
+      "a slower replica\n",
       static_cast<long long>(t.fits), static_cast<long long>(t.generations), static_cast<long long>(t.commits),
       static_cast<long long>(t.disasters), static_cast<long long>(t.zombies), static_cast<long long>(t.kept),
       static_cast<long long>(t.copied), static_cast<long long>(t.adopted), static_cast<long long>(t.grown),
       static_cast<long long>(t.stuck), static_cast<long long>(t.standstills), static_cast<long long>(t.lendings),
       static_cast<long long>(t.done_without), static_cast<long long>(t.unable), static_cast<long long>(t.given_up),
       static_cast<long long>(t.rounds), static_cast<long long>(t.pushes), static_cast<long long>(t.cut),
-      static_cast<long long>(t.nothing));
+      static_cast<long long>(t.nothing), static_cast<long long>(t.again), static_cast<long long>(t.later));
   std::printf("struck at the points of a step and of joining:");
   for (int point = 1; point < static_cast<int>(Point::count); ++point) {
     std::printf(" %lld", static_cast<long long>(t.struck[point]));

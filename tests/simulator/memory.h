@@ -1,6 +1,7 @@
 #pragma once
 // The training as the simulator sees it: weights are hashes of how they came to be, so two states are equal exactly if
 // the same steps made them of the same start.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -87,14 +88,17 @@ enum class Scheme {
   steps,   // one step: sync/all_reduce.h
   rounds,  // steps that replicas take alone, then an average; each keeps its optimizer's state: sync/local_steps.h
   turns,   // the same, then pushes one after the other: sync/turns.h
+  arrival  // windows of steps, as many of each replica as it comes to, each pushed at once: sync/arrival.h
 };
 
 /// The plan of all commits, a function of what is fixed before the first one.
 struct Course {
   Scheme scheme = Scheme::steps;
   int shards = 1;
-  int window = 1;  // steps of a round, at most
+  int window = 1;      // steps of a round, at most; by arrival, of a push
+  int64_t bound = -1;  // by arrival, see sync::Standing
 
+  bool pushes() const { return scheme == Scheme::turns || scheme == Scheme::arrival; }
   bool has_replicas() const { return scheme != Scheme::steps; }
   int steps_of(uint64_t commit) const { return 1 + static_cast<int>(mix({2, commit}) % window); }
   /// Whether a shard has rows in it; one has in each.
@@ -107,8 +111,14 @@ struct Course {
     for (int s = 0; s < shards; ++s) all.push_back(present(commit, s));
     return all;
   }
+  /// By arrival: pushes that make it.
+  int64_t windows_of(uint64_t commit) const {
+    return std::ranges::count(present(commit), true) * (1 + static_cast<int64_t>(mix({5, commit}) % 2));
+  }
   /// Whether it leaves the state as it was, because what it made is not finite.
-  bool comes_to_nothing(uint64_t commit) const { return has_replicas() && mix({4, commit}) % 9 == 0; }
+  bool comes_to_nothing(uint64_t commit) const {
+    return has_replicas() && scheme != Scheme::arrival && mix({4, commit}) % 9 == 0;
+  }
 };
 
 /// What an undisturbed run makes, written down without the engine's order and counts.
@@ -118,7 +128,7 @@ class Truth {
     Set first;
     for (int b = 0; b < kBlocks; ++b) first.common[b] = initial_block(b);
     if (course.has_replicas()) first.replicas.resize(course.shards);
-    if (course.scheme == Scheme::turns)
+    if (course.pushes())
       for (auto& replica : first.replicas) replica.weights = first.common;
     commits_ = {Set{}, first};
   }
@@ -126,8 +136,43 @@ class Truth {
     while (commits_.size() <= commit) commits_.push_back(next(commits_.size()));
     return commits_[commit];
   }
+  /// By arrival: what a record makes of the state before a commit.
+  Set by_record(const Set& old, uint64_t commit, std::span<const uint8_t> record) const {
+    Set fresh = old;
+    for (const int s : record) {
+      require(course_.present(commit, s), "shard ", s, " has pushed, which has no rows in it");
+      require(course_.bound < 0 || ahead(fresh, commit, s) <= course_.bound, "shard ", s, " ran ahead of the bound");
+      Blocks came_to = fresh.replicas[s].weights;
+      for (int step = 0; step < course_.steps_of(commit); ++step)
+        step_alone(came_to, fresh.replicas[s].state, commit, s);
+      fresh.replicas[s].numbers.steps += course_.steps_of(commit);
+      push_one(fresh, came_to, commit, s);
+    }
+    return fresh;
+  }
+  /// The same from the first state on.
+  Set by_record(std::span<const uint8_t> record, uint64_t last) {
+    Set set = at(1);
+    size_t done = 0;
+    for (uint64_t commit = 2; commit <= last; ++commit) {
+      const auto count = static_cast<size_t>(course_.windows_of(commit));
+      require(record.size() >= done + count, "the record ends before commit ", commit);
+      set = by_record(set, commit, record.subspan(done, count));
+      done += count;
+    }
+    require(record.size() == done, "the record goes on after the last commit");
+    return set;
+  }
 
  private:
+  /// Windows by which a replica is ahead of the slowest.
+  int64_t ahead(const Set& set, uint64_t commit, int shard) const {
+    int64_t least = set.replicas[shard].numbers.pushes;
+    for (int s = 0; s < course_.shards; ++s)
+      if (course_.present(commit, s)) least = std::min(least, set.replicas[s].numbers.pushes);
+    return set.replicas[shard].numbers.pushes - least;
+  }
+
   Set next(uint64_t commit) const {
     const Set& old = commits_.back();
     if (course_.comes_to_nothing(commit)) return old;
@@ -152,20 +197,22 @@ class Truth {
     return partial_of(digest_of(came_to), commit, s);
   }
 
-  /// Staleness is what others have pushed since its own last push, counted one by one.
   void push_in_turn(Set& fresh, const std::vector<Blocks>& came_to, uint64_t commit) const {
-    for (int s = 0; s < course_.shards; ++s) {
-      if (!course_.present(commit, s)) continue;
-      Replica& replica = fresh.replicas[s];
-      int64_t made = 0;
-      for (const auto& other : fresh.replicas) made += other.numbers.pushes;
-      const sync::Push what{s, course_.steps_of(commit), made - replica.numbers.pulled};
-      for (int b = 0; b < kBlocks; ++b)
-        fresh.common[b] = pushed_block(fresh.common[b], replica.weights[b], came_to[s][b], what);
-      replica.weights = fresh.common;
-      ++replica.numbers.pushes;
-      replica.numbers.pulled = made + 1;
-    }
+    for (int s = 0; s < course_.shards; ++s)
+      if (course_.present(commit, s)) push_one(fresh, came_to[s], commit, s);
+  }
+
+  /// Staleness is what others have pushed since its own last push, counted one by one.
+  void push_one(Set& fresh, const Blocks& came_to, uint64_t commit, int s) const {
+    Replica& replica = fresh.replicas[s];
+    int64_t made = 0;
+    for (const auto& other : fresh.replicas) made += other.numbers.pushes;
+    const sync::Push what{s, course_.steps_of(commit), made - replica.numbers.pulled};
+    for (int b = 0; b < kBlocks; ++b)
+      fresh.common[b] = pushed_block(fresh.common[b], replica.weights[b], came_to[b], what);
+    replica.weights = fresh.common;
+    ++replica.numbers.pushes;
+    replica.numbers.pulled = made + 1;
   }
 
   const Course course_;
@@ -178,6 +225,7 @@ struct Memory {
   std::array<Set, 2> sets{};
   uint64_t generation = 0;        // the newest that works in it
   std::map<int, uint64_t> begun;  // shards: the newest commit whose round a replica has begun in it
+  sync::Record record;            // by arrival; what is not committed may be any
 };
 
 }  // namespace stoker::simulator

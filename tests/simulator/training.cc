@@ -13,6 +13,7 @@ void World::step(int p) {
   Process& process = *processes_[p];
   const uint64_t commit = process.state->commit + 1;
   if (commit > plan_.steps + 1) return deliver(p);
+  if (course_.scheme == Scheme::arrival) return begin_round(p, commit);
   if (course_.has_replicas()) return local_steps(p, commit, 0);
   const uint64_t weights = digest_of(process.state->sets[(commit - 1) % 2].common);
   const double work = chance_.between(0.002, 0.04) + std::exchange(process.long_work, 0);
@@ -72,7 +73,7 @@ void World::put_partials(int p, uint64_t commit, uint64_t weights) {
 }
 
 uint64_t World::partial(Process& process, int shard, uint64_t commit, uint64_t weights) {
-  if (!course_.has_replicas()) return partial_of(weights, commit, shard);
+  if (!course_.has_replicas() || course_.scheme == Scheme::arrival) return partial_of(weights, commit, shard);
   Replica& replica = process.state->sets[commit % 2].replicas[shard];
   may_write(process, "counted steps in");
   replica.numbers.steps += course_.steps_of(commit);
@@ -136,6 +137,7 @@ void World::share_replicas(int p, uint64_t commit) {
   Process& process = *processes_[p];
   const auto generation = process.work;
   const int hosts = static_cast<int>(generation->regions.size()), me = generation->host_of[process.rank];
+  if (course_.scheme == Scheme::arrival) return end_round(p, commit);
   if (!course_.has_replicas() || hosts == 1) return update(p, commit);
   if (process.local != 0) return replicas_stand(p, commit);
   std::map<int, Replica> mine;
@@ -304,7 +306,17 @@ void World::flip(int p, uint64_t commit) {
   tally_.rounds += memory.commit != commit && course_.has_replicas();
   tally_.nothing += memory.commit != commit && course_.comes_to_nothing(commit);
   memory.commit = commit;
-  require(memory.sets[commit % 2] == truth_.at(commit), "commit ", commit, " was made with other weights");
+  check_flipped(memory, commit);
+}
+
+void World::check_flipped(const Memory& memory, uint64_t commit) {
+  const Set& set = memory.sets[commit % 2];
+  const auto wanted = [&] {
+    if (course_.scheme != Scheme::arrival || commit == 1) return truth_.at(commit);
+    return truth_.by_record(memory.sets[(commit - 1) % 2], commit, record_of(memory, commit));
+  };
+  require(set == wanted(), "commit ", commit, " was made with other weights");
+  made_.insert({commit, digest_of(set)});
 }
 
 /// The first rank's result goes home; the fit ends with it.
@@ -313,11 +325,17 @@ void World::deliver(int p) {
   if (process.rank == 0) {
     const uint64_t commit = process.state->commit;
     to_coordinator(p, Kind::result_chunk, process.work->number,
-                   [this, commit, p, number = process.work->number, set = process.state->sets[commit % 2]](Member& m) {
+                   [this, commit, p, number = process.work->number, set = process.state->sets[commit % 2],
+                    record = process.state->record](Member& m) {
                      require(number == gang_.generation, "a result of an older generation was taken");
                      require(m.working, "a result of a member that had left was taken");
                      require(commit == plan_.steps + 1, "the result came after ", commit - 1, " steps");
-                     require(set == truth_.at(commit), "the result has other weights");
+                     if (course_.scheme == Scheme::arrival) {
+                       require(truth_.by_record(record, commit) == set, "the record makes other weights");
+                       result_ = {record, digest_of(set)};
+                     } else {
+                       require(set == truth_.at(commit), "the result has other weights");
+                     }
                      gang_.result_here = true;
                    });
   }

@@ -286,6 +286,7 @@ void World::hand_out(int p) {
       mine.memory->commit = commit;
       ++(process.adopted ? tally_.adopted : tally_.copied);
       mine.memory->sets[commit % 2] = process.state->sets[commit % 2];
+      mine.memory->record = process.state->record;
     }
     mine.memory->generation = std::max(mine.memory->generation, process.work->number);
   }
@@ -382,8 +383,10 @@ void World::joined(int p) {
   require(commit >= process.work->start.commit, "commit ", process.work->start.commit, " was there, but ", commit,
           " was chosen");
   if (commit > 0) {
-    require(process.state->sets[commit % 2] == truth_.at(commit), "a generation begins with wrong weights of commit ",
-            commit);
+    const Set& set = process.state->sets[commit % 2];
+    const bool right =
+        course_.scheme == Scheme::arrival ? made_.contains({commit, digest_of(set)}) : set == truth_.at(commit);
+    require(right, "a generation begins with wrong weights of commit ", commit);
   }
   if (process.local == 0 && process.host == 0) {
     to_coordinator(p, Kind::holding, process.work->number, [this, memory = process.state](Member&) { held_ = memory; });
@@ -398,7 +401,7 @@ void World::load_initial(int p) {
     Set& set = process.state->sets[1];
     for (int b = 0; b < kBlocks; ++b) set.common[b] = initial_block(b);
     if (course_.has_replicas()) set.replicas.resize(plan_.shards);
-    if (course_.scheme == Scheme::turns)
+    if (course_.pushes())
       for (auto& replica : set.replicas) replica.weights = set.common;
   }
   arrive(p, initial, 1);

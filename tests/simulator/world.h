@@ -1,9 +1,9 @@
 #pragma once
 // One fit in virtual time: coordinator, workers, hosts' memory, network, Spark's tasks and everything that can befall
 // them. The coordinator decides by the engine's own functions (gang/membership.h, gang/transitions.h, sync/choose.h);
-// workers and memory are models of train/session.h, sync/rejoin.h, sync/all_reduce.h, sync/local_steps.h, sync/turns.h
-// and sync/replicas.h, kept as close to their order of events as words allow. Sums between hosts are modelled as an
-// exchange of the hosts' partials.
+// workers and memory are models of train/session.h, sync/rejoin.h, sync/all_reduce.h, sync/local_steps.h, sync/turns.h,
+// sync/arrival.h and sync/replicas.h, kept as close to their order of events as words allow. Sums between hosts are
+// modelled as an exchange of the hosts' partials.
 #include <deque>
 #include <map>
 #include <memory>
@@ -25,11 +25,13 @@ struct Plan {
   int shards = 2;
   uint64_t steps = 4;  // commits
   Scheme scheme = Scheme::steps;
-  int window = 1;         // local steps of a round, at most
-  int disasters = 3;      // of all kinds
-  double pace = 1;        // seconds between them, about
-  double unkillable = 0;  // share of processes whose end cannot be proven
-  bool lends = false;     // workers lend their rows to others of their host
+  int window = 1;                           // local steps of a round, at most
+  int64_t bound = -1;                       // by arrival
+  std::optional<sync::Record> record = {};  // by arrival: an order that was recorded
+  int disasters = 3;                        // of all kinds
+  double pace = 1;                          // seconds between them, about
+  double unkillable = 0;                    // share of processes whose end cannot be proven
+  bool lends = false;                       // workers lend their rows to others of their host
 };
 
 /// Where a process can be struck.
@@ -41,7 +43,9 @@ enum class Point {
   joined,
   lent,
   borrowed,
+  begun,
   local_step,
+  ticket,
   partials,
   sums,
   replicas,
@@ -52,7 +56,7 @@ enum class Point {
 };
 
 /// What ranks of a host wait for, one after the other.
-enum Phase : int { told, shared, initial, lent, partials, sums, replicas, slices, kept };
+enum Phase : int { told, shared, initial, lent, partials, sums, replicas, slices, kept, begun };
 
 /// The part of `count` things that local rank `i` of `n` has.
 inline std::pair<int, int> part(int count, int i, int n) { return {i * count / n, (i + 1) * count / n}; }
@@ -71,20 +75,30 @@ struct Tally {
   int64_t pushes = 0;        // in them, each replica's
   int64_t cut = 0;           // rounds begun anew by a replica that had run some of it before
   int64_t nothing = 0;       // rounds that left the state as it was
+  int64_t again = 0;         // fits with the order that another one recorded
+  int64_t later = 0;         // waits for a slower replica
   int64_t struck[static_cast<int>(Point::count)] = {};
+};
+
+/// By arrival, what ranks share of a round: tickets and windows are counted through the fit.
+struct Board {
+  int64_t begun = 0, tickets = 0;
+  std::vector<int64_t> pushes;             // by shard, that it has made
+  std::array<int64_t, kBlocks> applied{};  // pushes, by block; below 0: it is not there yet
 };
 
 /// Ranks of one host in one generation, and the memory that only they share.
 struct Region {
-  std::vector<int> ranks;                          // ascending
-  std::vector<uint64_t> numbers;                   // told to neighbours, by local rank
-  std::shared_ptr<Memory> memory;                  // as the holder hands it out
-  std::vector<uint64_t> partials;                  // by shard
-  std::vector<uint64_t> made_for;                  // by shard: the commit
-  std::vector<int> made_by;                        // by shard: the attempt
-  uint64_t sum = 0;                                // of all hosts
-  uint64_t wish = 0;                               // the commit after which one of them wants to pause
-  uint64_t pause = 0;                              // the commit after which all hosts pause
+  std::vector<int> ranks;          // ascending
+  std::vector<uint64_t> numbers;   // told to neighbours, by local rank
+  std::shared_ptr<Memory> memory;  // as the holder hands it out
+  std::vector<uint64_t> partials;  // by shard
+  std::vector<uint64_t> made_for;  // by shard: the commit
+  std::vector<int> made_by;        // by shard: the attempt
+  uint64_t sum = 0;                // of all hosts
+  uint64_t wish = 0;               // the commit after which one of them wants to pause
+  uint64_t pause = 0;              // the commit after which all hosts pause
+  Board board;
   std::vector<std::set<int>> lent;                 // shards, by the local rank that lends their rows
   std::map<int, std::map<uint64_t, int>> arrived;  // by phase and step: ranks
 };
@@ -141,7 +155,10 @@ struct Process {
   std::set<int> rows;             // shards that it has read
   std::map<int, Share> borrowed;  // shards that others of its host have lent it
   bool lender = false;            // makes what it can lend, or has made it
-  std::map<int, Blocks> alone;    // shards: where a replica of a round stands, beside the state
+  std::map<int, Blocks> alone;    // shards: where a replica of a round stands, beside the state; by arrival: what it
+                                  // pulled
+  int64_t place = 0;              // by a record: after the window under way, in the round
+  double slowness = 1;            // of its windows
   bool has_made = false;          // that
   bool has_lent = false;          // in some generation
   bool unable = false;            // to work, whatever it does
@@ -156,6 +173,12 @@ class World {
   World(const Plan& plan, Chance& chance, Timeline& timeline, Tally& tally);
   /// Lives to the end of the fit. Throws Violation.
   void run();
+  /// By arrival, of a fit that came to its end: the order of its pushes, and what came out.
+  struct Result {
+    sync::Record record;
+    uint64_t digest = 0;
+  };
+  const std::optional<Result>& result() const { return result_; }
 
  private:
   // network
@@ -253,7 +276,20 @@ class World {
   void write(int p, uint64_t commit, int from, int to, uint64_t sum);
   void flip_and_go_on(int p, uint64_t commit);
   void flip(int p, uint64_t commit);
+  void check_flipped(const Memory& memory, uint64_t commit);
   void deliver(int p);
+  // pushes by arrival
+  void begin_round(int p, uint64_t commit);
+  void lay_out_board(Process& process, uint64_t commit);
+  void set_out_blocks(Process& process, uint64_t commit);
+  std::span<const uint8_t> record_of(const Memory& memory, uint64_t commit) const;
+  int next_window(Process& process, uint64_t commit);
+  void run_next(int p, uint64_t commit);
+  void run_window(int p, uint64_t commit, int shard, int step);
+  void push_window(int p, uint64_t commit, int shard);
+  void apply(int p, uint64_t commit, const sync::Push& push, int64_t ticket, int from);
+  void pushed(int p, const sync::Push& push, int64_t ticket, uint64_t commit);
+  void end_round(int p, uint64_t commit);
   // disasters
   void plan_disaster();
   void straggler(int p);
@@ -274,6 +310,8 @@ class World {
   Tally& tally_;
   const Course course_;
   Truth truth_;
+  std::set<std::pair<uint64_t, uint64_t>> made_;  // by arrival: commits that were flipped, and their digests
+  std::optional<Result> result_;
   std::vector<std::unique_ptr<Process>> processes_;  // by attempt
   std::map<int, bool> done_;                         // partitions that Spark holds for done
   std::map<int, uint64_t> newest_;                   // by partition: the attempt that holds the place or held it last

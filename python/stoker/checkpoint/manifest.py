@@ -43,6 +43,8 @@ _WORDS = {
     "strategy.rank": "the strategy's rank",
     "strategy.share": "the strategy's share",
     "strategy.inner_state": "the strategy's innerState",
+    "strategy.order": "the strategy's order",
+    "strategy.bound": "the strategy's bound",
     "strategy.compress": "the strategy's compress",
     "strategy.outer.groups[0].lr": "the strategy's outerLearningRate",
     "strategy.outer.groups[0].momentum": "the strategy's outerMomentum",
@@ -61,8 +63,10 @@ _WORDS = {
     "torch": "the version of torch",
 }
 # What it means where it is not told.
-_LEFT_OUT = {"accumulate": 1, "whole_batch": False, "reduce_dtype": "fp32", "evaluation.every": "the epoch"}
-_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch", "strategy.outer.program")
+_LEFT_OUT = {"accumulate": 1, "whole_batch": False, "reduce_dtype": "fp32", "evaluation.every": "the epoch",
+             "strategy.order": "turns"}  # fmt: skip
+_UNSPEAKABLE = ("program", "evaluation.program", "constants", "groups", "whole_batch", "strategy.outer.program",
+                "strategy.order")  # fmt: skip
 
 
 def folder_name(step: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from stoker import batch_norm, engine, evaluation, program, strategy
+from stoker import batch_norm, engine, evaluation, order, program, strategy
 from stoker.callback import Callback, Control
 from stoker.checkpoint.course import Course
 from stoker.errors import UserError, WorldError
@@ -234,9 +234,11 @@ def train_spec(settings: FitSettings, compiled: Compiled, sources: Sequence[Sour
 def _run(rows: launch.Rows, gang: launch.Gang, sinks: Sinks, progress: Progress) -> launch.Result:
     sinks.add(progress)
     try:
-        return launch.run_gang(rows, gang, sinks.event)
+        result = launch.run_gang(rows, gang, sinks.event)
     finally:
         progress.close()
+    result.history.update(order.told(result.history))
+    return result
 
 
 def _fitted(compiled: Compiled, home: dict[str, Any], result: launch.Result, phases: Phases) -> Fitted:

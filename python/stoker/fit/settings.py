@@ -285,6 +285,7 @@ def _check_strategy(told: FitSettings) -> None:
     if strategy.is_local(told.strategy) and told.average_weights:
         raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, whose shards take steps "
                         "alone: leave one of them out")  # fmt: skip
+    strategy.check_order(told.strategy, told.shards, told.on_nan)
 
 
 def _check_reduced(told: FitSettings) -> None:

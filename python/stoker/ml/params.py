@@ -332,7 +332,7 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                       "averaged, stoker.OwnStrategy, which are put together by a function of yours, "
                       "stoker.PowerSGD(rank=2), whose gradients are added up as thin factors, "
                       "stoker.TopK(share=0.01), of whose gradients the largest numbers are, or "
-                      "stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD or Hogwild, whose "
+                      "stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD, SSP or Hogwild, whose "
                       "shards push one after the other (docs/strategies.md)", as_compiled)  # fmt: skip
     batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "
                        "rows that each shard gives to the step) or 'batch' (those of the whole batch, as in one "

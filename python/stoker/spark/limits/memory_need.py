@@ -87,7 +87,8 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
         momentum, gradients = local.get("momentum", 0) > 0, local["rule"] == "gradient"
         keeps = spec["strategy"]["inner_state"] == "keep"
         of_replicas = shards * (2 if gradients else 1 + momentum + of_state * keeps)
-        own = 1 + momentum + (shards // workers) * of_state * (not keeps)
+        pulled = "order" in spec["strategy"] and local["rule"] not in ("elastic", "gradient")
+        own = 1 + momentum + (shards // workers) * (of_state * (not keeps) + pulled)
         of_state, partials = of_state * gradients, 0
     elif {"rank", "share"} & (local := spec.get("strategy", {})).keys():
         of_replicas, own, partials = shards, 1 + ("share" in local), 0
