@@ -140,14 +140,15 @@ def test_three_steps_are_those_of_keras(make):
     rows, label = rows_for(model)
     compiled = compiled_of(model, rows)
     weights = {name: torch.tensor(values) for name, values in compiled.weights.items()}
-    layouts = {entry["name"]: entry.get("layout") for entry in compiled.train["parameters"]}
+    entries = [*compiled.train["parameters"], *compiled.train["constants"]]
+    layouts = {entry["name"]: entry.get("layout") for entry in entries}
     for _ in range(3):
         expected, gradients = by_keras(model, rows, label)
         loss, found = by_program(compiled, weights, rows, label)
         assert loss == pytest.approx(expected, rel=1e-5)
         largest = max(float(gradient.abs().max()) for gradient in gradients)
-        for a, b, layout in zip(found, gradients, layouts.values(), strict=True):
-            assert float((as_given(a, layout) - b).abs().max()) <= 1e-5 * largest
+        for a, b, entry in zip(found, gradients, compiled.train["parameters"], strict=True):
+            assert float((as_given(a, layouts[entry["name"]]) - b).abs().max()) <= 1e-5 * largest
     for variable in model.variables:
         if "seed_generator" not in variable.path:
             found = as_given(weights[variable.path].detach(), layouts.get(variable.path)).numpy()

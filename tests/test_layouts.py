@@ -119,3 +119,14 @@ def test_a_keras_model_comes_back_as_it_went(spark, tmp_path):
         np.testing.assert_allclose(on.keras()(features).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
     shapes = {layer.kind: layer.tensors for layer in fit.summary().layers if layer.tensors}
     assert any((1, 2, 1, 3) in tensors.values() for tensors in shapes.values())
+
+
+def test_what_is_frozen_is_stored_that_way_too():
+    torch.manual_seed(0)
+    module = nn.Sequential(Product(), nn.Linear(3, 2))
+    compiled = compiled_of(module, freeze=["0"], evaluated=True)
+    for program in (compiled.train, compiled.infer, compiled.evaluation):
+        assert not any(node["op"] == "aten.t.default" for node in program["nodes"])
+    assert compiled.weights["0.w"].shape == (3, 4)
+    assert np.array_equal(compiled.state()["0.w"], module[0].w.detach().numpy())
+    assert np.array_equal(compiled.with_given({"0.w": np.ones((4, 3), np.float32)}).state()["0.w"], np.ones((4, 3)))

@@ -23,7 +23,8 @@ using c10::IValue;
 
 class Chain final : public Step {
  public:
-  Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constants, const DenseKernels& kernels);
+  Chain(Trunk trunk, const Program& whole, const optim::Arena& arena, const SafeTensors& constants,
+        const DenseKernels& kernels);
 
   void bind(int set, float* weights, float* buffers, int64_t* counts) override {
     if (static_cast<size_t>(set) >= weights_.size()) weights_.resize(set + 1);
@@ -58,11 +59,24 @@ class Chain final : public Step {
   Slots slots_;
 };
 
-Chain::Chain(Trunk trunk, const optim::Arena& arena, const SafeTensors& constants, const DenseKernels& kernels)
+/// The layers, whose weights are parameters, by these numbers.
+std::vector<DenseLayer> by_numbers(std::vector<DenseLayer> layers, const std::vector<Parameter>& parameters) {
+  const auto number_of = [&](int slot) {
+    return static_cast<int>(std::ranges::find(parameters, slot, &Parameter::slot) - parameters.begin());
+  };
+  for (auto& layer : layers) {
+    layer.weight = number_of(layer.weight);
+    if (layer.bias != -1) layer.bias = number_of(layer.bias);
+  }
+  return layers;
+}
+
+Chain::Chain(Trunk trunk, const Program& whole, const optim::Arena& arena, const SafeTensors& constants,
+             const DenseKernels& kernels)
     : trunk_(std::move(trunk)),
       arena_(arena),
       padding_(arena.padding()),
-      layers_(trunk_.layers, arena, kernels),
+      layers_(by_numbers(trunk_.layers, whole.parameters), arena, kernels),
       kernels_(kernels),
       plan_(trunk_.head),
       classes_(find_class_head(trunk_)),
@@ -161,7 +175,7 @@ std::unique_ptr<Step> make_chain(const Program& program, const optim::Arena& are
   if (!kernels) return nullptr;
   auto trunk = find_trunk(program);
   if (!trunk || Plan(trunk->head).writes()) return nullptr;  // it may write into what the chain gave, by a view
-  return std::make_unique<Chain>(std::move(*trunk), arena, constants, *kernels);
+  return std::make_unique<Chain>(std::move(*trunk), program, arena, constants, *kernels);
 }
 
 }  // namespace stoker::program

@@ -156,9 +156,8 @@ std::unique_ptr<const Inference::Chain> Inference::make_chain() const {
   const auto* kernels = usable_dense_kernels();
   auto trunk = kernels ? find_trunk(program_) : std::nullopt;
   if (!trunk) return nullptr;
-  const auto data = [this](int parameter) -> const float* {
-    if (parameter == -1) return nullptr;
-    return weights_[program_.parameters[parameter].slot].toTensor().const_data_ptr<float>();
+  const auto data = [this](int slot) {
+    return slot == -1 ? nullptr : weights_[slot].toTensor().const_data_ptr<float>();
   };
   std::vector<FixedLayer> layers;
   for (const auto& l : trunk->layers) layers.push_back({data(l.weight), data(l.bias), l.in, l.out, l.activation});

@@ -195,6 +195,21 @@ TEST(Inference, WideRowsRunFewAtOnceAndAPlainChainAllThatCome) {
   }
 }
 
+TEST(Inference, AChainOfFrozenLayersIsOneToo) {
+  at::set_num_threads(1);
+  const auto weights = to_safetensors(mixed_tensors());
+  auto json = mixed_model(false);
+  const Inference trained(json.dump(), weights);
+  for (auto& entry : json["parameters"])
+    json["constants"].push_back(
+        {{"dtype", "float32"}, {"name", entry["name"]}, {"slot", entry["slot"]}, {"shape", entry["shape"]}});
+  json["parameters"] = Json::array();
+  const Inference frozen(json.dump(), weights);
+  EXPECT_EQ(frozen.chunk_rows(), trained.chunk_rows());
+  const auto x = at::randn({300, 30});
+  EXPECT_TRUE(at::equal(frozen.run({x})[0], trained.run({x})[0]));
+}
+
 TEST(Inference, SeveralThreadsPerOperatorGiveTheSameNumbers) {
   const auto tensors = mixed_tensors();
   const auto weights = to_safetensors(tensors);

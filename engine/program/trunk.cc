@@ -47,7 +47,7 @@ class Finder {
     if (program_.train && !program_.buffers.empty()) return std::nullopt;
     for (size_t i = 0; i < program_.nodes.size() && layers_.empty(); ++i) follow(i);
     if (layers_.empty()) return std::nullopt;
-    if (program_.train && parameters_.size() != program_.parameters.size()) return std::nullopt;
+    if (program_.train && weights_.size() != program_.parameters.size()) return std::nullopt;
     return Trunk{input_, program_.nodes[taken_[0]].where, layers_, slot_, head()};
   }
 
@@ -80,22 +80,24 @@ class Finder {
     if (node.op != "aten.linear.default" || node.autocast) return false;
     if (!node.kwargs.empty() || node.args.size() < 2) return false;
     const bool biased = node.args.size() > 2 && !node.args[2].is_null();
-    DenseLayer layer{own_parameter(node, 1), biased ? own_parameter(node, 2) : -1};
-    if (layer.weight == -1 || (biased && layer.bias == -1)) return false;
-    const auto& shape = program_.parameters[layer.weight].shape;
-    layer.out = shape[0], layer.in = shape[1];
+    const auto *weight = own_weight(node, 1), *bias = biased ? own_weight(node, 2) : nullptr;
+    if (!weight || weight->size() != 2 || (biased && !bias)) return false;
+    DenseLayer layer{slot_argument(node, 1), biased ? slot_argument(node, 2) : -1, (*weight)[1], (*weight)[0]};
     if (!is_small_layer(layer.in, layer.out)) return false;
     layers_.push_back(layer);
-    parameters_.insert(slot_argument(node, 1));
-    if (biased) parameters_.insert(slot_argument(node, 2));
+    weights_.insert(layer.weight);
+    if (biased) weights_.insert(layer.bias);
     return take(i);
   }
 
-  /// The number of the parameter that this argument, and nobody else, reads.
-  int own_parameter(const Node& node, size_t argument) const {
+  /// The shape of the parameter, or where nothing is trained the constant, that this argument, and nobody else, reads.
+  const std::vector<int64_t>* own_weight(const Node& node, size_t argument) const {
     const int slot = slot_argument(node, argument);
-    const int parameter = find_slot(program_.parameters, slot);
-    return parameter != -1 && reads_[slot] == 1 ? parameter : -1;
+    if (slot == -1 || reads_[slot] != 1) return nullptr;
+    if (const int found = find_slot(program_.parameters, slot); found != -1) return &program_.parameters[found].shape;
+    const int found = program_.train ? -1 : find_slot(program_.constants, slot);
+    const bool floats = found != -1 && program_.constants[found].dtype == "float32";
+    return floats ? &program_.constants[found].shape : nullptr;
   }
 
   bool take(size_t i) {
@@ -106,7 +108,7 @@ class Finder {
 
   Program head() const {
     Program head = program_;
-    std::erase_if(head.parameters, [this](const Parameter& p) { return parameters_.contains(p.slot); });
+    std::erase_if(head.parameters, [this](const Parameter& p) { return weights_.contains(p.slot); });
     head.nodes.clear();
     for (size_t i = 0; i < program_.nodes.size(); ++i)
       if (std::ranges::find(taken_, i) == taken_.end()) head.nodes.push_back(program_.nodes[i]);
@@ -118,7 +120,7 @@ class Finder {
   int input_ = 0;
   int slot_ = -1;  // where the chain has come to
   std::vector<DenseLayer> layers_;
-  std::set<int> parameters_;  // slots of those in layers_
+  std::set<int> weights_;  // slots of those in layers_
   std::vector<size_t> taken_;
 };
 

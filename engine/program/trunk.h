@@ -11,7 +11,7 @@
 namespace stoker::program {
 
 struct DenseLayer {
-  int weight = -1;  // parameter numbers; bias -1 where there is none
+  int weight = -1;  // slots, in DenseLayers parameter numbers; bias -1 where there is none
   int bias = -1;
   int64_t in = 0;
   int64_t out = 0;
@@ -34,8 +34,9 @@ int slot_argument(const Node& node, size_t i);
 /// Whether the kernels of dense.h are made for a linear layer of this size.
 bool is_small_layer(int64_t in, int64_t out);
 
-/// None unless nothing else reads the chain's parameters and what lies inside of it, and its layers are small enough
-/// for the kernels of dense.h. A training program's chain must hold every parameter, and the program have no buffers.
+/// None unless nothing else reads the chain's weights and what lies inside of it, and its layers are small enough for
+/// the kernels of dense.h. A training program's chain must hold every parameter and nothing that is fixed, and the
+/// program have no buffers.
 std::optional<Trunk> find_trunk(const Program& program);
 
 }  // namespace stoker::program

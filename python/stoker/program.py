@@ -61,7 +61,7 @@ class Compiled:
         return state
 
     def as_given(self, name: str, array: np.ndarray) -> np.ndarray:
-        """What is stored like a parameter of the training program, as the user's model has it."""
+        """What is stored like a parameter or constant of the training program, as the user's model has it."""
         layout = self._layouts().get(name)
         return array if layout is None else np.ascontiguousarray(array.transpose(layout))
 
@@ -82,7 +82,8 @@ class Compiled:
                                                          for name, array in weights.items()}})  # fmt: skip
 
     def _layouts(self) -> dict[str, list[int]]:
-        return {entry["name"]: entry["layout"] for entry in self.train["parameters"] if "layout" in entry}
+        entries = [*self.train["parameters"], *self.train["constants"]]
+        return {entry["name"]: entry["layout"] for entry in entries if "layout" in entry}
 
     @property
     def coupled(self) -> bool:

@@ -1,5 +1,6 @@
-"""Parameters that programs read only through one transpose are stored that way round, and the transpose goes: so that
-`x @ w` is a linear layer over its own weights, and a convolution finds its kernel as it wants it."""
+"""Parameters, frozen ones too, that programs read only through one transpose are stored that way round, and the
+transpose goes: so that `x @ w` is a linear layer over its own weights, and a convolution finds its kernel as it wants
+it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ def hoist(programs: Sequence[dict], weights: dict[str, np.ndarray]) -> None:
     An entry's `layout` tells the way back: its tensor in that order of dimensions is the user's.
     """
     uses = [_Uses(program) for program in programs]
-    for name in [entry["name"] for entry in programs[0]["parameters"]]:
+    for name in _weights_of(programs[0]):
         found = {layout for one in uses for layout in one.layouts(name)}
         if len(found) == 1 and (layout := found.pop()) is not None:
             weights[name] = np.ascontiguousarray(weights[name].transpose(layout))
@@ -27,6 +28,12 @@ def hoist(programs: Sequence[dict], weights: dict[str, np.ndarray]) -> None:
                 one.hoist(name, layout)
     for one in uses:
         one.write()
+
+
+def _weights_of(program: dict) -> list[str]:
+    """The user's."""
+    names = [entry["name"] for kind in ("parameters", "constants") for entry in program[kind]]
+    return [name for name in names if not name.startswith("$")]
 
 
 class _Uses:
