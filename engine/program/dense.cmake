@@ -7,4 +7,4 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     "${dense_flags};-mavx512f;-mavx512vl;-mavx512bw;-mavx512dq;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")
 endif()
 set_source_files_properties(program/dense_avx2.cc program/dense_avx512.cc PROPERTIES
-  OBJECT_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/program/dense.inc SKIP_PRECOMPILE_HEADERS ON)
+  OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/program/dense.inc;${CMAKE_CURRENT_SOURCE_DIR}/program/shifted.inc" SKIP_PRECOMPILE_HEADERS ON)

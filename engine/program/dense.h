@@ -67,6 +67,26 @@ struct ClassLoss {
   int64_t ignored;  // a label whose rows do not count
 };
 
+/// y(i, j) = sum over p of a(i, p) b[shifts[p] + j], with a at [i * depth + p] and y at [i * y_row + j]: where b is
+/// planes of an image, and a shift for each place of a kernel, that is a convolution.
+struct ShiftedProduct {
+  const float* a;
+  const float* b;
+  const int64_t* shifts;
+  float* y;
+  int64_t rows, columns, depth, y_row;
+};
+
+/// sums(i, p) += sum over j of d(i, j) x[shifts[p] + j], with d at [i * d_row + j]: each is a vector of sums, of which
+/// lane l has every j with j % lanes = l. Reads up to whole vectors of d and x.
+struct ShiftedSums {
+  const float* d;
+  const float* x;
+  const int64_t* shifts;
+  float* sums;  // (rows, depth, lanes)
+  int64_t rows, columns, depth, d_row;
+};
+
 struct DenseKernels {
   void (*product)(const RowProduct&);
   void (*fold)(const FoldedProduct&);
@@ -75,7 +95,13 @@ struct DenseKernels {
   void (*activation_backward)(Activation activation, float* gradient, const float* y, int64_t n);
   /// False where a label is no class; what was written then means nothing. REQUIRES: 0 < classes <= kMostClasses.
   bool (*class_loss)(const ClassLoss&, double* loss);
+  void (*shifted)(const ShiftedProduct&);
+  void (*shifted_sums)(const ShiftedSums&);
+  /// out[i] = the sum of the lanes of vector i of `sums`, for n of them.
+  void (*sum_lanes)(const float* sums, int64_t n, float* out);
+  int lanes;  // of a vector
 };
+inline constexpr int kMostLanes = 16;
 
 /// For a level as base/level.h numbers them, none for the lowest. REQUIRES: the CPU has it.
 const DenseKernels* dense_kernels(int level);

@@ -9,6 +9,7 @@
 #include "base/freed_memory.h"
 #include "base/pulse.h"
 #include "program/chain.h"
+#include "program/convolution.h"
 #include "program/dtypes.h"
 #include "program/landing.h"
 #include "program/linear.h"
@@ -55,8 +56,9 @@ Executor::Executor(const Program& program, const optim::Arena& arena, const Safe
       buffers_(buffer_arena(program)),
       landing_(arena),
       plan_(program,
-            [&, norms = 0](const Node& node, const c10::OperatorHandle&) mutable {
+            [&, norms = 0](const Node& node, const c10::OperatorHandle& op) mutable {
               if (auto norm = add_up ? whole_batch_norm(node, norms + 1, add_up) : Call()) return ++norms, norm;
+              if (auto conv = conv_call(node, op)) return conv;
               return linear_call(program_, node, landing_);
             }),
       counts_(count_numbers(program)),
