@@ -87,7 +87,7 @@ PUSHED = (
     ("Hogwild, Adam", Hogwild(), "adam", 1e-3, (95.87, 95.95, 96.11)),
     ("EAMSGD(32), SGD 0.01", EAMSGD(32), "sgd", 0.01, (92.93, 91.58, 90.10)),
 )
-EVERY = 100
+EVERY, EPOCH = 100, 469  # steps of a commit and of an epoch
 # Gradients in fewer numbers: strategy, optimizer, rate, the prototype's accuracy with 4 shards and how many times fewer
 # bytes it sent
 FEWER = (
@@ -174,13 +174,15 @@ def pushed(rows: DataFrame) -> None:
 
 
 def fewer_numbers(rows: DataFrame) -> None:
-    """Bytes beside the prototype's: what two shards of each host keep, once in EVERY steps."""
+    """Bytes beside the prototype's: what two shards of each host keep goes once in EVERY steps, and at an epoch's end;
+    messages are so small here that heads of frames are up to a fifth."""
+    kept = 2 * -(-EPOCH // EVERY) / EPOCH
     _, plain = fit(rows, 4, SYNC, "sgd", 0.1, 3, True)
     for strategy, optimizer, rate, other, fewer in FEWER:
         ours, history = fit(rows, 4, strategy, optimizer, rate, 3, True)
         name, bar = f"{strategy}, {optimizer} {rate:g}, K=4", (other - POINTS) / other
         report.row("strategies", name, ours, other, "numpy", "% right", ours / other, bar, ours / other >= bar)
-        ratio, least = sent(plain) / sent(history), 0.9 / (1 / fewer + 2 / EVERY)
+        ratio, least = sent(plain) / sent(history), 0.75 / (1 / fewer + kept)
         report.row("strategies", f"{name}: bytes", sent(history), sent(plain), "allreduce", "bytes", ratio, least,
                    ratio >= least)  # fmt: skip
 
