@@ -63,13 +63,22 @@ def test_need_counts_what_replicas_commit():
     assert vectors(outer=own, inner_state="keep") == (2 * (1 + 2 + 4 * 2), partials + 1 + 1 + 2)
 
 
-def test_need_counts_what_shards_keep_of_their_gradients():
-    program = {"parameters": [{"shape": [100]}], "constants": []}
-    adam = {"program": program, "optimizer": {"name": "adam", "groups": [{"lr": 0.1}]}}
-    need = memory.need_of(core(), {**adam, "strategy": {"every": 100, "rank": 2}}, 0, 2, 4)
-    assert (need.state / 400, need.sums / 400) == (2 * (1 + 2 + 1 + 4), 1)
-    need = memory.need_of(core(), {**adam, "strategy": {"every": 100, "share": 0.1}}, 0, 2, 4)
-    assert (need.state / 400, need.sums / 400) == (2 * (1 + 2 + 4), 2)
+def test_need_counts_what_shards_keep_of_their_gradients_and_what_they_tell():
+    adam = {"optimizer": {"name": "adam", "groups": [{"lr": 0.1}]}}
+
+    def need(shape, **strategy):
+        program = {"parameters": [{"shape": shape}], "constants": []}
+        found = memory.need_of(core(), {**adam, "program": program, "strategy": {"every": 100, **strategy}}, 0, 2, 4)
+        return found.state / 400, found.sums / 400
+
+    partials, rests, of_adam = core().slots_needed(0, 2, 4), 4, 2
+    kept = 2 * (1 + of_adam + rests)
+    assert need([100], share=0.1) == (kept + 4 * 0.1 * 2, 2)
+    assert need([100], share=1) == (kept + 4 * 2, 2)
+    assert need([100], rank=2) == (kept + 2 + 1, 1 + partials), "a vector goes whole"
+    assert need([10, 10], rank=2) == (kept + 2 + 0.4, 1 + 0.4 * partials)
+    assert need([10, 5, 2], rank=1000) == (kept + 2 + 1, 1 + partials), "and where factors are no smaller"
+    assert need([0, 100], rank=2) == (0, 0)
 
 
 def test_need_counts_constants_once_on_a_host():

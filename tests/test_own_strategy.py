@@ -194,6 +194,8 @@ def test_a_function_that_changes_is_found():
 
 @pytest.mark.parametrize(("told", "words"), [
     (OwnStrategy(), "outer is None, expected a function of"),
+    (OwnStrategy(outer={"name": "sgd", "groups": [{"lr": 1.0}]}), r"outer is .*, expected a function"),
+    (OwnStrategy(outer={}), r"outer is \{\}, expected a function"),
     (OwnStrategy(outer=mean, every=0), "every is 0, expected a whole number of steps, at least 1"),
     (OwnStrategy(outer=nesterov, state=("a b",)), r"state is \('a b',\), expected names such as"),
     (OwnStrategy(outer=nesterov, state=("v", "v")), "in which a name comes twice"),

@@ -356,7 +356,7 @@ def _check(found: Settings) -> None:
 
 
 def _check_outer(found: Settings) -> None:
-    if not callable(found["outer"]) and not isinstance(found["outer"], Mapping):
+    if not callable(found["outer"]) and not _is_compiled(found["outer"]):
         raise UserError(f"strategy: outer is {found['outer']!r}, expected a function of (center, delta, state)")
     names = [found["state"]] if isinstance(found["state"], str) else found["state"]
     if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) and one.isidentifier() for one in names):
@@ -364,6 +364,11 @@ def _check_outer(found: Settings) -> None:
     if len(set(names)) < len(names):
         raise UserError(f"strategy: state is {found['state']!r}, in which a name comes twice")
     found["state"] = list(names)
+
+
+def _is_compiled(outer: Any) -> bool:
+    """Whether it is what stoker.frontend.outer.compile_outer gives, as a saved estimator has it."""
+    return isinstance(outer, Mapping) and outer.keys() == {"program", "constants"}
 
 
 def _check_whole(found: Settings, name: str, of: str, least: int) -> None:

@@ -81,6 +81,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     of_state = len(optimizer.state_names())
     own = 0  # vectors of replicas that take steps alone, and their gradient; or of shards whose batches add up
     of_replicas = 0  # vectors that replicas commit
+    told = told_own = 0  # bytes of what shards tell in place of gradients: once on a host, and of each worker
     if spec["optimizer"]["name"] == "lbfgs":
         own = 1 + shards // workers
     if local := spec.get("strategy", {}).get("push"):
@@ -91,6 +92,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
         own = 1 + momentum + (shards // workers) * (of_state * (not keeps) + pulled)
         of_state, partials = of_state * gradients, 0
     elif {"rank", "share"} & (local := spec.get("strategy", {})).keys():
+        told, told_own = _messages(local, [parameter["shape"] for parameter in parameters], shards, partials)
         of_replicas, own, partials = shards, 1 + ("share" in local), 0
         of_state += "rank" in local
     elif local := spec.get("strategy"):
@@ -106,7 +108,25 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
     vectors = 2 * (1 + of_state + of_replicas) + spec.get("evaluation", {}).get("restore_best", False)
     held_row = evaluation.bytes_of_row(spec.get("evaluation", {}).get("metrics"))
     working = partials + (workers > 1 and partials > 0) + own
-    return Need(vectors * vector + numbers, working * vector + decided, constants, held_row)
+    return Need(vectors * vector + numbers + told, working * vector + decided + told_own, constants, held_row)
+
+
+def _messages(local: dict[str, Any], shapes: list[list[int]], shards: int, slots: int) -> tuple[int, int]:
+    """Bytes of what PowerSGD and TopK tell: once on a host, and of a worker that has partial sums of it."""
+    if "share" in local:
+        entries = max(round(local["share"] * sum(map(math.prod, shapes))), 1)
+        return shards * entries * (_FLOAT + 4), 0  # a number and its place
+    factors = _FLOAT * sum(_told_floats(shape, local["rank"]) for shape in shapes)
+    return factors, slots * factors
+
+
+def _told_floats(shape: list[int], rank: int) -> int:
+    """Of PowerSGD's factors of a parameter, or of the parameter where they are no smaller (engine/sync/low_rank.cc)."""
+    size = math.prod(shape)
+    if len(shape) < 2 or size == 0:
+        return size
+    rows, columns = shape[0], size // shape[0]
+    return min(min(rank, rows, columns) * (rows + columns), size)
 
 
 def _states_of(outer: dict[str, Any]) -> int:
