@@ -18,6 +18,7 @@ from local_gang import run
 from stoker import SSP, Downpour, DynSGD, Hogwild, StokerClassifier
 from stoker.errors import UserError
 from stoker.events import Failed, Started
+from stoker.order import packed
 from stoker.schedule import as_schedule, complete
 from stoker.strategy import as_strategy, spec_of
 from test_asynchronous import STRATEGIES as IN_TURNS
@@ -231,6 +232,8 @@ def test_an_order_beyond_the_bound_is_refused():
     (DynSGD(order=[]), "order is an empty list, expected the shard of each push"),
     (DynSGD(order=[0, -1]), r"order\[1\] is -1, expected the number of a shard, from 0 to 255"),
     (DynSGD(order=["a"]), r"order\[0\] is 'a', expected the number of a shard"),
+    (DynSGD(order=[float("nan")]), r"order\[0\] is nan, expected the number of a shard"),
+    (DynSGD(order=packed([])), "order is a recorded one that is damaged: it is empty"),
     (DynSGD(order="record:abc"), "order is a recorded one that is damaged"),
     (SSP(bound=-1), "bound is -1, expected a whole number of pushes, at least 0"),
     (SSP(window=0), "window is 0, expected a whole number of steps, at least 1"),

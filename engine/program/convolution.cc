@@ -56,7 +56,7 @@ std::optional<std::pair<int64_t, int64_t>> padding_of(const IValue& value, const
 }
 
 bool is_small(const ConvShape& s) {
-  return s.in <= kMostChannels && s.out <= kMostChannels && s.out_height() > 0 && s.out_width() > 0 &&
+  return s.in <= kMostChannels && s.out <= kMostChannels && s.taps() > 0 && s.out_height() > 0 && s.out_width() > 0 &&
          s.out_height() * s.out_width() >= kFewestPixels &&
          (s.in + s.out) * s.framed_height() * s.framed_width() <= kMostFloats;
 }
@@ -66,14 +66,14 @@ bool is_small(const ConvShape& s) {
 std::optional<ConvShape> shape_of(const Stack& stack) {
   const auto x = stack[0].toTensor(), w = stack[1].toTensor();
   const auto bias = stack[2].toOptional<at::Tensor>().value_or(at::Tensor());
-  const auto is_float = [](const at::Tensor& t) { return t.scalar_type() == at::kFloat; };
+  const auto is_float = [](const at::Tensor& t) { return t.scalar_type() == at::kFloat && !t.is_neg(); };
   if (x.dim() != 4 || w.dim() != 4 || !is_float(x) || !is_float(w)) return std::nullopt;
   if (x.size(1) != w.size(1) || stack.back().toInt() != 1) return std::nullopt;
   if (bias.defined() && (!is_float(bias) || bias.dim() != 1 || bias.size(0) != w.size(0))) return std::nullopt;
   if (!all_are_one(stack[3]) || !all_are_one(stack[5])) return std::nullopt;
   if (stack.size() > 7 && stack[6].toBool()) return std::nullopt;
   const auto padding = padding_of(stack[4], w);
-  if (!padding) return std::nullopt;
+  if (!padding || std::min(padding->first, padding->second) < 0) return std::nullopt;
   const ConvShape shape{x.size(1), w.size(0), x.size(2),      x.size(3),
                         w.size(2), w.size(3), padding->first, padding->second};
   return is_small(shape) ? std::optional(shape) : std::nullopt;
@@ -84,8 +84,8 @@ struct ConvBackward : torch::autograd::Node {
       : conv_(std::move(conv)), x_(x, /*is_output=*/false), w_(w, /*is_output=*/false) {}
 
   variable_list apply(variable_list&& gradients) override {
-    const auto& d = gradients[0];
-    if (!d.defined()) return variable_list(num_outputs());
+    if (!gradients[0].defined()) return variable_list(num_outputs());
+    const auto d = gradients[0].resolve_neg();
     const auto x = x_.unpack(), w = w_.unpack().contiguous();
     const auto dw = task_should_compute_output(1) ? at::empty_like(w) : at::Tensor();
     const auto dx = task_should_compute_output(0) ? empty_as(x, x.sizes()) : at::Tensor();

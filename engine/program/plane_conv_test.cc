@@ -27,7 +27,8 @@ std::vector<Case> cases() {
       for (const auto& shape : {ConvShape{1, 4, 28, 28, 3, 3, 0, 0}, ConvShape{4, 8, 26, 26, 3, 3, 1, 1},
                                 ConvShape{8, 12, 24, 24, 3, 3, 0, 0}, ConvShape{16, 16, 17, 40, 5, 3, 2, 1},
                                 ConvShape{3, 1, 20, 19, 2, 3, 0, 2}, ConvShape{2, 15, 16, 16, 1, 1, 0, 0},
-                                ConvShape{5, 7, 3, 90, 3, 7, 1, 0}})
+                                ConvShape{5, 7, 3, 90, 3, 7, 1, 0}, ConvShape{4, 5, 16, 17, 1, 1, 1, 2},
+                                ConvShape{5, 4, 15, 16, 2, 2, 3, 3}, ConvShape{4, 4, 1, 1, 1, 1, 8, 8}})
         found.push_back({shape, images, lies});
   return found;
 }
@@ -92,6 +93,51 @@ TEST(PlaneConv, AnImageDoesNotSeeTheOthers) {
     return y;
   };
   EXPECT_TRUE(at::equal(run(v.x)[2], run(v.x.slice(0, 2, 3))[0]));
+}
+
+TEST(PlaneConv, GradientsThatNobodyWantsAreNotMadeAndThoseThatLieAnyhowAreRead) {
+  at::manual_seed(1);
+  const auto* kernels = dense_kernels(static_cast<int>(best_level()));
+  if (!kernels) GTEST_SKIP() << "no kernels for this machine";
+  const Case c{{4, 8, 17, 18, 3, 3, 1, 1}, 2, Lies::Contiguous};
+  const Values v(c);
+  const auto d = at::full({1}, 0.5F).expand({2, 8, 17, 18});
+  PlaneConv conv(c.shape, *kernels);
+  const auto grad = [&](const at::Tensor& of, const at::Tensor& dw, const at::Tensor& dx) {
+    conv.backward(images(v.x), images(of), 2, v.w.const_data_ptr<float>(),
+                  dw.defined() ? dw.mutable_data_ptr<float>() : nullptr, dx.defined() ? images_out(dx) : ImagesOut());
+  };
+  const auto dw = at::empty_like(v.w), dx = at::empty_like(v.x), alone_w = at::empty_like(v.w),
+             alone_x = at::empty_like(v.x);
+  grad(d.contiguous(), dw, dx);
+  grad(d, {}, alone_x);
+  grad(d, alone_w, {});
+  EXPECT_TRUE(at::equal(dw, alone_w));
+  EXPECT_TRUE(at::equal(dx, alone_x));
+}
+
+/// A view whose sign is a bit of the tensor and not in its memory, before the convolution and, for its gradient,
+/// behind.
+TEST(PlaneConv, ASignThatIsNotInMemoryCounts) {
+  at::set_num_threads(1);
+  at::manual_seed(3);
+  Writer w;
+  const int x = w.input("x", "feature", {1, 20, 20}), a = w.parameter("a", {4, 1, 3, 3});
+  const auto conv = [&](int of) { return w.node("aten.conv2d.default", {slot(of), slot(a), nullptr, {1, 1}, {0, 0}}); };
+  const auto minus = [&](int of) {
+    const int both = w.node("aten.complex.default", {slot(of), slot(of)});
+    return w.node("aten.imag.default", {slot(w.node("aten.conj.default", {slot(both)}))});
+  };
+  const int before = conv(minus(x)), behind = minus(conv(x));
+  const int sum = w.node("aten.add.Tensor", {slot(w.node("aten.exp.default", {slot(before)})), slot(behind)});
+  const auto rows = at::randn({2, 1, 20, 20});
+  auto weight = 0.1 * at::randn({4, 1, 3, 3});
+  Bench bench(w.train(w.node("aten.sum.default", {slot(sum)})), {{"a", weight}});
+  const auto found = bench.run({rows});
+  weight.requires_grad_();
+  const auto loss = (at::conv2d(-rows, weight).exp() - at::conv2d(rows, weight)).sum();
+  EXPECT_NEAR(found.numerator, loss.item<float>(), 1e-2);
+  EXPECT_TRUE(at::allclose(bench.gradient_of("a"), torch::autograd::grad({loss}, {weight})[0], 1e-4, 1e-3));
 }
 
 /// Two convolutions, of which `stride` is the second's.

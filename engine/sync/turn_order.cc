@@ -65,7 +65,7 @@ int next_by_arrival(const Standing& at, std::span<const int> mine) {
   for (const int shard : mine)
     if (at.present[shard] && (next < 0 || at.pushes[shard] < at.pushes[next])) next = shard;
   if (next < 0 || at.bound < 0) return next;
-  return at.pushes[next] <= fewest(at.pushes, at.present) + at.bound ? next : kLater;
+  return at.pushes[next] - fewest(at.pushes, at.present) <= at.bound ? next : kLater;
 }
 
 int64_t next_by_record(std::span<const uint8_t> record, int64_t from, std::span<const int> mine) {
@@ -77,7 +77,7 @@ int64_t next_by_record(std::span<const uint8_t> record, int64_t from, std::span<
 int64_t first_beyond(std::span<const uint8_t> record, const std::vector<bool>& present, int64_t bound) {
   std::vector<int64_t> pushes(present.size());
   for (size_t i = 0; i < record.size(); ++i) {
-    if (pushes[record[i]] > fewest(pushes, present) + bound) return static_cast<int64_t>(i);
+    if (pushes[record[i]] - fewest(pushes, present) > bound) return static_cast<int64_t>(i);
     ++pushes[record[i]];
   }
   return static_cast<int64_t>(record.size());

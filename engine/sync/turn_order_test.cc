@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "base/error.h"
 
 namespace stoker::sync {
@@ -27,6 +29,13 @@ TEST(TurnOrder, WhoeverIsBeyondTheBoundWaits) {
   EXPECT_EQ(next({4, 1}, {0, 1}, 2), 1) << "the slowest never does";
   EXPECT_EQ(next({0, 0}, {0}, 0), 0);
   EXPECT_EQ(next({1, 0}, {0}, 0), kLater);
+}
+
+TEST(TurnOrder, TheLargestBoundIsNone) {
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+  const std::vector<int64_t> pushes{4, 1};
+  EXPECT_EQ(next_by_arrival({pushes, {true, true}, 1, kLargest}, std::vector<int>{0}), 0);
+  EXPECT_EQ(first_beyond(Record{1, 0, 0}, {true, true}, kLargest), 3);
 }
 
 TEST(TurnOrder, ReplicasWithoutRowsHoldNobody) {

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoker.errors import UserError
-from stoker.plain import is_number
+from stoker.plain import is_finite
 
 MOST_SHARDS = 256  # the engine's kMostRecorded
 _MARK = "record:"
@@ -33,7 +33,9 @@ def unpacked(text: str) -> list[int]:
     try:
         if not is_record(text):
             raise ValueError("it begins otherwise")
-        return list(zlib.decompress(base64.b85decode(text.removeprefix(_MARK))))
+        if not (shards := zlib.decompress(base64.b85decode(text.removeprefix(_MARK)))):
+            raise ValueError("it is empty")
+        return list(shards)
     except (ValueError, binascii.Error, zlib.error) as error:
         raise UserError(f"strategy: order is a recorded one that is damaged: {error}") from error
 
@@ -50,7 +52,7 @@ def of_list(value: Sequence[Any]) -> str:
                         "has them")  # fmt: skip
     shards: list[int] = []
     for i, shard in enumerate(value):
-        if not is_number(shard) or shard != int(shard) or not 0 <= shard < MOST_SHARDS:
+        if not is_finite(shard) or shard != int(shard) or not 0 <= shard < MOST_SHARDS:
             raise UserError(f"strategy: order[{i}] is {shard!r}, expected the number of a shard, from 0 to "
                             f"{MOST_SHARDS - 1}")  # fmt: skip
         shards.append(int(shard))
