@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from conftest import blobs, table
-from stoker import StokerClassifier
+from stoker import Downpour, StokerClassifier
 from stoker.events import Failed
 from stoker.history import History
 
@@ -28,7 +28,7 @@ def rows_of(title):
 @pytest.fixture(scope="module")
 def histories(spark, tmp_path_factory):
     """Of a fit all of whose steps are skipped from the second on, of the one that goes on with it, of one that its
-    score ends between epochs, and of one that has a frozen layer."""
+    score ends between epochs, of one that has a frozen layer, and of one whose shards push as they arrive."""
     df, where = table(spark, *blobs(100)), str(tmp_path_factory.mktemp("checkpoints"))
 
     def fit(epochs):
@@ -40,7 +40,8 @@ def histories(spark, tmp_path_factory):
                 "validationInterval": 1, "batchSize": 50}  # fmt: skip
     stopped = StokerClassifier(model=nn.Linear(4, 3), epochs=3, verbose=0, **stopping).fit(df)
     frozen = StokerClassifier(model=nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), freeze=["0"], verbose=0).fit(df)
-    return [fit(1), fit(2), stopped.history, frozen.history]
+    arriving = StokerClassifier(model=nn.Linear(4, 3), strategy=Downpour(order="arrival"), numShards=2, verbose=0)
+    return [fit(1), fit(2), stopped.history, frozen.history, arriving.fit(df).history]
 
 
 def test_the_page_lists_every_key_of_an_epoch_and_no_other(histories):
