@@ -33,7 +33,7 @@ from stoker.events import Failed
 from stoker.strategy import as_strategy, spec_of
 from test_checkpoints import Checkpointed
 from test_exact import MODELS, assert_same, make_fit
-from test_strategies import ADAM, SGD, local, rows_alike
+from test_strategies import ADAM, SGD, assert_same_for_any_number_of_workers, local, rows_alike
 from test_validation import ROWS, validated
 
 STRATEGIES = {
@@ -59,8 +59,7 @@ def alone():
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_same_bits_for_any_number_of_workers(name, alone):
-    for workers, options in ((2, {}), (4, {}), (3, {"force_tcp": True})):
-        assert_same(alone[name], run(fit_of(name), workers, order_seed=workers, **options))
+    assert_same_for_any_number_of_workers(alone[name], fit_of(name))
 
 
 def test_strategies_differ(alone):

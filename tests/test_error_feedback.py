@@ -21,7 +21,7 @@ from stoker.events import Failed, Started
 from stoker.strategy import as_strategy, spec_of
 from test_checkpoints import Checkpointed
 from test_exact import MODELS, assert_same
-from test_strategies import ADAM, SGD, local, rows_alike, sent
+from test_strategies import ADAM, SGD, assert_same_for_any_number_of_workers, local, rows_alike, sent
 from test_validation import validated
 
 STRATEGIES = {
@@ -43,8 +43,7 @@ def alone():
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_same_bits_for_any_number_of_workers(name, alone):
-    for workers, options in ((2, {}), (4, {}), (3, {"force_tcp": True})):
-        assert_same(alone[name], run(fit_of(name), workers, order_seed=workers, **options))
+    assert_same_for_any_number_of_workers(alone[name], fit_of(name))
 
 
 @pytest.mark.parametrize("strategy", [PowerSGD(every=4), TopK(every=4)], ids=["factors", "top"])

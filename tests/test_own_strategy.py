@@ -20,7 +20,7 @@ from stoker.fit.strategies import as_compiled
 from stoker.strategy import spec_of
 from test_checkpoints import Checkpointed
 from test_exact import assert_same, make_fit
-from test_strategies import ADAM, local
+from test_strategies import ADAM, assert_same_for_any_number_of_workers, local
 
 
 def nesterov(center, delta, state):
@@ -79,8 +79,7 @@ def test_averaging_written_by_hand_is_the_built_in_one_too():
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_same_bits_for_any_number_of_workers(name, alone):
-    for workers, options in ((2, {}), (4, {}), (3, {"force_tcp": True})):
-        assert_same(alone[name], run(own(STRATEGIES[name]), workers, order_seed=workers, **options))
+    assert_same_for_any_number_of_workers(alone[name], own(STRATEGIES[name]))
 
 
 def test_the_functions_are_not_each_other(alone):

@@ -43,11 +43,15 @@ KEPT = DiLoCo(every=4, innerState="keep")
 STRATEGIES = {"local": LOCAL, "reset": RESET, "outer": OUTER, "int8": INT8, "int4": INT4, "kept": KEPT}
 
 
+def assert_same_for_any_number_of_workers(alone, fit):
+    """`alone`: what one worker made of it."""
+    for workers, options in ((2, {}), (4, {}), (3, {"force_tcp": True})):
+        assert_same(alone, run(fit, workers, order_seed=workers, **options))
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_same_bits_for_any_number_of_workers(name, alone):
-    fit = local(STRATEGIES[name], "cnn")
-    for workers, options in ((2, {}), (4, {}), (3, {"force_tcp": True})):
-        assert_same(alone[name], run(fit, workers, order_seed=workers, **options))
+    assert_same_for_any_number_of_workers(alone[name], local(STRATEGIES[name], "cnn"))
 
 
 def test_strategies_differ(alone):

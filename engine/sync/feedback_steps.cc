@@ -27,6 +27,7 @@ FeedbackSteps::FeedbackSteps(collective::Group& group, const optim::Arena& arena
                state.layout().replica_buffers == kReplicaBuffers);
   for (const int shard : owned_shards(options, group)) replicas_.emplace_back().shard = shard;
   gradient_.make_room(arena.floats() + state.layout().buffer_floats);
+  chunk_.make_room(kChunk);
 }
 
 void FeedbackSteps::begin(const Round& round) {
@@ -64,6 +65,19 @@ void FeedbackSteps::feed_back(int shard, Extent part) {
   in_chunks(part, [&](Extent e) {
     for (int64_t i = e.begin; i < e.end; ++i) now[i] = before[i] + gradient[i];
   });
+}
+
+void FeedbackSteps::put_with_share(collective::WholeSum& sum, int shard, float share, float* to, double denominator) {
+  const float* after = gradient() + arena_.floats();
+  for (int64_t i = 0; i < state_.layout().buffer_floats; ++i) to[i] = share * after[i];
+  sum.scalars(shard)[0] = denominator;
+  sum.put(shard);
+}
+
+float* FeedbackSteps::zeros(Extent part) {
+  float* out = chunk_.data() - part.begin;
+  std::fill(out + part.begin, out + part.end, 0.0F);
+  return out;
 }
 
 void FeedbackSteps::end_step() { finish_step(meet()); }

@@ -8,6 +8,7 @@
 // the round what shards keep goes to all hosts. A round that a death cuts begins anew, and nothing is lost with a host.
 // What shards keep is in units of the gradient's numerator: steps of an epoch have equally many rows.
 #include "base/float_rows.h"
+#include "collective/whole_sum.h"
 #include "sync/all_reduce.h"
 #include "sync/replica.h"
 #include "sync/replicas.h"
@@ -56,6 +57,10 @@ class FeedbackSteps : public AllReduce {
   /// Adds its gradient to what a shard has kept, in a part of the arena; kept() is the sum then.
   void feed_back(int shard, optim::Extent part);
   float* kept(int shard) const { return state_.replica_buffer(new_set(), shard, 0); }
+  /// The end of a shard's vector in a sum: the share of its float buffers, from `to` on, and its denominator.
+  void put_with_share(collective::WholeSum& sum, int shard, float share, float* to, double denominator);
+  /// A part of the arena, of zeros, until the next call.
+  float* zeros(optim::Extent part);
 
   std::vector<Replica> replicas_;  // of my shards, ascending
   StepTimes times_;                // of the round's steps
@@ -66,6 +71,7 @@ class FeedbackSteps : public AllReduce {
   Replicas shared_;
   std::vector<int64_t> rows_;  // by shard, of the step
   FloatRows gradient_;         // and the float buffers after a run
+  FloatRows chunk_;            // of the gradient that messages tell
   int64_t at_ = 0;             // step of the round
   uint64_t turn_ = 0;
   bool begun_ = false;  // a step of the round is made

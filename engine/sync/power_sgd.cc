@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "sync/chunks.h"
 
 namespace stoker::sync {
 
@@ -28,9 +27,7 @@ PowerSgd::PowerSgd(collective::Group& group, const optim::Arena& arena, const op
       whole_floats_(floats_of(low_.whole)),
       lefts_(group, buffers() + state.layout().buffer_floats, 1, owners_of(options, group)),
       rights_(group, low_.rights, 0, owners_of(options, group)),
-      left_(static_cast<size_t>(low_.lefts)) {
-  chunk_.make_room(kChunk);
-}
+      left_(static_cast<size_t>(low_.lefts)) {}
 
 void PowerSgd::begin_factors(const HostState& state, int set, const optim::Arena& arena, int64_t rank) {
   sync::begin_factors(state.optimizer(set, state.layout().state_buffers - kBuffers), low_rank(arena, rank).rights);
@@ -50,10 +47,7 @@ void PowerSgd::tell(int shard, float share, double denominator) {
   }
   float* to = out + wholes();
   for (const Extent& e : low_.whole) to = std::copy(gradient() + e.begin, gradient() + e.end, to);
-  const float* after = gradient() + arena_.floats();
-  for (int64_t i = 0; i < state_.layout().buffer_floats; ++i) to[i] = share * after[i];
-  lefts_.scalars(shard)[0] = denominator;
-  lefts_.put(shard);
+  put_with_share(lefts_, shard, share, to, denominator);
 }
 
 double PowerSgd::meet() {
@@ -95,8 +89,7 @@ void PowerSgd::keep_own() { std::copy_n(right_sum_, low_.rights, rights(new_set(
 /// A part of the gradient as the factors tell it, or of the float buffers after it.
 const float* PowerSgd::sum_of(Extent range) {
   if (range.begin >= arena_.floats()) return left_sum_ + buffers() - arena_.floats();
-  float* out = chunk_.data() - range.begin;
-  std::fill(out + range.begin, out + range.end, 0.0F);
+  float* out = zeros(range);
   for (const Matrix& m : low_.matrices) {
     const Extent part = overlap(range, m.extent);
     if (part.size() > 0)

@@ -4,7 +4,6 @@
 // step each shard makes left factors of its matrices and of the right factors of the step before; their sum is made
 // orthonormal; each shard makes right factors with that; the product of it and of their sum is the gradient. Parameters
 // of one dimension, and float buffers, are added up whole, with the left factors.
-#include "collective/whole_sum.h"
 #include "sync/feedback_steps.h"
 #include "sync/low_rank.h"
 
@@ -40,7 +39,6 @@ class PowerSgd final : public FeedbackSteps {
   std::vector<float> left_;      // orthonormal
   const float* left_sum_ = nullptr;
   const float* right_sum_ = nullptr;
-  FloatRows chunk_;  // of the gradient that the factors tell
 };
 
 }  // namespace stoker::sync

@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "collective/shard_areas.h"
-#include "sync/chunks.h"
 
 namespace stoker::sync {
 
@@ -33,7 +32,6 @@ TopK::TopK(collective::Group& group, const optim::Arena& arena, const optim::Opt
   STOKER_CHECK(arena.floats() <= std::numeric_limits<uint32_t>::max());
   const size_t entries = count_ * owners_.size();
   messages_ = {reinterpret_cast<Entry*>(group.host_region(entries * sizeof(Entry)).data()), entries};
-  chunk_.make_room(kChunk);
 }
 
 std::span<Entry> TopK::message(int shard) const {
@@ -45,11 +43,7 @@ void TopK::begin_messages(const collective::ShardSet& present) { rest_.begin(nex
 void TopK::tell(int shard, float share, double denominator) {
   feed_back(shard, {0, arena_.floats()});
   take_largest(kept(shard), arena_.floats(), message(shard), room_);
-  float* out = rest_.next();
-  const float* after = gradient() + arena_.floats();
-  for (int64_t i = 0; i < state_.layout().buffer_floats; ++i) out[i] = share * after[i];
-  rest_.scalars(shard)[0] = denominator;
-  rest_.put(shard);
+  put_with_share(rest_, shard, share, rest_.next(), denominator);
 }
 
 double TopK::meet() {
@@ -75,8 +69,7 @@ void TopK::send_messages() {
 
 const float* TopK::sum_of(Extent range) {
   if (range.begin >= arena_.floats()) return rest_sum_ - arena_.floats();
-  float* out = chunk_.data() - range.begin;
-  std::fill(out + range.begin, out + range.end, 0.0F);
+  float* out = zeros(range);
   for (int shard = 0; shard < options_.shards; ++shard)
     if (is_present(shard)) add_entries(message(shard), range, out);
   return out;

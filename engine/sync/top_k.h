@@ -3,7 +3,6 @@
 // Heafield 2017, "Sparse Communication for Distributed Gradient Descent"; Lin et al. 2018, "Deep Gradient Compression".
 // Messages of shards do not add up to shorter ones, so each goes to all hosts as it is, and each rank adds them up for
 // its part of the arena, in the order of shards. Float buffers are added up whole.
-#include "collective/whole_sum.h"
 #include "sync/feedback_steps.h"
 #include "sync/sparse.h"
 
@@ -31,7 +30,6 @@ class TopK final : public FeedbackSteps {
   collective::WholeSum rest_;      // float buffers; the denominator
   const float* rest_sum_ = nullptr;
   std::vector<float> room_;
-  FloatRows chunk_;  // of the gradient that messages tell
 };
 
 }  // namespace stoker::sync

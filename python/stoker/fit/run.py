@@ -16,6 +16,7 @@ from stoker.callback import Callback, Control
 from stoker.checkpoint.course import Course
 from stoker.errors import UserError, WorldError
 from stoker.events import Admitted, Event, Log, Reading, ResultCame, Slots, Started
+from stoker.fit import strategies
 from stoker.fit.compiling import Prepared
 from stoker.fit.frozen import apart
 from stoker.fit.rows_told import warn_of_one_class, warn_of_skew, warn_of_skipped
@@ -79,7 +80,7 @@ def fit(settings: FitSettings, table: Table, prepared: Prepared, sources: Sequen
     notes = [ONE_ROW] if settings.step_rows == 1 else []
     of_model = batch_norm.notes_of(prepared.compiled.notes, settings.whole_batch, prepared.compiled.train)
     settings = replace(settings, coupled=prepared.compiled.coupled)
-    of_strategy = strategy.notes_of(settings.strategy, settings.shards, optimizer["options"], settings.assign)
+    of_strategy = strategies.notes_of(settings.strategy, settings.shards, optimizer["options"], settings.assign)
     for note in [*of_model, *notes, *of_strategy]:
         warnings.warn(note, stacklevel=4)
     how, ordered, spark = settings.placement, prepared.sources(sources), table.rows.sparkSession

@@ -12,6 +12,7 @@ from stoker import evaluation, strategy
 from stoker.callback import Callback, Control
 from stoker.checkpoint.course import Wish
 from stoker.errors import UserError
+from stoker.fit import strategies
 from stoker.fit.names import Naming, checked
 from stoker.observe import Sink
 from stoker.spark.limits.sizes import parse_size
@@ -285,7 +286,7 @@ def _check_strategy(told: FitSettings) -> None:
     if strategy.is_local(told.strategy) and told.average_weights:
         raise UserError(f"averageWeights does not go with strategy {told.strategy['name']!r}, whose shards take steps "
                         "alone: leave one of them out")  # fmt: skip
-    strategy.check_order(told.strategy, told.shards, told.on_nan)
+    strategies.check_order(told.strategy, told.shards, told.on_nan)
 
 
 def _check_reduced(told: FitSettings) -> None:

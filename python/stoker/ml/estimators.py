@@ -13,11 +13,11 @@ from pyspark.ml.regression import Regressor
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
-from stoker import optimizer, optimizer_state, strategy
+from stoker import optimizer, optimizer_state
 from stoker.batch_norm import check_whole
 from stoker.errors import UserError
 from stoker.evaluation import check_groups, functions_of
-from stoker.fit import class_weights, compiled, compiling, layout
+from stoker.fit import class_weights, compiled, compiling, layout, strategies
 from stoker.fit.checks import check_built, check_model
 from stoker.fit.compiling import Measured, Prepared, Probe
 from stoker.fit.names import Naming
@@ -170,7 +170,7 @@ class _StokerEstimator(Estimator, EstimatorParams, HasPredictionCol, MLReadable,
         spec = self._optimizer_spec(prepared)
         optimizer.check_full_batch(spec["options"], settings)
         optimizer.check_moments(spec["options"], settings)
-        strategy.check_optimizer(settings.strategy, spec["options"])
+        strategies.check_optimizer(settings.strategy, spec["options"])
         begun = self._begun(prepared, spec, settings)
         fitted = fit(settings, table, prepared, sources, spec, phases, begun)
         return self._make_model(fitted, prepared)
