@@ -198,7 +198,7 @@ def test_rows_that_are_accumulated_go_with_a_record():
 
 def test_steps_that_are_not_finite_end_the_fit():
     fit = local(Downpour(window=3, order="arrival"), "mlp", optimizer=SGD)
-    fit.values["features"][5] = np.inf
+    fit.values["features"][:] = np.inf  # whichever shard it is that pushes
     with pytest.raises(RuntimeError, match="in epoch 1, one of the steps to 10"):
         run(fit, 2)
 
