@@ -195,6 +195,22 @@ def test_a_child_that_is_killed_is_told_with_its_last_words():
     assert "was ended by SIGKILL, as the system does where memory is short" in told and "the last words" in told
 
 
+def test_a_script_around_python_is_told(monkeypatch, tmp_path):
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert "sys.executable is a script around it" in error_of(with_layer(layers.Dense(2)), WorldError)
+
+
+def test_a_working_folder_that_is_gone_is_left_out(monkeypatch, tmp_path):
+    (folder := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend("")
+    folder.rmdir()
+    assert "" not in child._environment()["PYTHONPATH"].split(os.pathsep)
+
+
 def test_a_child_that_does_not_end_is_ended(monkeypatch, tmp_path):
     monkeypatch.setenv("TOLD", str(tmp_path / "pid"))
     monkeypatch.setattr(child, "SECONDS", 20.0)

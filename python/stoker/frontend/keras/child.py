@@ -55,8 +55,15 @@ def _run(folder: str, way: str) -> None:
 
 def _environment() -> dict[str, str]:
     """As here, with the same modules."""
-    path = os.pathsep.join(str(entry or Path.cwd()) for entry in sys.path)
-    return {**os.environ, **_TORCH, "PYTHONPATH": path}
+    return {**os.environ, **_TORCH, "PYTHONPATH": os.pathsep.join(filter(None, map(_absolute, sys.path)))}
+
+
+def _absolute(entry: str) -> str:
+    """Nothing where it lies in a working folder that is gone."""
+    try:
+        return str(Path(entry).absolute())
+    except FileNotFoundError:
+        return ""
 
 
 def _end(code: int) -> str:
@@ -81,7 +88,7 @@ def _told(folder: str) -> Any:
 def main(folder: str, parent: str) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != int(parent):
-        return
+        sys.exit(f"{parent} did not start Python itself: sys.executable is a script around it, or {parent} is gone")
     answer = Path(folder, _ANSWER)
     written = answer.with_suffix(".part")
     written.write_bytes(pickle.dumps(_answer(folder)))
