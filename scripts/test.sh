@@ -27,7 +27,8 @@ check "style, types, arrows, parameters, stubs, licences" scripts/lint.sh
 check "symbols" .venv/bin/python scripts/check_symbols.py
 check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
-check "Python tests" .venv/bin/python -m pytest tests
+# Two at once, a file each: much of their time is spent waiting.
+check "Python tests" .venv/bin/python -m pytest -n 2 --dist loadfile tests
 fuzzed || failed+=("fuzzing of what comes from outside")
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -1,5 +1,6 @@
 """The whole way over Spark Connect, in a process of its own: a Python has one kind of session."""
 
+import socket
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ SCRIPT = """
 import numpy as np, torch
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client.core import DefaultChannelBuilder
 from conftest import blobs, table
 import stoker
 from stoker import StokerClassificationModel, StokerClassifier, UserError
@@ -14,7 +16,10 @@ from stoker.frontend.torch import compile as compile_program
 from stoker.inputs import Category, Numeric
 from stoker.program import TensorSpec
 
-spark = SparkSession.builder.remote("local[2]").getOrCreate()
+port = int(sys.argv[2])  # PySpark connects to 15002 else, whoever listens there
+DefaultChannelBuilder.default_port = staticmethod(lambda: port)
+builder = SparkSession.builder.remote("local[2]").config("spark.connect.grpc.binding.port", port)
+spark = builder.getOrCreate()
 df = table(spark, *blobs(300))
 torch.manual_seed(0)
 estimator = StokerClassifier(model=torch.nn.Linear(4, 3), learningRate=0.05, batchSize=32, epochs=2, numWorkers=2,
@@ -60,6 +65,8 @@ spark.stop()
 
 def test_fit_transform_save_and_load_over_connect(tmp_path):
     script = "import sys\n" + SCRIPT
-    command = [sys.executable, "-c", script, str(tmp_path)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-c", script, str(tmp_path), str(port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert "all is well" in done.stdout, done.stderr[-3000:]
