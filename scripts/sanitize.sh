@@ -19,5 +19,5 @@ if setarch -R true 2>/dev/null; then still=(setarch -R); fi
 for preset in "$@"; do
   cmake --preset "$preset" --log-level=WARNING >/dev/null
   cmake --build --preset "$preset" --target "${folders[@]/#/test_}"
-  "${still[@]}" ctest --test-dir "build/$preset" --output-on-failure --timeout 300 -R "^($pattern)\$"
+  "${still[@]}" ctest -j 2 --test-dir "build/$preset" --output-on-failure --timeout 900 -R "^($pattern)\$"
 done

@@ -25,7 +25,7 @@ trap 'pkill -P $fuzzing; kill $fuzzing 2>/dev/null' EXIT
 
 check "style, types, arrows, parameters, stubs, licences" scripts/lint.sh
 check "symbols" .venv/bin/python scripts/check_symbols.py
-check "C++ tests" ctest --test-dir build/release --output-on-failure --timeout 600
+check "C++ tests" ctest -j 2 --test-dir build/release --output-on-failure --timeout 600
 check "C++ tests under sanitizers" scripts/sanitize.sh
 # Two at once, a file each: much of their time is spent waiting.
 check "Python tests" .venv/bin/python -m pytest -n 2 --dist loadfile tests

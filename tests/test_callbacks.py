@@ -207,7 +207,7 @@ def test_a_slow_callback_holds_nobody_up(caplog, monkeypatch):
     sink = Callbacks([Slow()], Control(), "fit 1 of x")
     sink.event(metrics(1, STEPS, True))
     sink.close({"epochs": []})
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4
     assert "a callback is still running 0.1 s after the model was there" in caplog.text
 
 

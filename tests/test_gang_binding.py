@@ -136,9 +136,9 @@ def test_waiting_leaves_python_free():
                 ticks.append(time.monotonic())
 
         polled = time.monotonic()
-        in_threads(lambda: coordinator.poll(0.5), tick)
+        in_threads(lambda: coordinator.poll(1.0), tick)
         assert len(ticks) == 10
-        assert ticks[-1] < polled + 0.5
+        assert ticks[-1] < polled + 1.0
 
 
 def test_errors_are_what_their_names_say():
@@ -214,5 +214,5 @@ def test_an_interrupt_is_heard_while_a_restart_waits_for_survivors():
                 coordinator.restart(1, "the job was lost")
         finally:
             signal.signal(signal.SIGALRM, before)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         worker.close()

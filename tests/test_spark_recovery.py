@@ -158,7 +158,7 @@ def test_a_job_that_was_cancelled_is_not_started_again(spark, df, watched):
     with pytest.raises(WorldError, match=r"(?i)cancel"):
         estimator(epochs=5000).fit(df)
     assert watch.texts == []
-    assert time.monotonic() - cancelled[0] < 5
+    assert time.monotonic() - cancelled[0] < 15
 
 
 def test_rows_that_change_at_a_replay_end_the_fit_with_the_cure(df, watched):
