@@ -93,8 +93,8 @@ bench-ingest: modules ## from Parquet files to the engine's store against draini
 bench-strategies: modules ## how far local steps come against all-reduce, and what they send
 	@$(VENV_PYTHON) bench/strategies.py $(BENCH)
 
-bench-keras: modules ## a worker's step against keras.fit on torch, one thread
-	@$(VENV_PYTHON) bench/keras_step.py $(BENCH)
+bench-keras: modules ## a worker's step against keras.fit on torch and on TensorFlow, one thread; Elephas' example beside Elephas; compiling MobileNetV2
+	@. .venv/env.sh && PYTHONPATH=tests python bench/keras_step.py $(BENCH)
 
 bench-transfer: modules ## ten epochs of a head on a frozen MobileNetV2, its trunk run once for each picture or in each step
 	@$(VENV_PYTHON) bench/transfer.py

@@ -13,10 +13,11 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
-import numpy as np
 import torch
 from torch import nn
 
+from conformance import keras_training
+from conformance.keras_training import rounded
 from stoker.frontend import torch as frontend
 from stoker.frontend.additivity import denominator_of
 from stoker.frontend.interpret import Interpreter
@@ -332,10 +333,11 @@ def _of_program(program, run, weights, rows, label):
     return numerator.item() / divisor, found
 
 
-def page(results: dict[str, Result]) -> str:
+def page(results: dict[str, Result], trained: list[str]) -> str:
+    """`trained`: lines about optimizers and losses."""
     held = sum(not result.reason for result in results.values())
     lines = [
-        "# Keras layers: what holds",
+        "# Keras layers, optimizers, losses: what holds",
         "",
         f"Written by `make conformance` (Keras {keras.__version__} on torch). Each layer sits in a small model between "
         f"two others, whose program is run beside Keras itself on {ROWS} rows: **{held} of {len(results)}** "
@@ -353,6 +355,7 @@ def page(results: dict[str, Result]) -> str:
         "| class | why |",
         "|---|---|",
         *(f"| {name} | {reason} |" for name, reason in sorted(APART.items()) if name in classes()),
+        *trained,
     ]
     return "\n".join(lines) + "\n"
 
@@ -360,13 +363,8 @@ def page(results: dict[str, Result]) -> str:
 def _line(name: str, result: Result) -> str:
     if result.worst is None:
         return f"| {name} | | | | | {result.nodes or ''} | {result.reason or 'compiles, draws'} |"
-    told = " | ".join(_round(result.worst.get(what)) for what in TOLERANCE)
+    told = " | ".join(rounded(result.worst.get(what)) for what in TOLERANCE)
     return f"| {name} | {told} | {result.nodes} | {result.reason} |"
-
-
-def _round(value: float | None) -> str:
-    """Up to a power of ten, so that other machines write the same page."""
-    return "" if value is None else "0" if value == 0 else f"< 1e{int(np.floor(np.log10(value))) + 1}"
 
 
 def main() -> None:
@@ -379,8 +377,9 @@ def main() -> None:
             print(f"{name}: {results[name].reason}", file=sys.stderr)
     held = sum(not result.reason for result in results.values())
     print(f"keras.layers that hold: {held} of {len(results)}")
-    Path(__file__).parents[2].joinpath("docs", "keras-layers.md").write_text(page(results))
-    sys.exit(held < 0.97 * len(results) or bool(unlisted()))
+    trained, differ = keras_training.lines()
+    Path(__file__).parents[2].joinpath("docs", "keras-layers.md").write_text(page(results, trained))
+    sys.exit(held < 0.97 * len(results) or bool(unlisted()) or differ > 0)
 
 
 if __name__ == "__main__":
