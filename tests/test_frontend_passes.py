@@ -284,3 +284,59 @@ def test_recurrent_shapes_are_torch_s_own_again_after_a_trace():
 def test_a_recurrent_layer_with_the_wrong_input():
     with pytest.raises(ValueError, match="input"):
         compile(nn.GRU(4, 3, batch_first=True), lambda o, y: o[0].mean(), [TensorSpec("x", "float32", (5, 6))], [])
+
+
+def pooled(x):
+    return F.max_pool2d(F.relu(x), 2)
+
+
+def pooled_channels_last(x):
+    return F.max_pool2d(F.relu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 3, 2, 1)
+
+
+def pooled_twice(x):
+    return F.max_pool2d(F.max_pool2d(F.relu(x), 2), 2, ceil_mode=True)
+
+
+@pytest.mark.parametrize("function", [pooled, pooled_channels_last, pooled_twice])
+def test_what_is_pooled_is_made_positive_afterwards_with_the_same_bits(function):
+    x = torch.randn(6, 2, 9, 9).round(decimals=1)  # ties and zeros
+    x[0] = -1.0
+    x[1, 0, :4] = torch.nan
+    gm = graph_of(function, (2, 9, 9))
+    passes.pool_before_relu(gm)
+    gm.recompile()
+    assert targets(gm)[-1] is aten.relu.default
+    assert targets(gm).count(aten.relu.default) == 1
+    results = []
+    for run in (function, lambda x: gm(x)[0]):
+        rows = x.clone().requires_grad_()
+        result = run(rows)
+        result.backward(torch.arange(result.numel(), dtype=torch.float32).reshape(result.shape))
+        results.append((result.detach(), rows.grad))
+    for expected, found in zip(*results):
+        assert torch.equal(expected.nan_to_num(77.0), found.nan_to_num(77.0))
+
+
+def relu_read_twice(x):
+    y = F.relu(x)
+    return F.max_pool2d(y, 2) + y.sum()
+
+
+def relu_of_what_changes(x):
+    x = x * 1
+    y = F.relu(x)
+    x.add_(1)
+    return F.max_pool2d(y, 2)
+
+
+def average_of_relu(x):
+    return F.avg_pool2d(F.relu(x), 2)
+
+
+@pytest.mark.parametrize("function", [relu_read_twice, relu_of_what_changes, average_of_relu])
+def test_relus_that_others_read_stay_where_they_are(function):
+    gm = graph_of(function, (2, 8, 8))
+    before = targets(gm)
+    passes.pool_before_relu(gm)
+    assert targets(gm) == before

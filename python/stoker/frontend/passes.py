@@ -43,6 +43,7 @@ def simplify(gm: fx.GraphModule, gradients: bool, mixed: bool = False) -> None:
     name_squeezed_dims(gm)
     fuse_linear(gm)
     fuse_bias_of_conv(gm)
+    pool_before_relu(gm)
     copy_changed_inputs(gm)
 
 
@@ -195,6 +196,41 @@ def _conv_plus_channels(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     fits = list(spread.meta["val"].shape) == wanted and bias.op == "placeholder" and bias.meta["val"].dim() == 1
     fits = fits and conv.meta["val"].dtype == node.meta["val"].dtype  # not under autocast
     return (conv, bias) if fits else None
+
+
+_MAX_POOLS = {aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default}
+_REORDERS = {aten.permute.default, aten.transpose.int}
+
+
+def pool_before_relu(gm: fx.GraphModule) -> None:
+    """max_pool(relu(x)) is relu(max_pool(x)), of fewer numbers. So are gradients: where a window's largest number is
+    above zero it is the same one, elsewhere none comes through."""
+    for node in list(gm.graph.nodes):
+        last = _only_user(node, _REORDERS)
+        pool = _only_user(last, _MAX_POOLS)
+        if node.target is not aten.relu.default or pool is last or _writes_between(node, pool):
+            continue
+        node.replace_all_uses_with(node.args[0])
+        with gm.graph.inserting_after(pool):
+            after = gm.graph.call_function(aten.relu.default, (pool,))
+        after.meta = {**node.meta, "val": pool.meta["val"]}
+        pool.replace_all_uses_with(after, delete_user_cb=lambda user, after=after: user is not after)
+        gm.graph.erase_node(node)
+
+
+def _writes_between(first: fx.Node, last: fx.Node) -> bool:
+    node = first
+    while (node := node.next) is not last:
+        if changed_arguments(node):
+            return True
+    return False
+
+
+def _only_user(node: fx.Node, targets: set) -> fx.Node:
+    """The last of those that follow, each the only one that reads the one before; the node itself if there is none."""
+    while len(node.users) == 1 and (user := next(iter(node.users))).target in targets:
+        node = user
+    return node
 
 
 def copy_changed_inputs(gm: fx.GraphModule) -> None:
