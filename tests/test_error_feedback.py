@@ -1,5 +1,5 @@
-"""Gradients that are told in fewer numbers, as thin factors or as the largest ones: what plain torch makes of them, and
-the same bits whoever runs shards or dies."""
+"""Gradients that are told in fewer numbers, as thin factors, as the largest ones or as signs: what plain torch makes of
+them, and the same bits whoever runs shards or dies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import blobs, table
 from faults.gang import HEARTBEAT
 from faulty_gang import FaultyGang
 from local_gang import run
-from stoker import PowerSGD, StokerClassifier, TopK
+from stoker import PowerSGD, StokerClassifier, Threshold, TopK
 from stoker.errors import UserError
 from stoker.events import Failed, Started
 from stoker.strategy import as_strategy, spec_of
@@ -28,6 +28,7 @@ STRATEGIES = {
     "two": (PowerSGD(rank=2, every=4), ADAM),
     "one": (PowerSGD(rank=1, every=7), SGD),
     "top": (TopK(share=0.05, every=4), ADAM),
+    "signs": (Threshold(0.01, 0.02, 0.04, decayRate=0.8, every=4), ADAM),
 }
 
 
@@ -46,7 +47,8 @@ def test_the_same_bits_for_any_number_of_workers(name, alone):
     assert_same_for_any_number_of_workers(alone[name], fit_of(name))
 
 
-@pytest.mark.parametrize("strategy", [PowerSGD(every=4), TopK(every=4)], ids=["factors", "top"])
+@pytest.mark.parametrize("strategy", [PowerSGD(every=4), TopK(every=4), Threshold(every=4)],
+                         ids=["factors", "top", "signs"])  # fmt: skip
 def test_shards_with_few_rows_are_left_out_of_steps_to_the_same_bits(strategy):
     shard_of = np.repeat(np.arange(4), [4, 6, 90, 200])
     fit = replace(local(strategy), shard_of=shard_of)
@@ -136,11 +138,42 @@ def largest(fit, share, steps, rate):
     return model
 
 
+def signs(fit, told, steps, rate):
+    model = start()
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    kept = torch.zeros(fit.shards, sum(sizes), dtype=torch.float64)
+    thresholds = [told.initialThreshold] * fit.shards
+    for _ in range(steps):
+        made = torch.zeros(sum(sizes), dtype=torch.float64)
+        for shard in range(fit.shards):
+            kept[shard] += torch.cat([gradient.flatten() for gradient in shard_gradients(fit, model, shard)])
+            step = 8 * thresholds[shard]
+            at = kept[shard].abs() >= step
+            made[at] += step * kept[shard][at].sign()
+            kept[shard][at] -= step * kept[shard][at].sign()
+            if told.residualClip is not None:
+                kept[shard].clamp_(-told.residualClip * step, told.residualClip * step)
+            share = at.double().mean().item()
+            if share < told.minTargetSparsity:
+                thresholds[shard] *= told.decayRate
+            elif share > told.maxTargetSparsity:
+                thresholds[shard] /= told.decayRate
+        parts = [part.view_as(parameter) for part, parameter in zip(made.split(sizes), model.parameters())]
+        take_step(fit, model, rate, parts)
+    return model
+
+
+FOLLOWS = Threshold(0.1, 0.02, 0.05, decayRate=0.8, residualClip=3, every=4)
+STAYS = Threshold(0.02, 0, 1, residualClip=None, every=4)
+
+
 @pytest.mark.parametrize(("strategy", "reference"), [
     (PowerSGD(rank=1, every=4), lambda fit: factors(fit, 1, 20, 0.1)),
     (PowerSGD(rank=2, every=4), lambda fit: factors(fit, 2, 20, 0.1)),
     (TopK(share=0.1, every=4), lambda fit: largest(fit, 0.1, 20, 0.1)),
-], ids=["one", "two", "top"])  # fmt: skip
+    (FOLLOWS, lambda fit: signs(fit, FOLLOWS, 20, 0.1)),
+    (STAYS, lambda fit: signs(fit, STAYS, 20, 0.1)),
+], ids=["one", "two", "top", "follows", "stays"])  # fmt: skip
 def test_the_weights_are_those_of_the_algorithm_in_plain_torch(strategy, reference):
     fit = rows_alike(local(strategy, optimizer=SGD, rows=320, clip_norm=0.0))
     found, history = run(fit, 2)
@@ -156,7 +189,8 @@ def test_the_weights_are_those_of_the_algorithm_in_plain_torch(strategy, referen
 
 KILLS = [("two", "local", 2), ("two", "lefts", 3), ("two", "rights", 2), ("two", "slice", 4), ("two", "partials", 1),
          ("two", "replicas", 3), ("two", "flip", 2), ("two", "flipped", 5), ("top", "messages", 2), ("top", "local", 3),
-         ("top", "slice", 4), ("top", "replicas", 2)]  # fmt: skip
+         ("top", "slice", 4), ("top", "replicas", 2), ("signs", "messages", 3), ("signs", "local", 2),
+         ("signs", "slice", 4), ("signs", "replicas", 3), ("signs", "flipped", 2)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "point", "commit"), KILLS)
@@ -185,7 +219,17 @@ def test_a_checkpoint_of_another_rank_is_an_error_that_says_so(tmp_path):
         Checkpointed(local(PowerSGD(1, 3)), str(tmp_path)).run(1)
 
 
-@pytest.mark.parametrize("strategy", [PowerSGD(), TopK(0.05)], ids=["factors", "top"])
+def test_a_checkpoint_of_another_threshold_is_an_error_that_says_so(tmp_path):
+    Checkpointed(local(Threshold(0.01, every=3)), str(tmp_path)).run(1)
+    for other, words in (
+        (Threshold(0.02, every=3), "the strategy's initialThreshold is 0.02 and was 0.01"),
+        (Threshold(0.01, residualClip=None, every=3), "the strategy's residualClip is 0.0 and was 5.0"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Checkpointed(local(other), str(tmp_path)).run(1)
+
+
+@pytest.mark.parametrize("strategy", [PowerSGD(), TopK(0.05), Threshold()], ids=["factors", "top", "signs"])
 def test_rounds_do_not_change_what_is_trained_and_epochs_end_them(strategy):
     one, two = (run(local(replace(strategy, every=every), optimizer=SGD), 2) for every in (1, 100))
     assert all(one[0][name].tobytes() == two[0][name].tobytes() for name in one[0])
@@ -199,8 +243,9 @@ def test_the_best_epoch_is_kept_too():
     assert_same(one, two)
 
 
-def test_steps_that_are_not_finite_leave_their_round_out():
-    fit = local(PowerSGD(2, 3), optimizer=SGD)
+@pytest.mark.parametrize("strategy", [PowerSGD(2, 3), Threshold(every=3)], ids=["factors", "signs"])
+def test_steps_that_are_not_finite_leave_their_round_out(strategy):
+    fit = local(strategy, optimizer=SGD)
     fit.values["features"][5] = np.inf
     with pytest.raises(RuntimeError, match=r"in epoch 1, (one of the steps to \d|step 10)"):
         run(fit, 2)
@@ -210,11 +255,13 @@ def test_steps_that_are_not_finite_leave_their_round_out():
 
 
 def test_less_goes_over_the_wire():
-    """Of 517 weights, factors of rank 1 and biases are 116, a tenth with places is 104; what shards keep goes once in
-    ten steps, to one host."""
+    """Of 517 weights, factors of rank 1 and biases are 116, a tenth with places is 104, two bits of each are 32; what
+    shards keep goes once in ten steps, to one host."""
     every = sent("allreduce")
     assert every / 4.5 < sent(PowerSGD(rank=1, every=10)) < every / 1.5
     assert every / 4.5 < sent(TopK(share=0.1, every=10)) < every / 1.5
+    assert every / 7 < sent(Threshold(1e-9, 0, 1, every=10)) < every / 1.5, "all of them"
+    assert sent(Threshold(1e9, 0, 1, every=10)) < sent(Threshold(1e-9, 0, 1, every=10)), "none"
 
 
 @pytest.mark.parametrize(("more", "words"), [
@@ -234,6 +281,14 @@ def test_what_does_not_go_together_is_told_before_a_job(more, words, spark):
     (PowerSGD(every=0), "every is 0, expected a whole number of steps, at least 1"),
     (TopK(share=0), "share is 0, expected a number above 0 and at most 1"),
     (TopK(share=1.5), "share is 1.5, expected a number above 0 and at most 1"),
+    (Threshold(0), "initialThreshold is 0, expected a number above 0"),
+    (Threshold(float("inf")), "initialThreshold is inf, expected a number above 0"),
+    (Threshold(minTargetSparsity=-1), "minTargetSparsity is -1, expected a number from 0 to 1"),
+    (Threshold(minTargetSparsity=0.1), "maxTargetSparsity is 0.01, expected a number from minTargetSparsity to 1"),
+    (Threshold(maxTargetSparsity=2), "maxTargetSparsity is 2, expected a number from minTargetSparsity to 1"),
+    (Threshold(decayRate=1), "decayRate is 1, expected a number from 0.5 to below 1"),
+    (Threshold(residualClip=0.5), "residualClip is 0.5, expected a number of thresholds, at least 1, or None"),
+    (Threshold(every=0), "every is 0, expected a whole number of steps, at least 1"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_named(told, words):
     with pytest.raises(UserError, match=words):

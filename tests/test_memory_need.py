@@ -75,6 +75,7 @@ def test_need_counts_what_shards_keep_of_their_gradients_and_what_they_tell():
     kept = 2 * (1 + of_adam + rests)
     assert need([100], share=0.1) == (kept + 4 * 0.1 * 2, 2)
     assert need([100], share=1) == (kept + 4 * 2, 2)
+    assert need([100], threshold={}) == (kept + 4 / 16, 1)
     assert need([100], rank=2) == (kept + 2 + 1, 1 + partials), "a vector goes whole"
     assert need([10, 10], rank=2) == (kept + 2 + 0.4, 1 + 0.4 * partials)
     assert need([10, 5, 2], rank=1000) == (kept + 2 + 1, 1 + partials), "and where factors are no smaller"

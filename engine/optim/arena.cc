@@ -35,6 +35,12 @@ Arena::Arena(std::vector<ParameterSpec> parameters) : parameters_(std::move(para
   if (!groups_.empty()) groups_.back().end = floats_;
 }
 
+int64_t Arena::numbers() const {
+  int64_t numbers = 0;
+  for (const Extent& each : extents_) numbers += each.size();
+  return numbers;
+}
+
 std::vector<Extent> Arena::padding() const {
   std::vector<Extent> used = extents_;
   std::sort(used.begin(), used.end(),

@@ -37,6 +37,8 @@ class Arena {
 
   int64_t floats() const { return floats_; }
   int64_t blocks() const { return floats_ / kBlock; }
+  /// Of all parameters, without padding.
+  int64_t numbers() const;
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   /// Where parameter i lies, without its padding.
   Extent extent(int i) const { return extents_[i]; }

@@ -58,8 +58,7 @@ void FeedbackSteps::run(const Part& part, const Run& run) {
 }
 
 void FeedbackSteps::feed_back(int shard, Extent part) {
-  const Replica& replica = replicas_[number_of(replicas_, shard)];
-  const float* before = state_.replica_buffer(replica.steps == 0 ? old_set() : new_set(), shard, 0);
+  const float* before = state_.replica_buffer(kept_set(shard), shard, 0);
   float* now = kept(shard);
   const float* gradient = gradient_.data();
   in_chunks(part, [&](Extent e) {

@@ -1,7 +1,7 @@
 #pragma once
 // Steps that all ranks make together of gradients that are told in fewer numbers than they have, with error feedback:
 // what a shard's message leaves out of its gradient is kept, and is part of its next one, so all that gradients say is
-// said some time. How a gradient is told is the heirs': PowerSgd, TopK.
+// said some time. How a gradient is told is the heirs': PowerSgd, MessageSteps.
 //
 // What shards keep is theirs alone, and to have it on all hosts after each step would cost what messages save. So a
 // commit is a round of several steps: all ranks make each step together, in the new set, over and over; at the end of
@@ -53,6 +53,8 @@ class FeedbackSteps : public AllReduce {
   /// Of the optimizer.
   int64_t step_number() const { return round_.at.step + at_; }
   bool is_present(int shard) const { return rows_[static_cast<size_t>(shard)] > 0; }
+  /// The set with what an owned shard has kept before a step.
+  int kept_set(int shard) const { return replicas_[number_of(replicas_, shard)].steps == 0 ? old_set() : new_set(); }
   float* gradient() { return gradient_.data(); }
   /// Adds its gradient to what a shard has kept, in a part of the arena; kept() is the sum then.
   void feed_back(int shard, optim::Extent part);

@@ -12,9 +12,10 @@ namespace stoker::sync {
 
 /// How far a replica has come.
 struct ReplicaNumbers {
-  int64_t steps = 0;   // that it has taken
-  int64_t pushes = 0;  // that it has made
-  int64_t pulled = 0;  // pushes of all replicas before it last took the common weights
+  int64_t steps = 0;     // that it has taken
+  int64_t pushes = 0;    // that it has made
+  int64_t pulled = 0;    // pushes of all replicas before it last took the common weights
+  double threshold = 0;  // of its next message, see Threshold; 0: it has sent none
   bool operator==(const ReplicaNumbers&) const = default;
 };
 

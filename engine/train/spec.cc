@@ -83,12 +83,20 @@ std::optional<sync::ArrivalOptions> parse_order(const json& in, const TrainSpec&
   return options;
 }
 
+sync::ThresholdOptions parse_threshold(const json& in) {
+  const sync::ThresholdOptions t{in.at("initial"), in.at("least"), in.at("most"), in.at("decay"), in.at("clip")};
+  if (!(t.initial > 0)) fail_user("initialThreshold must be above 0, not ", t.initial);
+  if (!(t.least >= 0 && t.least <= t.most && t.most <= 1))
+    fail_user("minTargetSparsity and maxTargetSparsity must lie in order from 0 to 1, not ", t.least, " and ", t.most);
+  if (!(t.decay >= 0.5 && t.decay < 1)) fail_user("decayRate must be at least 0.5 and below 1, not ", t.decay);
+  if (t.clip != 0 && !(t.clip >= 1)) fail_user("residualClip must be 1 or more, not ", t.clip);
+  return t;
+}
+
 StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   StrategySpec spec;
-  spec.every = spec.window = in.at(in.contains("push") ? "window" : "every");
+  spec.every = spec.window = std::min<int64_t>(in.at(in.contains("push") ? "window" : "every"), spec.kLongest);
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
-  if (fit.optimizer.average.on && !in.contains("rank") && !in.contains("share"))
-    fail_user("an average of the weights does not go with local steps");
   if (in.contains("push")) {
     spec.push = parse_push(in, fit);
     spec.arrival = parse_order(in, fit);
@@ -103,6 +111,10 @@ StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   if (in.contains("share")) {
     spec.share = in.at("share");
     if (!(spec.share > 0 && spec.share <= 1)) fail_user("share must be above 0 and at most 1, not ", spec.share);
+    return spec;
+  }
+  if (in.contains("threshold")) {
+    spec.threshold = parse_threshold(in.at("threshold"));
     return spec;
   }
   spec.local.inner_state = parse_inner_state(in.value("inner_state", "average"));
@@ -182,12 +194,14 @@ TrainSpec parse_spec(const std::string& text) try {
   spec.report_every = in.value("report_every", spec.report_every);
   spec.lend_after = in.value("lend_after", spec.lend_after);
   if (in.contains("strategy")) spec.strategy = parse_strategy(in.at("strategy"), spec);
+  if (spec.strategy.is_local() && spec.optimizer.average.on)
+    fail_user("an average of the weights does not go with local steps");
   spec.whole_batch = in.value("whole_batch", false);
   spec.reduce_bf16 = parse_reduce_bf16(in);
   if (spec.reduce_bf16 && spec.strategy.every > 0)
-    fail_user("reduceDtype='bf16' goes neither with local steps nor with PowerSGD or TopK");
+    fail_user("reduceDtype='bf16' goes neither with local steps nor with PowerSGD, TopK or Threshold");
   if (spec.whole_batch && (spec.strategy.every > 0 || spec.accumulate > 1))
-    fail_user("batchNorm='batch' goes neither with local steps nor with PowerSGD, TopK or accumulate");
+    fail_user("batchNorm='batch' goes neither with local steps nor with PowerSGD, TopK, Threshold or accumulate");
   if (in.contains("evaluation")) spec.evaluation = parse_evaluation(in.at("evaluation"));
   if (spec.optimizer.full_batch()) check_full_batch(spec);
   if (in.contains("begun")) spec.begun = {in.at("begun").at("updates"), in.at("begun").at("epochs")};

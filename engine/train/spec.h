@@ -10,6 +10,7 @@
 #include "optim/plateau.h"
 #include "sync/arrival.h"
 #include "sync/local_steps.h"
+#include "sync/threshold.h"
 #include "train/checkpoint_spec.h"
 #include "train/history.h"
 #include "train/metrics.h"
@@ -44,6 +45,8 @@ struct StrategySpec {
   std::optional<OuterSpec> own;   // instead of it, where the name of "outer" is "own"
   int64_t rank = 0;               // "rank": of PowerSGD's factors, instead of local steps; 0: there are none
   double share = 0;               // "share": of the numbers of gradients that TopK tells, likewise
+  std::optional<sync::ThresholdOptions> threshold;  // "threshold": {"initial", "least", "most", "decay", "clip"},
+                                                    // likewise
   std::optional<sync::PushOptions> push;  // instead of them: "window" for "every", "push": {"rule", "beta", "gamma",
                                           // "momentum"}, and "inner_state": "keep" or "reset"
   int64_t window = 0;                     // of those, local steps of a push
@@ -51,10 +54,11 @@ struct StrategySpec {
                                                 // sync::to_text() writes it; "bound". A commit is kRound steps, or a
                                                 // bit more, so that windows are whole
   static constexpr int64_t kRound = 64;
+  static constexpr int64_t kLongest = int64_t{1} << 40;  // steps: rounds end with the epoch, so more say no more
   /// Whether shards take steps alone.
   bool is_local() const { return every > 0 && !has_feedback(); }
   /// Whether they tell their gradients in fewer numbers.
-  bool has_feedback() const { return rank > 0 || share > 0; }
+  bool has_feedback() const { return rank > 0 || share > 0 || threshold; }
   bool has_outer() const { return is_local() && !push; }
   int64_t steps() const { return every > 0 ? every : 1; }
 };

@@ -17,6 +17,7 @@
 #include "sync/full_batch.h"
 #include "sync/local_steps.h"
 #include "sync/power_sgd.h"
+#include "sync/threshold.h"
 #include "sync/top_k.h"
 #include "sync/turns.h"
 
@@ -166,6 +167,9 @@ void Trainer::join(collective::Group& group, const std::vector<int>& owners, boo
     strategy_ = std::make_unique<sync::PowerSgd>(group, arena_, *optimizer_, *state_, options, spec_.strategy.rank);
   else if (spec_.strategy.share > 0)
     strategy_ = std::make_unique<sync::TopK>(group, arena_, *optimizer_, *state_, options, spec_.strategy.share);
+  else if (spec_.strategy.threshold)
+    strategy_ =
+        std::make_unique<sync::Threshold>(group, arena_, *optimizer_, *state_, options, *spec_.strategy.threshold);
   else
     strategy_ = std::make_unique<sync::AllReduce>(group, arena_, *optimizer_, *state_, options);
   if (whole_) whole_->join(group, owners);

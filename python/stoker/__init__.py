@@ -32,6 +32,7 @@ _HOMES = {
     "OwnStrategy": "stoker.strategy",
     "PowerSGD": "stoker.strategy",
     "TopK": "stoker.strategy",
+    "Threshold": "stoker.strategy",
     "Downpour": "stoker.strategy",
     "AGN": "stoker.strategy",
     "DynSGD": "stoker.strategy",

@@ -37,6 +37,7 @@ from stoker.strategy import Hogwild as Hogwild
 from stoker.strategy import LocalSGD as LocalSGD
 from stoker.strategy import OwnStrategy as OwnStrategy
 from stoker.strategy import PowerSGD as PowerSGD
+from stoker.strategy import Threshold as Threshold
 from stoker.strategy import TopK as TopK
 
 __version__: str

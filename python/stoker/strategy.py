@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -289,15 +290,44 @@ class TopK:
     every: int = 100
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """All-reduce of signs: each shard tells which numbers of its gradient reach a threshold, each as plus or minus the
+    threshold, and what that leaves out is part of its next one. Strom 2015, "Scalable Distributed DNN Training Using
+    Commodity GPU Cloud Computing". The threshold follows how much is told, as in DL4J's gradient sharing
+    (AdaptiveThresholdAlgorithm).
+
+    Args:
+        initialThreshold: of the mean gradient over a shard's rows of a step; above 0.
+        minTargetSparsity: where a shard tells a smaller share of its numbers, its threshold becomes decayRate times
+            as large.
+        maxTargetSparsity: where it tells a larger share, 1 / decayRate times. With 0 and 1 the threshold stays.
+        decayRate: at least 0.5 and below 1; the default halves the threshold in 20 steps.
+        residualClip: so many thresholds a shard keeps of a number that it has told, and drops the rest; at least 1.
+            None: nothing is dropped.
+        every: steps from one commit to the next, each of them made together; what is left out goes between hosts then.
+
+    Example:
+        >>> StokerClassifier(model=net, numWorkers=4, numShards=4, strategy=stoker.Threshold())
+    """
+
+    initialThreshold: float = 1e-3
+    minTargetSparsity: float = 1e-4
+    maxTargetSparsity: float = 1e-2
+    decayRate: float = 0.5**0.05
+    residualClip: float | None = 5.0
+    every: int = 100
+
+
 _KINDS: dict[str, Any] = {"allreduce": None, "localSGD": LocalSGD, "diLoCo": DiLoCo, "own": OwnStrategy,
-                          "powerSGD": PowerSGD, "topK": TopK,
+                          "powerSGD": PowerSGD, "topK": TopK, "threshold": Threshold,
                           "downpour": Downpour, "agn": AGN, "dynSGD": DynSGD, "distanceADAG": DistanceADAG,
                           "aeasgd": AEASGD, "eamsgd": EAMSGD, "ssp": SSP, "hogwild": Hogwild}  # fmt: skip
 _RULES = {"downpour": "downpour", "agn": "agn", "dynSGD": "dynsgd", "distanceADAG": "distance", "aeasgd": "elastic",
           "eamsgd": "elastic", "ssp": "downpour", "hogwild": "gradient"}  # of pushes, as the engine says # fmt: skip
 _STATES, _STATES_OF_PUSHES = ("average", "reset", "keep"), ("keep", "reset")
 _CODES = (None, "int8", "int4")
-_FEWER = ("powerSGD", "topK")
+_FEWER = ("powerSGD", "topK", "threshold")
 
 
 def as_strategy(value: Any) -> Settings:
@@ -347,10 +377,23 @@ def _check(found: Settings) -> None:
     _above(found, "outerLearningRate", "a number above 0", lambda rate: rate > 0)
     _above(found, "outerMomentum", "a number from 0 to below 1", lambda momentum: 0 <= momentum < 1)
     _above(found, "share", "a number above 0 and at most 1", lambda share: 0 < share <= 1)
+    _check_threshold(found)
     _above(found, "gamma", "a number above 0", lambda gamma: gamma > 0)
     _above(found, "beta", "a number above 0", lambda beta: beta > 0)
     _above(found, "momentum", "a number above 0 and below 1", lambda momentum: 0 < momentum < 1)
     _check_order(found)
+
+
+def _check_threshold(found: Settings) -> None:
+    if "initialThreshold" not in found:
+        return
+    _above(found, "initialThreshold", "a number above 0", lambda threshold: threshold > 0)
+    _above(found, "minTargetSparsity", "a number from 0 to 1", lambda share: 0 <= share <= 1)
+    _above(found, "maxTargetSparsity", "a number from minTargetSparsity to 1",
+           lambda share: found["minTargetSparsity"] <= share <= 1)  # fmt: skip
+    _above(found, "decayRate", "a number from 0.5 to below 1", lambda rate: 0.5 <= rate < 1)
+    if found["residualClip"] is not None:
+        _above(found, "residualClip", "a number of thresholds, at least 1, or None", lambda clip: clip >= 1)
 
 
 def _check_outer(found: Settings) -> None:
@@ -375,7 +418,7 @@ def _check_whole(found: Settings, name: str, of: str, least: int) -> None:
     number = found[name]
     if not is_finite(number) or number < least or number != int(number):
         raise UserError(f"strategy: {name} is {number!r}, expected a whole number of {of}, at least {least}")
-    found[name] = int(number)
+    found[name] = min(int(number), sys.maxsize)
 
 
 def _check_order(found: Settings) -> None:
@@ -423,6 +466,8 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
     """The TrainSpec's "strategy", as a field of it; nothing where the gradients of each step are added up."""
     if strategy["name"] == "allreduce":
         return {}
+    if strategy["name"] == "threshold":
+        return {"strategy": {"every": strategy["every"], "threshold": _threshold_of(strategy)}}
     if tells_less(strategy):
         return {"strategy": {key: value for key, value in strategy.items() if key != "name"}}
     if pushes(strategy):
@@ -432,6 +477,12 @@ def spec_of(strategy: Mapping[str, Any]) -> Settings:
     code = {"compress": strategy["compress"]} if strategy.get("compress") else {}
     return {"strategy": {"every": strategy["every"], "inner_state": strategy["innerState"], **code,
                          "outer": _outer_of(strategy)}}  # fmt: skip
+
+
+def _threshold_of(strategy: Mapping[str, Any]) -> Settings:
+    return {"initial": float(strategy["initialThreshold"]), "least": float(strategy["minTargetSparsity"]),
+            "most": float(strategy["maxTargetSparsity"]), "decay": float(strategy["decayRate"]),
+            "clip": float(strategy["residualClip"] or 0)}  # fmt: skip
 
 
 def _outer_of(strategy: Mapping[str, Any]) -> Settings:

@@ -24,7 +24,7 @@ from faults.gang import HEARTBEAT
 from faults.models import local_fit
 from faulty_gang import FaultyGang, Outcome
 from local_gang import LocalFit
-from stoker import AEASGD, AGN, EAMSGD, SSP, DiLoCo, Downpour, DynSGD, Hogwild, LocalSGD, PowerSGD, TopK
+from stoker import AEASGD, AGN, EAMSGD, SSP, DiLoCo, Downpour, DynSGD, Hogwild, LocalSGD, PowerSGD, Threshold, TopK
 from stoker.events import Event, Failed, Metrics, Started
 from stoker.strategy import as_strategy, spec_of
 
@@ -43,6 +43,7 @@ STRATEGIES: dict[str, Any] = {
     "hogwild": Hogwild(),
     "power": PowerSGD(rank=2, every=4),
     "top": TopK(share=0.05, every=4),
+    "signs": Threshold(every=4),
     "arrival": DynSGD(window=4, order="arrival"),
     "elastic": AEASGD(window=3, order="arrival"),
     "gradients": Hogwild(order="arrival"),

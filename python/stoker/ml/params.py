@@ -331,7 +331,8 @@ class TrainParams(HasSeed, HasLearningRate, HasBatchSize, KeywordParams):
                       "stoker.LocalSGD(every=20), stoker.DiLoCo(every=100), whose shards take steps alone and are "
                       "averaged, stoker.OwnStrategy, which are put together by a function of yours, "
                       "stoker.PowerSGD(rank=2), whose gradients are added up as thin factors, "
-                      "stoker.TopK(share=0.01), of whose gradients the largest numbers are, or "
+                      "stoker.TopK(share=0.01), of whose gradients the largest numbers are, "
+                      "stoker.Threshold(), of which the signs of those above a threshold are, or "
                       "stoker.Downpour, AGN, DynSGD, DistanceADAG, AEASGD, EAMSGD, SSP or Hogwild, whose "
                       "shards push one after the other (docs/strategies.md)", as_compiled)  # fmt: skip
     batchNorm = _param("batchNorm", "whose statistics batch norms go by while the model trains: 'shard' (those of the "

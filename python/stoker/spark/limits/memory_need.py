@@ -91,7 +91,7 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
         pulled = "order" in spec["strategy"] and local["rule"] not in ("elastic", "gradient")
         own = 1 + momentum + (shards // workers) * (of_state * (not keeps) + pulled)
         of_state, partials = of_state * gradients, 0
-    elif {"rank", "share"} & (local := spec.get("strategy", {})).keys():
+    elif {"rank", "share", "threshold"} & (local := spec.get("strategy", {})).keys():
         told, told_own = _messages(local, [parameter["shape"] for parameter in parameters], shards, partials)
         of_replicas, own, partials = shards, 1 + ("share" in local), 0
         of_state += "rank" in local
@@ -112,10 +112,12 @@ def need_of(core: Any, spec: dict[str, Any], rank: int, workers: int, shards: in
 
 
 def _messages(local: dict[str, Any], shapes: list[list[int]], shards: int, slots: int) -> tuple[int, int]:
-    """Bytes of what PowerSGD and TopK tell: once on a host, and of a worker that has partial sums of it."""
+    """Bytes of what PowerSGD, TopK and Threshold tell: once on a host, and of a worker that has partial sums of it."""
     if "share" in local:
         entries = max(round(local["share"] * sum(map(math.prod, shapes))), 1)
         return shards * entries * (_FLOAT + 4), 0  # a number and its place
+    if "threshold" in local:
+        return shards * sum(map(math.prod, shapes)) // 4, 0  # two bits of each number, at most
     factors = _FLOAT * sum(_told_floats(shape, local["rank"]) for shape in shapes)
     return factors, slots * factors
 
