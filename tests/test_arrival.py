@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from faulty_gang import FaultyGang
 from local_gang import run
 from stoker import SSP, Downpour, DynSGD, Hogwild, StokerClassifier
 from stoker.errors import UserError
-from stoker.events import Failed, Started
+from stoker.events import Failed, GivenUp, Metrics, Started
 from stoker.order import packed
 from stoker.schedule import as_schedule, complete
 from stoker.strategy import as_strategy, spec_of
@@ -26,6 +27,7 @@ from test_callbacks import MANY, wished
 from test_checkpoints import Checkpointed
 from test_exact import assert_same
 from test_growth import Late
+from test_store import Story, on_disk
 from test_strategies import ADAM, SGD, local
 from test_validation import validated
 
@@ -33,9 +35,10 @@ STRATEGIES = {**IN_TURNS, "ssp": (SSP(bound=1, window=2), ADAM)}
 EPOCHS = 4  # of ten steps, each a round
 
 
-def fit_of(name, order="arrival", model="cnn", **more):
+def fit_of(name, order="arrival", model="cnn", window=None, **more):
     strategy, optimizer = STRATEGIES[name]
-    return local(replace(strategy, order=order), model, optimizer=optimizer, **{"epochs": EPOCHS, **more})
+    told = {} if window is None else {"window": window}
+    return local(replace(strategy, order=order, **told), model, optimizer=optimizer, **{"epochs": EPOCHS, **more})
 
 
 def order_of(history):
@@ -194,6 +197,47 @@ def test_a_rate_that_a_callback_has_set_is_that_of_whole_rounds():
 def test_rows_that_are_accumulated_go_with_a_record():
     outcome = run(fit_of("aeasgd", model="mlp", accumulate=2), 2)
     assert_same(outcome, again("aeasgd", outcome, 1, model="mlp", accumulate=2))
+
+
+@pytest.mark.parametrize("window", [sys.maxsize, 10**30])
+def test_a_window_longer_than_the_epoch_is_the_epoch(window):
+    outcome = run(fit_of("dynsgd", model="mlp", window=window), 2)
+    assert len(order_of(outcome[1])) == 4 * EPOCHS
+    assert_same(outcome, run(fit_of("dynsgd", order_of(outcome[1]), "mlp", window=10), 1))
+
+
+def test_rows_on_disk_change_no_bit():
+    story = Story([])
+    outcome = run(fit_of("dynsgd", **on_disk(1)), 2, [{}, slow(5)], observe=story.event)
+    assert story.info()["disk"]["rows"] == 300 * (64 * 4 + 8)
+    for spilled in ({}, on_disk(10_000)):
+        assert_same(outcome, again("dynsgd", outcome, 3, **spilled))
+
+
+def test_who_is_done_without_makes_no_pushes_any_more():
+    killed = []
+
+    def kill(gang, event):
+        if isinstance(event, Metrics) and event.epoch >= 5 and not killed:
+            killed.append(event.epoch)
+            gang.kill(1)
+
+    lossy = {**HEARTBEAT, "worker_timeout": 0.3, "allow_lost_rows": True}
+    fit = fit_of("dynsgd", model="mlp", epochs=MANY)
+    came = FaultyGang(fit, 2, on_event=kill, options=lossy, restarts=False).run()
+    assert len(came.told(GivenUp)) == 1
+    order = order_of(came.history)
+    assert set(order[: 4 * 4 * 5]) == {0, 1, 2, 3}
+    assert set(order[-4 * 4 :]) == {0, 1}, "of the worker that is left"
+    assert [epoch["rows"] for epoch in came.history["epochs"]][-1] == 150
+    with pytest.raises(RuntimeError, match=f"order has {len(order)} pushes, and this fit makes {MANY * 16}"):
+        run(fit_of("dynsgd", order, "mlp", epochs=MANY), 2)
+
+
+def test_fewer_epochs_than_a_checkpoint_has_trained_are_an_error_that_says_so(tmp_path):
+    Checkpointed(fit_of("dynsgd"), str(tmp_path), interval=1, unit="epochs").run(2)
+    with pytest.raises(UserError, match="has trained 4 epochs, and epochs is 2; ask for as many at least"):
+        Checkpointed(fit_of("dynsgd", epochs=2), str(tmp_path)).run(2)
 
 
 def test_steps_that_are_not_finite_end_the_fit():

@@ -95,7 +95,8 @@ sync::ThresholdOptions parse_threshold(const json& in) {
 
 StrategySpec parse_strategy(const json& in, const TrainSpec& fit) {
   StrategySpec spec;
-  spec.every = spec.window = std::min<int64_t>(in.at(in.contains("push") ? "window" : "every"), spec.kLongest);
+  const int64_t steps = in.at(in.contains("push") ? "window" : "every");
+  spec.every = spec.window = std::min(steps, StrategySpec::kLongest);
   if (spec.every < 1) fail_user("the steps of a round must be 1 or more, not ", spec.every);
   if (in.contains("push")) {
     spec.push = parse_push(in, fit);

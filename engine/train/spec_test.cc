@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -43,6 +44,19 @@ TEST(Spec, EveryFieldThatIsNeededIsMissed) {
     json.erase(field);
     EXPECT_NE(refusal(json).find(field), std::string::npos) << field;
   }
+}
+
+TEST(Spec, TheLongestWindowIsARoundOfItsOwn) {
+  auto json = spec();
+  json["strategy"] = {{"window", std::numeric_limits<int64_t>::max()},
+                      {"inner_state", "keep"},
+                      {"push", {{"rule", "downpour"}}},
+                      {"order", "arrival"}};
+  const auto longest = parse_spec(json.dump()).strategy;
+  EXPECT_EQ(longest.every, longest.window);
+  EXPECT_GT(longest.every, int64_t{1} << 32);
+  json["strategy"]["window"] = 5;
+  EXPECT_EQ(parse_spec(json.dump()).strategy.every, 65);
 }
 
 TEST(Spec, WrongTypesAndChoicesAreRefused) {
