@@ -294,11 +294,15 @@ def pooled_channels_last(x):
     return F.max_pool2d(F.relu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 3, 2, 1)
 
 
+def pooled_in_place(x):
+    return F.max_pool2d(F.relu_(x * 1), 2)
+
+
 def pooled_twice(x):
     return F.max_pool2d(F.max_pool2d(F.relu(x), 2), 2, ceil_mode=True)
 
 
-@pytest.mark.parametrize("function", [pooled, pooled_channels_last, pooled_twice])
+@pytest.mark.parametrize("function", [pooled, pooled_channels_last, pooled_in_place, pooled_twice])
 def test_what_is_pooled_is_made_positive_afterwards_with_the_same_bits(function):
     x = torch.randn(6, 2, 9, 9).round(decimals=1)  # ties and zeros
     x[0] = -1.0
@@ -330,11 +334,31 @@ def relu_of_what_changes(x):
     return F.max_pool2d(y, 2)
 
 
+def relu_in_place_of_what_others_read(x):
+    x = x * 1
+    return F.max_pool2d(F.relu_(x), 2) + x.sum()
+
+
+def relu_in_place_of_a_view(x):
+    x = x * 1
+    y = F.max_pool2d(F.relu_(x.permute(0, 1, 3, 2)), 2)
+    return y + x.sum()
+
+
 def average_of_relu(x):
     return F.avg_pool2d(F.relu(x), 2)
 
 
-@pytest.mark.parametrize("function", [relu_read_twice, relu_of_what_changes, average_of_relu])
+@pytest.mark.parametrize(
+    "function",
+    [
+        relu_read_twice,
+        relu_of_what_changes,
+        relu_in_place_of_what_others_read,
+        relu_in_place_of_a_view,
+        average_of_relu,
+    ],
+)
 def test_relus_that_others_read_stay_where_they_are(function):
     gm = graph_of(function, (2, 8, 8))
     before = targets(gm)

@@ -208,7 +208,7 @@ def pool_before_relu(gm: fx.GraphModule) -> None:
     for node in list(gm.graph.nodes):
         last = _only_user(node, _REORDERS)
         pool = _only_user(last, _MAX_POOLS)
-        if node.target is not aten.relu.default or pool is last or _writes_between(node, pool):
+        if not _is_relu(node) or pool is last or _writes_between(node, pool):
             continue
         node.replace_all_uses_with(node.args[0])
         with gm.graph.inserting_after(pool):
@@ -216,6 +216,14 @@ def pool_before_relu(gm: fx.GraphModule) -> None:
         after.meta = {**node.meta, "val": pool.meta["val"]}
         pool.replace_all_uses_with(after, delete_user_cb=lambda user, after=after: user is not after)
         gm.graph.erase_node(node)
+
+
+def _is_relu(node: fx.Node) -> bool:
+    """Also in place, where nobody else sees what is overwritten."""
+    if node.target is not aten.relu_.default:
+        return node.target is aten.relu.default
+    source = node.args[0]
+    return source.op == "call_function" and len(source.users) == 1 and not viewed_arguments(source)
 
 
 def _writes_between(first: fx.Node, last: fx.Node) -> bool:
