@@ -40,6 +40,7 @@ from stoker import (
     LocalSGD,
     PowerSGD,
     StokerClassifier,
+    Threshold,
     TopK,
 )
 from stoker.events import Admitted, Event, Started
@@ -100,6 +101,8 @@ FEWER = (
     (TopK(0.01, EVERY), "sgd", 0.1, 92.33, 25),  # the prototype counts a parameter server's
     (TopK(0.001, EVERY), "sgd", 0.1, 91.97, 250),
     (TopK(0.01, EVERY), "adam", 1e-3, 92.99, 25),
+    (Threshold(every=EVERY), "sgd", 0.1, 91.7, 60),
+    (Threshold(every=EVERY), "adam", 1e-3, 92.45, 60),
 )
 ARRIVING = (Downpour(5, order="arrival"), DynSGD(5, order="arrival"), AEASGD(4, order="arrival"))
 SLOW, EVEN = 1.7, 0.9  # times all-reduce's rows a second
