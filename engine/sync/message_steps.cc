@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/pieces.h"
 #include "collective/shard_areas.h"
@@ -42,6 +43,15 @@ double MessageSteps::meet() {
   if (group_.hosts() > 1) send_messages();
   times_.wait += watch.elapsed();
   return totals_[0];
+}
+
+/// Of its message, as its owner has told it.
+size_t MessageSteps::length(int shard) const {
+  if (!varies_) return room_;
+  const double told = totals_[1 + shard];
+  if (!(told >= 0 && told <= static_cast<double>(room_)))
+    fail_world("the message of shard ", shard, " is of ", told, " bytes where there is room for ", room_);
+  return static_cast<size_t>(told);
 }
 
 /// Between hosts.

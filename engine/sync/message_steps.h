@@ -24,7 +24,7 @@ class MessageSteps : public FeedbackSteps {
 
  private:
   std::span<std::byte> room(int shard) const { return messages_.subspan(static_cast<size_t>(shard) * room_, room_); }
-  size_t length(int shard) const { return varies_ ? static_cast<size_t>(totals_[1 + shard]) : room_; }
+  size_t length(int shard) const;
   void send_messages();
 
   const std::vector<int> owners_;  // by shard

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/error.h"
 #include "optim/finite.h"
 #include "sync/chunks.h"
 
@@ -91,7 +92,9 @@ SignsHead take_signs(float* vector, int64_t floats, float step, float limit, std
 
 void add_signs(ByteView message, int64_t floats, optim::Extent part, float* vector) {
   SignsHead head;
-  std::memcpy(&head, message.data(), sizeof(head));
+  if (message.size() >= sizeof(head)) std::memcpy(&head, message.data(), sizeof(head));
+  if (message.size() < signs_bytes(head, floats))
+    fail_world("a message of ", message.size(), " bytes tells of ", head.count, " numbers");
   const auto* words = reinterpret_cast<const uint32_t*>(message.data() + sizeof(head));
   if (by_place(head.count, floats))
     add_places({words, head.count}, head.step, part, vector);

@@ -29,7 +29,8 @@ SignsHead take_signs(float* vector, int64_t floats, float step, float limit, std
 /// Of a message.
 size_t signs_bytes(SignsHead head, int64_t floats);
 
-/// Adds what a message tells of a part, to a pointer to the vector's base. `floats`: of the whole vector.
+/// Adds what a message tells of a part, to a pointer to the vector's base. `floats`: of the whole vector. Throws
+/// Error(world) where the message is shorter than it says.
 void add_signs(ByteView message, int64_t floats, optim::Extent part, float* vector);
 
 }  // namespace stoker::sync

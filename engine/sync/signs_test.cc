@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "base/error.h"
+
 namespace stoker::sync {
 namespace {
 
@@ -109,6 +111,13 @@ TEST(Signs, AVectorThatIsNotFiniteIsToldAsSuchWithoutItsPadding) {
     EXPECT_EQ(said[1023], 0);
     EXPECT_EQ(vector[1023], 0);
   }
+}
+
+TEST(Signs, AMessageThatIsShorterThanItSaysIsRefused) {
+  auto vector = zeros_but(1024, {{3, 2.5F}, {700, -2}});
+  const Message message = taken(vector, 2);
+  for (size_t bytes = 0; bytes < message.bytes(1024).size(); ++bytes)
+    EXPECT_THROW(add_signs(message.bytes(1024).first(bytes), 1024, {0, 1024}, vector.data()), Error) << bytes;
 }
 
 TEST(Signs, NothingIsToldByAThresholdOfNothingOrOfNothing) {
